@@ -1,0 +1,82 @@
+"""What an admin may see. Every path below the prefix asks for an admin's token first, whatever the method."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from flask import Blueprint, Response, jsonify, request
+
+from prodfix import TEST_OPERATIONS, TIME_RANGES, FieldError, NotFound, ValidationFailed, current_prodfix, require_role
+
+PREFIX = "/api/v1/diagnostics"
+
+blueprint = Blueprint("diagnostics", __name__, url_prefix=PREFIX)
+
+
+@blueprint.before_app_request
+def admins_only() -> None:
+    # For the whole application, by the path: a wrong method or an unknown path below the prefix has no blueprint, and
+    # must tell a stranger no more than a right one.
+    inside = request.path == PREFIX or request.path.startswith(PREFIX + "/")
+    if inside and current_prodfix.settings.diagnostics_auth_required:
+        require_role("admin")
+
+
+@blueprint.after_request
+def private(response: Response) -> Response:
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+@blueprint.get("")
+def index() -> Response:
+    """What there is to ask."""
+    return jsonify(
+        {
+            "endpoints": [
+                f"GET {PREFIX}/database",
+                f"GET {PREFIX}/errors?timeRange={'|'.join(TIME_RANGES)}",
+                f"GET {PREFIX}/requests/<requestId>",
+                f"POST {PREFIX}/test",
+            ]
+        }
+    )
+
+
+@blueprint.get("/database")
+def database() -> Response:
+    """The connection, the collections, the newest errors and the workers."""
+    return jsonify(current_prodfix.diagnostics.database())
+
+
+@blueprint.get("/errors")
+def errors() -> Response:
+    """ErrorStatistics for ``timeRange`` = ``1h`` (default), ``24h`` or ``7d``."""
+    time_range = request.args.get("timeRange", "1h")
+    if time_range not in TIME_RANGES or len(request.args.getlist("timeRange")) > 1:
+        raise _one_of("timeRange", TIME_RANGES)
+    return jsonify(current_prodfix.statistics.read(time_range).to_json())
+
+
+@blueprint.get("/requests/<request_id>")
+def requests(request_id: str) -> Response:
+    """All that is known of one request, from whichever worker served it."""
+    found = current_prodfix.diagnostics.request(request_id[:64])
+    if not found:
+        raise NotFound(f"no record of request {request_id[:64]}")
+    return jsonify({"requestId": request_id, "errors": found})
+
+
+@blueprint.post("/test")
+def test() -> Response:
+    """Try an operation on the database: ``{"operation": "read" | "write" | "transaction"}``."""
+    body: Any = request.get_json()
+    operation = body.get("operation") if isinstance(body, dict) else None
+    if operation not in TEST_OPERATIONS or set(cast("dict[str, Any]", body)) != {"operation"}:
+        raise _one_of("operation", TEST_OPERATIONS)
+    return jsonify(current_prodfix.diagnostics.test(operation))
+
+
+def _one_of(field: str, values: tuple[str, ...]) -> ValidationFailed:
+    message = f"must be one of {', '.join(values)}"
+    return ValidationFailed(f"{field} {message}", problems=(FieldError(field, "enum", message),))

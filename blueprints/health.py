@@ -1,0 +1,66 @@
+"""Is it alive, is it ready, and does the database answer? None of these waits for anything."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime
+from typing import Any
+
+from flask import Blueprint, Response, jsonify
+
+from prodfix import HealthCheckResult, current_prodfix
+
+blueprint = Blueprint("health", __name__, url_prefix="/health")
+
+
+@blueprint.get("/live")
+def live() -> Response:
+    """The process answers. The database is not asked: restarting this process would not mend it."""
+    return _answer(True, {"status": "live"})
+
+
+@blueprint.get("/ready")
+def ready() -> Response:
+    """503 while this worker ends, and before its first good ping."""
+    services = current_prodfix
+    if not services.background.serving():
+        return _answer(False, {"status": "draining"})
+    if not services.monitor.health().ever_healthy:
+        return _answer(False, {"status": "starting"})
+    return _answer(True, {"status": "ready"})
+
+
+@blueprint.get("/startup")
+def startup() -> Response:
+    """503 until the database answered once since this worker began; from then on as ``live``.
+
+    The deploy gate for a platform that has one path for deploys and for restarts: a later outage restarts nothing.
+    """
+    begun = current_prodfix.monitor.health().ever_healthy
+    return _answer(begun, {"status": "started" if begun else "starting"})
+
+
+@blueprint.get("/db")
+def db() -> Response:
+    """The database, as the pinger of this worker found it at most ``HEALTH_MAX_AGE_MS`` ago."""
+    result = current_prodfix.monitor.health()
+    return _answer(result.healthy, {"healthy": result.healthy, "database": _database(result)})
+
+
+def _database(result: HealthCheckResult) -> dict[str, Any]:
+    return {
+        "connected": result.healthy,
+        "latencyMs": result.latency_ms if result.healthy else None,
+        "poolSize": result.details.pool_size,
+        "availableConnections": result.details.available_connections,
+    }
+
+
+def _answer(good: bool, body: dict[str, Any]) -> Response:
+    moment = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    response = jsonify(body | {"timestamp": moment})
+    response.status_code = 200 if good else 503
+    response.headers["Cache-Control"] = "no-store"
+    if not good:
+        response.headers["Retry-After"] = str(random.randint(1, 3))
+    return response

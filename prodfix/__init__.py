@@ -1,0 +1,90 @@
+"""prodfix: production error management for Flask services on MongoDB.
+
+Everything that an application, a blueprint or a check relies on is a name of this package.
+"""
+
+from prodfix.clients import Clients
+from prodfix.connection import ConnectionMonitor, ConnectionStatus, HealthCheckResult
+from prodfix.context import RequestContext, current_context
+from prodfix.deferred import Insert, Update, Write, WriteResult
+from prodfix.devices import device_type
+from prodfix.diagnostics import TEST_OPERATIONS
+from prodfix.documents import Document
+from prodfix.error_log import ErrorRecord
+from prodfix.errors import (
+    AuthenticationRequired,
+    Classification,
+    Classifier,
+    ClientError,
+    ConcurrentModification,
+    Conflict,
+    ErrorCategory,
+    FieldError,
+    Forbidden,
+    NotFound,
+    Outcome,
+    ProdFixError,
+    Severity,
+    ValidationFailed,
+    classify,
+)
+from prodfix.extension import ProdFix
+from prodfix.factory import create_app
+from prodfix.interceptor import CommandRecord, QueryInterceptor
+from prodfix.recovery import Recovery
+from prodfix.redaction import redact_command, redact_document, redact_text, redact_uri
+from prodfix.services import Services, current_prodfix, run_transaction
+from prodfix.settings import Environment, Settings, SettingsError
+from prodfix.statistics import TIME_RANGES, ErrorStatistics
+from prodfix.tokens import make_token, require_role
+
+__all__ = [
+    "TEST_OPERATIONS",
+    "TIME_RANGES",
+    "AuthenticationRequired",
+    "Classification",
+    "Classifier",
+    "ClientError",
+    "Clients",
+    "CommandRecord",
+    "ConcurrentModification",
+    "Conflict",
+    "ConnectionMonitor",
+    "ConnectionStatus",
+    "Document",
+    "Environment",
+    "ErrorCategory",
+    "ErrorRecord",
+    "ErrorStatistics",
+    "FieldError",
+    "Forbidden",
+    "HealthCheckResult",
+    "Insert",
+    "NotFound",
+    "Outcome",
+    "ProdFix",
+    "ProdFixError",
+    "QueryInterceptor",
+    "Recovery",
+    "RequestContext",
+    "Services",
+    "Settings",
+    "SettingsError",
+    "Severity",
+    "Update",
+    "ValidationFailed",
+    "Write",
+    "WriteResult",
+    "classify",
+    "create_app",
+    "current_context",
+    "current_prodfix",
+    "device_type",
+    "make_token",
+    "redact_command",
+    "redact_document",
+    "redact_text",
+    "redact_uri",
+    "require_role",
+    "run_transaction",
+]

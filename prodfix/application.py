@@ -1,0 +1,54 @@
+"""The served application's Flask: strict JSON, one deadline for each view, and each error logged once."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Any
+
+import bson
+from flask import Flask
+from flask.json.provider import DefaultJSONProvider
+from flask.typing import ResponseReturnValue
+from pydantic import BaseModel
+
+from prodfix import deadlines
+from prodfix.bodies import parse
+from prodfix.context import iso
+from prodfix.errors import DeadlineExceeded
+
+
+class StrictJSON(DefaultJSONProvider):
+    """Bodies as :mod:`prodfix.bodies` reads them; ObjectIds as strings and times in ISO 8601 with ``Z`` on the way out."""
+
+    sort_keys = False
+
+    def loads(self, s: str | bytes, **kwargs: Any) -> Any:
+        return parse(s)
+
+    @staticmethod
+    def default(value: Any) -> Any:
+        if isinstance(value, bson.ObjectId):
+            return str(value)
+        if isinstance(value, datetime):
+            return iso(value)
+        if isinstance(value, date):
+            return value.isoformat()
+        if isinstance(value, BaseModel):
+            return value.model_dump(mode="json")
+        return DefaultJSONProvider.default(value)
+
+
+class Application(Flask):
+    """Flask as gunicorn serves it."""
+
+    json_provider_class = StrictJSON
+
+    def dispatch_request(self) -> ResponseReturnValue:
+        # gunicorn's --timeout watches the hub, not a request: without this a view that waits is never ended.
+        with deadlines.enforced(deadlines.remaining(), DeadlineExceeded):
+            return super().dispatch_request()
+
+    def log_exception(self, exc_info: Any) -> None:
+        """Nothing: our handler logs the same exception, redacted. Flask's line has its raw text and source lines."""
+        if not self.extensions["prodfix"].settings.enable_error_handler:
+            super().log_exception(exc_info)

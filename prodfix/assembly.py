@@ -1,0 +1,124 @@
+"""How the parts are put together for one application, from the bottom of the house to its top."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from prodfix.clients import Clients
+from prodfix.connection import ConnectionMonitor
+from prodfix.deferred import Deferred
+from prodfix.diagnostics import Diagnostics
+from prodfix.documents import Documents
+from prodfix.error_log import ErrorLog
+from prodfix.errors import Classification, Classifier
+from prodfix.interceptor import QueryInterceptor
+from prodfix.journal import Journal
+from prodfix.logs import Logs
+from prodfix.recovery import Recovery
+from prodfix.reports import Reports
+from prodfix.services import Services, stored_database
+from prodfix.settings import Settings
+from prodfix.sinks import Console, Sinks, category_files
+from prodfix.statistics import Statistics
+from prodfix.storage import Storage
+from prodfix.transactions import Transactions
+
+TRANSACTION_BASE = 0.1  # seconds; a write conflict is over sooner than an outage
+
+
+def assemble(
+    settings: Settings,
+    *,
+    uri: str | None,
+    classifications: Mapping[type[BaseException], Classification] | None,
+    interceptor: QueryInterceptor,
+    monitor: ConnectionMonitor,
+    served: bool,
+) -> Services:
+    """The services of one application. Opens no file and no connection.
+
+    ``interceptor`` and ``monitor`` exist before: a host needs their listeners when it makes its client.
+    """
+    options = settings.mongo_options()
+    classifier = Classifier(classifications)
+    clients = Clients(
+        uri,
+        options,
+        listeners=(interceptor, monitor.pool) if settings.enable_query_logging else (monitor.pool,),
+        watchers=monitor.watchers,
+        gate=monitor.gate,
+    )
+    logs = Logs(_sinks(settings), served=served)
+    journal = Journal(settings.state_dir / "journal")
+    storage = Storage(journal, lambda: clients.own_db, retention_days=settings.error_retention_days)
+    reports = Reports(logs, storage, uri=uri, options=options)
+    answering = stored_database(clients, monitor)
+    statistics = Statistics(journal, answering)
+    error_log = ErrorLog(
+        classifier,
+        logs,
+        statistics,
+        journal,
+        storage,
+        answering,
+        release=settings.release,
+        database_down=lambda: monitor.looked and not monitor.healthy,
+    )
+    deferred = Deferred(
+        journal,
+        lambda: clients.db,
+        classifier,
+        enabled=settings.defers_writes,
+        durable=settings.durable,
+        max_entries=settings.deferred_max_entries,
+        max_attempts=settings.deferred_max_attempts,
+    )
+    retries, base = settings.max_retry_attempts, settings.retry_base_delay_ms / 1000
+    interceptor.on_record = reports.command if settings.enable_query_logging else lambda record: None
+    interceptor.slow_micros = settings.slow_query_threshold_ms * 1000.0
+    monitor.on_event = reports.connection
+    monitor.interval, monitor.max_age = settings.health_ping_interval_ms / 1000, settings.health_max_age_ms / 1000
+    return Services(
+        settings=settings,
+        classifier=classifier,
+        clients=clients,
+        interceptor=interceptor,
+        monitor=monitor,
+        logs=logs,
+        journal=journal,
+        storage=storage,
+        statistics=statistics,
+        error_log=error_log,
+        deferred=deferred,
+        recovery=Recovery(
+            classifier,
+            deferred,
+            retries=retries,
+            base=base,
+            enabled=settings.enable_error_recovery,
+            on_retry=reports.retry,
+        ),
+        transactions=Transactions(
+            lambda: clients.application,
+            retries=retries,
+            base=min(base, TRANSACTION_BASE),
+            report=reports.transaction,
+        ),
+        documents=Documents(
+            lambda: clients.db,
+            lambda: clients.own_db,
+            auto_index=not settings.production,
+            report=reports.conflict,
+        ),
+        diagnostics=Diagnostics(clients, journal, error_log, deferred),
+    )
+
+
+def _sinks(settings: Settings) -> Sinks:
+    files = category_files(
+        settings.log_dir,
+        max_bytes=settings.log_file_max_size,
+        keep=settings.log_file_max_files,
+        daily=settings.log_rotation == "daily",
+    )
+    return Sinks([Console(), *files])

@@ -1,0 +1,166 @@
+"""The connections to MongoDB: made on first use, once in each process, never before a fork.
+
+Three clients, so that the parts cannot disturb each other: the application's (flask-pymongo's, with the listeners), our
+own for what prodfix stores and asks (no command listeners: it can never log itself), and the watch, with one
+connection, which an exhausted pool of the application cannot starve.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import pymongo
+from flask_pymongo.wrappers import Database as FlaskDatabase
+from flask_pymongo.wrappers import MongoClient as FlaskMongoClient
+from pymongo import MongoClient, _csot
+from pymongo.errors import ServerSelectionTimeoutError
+from pymongo.monitoring import _EventListener
+from pymongo.synchronous.database import Database
+
+from prodfix.errors import DatabaseNotConfigured
+
+DEFAULT_DATABASE = "prodfix"
+SELECTION_STEP = 0.5  # seconds; the driver itself looks no more often (SDAM specification, minHeartbeatFrequencyMS)
+
+Gate = Callable[[], None]
+
+
+class GatedClient(FlaskMongoClient):
+    """flask-pymongo's client, which asks ``gate`` before it selects a server.
+
+    The gate raises :class:`prodfix.errors.DatabaseUnavailable` while the database is known to be down; so every
+    operation fails in microseconds, inside the driver, where the traceback still names operation and collection.
+    A request that already waits for a server learns of it within half a second. ``_select_server`` is private: the driver
+    has no public hook at this place (``server_selector`` is not called while no server is known). A test fails when it
+    moves.
+    """
+
+    def __init__(self, *arguments: Any, gate: Gate, **options: Any) -> None:
+        self._prodfix_gate = gate
+        super().__init__(*arguments, **options)
+
+    def _select_server(self, *arguments: Any, **options: Any) -> Any:
+        limit = _csot.remaining()
+        if limit is None:
+            limit = self.options.server_selection_timeout
+        end = time.monotonic() + limit
+        while True:
+            self._prodfix_gate()
+            left = end - time.monotonic()
+            try:
+                with pymongo.timeout(max(0.001, min(left, SELECTION_STEP))):
+                    return super()._select_server(*arguments, **options)
+            except ServerSelectionTimeoutError:
+                if left <= SELECTION_STEP:
+                    raise
+
+
+class _PerProcess:
+    """Makes its client on first use, and again in a process that was forked since."""
+
+    def __init__(self, make: Callable[[], MongoClient[Any]]) -> None:
+        self._make = make
+        self._making = threading.Lock()
+        self._made: tuple[int, MongoClient[Any]] | None = None
+
+    def get(self) -> MongoClient[Any]:
+        made = self._made
+        if made is None or made[0] != os.getpid():
+            with self._making:
+                made = self._made
+                if made is None or made[0] != os.getpid():
+                    made = self._made = (os.getpid(), self._make())
+        return made[1]
+
+    def close(self) -> None:
+        made, self._made = self._made, None
+        if made is not None and made[0] == os.getpid():
+            made[1].close()
+
+
+class Clients:
+    """``application``, ``own`` and ``watch``; and ``db``, the application's database (the URI's, or ``prodfix``).
+
+    Every property raises :class:`prodfix.errors.DatabaseNotConfigured` if there is no URI.
+    """
+
+    def __init__(
+        self,
+        uri: str | None,
+        options: dict[str, Any],
+        *,
+        listeners: Sequence[_EventListener] = (),
+        watchers: Sequence[_EventListener] = (),
+        gate: Gate = lambda: None,
+    ) -> None:
+        self._uri = uri
+        # Ours give up sooner than the application's, and have few connections.
+        brief = {
+            "connectTimeoutMS": min(options.get("connectTimeoutMS", 2_000), 2_000),
+            "serverSelectionTimeoutMS": min(options.get("serverSelectionTimeoutMS", 2_000), 2_000),
+            "socketTimeoutMS": 10_000,
+            "waitQueueTimeoutMS": 1_000,
+            "retryWrites": True,
+            "serverMonitoringMode": "poll",
+            "tz_aware": True,
+        }
+        self._application = _PerProcess(
+            lambda: GatedClient(self.uri, connect=False, event_listeners=list(listeners), gate=gate, **options)
+        )
+        self._own = _PerProcess(
+            lambda: MongoClient(self.uri, connect=False, **(brief | {"appname": "prodfix-own", "maxPoolSize": 4}))
+        )
+        self._watch = _PerProcess(
+            lambda: MongoClient(
+                self.uri,
+                connect=False,
+                event_listeners=list(watchers),
+                **(brief | {"appname": "prodfix-watch", "maxPoolSize": 1, "retryReads": False}),
+            )
+        )
+
+    @property
+    def configured(self) -> bool:
+        return self._uri is not None
+
+    @property
+    def uri(self) -> str:
+        if self._uri is None:
+            raise DatabaseNotConfigured("MONGODB_URI is not set")
+        return self._uri
+
+    @property
+    def application(self) -> MongoClient[Any]:
+        return self._application.get()
+
+    @property
+    def own(self) -> MongoClient[Any]:
+        return self._own.get()
+
+    @property
+    def watch(self) -> MongoClient[Any]:
+        return self._watch.get()
+
+    @property
+    def database_name(self) -> str:
+        # Asking the client parses no URI again: flask-pymongo's way would ask the DNS for a mongodb+srv one.
+        return self.own.get_default_database(DEFAULT_DATABASE).name
+
+    @property
+    def db(self) -> FlaskDatabase:
+        """The application's database, with flask-pymongo's ``find_one_or_404`` on its collections."""
+        return cast(FlaskDatabase, self.application[self.database_name])
+
+    @property
+    def own_db(self) -> Database[Any]:
+        """The same database through our own client."""
+        return self.own[self.database_name]
+
+    def close(self) -> None:
+        """Close the clients of this process. Safe to call twice."""
+        for client in (self._application, self._own, self._watch):
+            client.close()

@@ -1,0 +1,343 @@
+"""Whether the database answers, how the pool is, and what happened to the connection.
+
+A pinger in each worker asks over a connection of its own, and everything else reads what it found: so a health answer
+never waits for a database, and an exhausted pool of the application does not look like a dead server. The driver's
+heartbeat and topology events tell why; they alone would lie, as a hung server stays "connected" for tens of seconds.
+"""
+
+from __future__ import annotations
+
+import platform
+import resource
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import pymongo
+from pymongo import MongoClient, monitoring
+from pymongo.errors import ConfigurationError, OperationFailure, PyMongoError
+
+from prodfix.errors import DatabaseUnavailable, server_code
+from prodfix.signals import connection_changed
+
+State = Literal["connected", "disconnected", "reconnecting", "error"]
+
+HYSTERESIS = 2  # answers of one kind in a row before a change becomes an event; the health answer has none
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionStatus:
+    """The seed's ConnectionStatus of one worker. ``uptime`` in seconds since the connection was made, 0 while it is lost."""
+
+    state: State
+    uptime: float
+    last_error: str | None
+    reconnect_attempts: int
+    pool_size: int
+    available_connections: int
+    checked_out: int
+    waiting: int
+    capacity: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "state": self.state,
+            "uptime": round(self.uptime, 1),
+            "lastError": self.last_error,
+            "reconnectAttempts": self.reconnect_attempts,
+            "poolSize": self.pool_size,
+            "availableConnections": self.available_connections,
+            "checkedOut": self.checked_out,
+            "waiting": self.waiting,
+            "capacity": self.capacity,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class HealthCheckResult:
+    """The seed's HealthCheckResult. ``latency_ms`` is the last good ping's; ``looked`` is whether there was any ping yet."""
+
+    healthy: bool
+    latency_ms: float | None
+    looked: bool
+    ever_healthy: bool
+    details: ConnectionStatus
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionEvent:
+    """One change of state (the seed's Connection Event Log). ``network`` has no host names."""
+
+    event: State
+    status: ConnectionStatus
+    network: dict[str, Any]
+    environment: dict[str, Any]
+    timestamp: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def to_document(self) -> dict[str, Any]:
+        """The document of the collection ``connection_events``."""
+        return {
+            "timestamp": self.timestamp,
+            "event": self.event,
+            "details": {
+                "state": self.status.state,
+                "poolSize": self.status.pool_size,
+                "availableConnections": self.status.available_connections,
+                "error": self.status.last_error,
+                "reconnectAttempts": self.status.reconnect_attempts,
+                "network": self.network,
+            },
+            "environment": self.environment,
+        }
+
+
+class PoolCounter(monitoring.ConnectionPoolListener):
+    """Connections of the application's client, counted from the pool's own events, per server.
+
+    PyMongo has no public number for them. The sums are those of the CMAP specification's events.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._servers: dict[Any, dict[str, int]] = {}
+
+    def _add(self, address: Any, **changes: int) -> None:
+        with self._lock:
+            counts = self._servers.setdefault(address, {"total": 0, "out": 0, "waiting": 0, "capacity": 0})
+            for name, change in changes.items():
+                counts[name] = counts[name] + change if name != "capacity" else change
+
+    def totals(self) -> dict[str, int]:
+        with self._lock:
+            servers = list(self._servers.values())
+        return {name: sum(server[name] for server in servers) for name in ("total", "out", "waiting", "capacity")}
+
+    def pool_created(self, event: monitoring.PoolCreatedEvent) -> None:
+        self._add(event.address, capacity=int(event.options.get("maxPoolSize") or 100))
+
+    def pool_ready(self, event: monitoring.PoolReadyEvent) -> None: ...
+
+    def pool_cleared(self, event: monitoring.PoolClearedEvent) -> None: ...
+
+    def pool_closed(self, event: monitoring.PoolClosedEvent) -> None:
+        with self._lock:
+            self._servers.pop(event.address, None)
+
+    def connection_created(self, event: monitoring.ConnectionCreatedEvent) -> None:
+        self._add(event.address, total=1)
+
+    def connection_ready(self, event: monitoring.ConnectionReadyEvent) -> None: ...
+
+    def connection_closed(self, event: monitoring.ConnectionClosedEvent) -> None:
+        self._add(event.address, total=-1)
+
+    def connection_check_out_started(self, event: monitoring.ConnectionCheckOutStartedEvent) -> None:
+        self._add(event.address, waiting=1)
+
+    def connection_check_out_failed(self, event: monitoring.ConnectionCheckOutFailedEvent) -> None:
+        self._add(event.address, waiting=-1)
+
+    def connection_checked_out(self, event: monitoring.ConnectionCheckedOutEvent) -> None:
+        self._add(event.address, waiting=-1, out=1)
+
+    def connection_checked_in(self, event: monitoring.ConnectionCheckedInEvent) -> None:
+        self._add(event.address, out=-1)
+
+
+class _Heartbeats(monitoring.ServerHeartbeatListener):
+    """What the driver's own monitor sees: failed attempts since the loss, the round trip, and the last error's type."""
+
+    def __init__(self) -> None:
+        self.failed_in_a_row = 0
+        self.round_trip_ms: float | None = None
+        self.last_error: str | None = None
+
+    def started(self, event: monitoring.ServerHeartbeatStartedEvent) -> None: ...
+
+    def succeeded(self, event: monitoring.ServerHeartbeatSucceededEvent) -> None:
+        self.failed_in_a_row = 0
+        if not event.awaited:
+            self.round_trip_ms = round(event.duration * 1000, 2)
+
+    def failed(self, event: monitoring.ServerHeartbeatFailedEvent) -> None:
+        self.failed_in_a_row += 1
+        self.last_error = type(event.reply).__name__
+
+
+class _Topology(monitoring.TopologyListener):
+    """The kinds of servers that are known, without their names."""
+
+    def __init__(self) -> None:
+        self.summary = "Unknown"
+
+    def opened(self, event: monitoring.TopologyOpenedEvent) -> None: ...
+
+    def closed(self, event: monitoring.TopologyClosedEvent) -> None: ...
+
+    def description_changed(self, event: monitoring.TopologyDescriptionChangedEvent) -> None:
+        new = event.new_description
+        kinds = sorted(server.server_type_name for server in new.server_descriptions().values())
+        self.summary = f"{new.topology_type_name}({', '.join(kinds)})"
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What the pings said so far. Moments are monotonic seconds."""
+
+    pings: int = 0
+    failures: int = 0
+    successes: int = 0
+    last_good: float | None = None
+    connected_since: float | None = None
+    latency_ms: float | None = None
+    last_error: str | None = None
+    refused: bool = False
+    announced: State = "disconnected"
+
+
+class ConnectionMonitor:
+    """Pings, and tells what it knows. One object for each application; its numbers are this process's.
+
+    ``interval`` and ``max_age`` in seconds: how often it pings, and how old the last good ping of a healthy database is.
+    """
+
+    def __init__(
+        self,
+        client: Callable[[], MongoClient[Any]],
+        *,
+        interval: float = 0.5,
+        max_age: float = 1.5,
+        on_event: Callable[[ConnectionEvent], None] = lambda event: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client = client
+        self.interval, self.max_age = interval, max_age
+        self.on_event = on_event
+        self._clock = clock
+        self.pool = PoolCounter()
+        self._heartbeats, self._topology = _Heartbeats(), _Topology()
+        self._seen = _Seen()
+
+    @property
+    def watchers(self) -> tuple[monitoring._EventListener, ...]:
+        """Listeners for the client that pings."""
+        return (self._heartbeats, self._topology)
+
+    # -- reading: never waits ---------------------------------------------------------------------------------------------
+
+    @property
+    def healthy(self) -> bool:
+        last = self._seen.last_good
+        return last is not None and self._clock() - last <= self.max_age
+
+    @property
+    def looked(self) -> bool:
+        return self._seen.pings > 0
+
+    @property
+    def down(self) -> bool:
+        """Known to be down: pings fail, and the last good one is too old (or there never was one)."""
+        return self._seen.failures > 0 and not self.healthy
+
+    def gate(self) -> None:
+        """Raise :class:`prodfix.errors.DatabaseUnavailable` while the database is known to be down."""
+        if self.down:
+            raise DatabaseUnavailable
+
+    def health(self) -> HealthCheckResult:
+        seen = self._seen
+        return HealthCheckResult(
+            self.healthy, seen.latency_ms, seen.pings > 0, seen.last_good is not None, self.status()
+        )
+
+    def status(self) -> ConnectionStatus:
+        seen, pool = self._seen, self.pool.totals()
+        healthy = self.healthy
+        return ConnectionStatus(
+            state=self._state(healthy),
+            uptime=self._clock() - seen.connected_since if healthy and seen.connected_since is not None else 0.0,
+            last_error=seen.last_error,
+            reconnect_attempts=0 if healthy else max(seen.failures, self._heartbeats.failed_in_a_row),
+            pool_size=max(0, pool["total"]),
+            available_connections=max(0, pool["capacity"] - pool["out"]),
+            checked_out=max(0, pool["out"]),
+            waiting=max(0, pool["waiting"]),
+            capacity=pool["capacity"],
+        )
+
+    def _state(self, healthy: bool) -> State:
+        if healthy:
+            return "connected"
+        if self._seen.refused:
+            return "error"
+        return "reconnecting" if self._seen.last_good is not None else "disconnected"
+
+    def network(self) -> dict[str, Any]:
+        """The network conditions, without host names: topology, round trip, the heartbeat's last error, attempts."""
+        return {
+            "topology": self._topology.summary,
+            "roundTripMs": self._heartbeats.round_trip_ms,
+            "lastHeartbeatError": self._heartbeats.last_error,
+            "attempts": self._heartbeats.failed_in_a_row,
+        }
+
+    # -- pinging: in a background greenlet or thread ------------------------------------------------------------------------
+
+    def ping(self) -> None:
+        """Ask once, within a limit, and remember the answer. Never raises."""
+        begun = self._clock()
+        try:
+            with pymongo.timeout(max(self.max_age - self.interval, self.interval)):
+                self._client().admin.command("ping")
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong is the answer
+            self._failed(error)
+        else:
+            self._succeeded((self._clock() - begun) * 1000)
+
+    def _succeeded(self, latency_ms: float) -> None:
+        seen, now = self._seen, self._clock()
+        if not self.healthy or seen.connected_since is None:
+            seen.connected_since = now
+        seen.pings += 1
+        seen.successes += 1
+        seen.failures = 0
+        seen.last_good, seen.latency_ms, seen.refused = now, round(latency_ms, 2), False
+        if seen.successes >= HYSTERESIS:
+            self._announce("connected")
+
+    def _failed(self, error: Exception) -> None:
+        seen = self._seen
+        seen.pings += 1
+        seen.failures += 1
+        seen.successes = 0
+        code = server_code(error)
+        seen.last_error = f"{type(error).__name__} (code {code})" if code else type(error).__name__
+        refused = isinstance(error, (OperationFailure, ConfigurationError)) and not getattr(error, "timeout", False)
+        seen.refused = refused or not isinstance(error, PyMongoError)
+        if seen.failures >= HYSTERESIS and not self.healthy:
+            if seen.announced == "connected":
+                self._announce("disconnected")
+            self._announce(self._state(False))
+
+    def _announce(self, state: State) -> None:
+        if self._seen.announced == state:
+            return
+        self._seen.announced = state
+        event = ConnectionEvent(state, self.status(), self.network(), environment())
+        self.on_event(event)
+        connection_changed.send(self, event=event)
+
+
+def environment() -> dict[str, Any]:
+    """The seed's ``environment``; ``nodeVersion`` is ours ``pythonVersion``. Memory in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {
+        "pythonVersion": platform.python_version(),
+        "platform": sys.platform,
+        "driver": f"pymongo {pymongo.version}",
+        "memory": {"peakMb": round(peak / 1024, 1)},
+    }

@@ -1,0 +1,108 @@
+"""Who asked for what: the context of one request, for every log line and record made while it is served."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from prodfix.devices import LONGEST, DeviceType, device_type
+from prodfix.operations import DatabaseOperation
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
+_TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
+_ZEROS = "0" * 32
+
+
+@dataclass(slots=True)
+class Notes:
+    """What becomes known while a request is served: the user once a view has verified one, its database commands,
+    and what recovery did."""
+
+    user_id: str | None = None
+    commands: int = 0
+    command_micros: int = 0
+    failed: DatabaseOperation | None = None
+    retries: int = 0
+    recovered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RequestContext:
+    """One request. ``endpoint`` is the route's template, never the raw path: a path may hold personal values."""
+
+    request_id: str
+    trace_id: str
+    endpoint: str
+    method: str
+    ip: str
+    user_agent: str
+    app_version: str
+    mobile_hint: str
+    timestamp: datetime
+    notes: Notes = field(default_factory=Notes, compare=False)
+
+    @property
+    def device_type(self) -> DeviceType:
+        return device_type(self.user_agent, {"Sec-CH-UA-Mobile": self.mobile_hint} if self.mobile_hint else None)
+
+    def to_json(self) -> dict[str, Any]:
+        """The seed's ErrorContext."""
+        return {
+            "requestId": self.request_id,
+            "traceId": self.trace_id,
+            "userId": self.notes.user_id,
+            "endpoint": self.endpoint,
+            "method": self.method,
+            "userAgent": self.user_agent,
+            "deviceType": self.device_type,
+            "appVersion": self.app_version or None,
+            "ip": self.ip,
+            "timestamp": iso(self.timestamp),
+        }
+
+
+class Headers(Protocol):
+    """Anything that finds a header by its name: a dict, or werkzeug's Headers."""
+
+    def get(self, key: str, default: str, /) -> str: ...
+
+
+def new_context(
+    *, endpoint: str, method: str, ip: str, headers: Headers, timestamp: datetime | None = None
+) -> RequestContext:
+    """A context from a request's headers. Never raises: what is not acceptable is replaced, not refused."""
+    offered = headers.get("X-Request-ID", "")
+    parent = _TRACEPARENT.fullmatch(headers.get("traceparent", ""))
+    return RequestContext(
+        request_id=offered if _REQUEST_ID.fullmatch(offered) else secrets.token_hex(16),
+        trace_id=parent[1] if parent and parent[1] != _ZEROS else secrets.token_hex(16),
+        endpoint=endpoint,
+        method=method,
+        ip=ip,
+        user_agent=headers.get("User-Agent", "")[:LONGEST],
+        app_version=headers.get("X-App-Version", "")[:40],
+        mobile_hint=headers.get("Sec-CH-UA-Mobile", "")[:4],
+        timestamp=timestamp or datetime.now(UTC),
+    )
+
+
+# Every greenlet and thread begins empty; one greenlet serves all requests of a kept-alive connection, so it is always reset.
+_current: ContextVar[RequestContext | None] = ContextVar("prodfix_request", default=None)
+
+
+def current_context() -> RequestContext | None:
+    """The context of the request that this greenlet or thread serves, or ``None`` outside one."""
+    return _current.get()
+
+
+set_context = _current.set
+reset_context = _current.reset
+
+
+def iso(moment: datetime) -> str:
+    """ISO 8601 in UTC with milliseconds and ``Z``."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

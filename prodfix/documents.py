@@ -1,0 +1,185 @@
+"""Documents that were checked before the driver sees them: a pydantic class bound to a collection.
+
+::
+
+    class Note(Document, collection="notes", indexes=[IndexModel("slug", unique=True)]):
+        slug: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,80}$")]
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Generic, TypeVar
+
+import bson
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pymongo import IndexModel
+from pymongo.synchronous.client_session import ClientSession
+from pymongo.synchronous.collection import Collection
+from pymongo.synchronous.database import Database
+
+from prodfix.errors import ConcurrentModification, FieldError, NotFound, ValidationFailed
+from prodfix.redaction import type_name
+
+Report = Callable[[str, Mapping[str, Any]], None]
+
+
+class Document(BaseModel):
+    """Base of an application's models. Unknown fields are refused. ``_id`` and ``version`` are ours."""
+
+    model_config = ConfigDict(extra="forbid", str_max_length=1_000_000)
+
+    collection_name: ClassVar[str]
+    indexes: ClassVar[Sequence[IndexModel]]
+
+    def __init_subclass__(cls, *, collection: str, indexes: Sequence[IndexModel] = (), **more: Any) -> None:
+        super().__init_subclass__(**more)
+        cls.collection_name, cls.indexes = collection, tuple(indexes)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **more: Any) -> None:
+        """Takes the class's arguments that are ours, so that pydantic does not refuse them."""
+
+
+Model = TypeVar("Model", bound=Document)
+
+
+class Documents:
+    """The collections of an application's models.
+
+    ``auto_index`` (the seed's ``autoIndex``, off in production): each process makes a model's indexes before it first uses
+    the collection, through ``own_database``, outside any transaction.
+    """
+
+    def __init__(
+        self,
+        database: Callable[[], Database[Any]],
+        own_database: Callable[[], Database[Any]],
+        *,
+        auto_index: bool = False,
+        report: Report = lambda event, facts: None,
+    ) -> None:
+        self._database, self._own_database = database, own_database
+        self._auto_index = auto_index
+        self._report = report
+        self._indexed: set[tuple[int, type[Document]]] = set()
+        self.models: list[type[Document]] = []
+
+    def register(self, *models: type[Document]) -> None:
+        """Make models known to what keeps their indexes."""
+        self.models += [model for model in models if model not in self.models]
+
+    def collection(self, model: type[Model]) -> Documents.Bound[Model]:
+        if self._auto_index and (os.getpid(), model) not in self._indexed:
+            self._make_indexes(model)
+            self._indexed.add((os.getpid(), model))
+        return Documents.Bound(model, self._database()[model.collection_name], self._report)
+
+    def make_indexes(self) -> list[str]:
+        """Create the indexes of all registered models; their names. Idempotent. Raises what MongoDB says."""
+        return [name for model in self.models for name in self._make_indexes(model)]
+
+    def _make_indexes(self, model: type[Document]) -> list[str]:
+        if not model.indexes:
+            return []
+        names = self._own_database()[model.collection_name].create_indexes(list(model.indexes))
+        return [f"{model.collection_name}.{name}" for name in names]
+
+    class Bound(Generic[Model]):
+        """One collection of one model. Every write is validated first and carries ``version``."""
+
+        def __init__(self, model: type[Model], collection: Collection[Any], report: Report) -> None:
+            self._model, self.raw, self._report = model, collection, report
+
+        def insert(self, fields: Mapping[str, Any], *, session: ClientSession | None = None) -> dict[str, Any]:
+            """Insert a new document; the document with ``_id`` and ``version`` 1.
+
+            Raises :class:`prodfix.errors.ValidationFailed` with all field errors, before the database is asked.
+            """
+            document = {"_id": bson.ObjectId(), **validated(self._model, fields), "version": 1}
+            encodable(document)
+            self.raw.insert_one(document, session=session)
+            return document
+
+        def get(self, identity: bson.ObjectId) -> dict[str, Any]:
+            """The document. Raises :class:`prodfix.errors.NotFound`."""
+            found: dict[str, Any] | None = self.raw.find_one({"_id": identity})
+            if found is None:
+                raise NotFound
+            return found
+
+        def patch(
+            self,
+            identity: bson.ObjectId,
+            changes: Mapping[str, Any],
+            *,
+            version: int,
+            session: ClientSession | None = None,
+        ) -> dict[str, Any]:
+            """Set some fields if the document still has ``version``; the new document, one version on.
+
+            Raises :class:`prodfix.errors.NotFound`, :class:`prodfix.errors.ValidationFailed`, or
+            :class:`prodfix.errors.ConcurrentModification`, with both versions logged as field names and types.
+            """
+            current = self.raw.find_one({"_id": identity}, session=session)
+            if current is None:
+                raise NotFound
+            kept = {key: value for key, value in current.items() if key in self._model.model_fields}
+            checked = validated(self._model, {**kept, **changes})
+            new = {key: checked[key] for key in changes if key in checked}
+            encodable(new)
+            where = {"_id": identity, "version": version}
+            changed: dict[str, Any] | None = self.raw.find_one_and_update(
+                where, {"$set": new, "$inc": {"version": 1}}, return_document=True, session=session
+            )
+            if changed is None:
+                raise self._conflict(identity, new, version, session)
+            return changed
+
+        def delete(self, identity: bson.ObjectId, *, session: ClientSession | None = None) -> dict[str, Any]:
+            """Delete the document; what it was. Raises :class:`prodfix.errors.NotFound`."""
+            deleted: dict[str, Any] | None = self.raw.find_one_and_delete({"_id": identity}, session=session)
+            if deleted is None:
+                raise NotFound
+            return deleted
+
+        def _conflict(
+            self, identity: bson.ObjectId, new: Mapping[str, Any], version: int, session: ClientSession | None
+        ) -> Exception:
+            current = self.raw.find_one({"_id": identity}, session=session)
+            if current is None:
+                return NotFound()
+            found = current.get("version")
+            facts = {
+                "collection": self.raw.name,
+                "document": str(identity),
+                "expectedVersion": version,
+                "foundVersion": found,
+                "theirs": {key: type_name(current.get(key)) for key in new},
+                "ours": {key: type_name(value) for key, value in new.items()},
+            }
+            self._report("the document has moved on to another version", facts)
+            return ConcurrentModification(expected=version, found=found if isinstance(found, int) else None)
+
+
+def validated(model: type[Document], fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields as the model means them. Raises :class:`prodfix.errors.ValidationFailed` with every field error."""
+    try:
+        return model.model_validate(fields).model_dump()
+    except ValidationError as error:
+        raise ValidationFailed.from_pydantic(error) from error
+
+
+def encodable(document: Mapping[str, Any]) -> None:
+    """Raise :class:`prodfix.errors.ValidationFailed` for what BSON cannot hold.
+
+    Inside the driver the same failure costs a pooled connection each time.
+    """
+    try:
+        size = len(bson.encode(document))
+    except (bson.errors.BSONError, OverflowError, UnicodeError) as error:
+        problem = FieldError("body", "not_storable", "A value cannot be stored: a number too large, or broken text")
+        raise ValidationFailed(type(error).__name__, problems=(problem,)) from error
+    if size > 16 * 1024 * 1024:
+        raise ValidationFailed("too large", problems=(FieldError("body", "too_large", "More than 16 MiB"),))

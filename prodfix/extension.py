@@ -1,0 +1,76 @@
+"""The extension: ``ProdFix().init_app(app)`` gives an existing Flask application all that prodfix has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from flask import Flask
+from pymongo.monitoring import _EventListener
+
+from prodfix import cli, handlers, hooks, tokens
+from prodfix.assembly import assemble
+from prodfix.connection import ConnectionMonitor
+from prodfix.errors import Classification
+from prodfix.interceptor import QueryInterceptor
+from prodfix.services import EXTENSION, Services
+from prodfix.settings import Settings
+
+
+class ProdFix:
+    """prodfix for one Flask application.
+
+    ``settings``: default :meth:`Settings.from_env`. ``uri``: where our own records go; default ``MONGODB_URI``; without
+    one, statistics and records are this instance's only. ``classifications``: rows for the application's own errors.
+    ``deadline``: one deadline for each request; off for adopters until they ask for it. ``served``: prodfix owns the
+    process's logging, as in the application of :func:`prodfix.create_app`.
+    """
+
+    def __init__(
+        self,
+        app: Flask | None = None,
+        *,
+        settings: Settings | None = None,
+        uri: str | None = None,
+        classifications: Mapping[type[BaseException], Classification] | None = None,
+        deadline: bool = False,
+        served: bool = False,
+    ) -> None:
+        self._settings, self._uri, self._classifications = settings, uri, classifications
+        self._deadline, self._served = deadline, served
+        self._interceptor = QueryInterceptor()
+        self._monitor = ConnectionMonitor(lambda: self.services.clients.watch)
+        self._services: Services | None = None
+        if app is not None:
+            self.init_app(app)
+
+    @property
+    def listeners(self) -> tuple[_EventListener, ...]:
+        """Command and pool listeners for the host's ``MongoClient(event_listeners=[*prodfix.listeners])``."""
+        return (self._interceptor, self._monitor.pool)
+
+    @property
+    def services(self) -> Services:
+        """What :func:`init_app` made. Raises ``RuntimeError`` before it was called."""
+        if self._services is None:
+            raise RuntimeError("ProdFix.init_app has not been called")
+        return self._services
+
+    def init_app(self, app: Flask) -> None:
+        """Attach everything. Opens nothing and connects to nothing: that happens in the process that serves."""
+        settings = self._settings or Settings.from_env()
+        services = self._services = assemble(
+            settings,
+            uri=self._uri or (settings.mongodb_uri.get_secret_value() if settings.mongodb_uri else None),
+            classifications=self._classifications,
+            interceptor=self._interceptor,
+            monitor=self._monitor,
+            served=self._served,
+        )
+        app.extensions[EXTENSION] = services
+        if self._served:
+            services.logs.take_over(settings.log_level)
+        hooks.attach(app, services, deadline=self._deadline)
+        if settings.enable_error_handler:
+            handlers.attach(app, services)
+        tokens.attach(app, services)
+        cli.attach(app)

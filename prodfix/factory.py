@@ -1,0 +1,41 @@
+"""The application factory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import ModuleType
+
+from flask import Blueprint
+from flask_pymongo import BSONObjectIdConverter
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from prodfix.application import Application
+from prodfix.extension import ProdFix
+from prodfix.settings import Settings
+
+DIAGNOSTICS = "diagnostics"
+
+
+def create_app(settings: Settings, blueprints: Iterable[Blueprint | ModuleType] = ()) -> Application:
+    """The served application, with the plug-ins in ``blueprints``: Blueprints, or modules that expose ``blueprint``.
+
+    Connects to nothing: clients and files are opened by the process that serves. Raises ``ValueError`` for a plug-in
+    that is neither.
+    """
+    app = Application("prodfix", static_folder=None, template_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
+    app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_body_bytes
+    # Not flask-pymongo's own init_app: it replaces the JSON provider, and asks the DNS for a mongodb+srv URI.
+    app.url_map.converters["ObjectId"] = BSONObjectIdConverter
+    app.url_map.strict_slashes = False
+    if settings.trusted_proxies:
+        hops = settings.trusted_proxies
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
+    ProdFix(settings=settings, deadline=True, served=True).init_app(app)
+    for plug_in in blueprints:
+        blueprint = getattr(plug_in, "blueprint", plug_in)
+        if not isinstance(blueprint, Blueprint):
+            raise ValueError(f"{plug_in!r} is not a Blueprint and exposes none as `blueprint`")
+        if blueprint.name != DIAGNOSTICS or settings.enable_diagnostics:
+            app.register_blueprint(blueprint)
+    return app

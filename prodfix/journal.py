@@ -1,0 +1,320 @@
+"""What a worker must not lose, on disk: one SQLite file for each worker process, in ``STATE_DIR/journal``.
+
+A file holds deferred writes, error records and counts that MongoDB does not have yet, and how the worker is. It is
+
+* opened after the fork, by the process that uses it, and written by its one connection in a native thread, which
+  commits everything that waits at once (group commit): the hub never waits for a disk;
+* owned by an flock on a sibling ``.lock`` file (closing any descriptor of the database file itself would drop SQLite's
+  own POSIX locks, sqlite.org/howtocorrupt.html section 2.2);
+* read by the other workers through read-only connections: the same question gets the same answer from all;
+* adopted by another worker once its owner is dead: its rows are merged, by their own keys, and the file is removed.
+
+WAL with ``synchronous=FULL`` for what must survive a loss of power (sqlite.org/pragma.html#pragma_synchronous), NORMAL
+for what need only survive the process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from prodfix.errors import JournalUnavailable
+from prodfix.native import Pool, Task, allocate_lock
+
+SCHEMA_VERSION = 1
+LARGEST_FILE = 256 * 1024 * 1024  # bytes; SQLite says "full" beyond
+BATCH = 256  # statements' groups in one commit
+_PAGE = 4096
+
+_SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS writes (position INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,"
+    " entry BLOB NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, created REAL NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS dead (id TEXT PRIMARY KEY, entry BLOB NOT NULL, reason TEXT NOT NULL, at REAL NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS records (id TEXT PRIMARY KEY, collection TEXT NOT NULL, request_id TEXT, at REAL NOT NULL,"
+    " entry BLOB NOT NULL, stored INTEGER NOT NULL DEFAULT 0)",
+    "CREATE INDEX IF NOT EXISTS records_by_request ON records (request_id)",
+    "CREATE INDEX IF NOT EXISTS records_to_store ON records (stored, at)",
+    "CREATE TABLE IF NOT EXISTS minutes (worker TEXT NOT NULL, minute INTEGER NOT NULL, revision INTEGER NOT NULL,"
+    " counts BLOB NOT NULL, stored INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (worker, minute))",
+    "CREATE TABLE IF NOT EXISTS status (worker TEXT PRIMARY KEY, at REAL NOT NULL, entry BLOB NOT NULL)",
+    f"PRAGMA user_version={SCHEMA_VERSION}",
+)
+_ADOPTED = (
+    "INSERT OR IGNORE INTO writes (id, entry, attempts, created)"
+    " SELECT id, entry, attempts, created FROM dying.writes ORDER BY position",
+    "INSERT OR IGNORE INTO dead SELECT * FROM dying.dead",
+    "INSERT OR IGNORE INTO records SELECT * FROM dying.records",
+    "INSERT INTO minutes SELECT * FROM dying.minutes WHERE true ON CONFLICT (worker, minute) DO UPDATE SET"
+    " revision=excluded.revision, counts=excluded.counts, stored=excluded.stored WHERE excluded.revision > revision",
+)
+
+Statement = tuple[str, Sequence[Any]]
+
+
+class _Batch:
+    """Statements that are committed together, and the task that commits them."""
+
+    __slots__ = ("durable", "statements", "task")
+
+    def __init__(self) -> None:
+        self.statements: list[Statement] = []
+        self.durable = False
+        self.task: Task[None] | None = None
+
+
+class Journal:
+    """This process's file in ``folder``, and a view of the files of all workers of the instance."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.worker = ""
+        self.failure: str | None = "not opened"
+        self.dropped = 0
+        self._pid: int | None = None
+        self._lock_file: int | None = None
+        self._inode = 0
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Make this process's own file. Never raises: a broken disk is told by ``failure`` and each durable write."""
+        self._pid = os.getpid()
+        self._gate = allocate_lock()
+        self._waiting: _Batch | None = None
+        self._writer, self._readers = Pool(1), Pool(2)
+        self._connection: sqlite3.Connection | None = None
+        self._writer.run(self._open_file)
+
+    def close(self) -> None:
+        """Commit what waits and let go of the file. Rows that are still in it will be adopted by another worker."""
+        if self._pid != os.getpid():
+            return
+        self._pid = None
+        with contextlib.suppress(sqlite3.Error, OSError, TimeoutError):
+            self._writer.run(self._close_file, limit=5)
+        self._writer.close()
+        self._readers.close()
+
+    def _open_file(self) -> None:
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.worker = f"{os.getpid()}-{secrets.token_hex(6)}"
+            self._lock_file = os.open(self._path(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.close(os.open(self._path(), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            self._connection = _connect(self._path())
+            for statement in _SCHEMA:
+                self._connection.execute(statement)
+            _sync_folder(self.folder)
+            self._inode = os.stat(self._path()).st_ino
+            self.failure = None
+        except (OSError, sqlite3.Error) as error:
+            self._fail(error)
+
+    def _close_file(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        if self._lock_file is not None:
+            os.close(self._lock_file)
+            self._lock_file = None
+
+    def _fail(self, error: Exception) -> None:
+        # The type and the operating system's number only: the text may hold a path.
+        code = getattr(error, "sqlite_errorname", None) or getattr(error, "errno", None)
+        self.failure = f"{type(error).__name__} {code}" if code else type(error).__name__
+        with contextlib.suppress(OSError, sqlite3.Error):
+            self._close_file()
+
+    def _path(self, suffix: str = ".db") -> Path:
+        return self.folder / (self.worker + suffix)
+
+    # -- writing ------------------------------------------------------------------------------------------------------
+
+    def write(self, statements: Sequence[Statement], *, durable: bool = False, limit: float = 5.0) -> None:
+        """Commit the statements, together with what other greenlets write now; return once they are committed.
+
+        ``durable``: also after fsync. Raises :class:`prodfix.errors.JournalUnavailable` if they were not committed, and
+        ``TimeoutError`` if that is not known after ``limit`` seconds.
+        """
+        if self._pid != os.getpid():
+            raise JournalUnavailable("the journal is not open in this process")
+        with self._gate:
+            batch = self._waiting
+            if batch is None or len(batch.statements) >= BATCH:
+                batch = self._waiting = _Batch()
+                batch.task = None
+            batch.statements.extend(statements)
+            batch.durable |= durable
+            first = batch.task is None
+            if first:
+                batch.task = self._writer.submit(self._commit, batch)
+        assert batch.task is not None
+        batch.task.wait(limit)
+
+    def _commit(self, batch: _Batch) -> None:
+        with self._gate:
+            if self._waiting is batch:
+                self._waiting = None
+        if self._connection is None or not self._still_there():
+            self._open_file()
+        connection = self._connection
+        if connection is None:
+            raise JournalUnavailable(self.failure or "")
+        try:
+            connection.execute("PRAGMA synchronous=" + ("FULL" if batch.durable else "NORMAL"))
+            with connection:
+                connection.execute("BEGIN IMMEDIATE")
+                for statement, values in batch.statements:
+                    connection.execute(statement, values)
+            self.failure = None
+        except sqlite3.Error as error:
+            full = getattr(error, "sqlite_errorname", "") == "SQLITE_FULL"
+            self.failure = f"{type(error).__name__} {getattr(error, 'sqlite_errorname', '')}".strip()
+            if not full:
+                self._fail(error)
+            raise JournalUnavailable(self.failure or "") from error
+
+    def _still_there(self) -> bool:
+        # SQLite would go on to write into a file that somebody has removed, and everything in it would be lost.
+        try:
+            there = os.stat(self._path()).st_ino == self._inode
+        except OSError:
+            there = False
+        if not there:
+            self._fail(FileNotFoundError())
+        return there
+
+    # -- reading ------------------------------------------------------------------------------------------------------
+
+    def read(self, query: str, values: Sequence[Any] = (), *, limit: float = 2.0) -> list[tuple[Any, ...]]:
+        """The rows of ``query`` from the files of all workers of this instance, this one's among them.
+
+        Raises ``TimeoutError``. A file that cannot be read is left out and shown by :meth:`unreadable`.
+        """
+        if self._pid != os.getpid():
+            return []
+        return self._readers.run(self._read_all, query, tuple(values), limit=limit)
+
+    def read_own(self, query: str, values: Sequence[Any] = (), *, limit: float = 5.0) -> list[tuple[Any, ...]]:
+        """The rows of ``query`` from this worker's own file."""
+        if self._pid != os.getpid():
+            return []
+        return self._writer.run(self._read_own, query, tuple(values), limit=limit)
+
+    def _read_own(self, query: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        if self._connection is None:
+            return []
+        return self._connection.execute(query, values).fetchall()
+
+    def _read_all(self, query: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        rows: list[tuple[Any, ...]] = []
+        for _ in range(3):
+            rows = []
+            try:
+                for connection in _opened(sorted(self.folder.glob("*.db"))):
+                    rows += connection.execute(query, values).fetchall()
+                return rows
+            except FileNotFoundError:
+                continue  # adopted between the listing and the opening: its rows are in another file now
+        return rows
+
+    # -- adoption -----------------------------------------------------------------------------------------------------
+
+    def adopt(self) -> int:
+        """Merge the files of dead workers into this one; the number of files. What cannot be read is put aside."""
+        if self._pid != os.getpid():
+            return 0
+        return self._writer.run(self._adopt_all, limit=60)
+
+    def _adopt_all(self) -> int:
+        if self._connection is None:
+            return 0
+        adopted = 0
+        for lock_path in sorted(self.folder.glob("*.lock")):
+            if lock_path == self._path(".lock"):
+                continue
+            with _dead_owner(lock_path) as dead:
+                if dead:
+                    adopted += self._adopt(lock_path.with_suffix(".db"))
+                    lock_path.unlink(missing_ok=True)
+        return adopted
+
+    def _adopt(self, path: Path) -> int:
+        if not path.exists():
+            return 0
+        connection = self._connection
+        assert connection is not None
+        connection.execute("PRAGMA synchronous=FULL")
+        try:
+            connection.execute("ATTACH DATABASE ? AS dying", (str(path),))
+            with connection:
+                connection.execute("BEGIN IMMEDIATE")
+                for statement in _ADOPTED:
+                    connection.execute(statement)
+        except sqlite3.DatabaseError:
+            path.rename(path.with_suffix(f".corrupt-{int(time.time())}"))
+            self.dropped += 1
+            return 0
+        finally:
+            with contextlib.suppress(sqlite3.Error):
+                connection.execute("DETACH DATABASE dying")
+        for suffix in (".db", ".db-wal", ".db-shm"):
+            path.with_suffix(suffix).unlink(missing_ok=True)
+        return 1
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=1.0)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute(f"PRAGMA max_page_count={LARGEST_FILE // _PAGE}")
+    return connection
+
+
+def _opened(paths: Sequence[Path]) -> Iterator[sqlite3.Connection]:
+    """Read-only connections to all files, opened before the first is read, so that a row that moves is seen once at least."""
+    with contextlib.ExitStack() as stack:
+        connections = []
+        for path in paths:
+            if not path.exists():
+                raise FileNotFoundError
+            connection = sqlite3.connect(
+                f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=0.5
+            )
+            stack.callback(connection.close)
+            with contextlib.suppress(sqlite3.DatabaseError):  # just made, without its tables yet; or corrupt
+                if connection.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION:
+                    connections.append(connection)
+        yield from connections
+
+
+@contextlib.contextmanager
+def _dead_owner(lock_path: Path) -> Iterator[bool]:
+    """Whether nobody holds the lock; if so it is ours until the end of the block."""
+    try:
+        descriptor = os.open(lock_path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield False
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield True
+    except BlockingIOError:
+        yield False
+    finally:
+        os.close(descriptor)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

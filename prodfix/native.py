@@ -1,0 +1,116 @@
+"""Native threads, the same way under gevent, under threads and in plain Python.
+
+After ``monkey.patch_all()`` a ``threading.Thread`` is a greenlet, which is what a loop that waits on the network wants.
+Work that blocks a whole thread, such as a file's fsync, belongs into a thread of the operating system: this file is the
+one place that knows how to get one.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, Generic, TypeVar
+
+Result = TypeVar("Result")
+
+
+def under_gevent() -> bool:
+    """Whether ``threading`` is monkey-patched, so that waiting must be left to the hub."""
+    monkey = sys.modules.get("gevent.monkey")
+    return monkey is not None and bool(monkey.is_module_patched("threading"))
+
+
+class Task(Generic[Result]):
+    """A result that a native thread is still working for."""
+
+    __slots__ = ("_result",)
+
+    def __init__(self, result: Any) -> None:
+        self._result = result
+
+    def wait(self, limit: float | None = None) -> Result:
+        """The result. Raises what the work raised, and ``TimeoutError`` after ``limit`` seconds (the work goes on)."""
+        if isinstance(self._result, Future):
+            return self._result.result(limit)  # type: ignore[no-any-return]
+        # Not gevent's Future: that one takes every gevent.Timeout for its own, a request's deadline too.
+        self._result.wait(limit)
+        if not self._result.ready():
+            raise TimeoutError
+        return self._result.get()  # type: ignore[no-any-return]
+
+
+class Pool:
+    """A few native threads; waiting for their results lets other greenlets run. Make it after the fork that uses it."""
+
+    def __init__(self, threads: int) -> None:
+        if under_gevent():
+            from gevent.threadpool import ThreadPool
+
+            self._pool: Any = ThreadPool(threads)
+        else:
+            self._pool = ThreadPoolExecutor(threads, thread_name_prefix="prodfix-native")
+
+    def submit(self, work: Callable[..., Result], *arguments: Any) -> Task[Result]:
+        submit = self._pool.submit if isinstance(self._pool, ThreadPoolExecutor) else self._pool.spawn
+        return Task(submit(work, *arguments))
+
+    def run(self, work: Callable[..., Result], *arguments: Any, limit: float | None = None) -> Result:
+        """Like ``submit(...).wait(limit)``."""
+        return self.submit(work, *arguments).wait(limit)
+
+    def close(self) -> None:
+        if isinstance(self._pool, ThreadPoolExecutor):
+            self._pool.shutdown(wait=True)
+        else:
+            self._pool.kill()
+
+
+def allocate_lock() -> Any:
+    """A lock between native threads. It blocks the hub while held, so it is held for microseconds only."""
+    if under_gevent():
+        from gevent.monkey import get_original
+
+        return get_original("_thread", "allocate_lock")()
+    import _thread
+
+    return _thread.allocate_lock()
+
+
+def original_queue() -> Any:
+    """An unbounded queue between native threads: ``put`` never waits, ``get`` blocks only the native thread that calls it."""
+    if under_gevent():
+        from gevent.monkey import get_original
+
+        return get_original("queue", "SimpleQueue")()
+    from queue import SimpleQueue
+
+    return SimpleQueue()
+
+
+def start_thread(work: Callable[[], None]) -> None:
+    """Run ``work`` in a native thread that ends with the process. It must not touch anything of gevent's."""
+    if under_gevent():
+        from gevent.monkey import get_original
+
+        get_original("_thread", "start_new_thread")(work, ())
+        return
+    import _thread
+
+    _thread.start_new_thread(work, ())
+
+
+@contextmanager
+def gevent_timer(seconds: float) -> Iterator[Callable[[BaseException], bool]]:
+    """A timer that interrupts this greenlet; yields a test for its own exception. Does nothing without gevent."""
+    if not under_gevent():
+        yield lambda error: False
+        return
+    from gevent import Timeout
+
+    timer = Timeout.start_new(seconds)
+    try:
+        yield lambda error: error is timer
+    finally:
+        timer.close()

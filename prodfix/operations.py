@@ -1,0 +1,69 @@
+"""One database operation, as every record, log line and answer shows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+_COMMANDS = {
+    "insert_one": "insert",
+    "insert_many": "insert",
+    "update_one": "update",
+    "update_many": "update",
+    "replace_one": "update",
+    "delete_one": "delete",
+    "delete_many": "delete",
+    "find_one": "find",
+    "find_one_and_update": "findAndModify",
+    "find_one_and_replace": "findAndModify",
+    "find_one_and_delete": "findAndModify",
+    "bulk_write": "bulkWrite",
+    "count_documents": "aggregate",
+    "estimated_document_count": "count",
+    "create_index": "createIndexes",
+    "create_indexes": "createIndexes",
+    "commit_transaction": "commitTransaction",
+    "abort_transaction": "abortTransaction",
+}
+_WRITES = frozenset(
+    [
+        "insert",
+        "update",
+        "delete",
+        "findAndModify",
+        "bulkWrite",
+        "commitTransaction",
+        "create",
+        "createIndexes",
+        "drop",
+        "dropIndexes",
+        "collMod",
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseOperation:
+    """``query`` is a redacted shape; ``duration_ms`` is known only where the driver published a command event."""
+
+    operation: str
+    collection: str | None = None
+    query: dict[str, Any] | None = None
+    duration_ms: float | None = None
+
+    @property
+    def writes(self) -> bool:
+        return self.operation in _WRITES
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "operation": self.operation,
+            "collection": self.collection,
+            "query": self.query,
+            "durationMs": self.duration_ms,
+        }
+
+
+def command_of(method: str) -> str:
+    """The command that a method of pymongo's Collection sends: ``insert_one`` -> ``insert``."""
+    return _COMMANDS.get(method, method.lstrip("_"))

@@ -1,0 +1,337 @@
+"""Nothing secret and nothing personal leaves through a log, an answer or a statistic.
+
+Three kinds of things are redacted, each by its own rule:
+
+* commands (:func:`redact_command`): deny by default; every leaf becomes its type, field names and operators stay;
+* documents that are not commands, such as headers and details (:func:`redact_document`): by key name and by value;
+* text (:func:`redact_text`, :func:`redact_uri`): by pattern. Every pattern is linear: repetitions are bounded or possessive.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from typing import Any
+
+from bson.raw_bson import RawBSONDocument
+
+MASK = "***"
+
+# ---- commands ---------------------------------------------------------------------------------------------------------
+
+NODES = 200  # how many values of one command are looked at
+LEVELS = 10  # how deep
+ITEMS = 5  # how many elements of a list
+RAW_BYTES = 64 * 1024  # a larger raw document is not even parsed
+
+_DROPPED = frozenset({"lsid", "$clusterTime", "signature", "$readPreference", "apiVersion", "comment"})
+_OPTIONS = frozenset(
+    [
+        "limit",
+        "skip",
+        "batchSize",
+        "singleBatch",
+        "ordered",
+        "maxTimeMS",
+        "upsert",
+        "multi",
+        "new",
+        "remove",
+        "txnNumber",
+        "autocommit",
+        "startTransaction",
+        "tailable",
+        "awaitData",
+        "noCursorTimeout",
+        "allowDiskUse",
+        "bypassDocumentValidation",
+        "nReturned",
+        "$db",
+    ]
+)
+_DIRECTIONS = frozenset({"sort", "$sort", "hint", "key", "projection", "$project"})
+_COLLECTION_OF = {
+    "$lookup": "from",
+    "$graphLookup": "from",
+    "$unionWith": "coll",
+    "$merge": "into",
+    "$out": "coll",
+}
+_TYPES: dict[type, str] = {
+    type(None): "?null",
+    bool: "?bool",
+    int: "?int",
+    float: "?float",
+    str: "?str",
+    bytes: "?bytes",
+}
+_ODD_KEY = re.compile(r"^\d{5,}$|^[0-9a-fA-F-]{24,}$|^(?=.*\d)[A-Za-z0-9_+/=-]{24,}$|\s")
+
+
+def redact_command(command: Mapping[str, Any]) -> dict[str, Any]:
+    """The shape of a MongoDB command: a new dict, at most ``NODES`` values of it, with no value of the caller's.
+
+    ``{"find": "notes", "filter": {"owner": "a@b.c"}, "limit": 5}`` becomes
+    ``{"find": "notes", "filter": {"owner": "?str"}, "limit": 5}``. The command is never changed: pymongo hands out the
+    caller's own dictionaries.
+    """
+    walk = _Walk()
+    shape: dict[str, Any] = {}
+    for place, (key, value) in enumerate(command.items()):
+        if key in _DROPPED:
+            continue
+        if place == 0 and isinstance(value, str):
+            shape[key] = value[:120]
+        elif (key in _OPTIONS and isinstance(value, (bool, int))) or (
+            key in ("$db", "collection") and isinstance(value, str)
+        ):
+            shape[key] = value if not isinstance(value, str) else value[:120]
+        else:
+            shape[mask_key(key)] = walk.shape(value, key, 1)
+        if walk.left <= 0:
+            shape["…"] = "?"
+            break
+    return shape
+
+
+class _Walk:
+    """One walk over one command, with what is left of its budget."""
+
+    __slots__ = ("left",)
+
+    def __init__(self) -> None:
+        self.left = NODES
+
+    def shape(self, value: Any, parent: str, level: int) -> Any:
+        self.left -= 1
+        if isinstance(value, Mapping):
+            return self._mapping(value, parent, level)
+        if isinstance(value, (list, tuple)):
+            if level >= LEVELS or self.left <= 0:
+                return "?array"
+            shown = [self.shape(item, parent, level + 1) for item in value[:ITEMS] if self.left > 0]
+            return [*shown, f"… {len(value)} in all"] if len(value) > len(shown) else shown
+        if parent in _DIRECTIONS and type(value) is int and value in (1, -1, 0):
+            return value
+        return type_name(value)
+
+    def _mapping(self, value: Mapping[str, Any], parent: str, level: int) -> Any:
+        if level >= LEVELS or self.left <= 0:
+            return "?document"
+        if isinstance(value, RawBSONDocument) and len(value.raw) > RAW_BYTES:
+            return "?document"
+        named = _COLLECTION_OF.get(parent)
+        shape: dict[str, Any] = {}
+        for key, item in value.items():
+            if self.left <= 0:
+                shape["…"] = "?"
+                break
+            if key == named and isinstance(item, str):
+                shape[key] = item[:120]
+            else:
+                inherited = parent if parent in _DIRECTIONS else str(key)
+                shape[mask_key(str(key))] = self.shape(item, inherited, level + 1)
+        return shape
+
+
+def type_name(value: Any) -> str:
+    return _TYPES.get(type(value)) or "?" + type(value).__name__.lower()[:40]
+
+
+@lru_cache(4096)
+def mask_key(key: str) -> str:
+    """The key, unless it looks like data: an e-mail, a number, an ID, a token, or something very long."""
+    if len(key) > 200 or "@" in key:
+        return "?key"
+    return ".".join("?key" if len(part) > 64 or _ODD_KEY.search(part) else part for part in key.split("."))
+
+
+# ---- documents --------------------------------------------------------------------------------------------------------
+
+_SECRET_WORDS = frozenset(
+    [
+        "password",
+        "passwords",
+        "passwd",
+        "pwd",
+        "passphrase",
+        "passcode",
+        "secret",
+        "secrets",
+        "token",
+        "tokens",
+        "authorization",
+        "cookie",
+        "cookies",
+        "credential",
+        "credentials",
+        "jwt",
+        "ssn",
+        "cvv",
+        "cvc",
+        "otp",
+        "pin",
+        "apikey",
+    ]
+)
+_SECRET_ENDINGS = (
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "apikey",
+    "accesskey",
+    "secretkey",
+    "privatekey",
+    "sessionid",
+    "accesstoken",
+    "refreshtoken",
+    "authtoken",
+    "csrftoken",
+    "cardnumber",
+    "creditcard",
+)
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+
+
+@lru_cache(4096)
+def secret_key(name: str) -> bool:
+    """Whether a field of this name holds a secret: ``dbPassword``, ``X-Api-Key``, ``pwd2``; not ``tokenizer`` or ``author``."""
+    words = [word.lower() for word in _WORDS.findall(name[:200])]
+    return not _SECRET_WORDS.isdisjoint(words) or "".join(word for word in words if not word.isdigit()).endswith(
+        _SECRET_ENDINGS
+    )
+
+
+def redact_document(value: Any, *, _level: int = 0) -> Any:
+    """A copy of ``value`` without secrets, found by key name and by value. Benign documents come out equal."""
+    if isinstance(value, str):
+        return redact_text(value)
+    if _level > 32:
+        return "?"
+    if isinstance(value, Mapping):
+        return {key: _redact_item(key, item, _level + 1) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        items = [redact_document(item, _level=_level + 1) for item in value]
+        return tuple(items) if isinstance(value, tuple) else items
+    if isinstance(value, bytes):
+        return redact_text(value.decode("latin-1")).encode("latin-1", "replace")
+    return value
+
+
+def _redact_item(key: Any, item: Any, level: int) -> Any:
+    hidden = isinstance(key, str) and item is not None and secret_key(key)
+    return MASK if hidden else redact_document(item, _level=level)
+
+
+# ---- text -------------------------------------------------------------------------------------------------------------
+
+_Replacement = str | Callable[[re.Match[str]], str]
+
+
+def _card(match: re.Match[str]) -> str:
+    digits = [int(digit) for digit in match[0] if digit.isdigit()]
+    doubled = [digit * 2 - 9 * (digit > 4) for digit in digits[-2::-2]]
+    return MASK if (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0 else match[0]
+
+
+def _duplicate(match: re.Match[str]) -> str:
+    fields = re.findall(r"[{,]\s?([\w.$-]{1,100}+):", match[0])
+    return "dup key: { " + ", ".join(f"{mask_key(field)}: ?" for field in fields[:20]) + " }"
+
+
+_SECRET_NAME = (
+    r"(?:password|passwd|passphrase|passcode|pwd|secret|token|api[_-]?key|access[_-]?key|secret[_-]?key|private[_-]?key"
+    r"|credentials?|authorization|cookie|session[_-]?id|ssn|cvv|otp)"
+)
+
+# (one of these must be in the lower-cased text for the pattern to be tried, the pattern, what stands there instead)
+_RULES: tuple[tuple[tuple[str, ...], re.Pattern[str], _Replacement], ...] = (
+    (
+        ("mongodb",),
+        re.compile(r"(?i)\bmongodb(\+srv)?://(?!\*\*\*(?:[/?\s]|$))[^\s\"'<>]{0,4096}+"),
+        r"mongodb\1://" + MASK,
+    ),
+    (("private key",), re.compile(r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[A-Za-z0-9+/=\s:,-]{0,16384}+"), MASK),
+    (("://",), re.compile(r"(?i)\b([a-z][a-z0-9+.-]{1,20}://)[^\s/?#@\"']{1,512}@"), r"\1" + MASK + "@"),
+    (("eyj",), re.compile(r"eyJ[A-Za-z0-9_-]{5,4096}+\.[A-Za-z0-9_-]{2,8192}+(?:\.[A-Za-z0-9_-]{0,2048}+)?"), MASK),
+    (("bearer",), re.compile(r"(?i)\bbearer\s{1,8}[A-Za-z0-9._~+/=-]{6,8192}+"), "Bearer " + MASK),
+    (("basic",), re.compile(r"(?i)\bbasic\s{1,8}(?=[A-Za-z+/]{0,200}[\d=])[A-Za-z0-9+/=]{6,4096}+"), "Basic " + MASK),
+    (("cookie",), re.compile(r"(?i)\b((?:set-)?cookie\s{0,8}[:=]\s{0,8})[^\r\n]{1,8192}+"), r"\1" + MASK),
+    (("dup key",), re.compile(r"dup key: \{[^\r\n]{0,4096}"), _duplicate),
+    (
+        (
+            "pass",
+            "pwd",
+            "secret",
+            "token",
+            "key",
+            "credential",
+            "authorization",
+            "cookie",
+            "session",
+            "ssn",
+            "cvv",
+            "otp",
+        ),
+        re.compile(
+            rf"(?i)(?<![A-Za-z0-9])((?:[\w.-]{{0,40}}?[_.-])?|[a-z]{{0,20}}?)({_SECRET_NAME}s?\d{{0,4}}[\"']?\s{{0,8}}[=:]\s{{0,8}})"
+            r"(?:\"[^\"]{0,4096}\"?|'[^']{0,4096}'?|(?!\*\*\*)[^\s,;&\"'}\])]{1,4096}+)"
+        ),
+        r"\1\2" + MASK,
+    ),
+    (("@",), re.compile(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}+){1,8}"), MASK),
+    (
+        ("akia", "asia", "gh", "xox", "k_", "aiza", "sg.", "sk-", "glpat-", "npm_", "hvs."),
+        re.compile(
+            r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{20,255}+|\bgithub_pat_\w{20,255}+|\bxox[abeprs]-[\w-]{10,255}+"
+            r"|\b[srp]k_(?:live|test)_\w{10,255}+|\bAIza[\w-]{30,60}+|\bSG\.[\w-]{16,64}+\.[\w-]{16,64}+"
+            r"|\bsk-[\w-]{20,255}+|\bglpat-[\w-]{16,64}+|\bnpm_[A-Za-z0-9]{30,64}+|\bhvs\.[\w-]{20,255}+"
+        ),
+        MASK,
+    ),
+    (("",), re.compile(r"(?<![\w.])\d(?:[ -]?\d){12,18}(?![\w])"), _card),
+    (("",), re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}:\d{1,5}\b"), MASK),
+    (
+        ("serverdescription",),
+        re.compile(r"<ServerDescription \('?[^,)]{0,300}', \d{1,5}\)"),
+        "<ServerDescription (" + MASK + ")",
+    ),
+)
+
+
+def redact_text(text: str) -> str:
+    """``text`` without connection strings, credentials, tokens, keys, cards and e-mail addresses."""
+    lowered = text.lower()
+    for needed, pattern, instead in _RULES:
+        if any(word in lowered for word in needed):
+            text = pattern.sub(instead, text)
+    return text
+
+
+def redact_uri(uri: str, *, hosts: bool = True) -> str:
+    """A connection string without user, password and options that may hold secrets.
+
+    ``hosts=False`` also takes the host names away, as a log wants it: they belong into an admin's answer only.
+    """
+    scheme, found, rest = uri.partition("://")
+    if not found:
+        return MASK
+    before_options, _, options = rest.partition("?")
+    # A password may hold an unescaped '@', '/' or '?', which the specification forbids and people write.
+    if "@" in options:
+        return f"{scheme}://{MASK}"
+    _, at, place = before_options.rpartition("@")
+    servers, slash, database = place.partition("/")
+    shown = f"{scheme}://{MASK + '@' if at else ''}{servers if hosts else MASK}{slash}{database}"
+    return shown + ("?" + "&".join(_option_names(options.split("&"))) if options else "")
+
+
+def _option_names(options: Iterable[str]) -> tuple[str, ...]:
+    known = {"replicaset", "ssl", "tls", "retrywrites", "retryreads", "w", "authsource", "readpreference", "appname"}
+    shown = []
+    for option in options:
+        name, _, value = option.partition("=")
+        shown.append(f"{name}={value}" if name.lower() in known and "@" not in value else f"{mask_key(name)}={MASK}")
+    return tuple(shown)

@@ -1,0 +1,195 @@
+"""The service layer of one application: a frozen record at ``app.extensions["prodfix"]``, reached as ``current_prodfix``."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, cast
+
+import orjson
+import pymongo
+from flask import current_app
+from pymongo.synchronous.client_session import ClientSession
+from pymongo.synchronous.database import Database
+from werkzeug.local import LocalProxy
+
+from prodfix.clients import Clients
+from prodfix.connection import ConnectionMonitor, environment
+from prodfix.deferred import Deferred
+from prodfix.diagnostics import Diagnostics
+from prodfix.documents import Documents
+from prodfix.error_log import ErrorLog
+from prodfix.errors import Classifier, Severity
+from prodfix.interceptor import QueryInterceptor
+from prodfix.journal import Journal
+from prodfix.logs import Logs
+from prodfix.loops import Loop
+from prodfix.recovery import Recovery
+from prodfix.settings import Settings
+from prodfix.statistics import Statistics
+from prodfix.storage import Storage
+from prodfix.transactions import Transactions
+
+Result = TypeVar("Result")
+
+EXTENSION = "prodfix"
+TICK = 1.0  # seconds between two batches to MongoDB, and between two states of a worker
+LOG_PERIOD = 30.0  # seconds between two lines of the monitor (the seed's period)
+
+
+class Background:
+    """What runs beside the requests of one process: the pinger, the writer, and the worker's state."""
+
+    def __init__(self) -> None:
+        self._pid = 0
+        self._starting = threading.Lock()
+        self._loops: list[Loop] = []
+        self._warm = False
+        self.lag_ms = 0.0
+        self.serving: Callable[[], bool] = lambda: True
+        """Set by the server's hook: whether this worker still takes requests, or drains."""
+
+    @property
+    def running(self) -> bool:
+        return self._pid == os.getpid()
+
+    def start(self, services: Services) -> None:
+        """Open what this process needs, once. Called by the server's hook, or by the first request."""
+        with self._starting:
+            if self.running:
+                return
+            services.journal.open()
+            # The loops of a parent process are not ours: after a fork only their records are left.
+            self._loops = [
+                Loop("state", lambda: self._state(services), TICK, services.loop_failed),
+            ]
+            if services.clients.configured:
+                self._loops += [
+                    Loop("pinger", services.monitor.ping, services.monitor.interval, services.loop_failed),
+                    Loop("writer", lambda: self._write(services), TICK, services.loop_failed),
+                    Loop("monitor", lambda: self._tell(services), LOG_PERIOD, services.loop_failed, delay=LOG_PERIOD),
+                ]
+            self._pid, self._warm = os.getpid(), False
+            for loop in self._loops:
+                loop.start()
+
+    def stop(self, services: Services) -> None:
+        """Stop the loops, store once more what waits, and close files and clients. Safe to call twice."""
+        with self._starting:
+            if not self.running:
+                return
+            self._pid = 0
+            for loop in self._loops:
+                loop.stop()
+            try:
+                self._write(services)
+            except Exception as error:  # noqa: BLE001 - the rest must be closed all the same; the journal keeps it
+                services.loop_failed("last write", error)
+            services.clients.close()
+            services.journal.close()
+            services.logs.sinks.flush()
+
+    def _state(self, services: Services) -> None:
+        entry = orjson.dumps(services.state())
+        upsert = "INSERT OR REPLACE INTO status (worker, at, entry) VALUES (?, ?, ?)"
+        services.journal.write([(upsert, (services.journal.worker, time.time(), entry))])
+        # Waking up late is what a blocked hub looks like from inside.
+        begun = time.monotonic()
+        time.sleep(0.01)
+        self.lag_ms = max(0.0, round((time.monotonic() - begun) * 1000 - 10.0, 2))
+
+    def _write(self, services: Services) -> None:
+        if services.clients.configured and services.monitor.healthy:
+            if services.logs.served and not self._warm:
+                services.clients.application.admin.command("ping")  # fills the pool before the first request needs it
+                self._warm = True
+            services.storage.tick()
+            services.deferred.drain()
+        else:
+            services.journal.adopt()
+
+    def _tell(self, services: Services) -> None:
+        status = services.monitor.status()
+        services.logs.note(Severity.INFO, "connection", f"connection {status.state}", facts=status.to_json())
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything that an application has of prodfix. Its parts are public: they are what blueprints and tests use."""
+
+    settings: Settings
+    classifier: Classifier
+    clients: Clients
+    interceptor: QueryInterceptor
+    monitor: ConnectionMonitor
+    logs: Logs
+    journal: Journal
+    storage: Storage
+    statistics: Statistics
+    error_log: ErrorLog
+    deferred: Deferred
+    recovery: Recovery
+    transactions: Transactions
+    documents: Documents
+    diagnostics: Diagnostics
+    background: Background = field(default_factory=Background)
+
+    @property
+    def db(self) -> Any:
+        """The application's database."""
+        return self.clients.db
+
+    def start(self) -> None:
+        """Start this process's background work, if it does not run yet."""
+        if not self.background.running:
+            self.background.start(self)
+
+    def close(self) -> None:
+        """End this process's background work, after storing what waits."""
+        self.background.stop(self)
+
+    def state(self) -> dict[str, Any]:
+        """How this worker is, for all workers to read."""
+        return {
+            "pid": os.getpid(),
+            "connection": self.monitor.status().to_json(),
+            "network": self.monitor.network(),
+            "commands": {"observed": self.interceptor.commands, "listenerErrors": self.interceptor.errors},
+            "logs": self.logs.sinks.status(),
+            "journal": {"failing": self.journal.failure, "quarantined": self.journal.dropped},
+            "dropped": self.storage.dropped + self.error_log.failures + self.logs.sinks.dropped,
+            "loopLagMs": self.background.lag_ms,
+            **environment(),
+        }
+
+    def loop_failed(self, name: str, error: Exception) -> None:
+        """Tell that a background loop failed this time."""
+        meaning = self.classifier.classify(error)
+        facts = {"error": type(error).__name__, "code": meaning.code}
+        self.logs.note(Severity.WARN, "background", f"{name} failed", facts=facts)
+
+
+def stored_database(clients: Clients, monitor: ConnectionMonitor) -> Callable[[], Database[Any] | None]:
+    """Our own database while it answers, ``None`` while it does not: nobody waits for what is known to be down."""
+    return lambda: clients.own_db if clients.configured and not monitor.down else None
+
+
+def _current() -> Services:
+    return cast(Services, current_app.extensions[EXTENSION])
+
+
+current_prodfix: Services = cast(Services, LocalProxy(_current))
+"""The :class:`Services` of the current Flask application."""
+
+
+def run_transaction(
+    callback: Callable[[ClientSession], Result], *, retries: int | None = None, deadline: float | None = None
+) -> Result:
+    """:meth:`prodfix.transactions.Transactions.run` of the current application, within ``deadline`` seconds if given."""
+    if deadline is None:
+        return current_prodfix.transactions.run(callback, retries=retries)
+    with pymongo.timeout(deadline):
+        return current_prodfix.transactions.run(callback, retries=retries)

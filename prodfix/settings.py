@@ -1,0 +1,252 @@
+"""The settings of the application: one frozen record, read once from the environment.
+
+Names and defaults are those of the seed's configuration section; what prodfix adds stands behind them. A variable
+``DB_POOL_SIZE`` is the field ``db_pool_size``. Anything that is wrong is reported at once, by name, without its value.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+SHORTEST_JWT_KEY = 32  # bytes; RFC 7518 section 3.2 asks HS256 for a key of at least the hash's size
+
+
+class SettingsError(Exception):
+    """One or more settings are wrong. The text lists every one of them and shows no value."""
+
+    def __init__(self, problems: dict[str, str]) -> None:
+        self.problems = problems
+        lines = [f"  {name}: {problem}" for name, problem in problems.items()]
+        super().__init__("\n".join(["The settings are not usable:", *lines]))
+
+
+class Environment(StrEnum):
+    """Where the application runs (the seed's ``NODE_ENV``)."""
+
+    DEVELOPMENT = "development"
+    STAGING = "staging"
+    PRODUCTION = "production"
+
+
+class OperationQueue(StrEnum):
+    """Whether writes may wait on disk: never, on a durable disk only, or on any disk (``ephemeral``)."""
+
+    OFF = "false"
+    ON = "true"
+    EPHEMERAL = "ephemeral"
+
+
+def _environment(value: Any) -> Any:
+    # An unknown environment must never be the one that shows details: whatever is not known is production.
+    text = str(value).strip().lower()
+    return text if text in set(Environment) else Environment.PRODUCTION
+
+
+def _byte_size(value: Any) -> Any:
+    """``10m``, ``512k``, ``1g`` or plain bytes, as winston's DailyRotateFile writes sizes."""
+    match = re.fullmatch(r"(\d{1,12})\s*([kmg]?)b?", str(value).strip().lower())
+    if match is None:
+        raise ValueError("must be a size such as 10m, 512k or 1048576")
+    return int(match[1]) * 1024 ** " kmg".index(match[2] or " ")
+
+
+def _switch(value: Any) -> Any:
+    text = str(value).strip().lower()
+    return {"1": "true", "yes": "true", "on": "true", "0": "false", "no": "false", "off": "false"}.get(text, text)
+
+
+Milliseconds = Annotated[int, Field(ge=1, le=3_600_000)]
+ByteSize = Annotated[int, BeforeValidator(_byte_size), Field(ge=1024)]
+
+
+class Settings(BaseSettings):
+    """All settings. Build it with :meth:`from_env`, or with keyword arguments in a test."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True)
+
+    # Database
+    mongodb_uri: SecretStr | None = None
+    db_pool_size: Annotated[int, Field(ge=1, le=1000)] = 10
+    db_min_pool_size: Annotated[int, Field(ge=0, le=1000)] = 2
+    db_connect_timeout_ms: Milliseconds = 30_000
+    db_socket_timeout_ms: Milliseconds = 45_000
+    db_server_selection_timeout_ms: Milliseconds = 30_000
+    db_wait_queue_timeout_ms: Milliseconds = 2_000
+    db_heartbeat_ms: Annotated[int, Field(ge=500, le=600_000)] = 10_000
+
+    # Logging
+    log_level: Literal["debug", "info", "warn", "error"] = "info"
+    log_dir: Path = Path("var/log")
+    log_file_max_size: ByteSize = 10 * 1024 * 1024
+    log_file_max_files: Annotated[int, Field(ge=1, le=1000)] = 7
+    log_rotation: Literal["daily", "size"] = "daily"
+    enable_query_logging: bool = True
+    slow_query_threshold_ms: Annotated[int, Field(ge=0, le=3_600_000)] = 1_000
+
+    # Error handling and recovery
+    enable_error_handler: bool = True
+    max_retry_attempts: Annotated[int, Field(ge=0, le=20)] = 3
+    retry_base_delay_ms: Milliseconds = 1_000
+    enable_error_recovery: bool = True
+    enable_operation_queue: Annotated[OperationQueue, BeforeValidator(_switch)] = OperationQueue.ON
+    deferred_max_entries: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000
+    deferred_max_attempts: Annotated[int, Field(ge=1, le=1000)] = 10
+    error_retention_days: Annotated[int, Field(ge=1, le=365)] = 8
+
+    # Diagnostics and health
+    enable_diagnostics: bool = True
+    diagnostics_auth_required: bool = True
+    health_ping_interval_ms: Annotated[int, Field(ge=50, le=60_000)] = 500
+    health_max_age_ms: Annotated[int, Field(ge=100, le=120_000)] = 1_500
+
+    # Environment
+    app_env: Annotated[Environment, BeforeValidator(_environment)] = Environment.PRODUCTION
+    app_release: Annotated[str, Field(max_length=100)] = ""
+    render_git_commit: Annotated[str, Field(max_length=100)] = ""
+    render: bool = False
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8_000
+    web_concurrency: Annotated[int, Field(ge=1, le=128)] = 2
+    state_dir: Path = Path("var")
+    state_dir_durable: bool | None = None
+    trusted_proxies: Annotated[int, Field(ge=0, le=10)] = 0
+
+    # Requests
+    request_deadline_ms: Milliseconds = 10_000
+    mobile_timeout_factor: Annotated[float, Field(ge=1, le=10)] = 2.0
+    body_timeout_ms: Milliseconds = 5_000
+    max_body_bytes: ByteSize = 1024 * 1024
+
+    # Tokens
+    jwt_secret_key: SecretStr | None = None
+    jwt_roles_claim: Annotated[str, Field(min_length=1, max_length=64)] = "roles"
+    jwt_issuer: Annotated[str, Field(min_length=1, max_length=200)] = "prodfix"
+    jwt_audience: Annotated[str, Field(min_length=1, max_length=200)] = "prodfix-admin"
+
+    @field_validator("mongodb_uri")
+    @classmethod
+    def _uri_has_a_scheme(cls, uri: SecretStr | None) -> SecretStr | None:
+        # Only the scheme is looked at: parsing a mongodb+srv URI would ask the DNS, and the application must start without.
+        if uri is not None and not uri.get_secret_value().startswith(("mongodb://", "mongodb+srv://")):
+            raise ValueError("must begin with mongodb:// or mongodb+srv://")
+        return uri
+
+    @property
+    def production(self) -> bool:
+        return self.app_env is Environment.PRODUCTION
+
+    @property
+    def release(self) -> str:
+        """What is deployed: ``APP_RELEASE``, or the commit that Render names."""
+        return self.app_release or self.render_git_commit
+
+    @property
+    def durable(self) -> bool:
+        """Whether what is in ``STATE_DIR`` survives a restart of the instance.
+
+        Render's disk is ephemeral unless one is attached (render.com/docs/disks), so there the answer is no unless
+        ``STATE_DIR_DURABLE`` says otherwise or ``STATE_DIR`` is a mount of its own.
+        """
+        if self.state_dir_durable is not None:
+            return self.state_dir_durable
+        return not self.render or os.path.ismount(self.state_dir)
+
+    @property
+    def defers_writes(self) -> bool:
+        queue = self.enable_operation_queue
+        return queue is OperationQueue.EPHEMERAL or (queue is OperationQueue.ON and self.durable)
+
+    def mongo_options(self) -> dict[str, Any]:
+        """The seed's Mongoose options as PyMongo options, and the limits that the driver leaves open.
+
+        Source: pymongo.mongo_client.MongoClient. ``waitQueueTimeoutMS`` is unlimited by default: a full pool blocks for ever.
+        """
+        return {
+            "maxPoolSize": self.db_pool_size,
+            "minPoolSize": min(self.db_min_pool_size, self.db_pool_size),
+            "connectTimeoutMS": self.db_connect_timeout_ms,
+            "socketTimeoutMS": self.db_socket_timeout_ms,
+            "serverSelectionTimeoutMS": self.db_server_selection_timeout_ms,
+            "waitQueueTimeoutMS": self.db_wait_queue_timeout_ms,
+            "heartbeatFrequencyMS": self.db_heartbeat_ms,
+            "retryWrites": True,
+            "retryReads": True,
+            "appname": "prodfix",
+        }
+
+    @classmethod
+    def from_env(cls, env_file: Path | None = None, *, served: bool = False) -> Self:
+        """Read the environment (over ``env_file``, if it exists).
+
+        ``served`` also demands what the served application cannot do without: a token key in production; elsewhere one
+        is made in ``STATE_DIR/jwt.key``, mode 0600, so that all workers and the command line share it.
+
+        Raises :class:`SettingsError` with every problem at once.
+        """
+        problems: dict[str, str] = {}
+        settings: Self | None = None
+        try:
+            settings = cls(_env_file=env_file)  # type: ignore[call-arg]
+        except ValidationError as error:
+            for problem in error.errors(include_url=False, include_context=False, include_input=False):
+                name = str(problem["loc"][0]).upper() if problem["loc"] else "settings"
+                problems[name] = problem["msg"].removeprefix("Value error, ")
+        # What only the served application demands is checked also when another value is wrong, so that one start tells all.
+        readable = settings if settings is not None else cls._without(problems, env_file)
+        if readable is not None:
+            problems |= readable._served_problems() if served else {}
+        if settings is None or problems:
+            raise SettingsError(problems)
+        return settings._with_development_key() if served else settings
+
+    @classmethod
+    def _without(cls, bad: dict[str, str], env_file: Path | None) -> Self | None:
+        defaults = {name: field.default for name, field in cls.model_fields.items() if name.upper() in bad}
+        with contextlib.suppress(ValidationError):
+            return cls(_env_file=env_file, **defaults)  # type: ignore[call-arg]
+        return None
+
+    def _served_problems(self) -> dict[str, str]:
+        problems = {}
+        key = self.jwt_secret_key
+        if self.production and key is None:
+            problems["JWT_SECRET_KEY"] = (
+                "is required in production; make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(48))'"
+            )
+        elif key is not None and len(key.get_secret_value().encode()) < SHORTEST_JWT_KEY:
+            problems["JWT_SECRET_KEY"] = f"must be at least {SHORTEST_JWT_KEY} bytes long"
+        if self.production and not self.diagnostics_auth_required:
+            problems["DIAGNOSTICS_AUTH_REQUIRED"] = "cannot be false in production"
+        if self.health_max_age_ms <= self.health_ping_interval_ms:
+            problems["HEALTH_MAX_AGE_MS"] = "must be longer than HEALTH_PING_INTERVAL_MS"
+        return problems
+
+    def _with_development_key(self) -> Self:
+        if self.jwt_secret_key is not None:
+            return self
+        return self.model_copy(update={"jwt_secret_key": SecretStr(_shared_key(self.state_dir / "jwt.key"))})
+
+
+def _shared_key(path: Path) -> str:
+    """The key in ``path``; made there first, atomically, so that workers that start together agree on one."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not path.exists():
+        draft = path.with_name(f"{path.name}.{secrets.token_hex(6)}")
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_urlsafe(48))
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.link(draft, path)
+        finally:
+            draft.unlink()
+    return path.read_text().strip()

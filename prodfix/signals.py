@@ -1,0 +1,13 @@
+"""Signals that an application may listen to (blinker). Receivers run where the event happened and must not block."""
+
+from __future__ import annotations
+
+from blinker import Namespace
+
+_signals = Namespace()
+
+connection_changed = _signals.signal("prodfix.connection-changed")
+"""Sent with ``event`` (a :class:`prodfix.connection.ConnectionEvent`) after each change of state."""
+
+error_recorded = _signals.signal("prodfix.error-recorded")
+"""Sent with ``record`` (a :class:`prodfix.error_log.ErrorRecord`) after an error was logged."""

@@ -1,0 +1,191 @@
+"""Where log lines go: JSON to the console, and a file for each category. A slow or broken sink never reaches a request.
+
+The caller renders a line (a microsecond) and puts it into a bounded queue; a native thread writes. What does not fit
+into the queue, and what a sink refuses, is counted and shown by :meth:`Sinks.status`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterable, Mapping
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import orjson
+
+from prodfix.native import allocate_lock, original_queue, start_thread
+
+LONGEST_QUEUE = 10_000  # lines
+FILES = ("error", "database", "validation", "auth")
+_LINE_BREAKS = (("\u2028".encode(), b"\\u2028"), ("\u2029".encode(), b"\\u2029"), ("\u0085".encode(), b"\\u0085"))
+
+
+def render(entry: Mapping[str, Any]) -> bytes:
+    """One line of JSON. Whatever stands in ``entry``, it is one line and valid UTF-8."""
+    try:
+        line = orjson.dumps(entry, default=str, option=orjson.OPT_NON_STR_KEYS)
+    except (TypeError, ValueError):  # a lone surrogate, or nested too deeply
+        text = {
+            str(key): str(value)[:4000].encode("utf-8", "backslashreplace").decode() for key, value in entry.items()
+        }
+        line = orjson.dumps(text)
+    for broken, escaped in _LINE_BREAKS:
+        if broken in line:
+            line = line.replace(broken, escaped)
+    return line + b"\n"
+
+
+class Sink(Protocol):
+    """Something that takes whole lines. ``write`` runs in a native thread and raises ``OSError`` when it cannot."""
+
+    name: str
+
+    def write(self, data: bytes) -> None: ...
+
+
+class Console:
+    """A file descriptor of the process, 1 for stdout. Partial writes of a pipe are continued."""
+
+    def __init__(self, descriptor: int = 1) -> None:
+        self.name = "console"
+        self.descriptor = descriptor
+
+    def write(self, data: bytes) -> None:
+        while data:
+            data = data[os.write(self.descriptor, data) :]
+
+
+class RotatingFile:
+    """One file that any number of processes append to; rotated by size and, if ``daily``, by UTC day.
+
+    Each write holds an flock on a sibling ``.lock`` file; a process notices by the inode that another one has rotated.
+    Rotating without such a lock loses lines as soon as two workers write (Delgan/loguru#929).
+    """
+
+    def __init__(self, path: Path, *, max_bytes: int, keep: int, daily: bool) -> None:
+        self.name = path.name
+        self.path, self.max_bytes, self.keep, self.daily = path, max_bytes, keep, daily
+        self._descriptor: int | None = None
+        self._pid = 0
+
+    def write(self, data: bytes) -> None:
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(
+            self.path.with_suffix(self.path.suffix + ".lock"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600
+        )
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            descriptor = self._current(len(data))
+            while data:
+                data = data[os.write(descriptor, data) :]
+        finally:
+            os.close(lock)
+
+    def _current(self, coming: int) -> int:
+        if self._descriptor is None or self._pid != os.getpid() or not self._same_file(self._descriptor):
+            self._reopen()
+        assert self._descriptor is not None
+        state = os.fstat(self._descriptor)
+        stale = self.daily and date.fromtimestamp(state.st_mtime) < datetime.now().date()
+        if state.st_size and (stale or state.st_size + coming > self.max_bytes):
+            self._rotate()
+        return self._descriptor
+
+    def _same_file(self, descriptor: int) -> bool:
+        try:
+            return os.stat(self.path).st_ino == os.fstat(descriptor).st_ino
+        except FileNotFoundError:
+            return False
+
+    def _reopen(self) -> None:
+        if self._descriptor is not None and self._pid == os.getpid():
+            os.close(self._descriptor)
+        self._descriptor = None
+        self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._pid = os.getpid()
+
+    def _rotate(self) -> None:
+        os.rename(self.path, self.path.with_name(f"{self.path.stem}.{time.time_ns()}{self.path.suffix}"))
+        self._reopen()
+        old = sorted(self.path.parent.glob(f"{self.path.stem}.*{self.path.suffix}"))
+        for path in old[: max(0, len(old) - self.keep + 1)]:
+            path.unlink(missing_ok=True)
+
+
+class Sinks:
+    """The console and the category files of one process, behind one bounded queue."""
+
+    def __init__(self, sinks: Iterable[Sink]) -> None:
+        self._sinks = {sink.name: sink for sink in sinks}
+        self.dropped = 0
+        self.failures: dict[str, str] = {}
+        self.failed_lines: dict[str, int] = {}
+        self._pid = 0
+        self._starting = allocate_lock()
+
+    def put(self, name: str, line: bytes) -> None:
+        """Queue one line for one sink. Never raises, never waits; a full queue drops the line and counts it."""
+        if self._pid != os.getpid():
+            self._start()
+        if self._queue.qsize() >= LONGEST_QUEUE:
+            self.dropped += 1
+        else:
+            self._queue.put((name, line))
+
+    def _start(self) -> None:
+        with self._starting:
+            if self._pid != os.getpid():
+                self._queue = original_queue()
+                start_thread(self._write_for_ever)
+                self._pid = os.getpid()
+
+    def _write_for_ever(self) -> None:
+        while True:
+            name, line = self._queue.get()
+            if isinstance(line, bytes):
+                self._write(name, line)
+            else:
+                line.release()  # a flush: everything put before it is written
+
+    def _write(self, name: str, line: bytes) -> None:
+        try:
+            self._sinks[name].write(line)
+            self.failures.pop(name, None)
+        except OSError as error:
+            self.failures[name] = os.strerror(error.errno) if error.errno else type(error).__name__
+            self.failed_lines[name] = self.failed_lines.get(name, 0) + 1
+
+    def flush(self, limit: float = 2.0) -> bool:
+        """Wait until what was put is written; whether it was within ``limit`` seconds."""
+        if self._pid != os.getpid():
+            return True
+        written = allocate_lock()
+        written.acquire()
+        self._queue.put(("", written))
+        # The hub is blocked here, on purpose: this runs when a process ends, and nothing else should run any more.
+        return bool(written.acquire(True, limit))
+
+    def replace(self, sink: Sink) -> None:
+        """Use ``sink`` in the place of the one with its name (the command line's console is stderr)."""
+        self._sinks[sink.name] = sink
+
+    def status(self) -> dict[str, Any]:
+        return {
+            "dropped": self.dropped,
+            "sinks": [
+                {"name": name, "failing": self.failures.get(name), "lost": self.failed_lines.get(name, 0)}
+                for name in self._sinks
+            ],
+        }
+
+
+def category_files(folder: Path, *, max_bytes: int, keep: int, daily: bool) -> list[RotatingFile]:
+    """``error.log``, ``database.log``, ``validation.log`` and ``auth.log`` in ``folder``."""
+    return [RotatingFile(folder / f"{name}.log", max_bytes=max_bytes, keep=keep, daily=daily) for name in FILES]
+
+
+def timestamp() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
