@@ -1,0 +1,43 @@
+# The commands of this repository. Each makes .venv first if it is missing or out of date.
+# PYTHON names the interpreter that makes .venv (3.11 to 3.13); ARGS goes to pytest.
+
+PYTHON ?= python3
+ARGS ?=
+export PYTHON
+
+.PHONY: help run database test check bench faults clean
+
+help: ## list the targets
+	@echo "usage: make TARGET    (PYTHON=python3.12 make ... chooses the interpreter that makes .venv)"
+	@awk -F': ## ' '/^[a-z]+: ## / {printf "  %-10s %s\n", $$1, $$2}' Makefile
+
+run: ## start the application on http://127.0.0.1:8000 (HOST, PORT), with a database if MONGODB_URI is not set
+	@sh config/environment.sh run
+	@exec .venv/bin/python -m config.development run
+
+database: ## start the embedded database alone: the one that `make run` uses, same data, same port
+	@sh config/environment.sh development
+	@exec .venv/bin/python -m config.development database
+
+test: ## run all tests (ARGS="-k name" for some; TEST_MONGODB_URI for a real MongoDB)
+	@sh config/environment.sh development
+	@.venv/bin/python -m pytest $(ARGS)
+
+check: ## check format, style, types and the order of imports
+	@sh config/environment.sh development
+	.venv/bin/python -m ruff format --check .
+	.venv/bin/python -m ruff check .
+	.venv/bin/python -m mypy
+	.venv/bin/lint-imports
+
+bench: ## measure
+	@sh config/environment.sh development
+	@.venv/bin/python -m benchmarks
+
+faults: ## run only the tests that break the database or a worker on purpose
+	@sh config/environment.sh development
+	@.venv/bin/python -m pytest -m faults $(ARGS)
+
+clean: ## remove .venv and the caches; the data and logs in var/ stay
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,81 @@
+"""The access log: one JSON object per answered request, beside the application's own lines on stdout."""
+
+from __future__ import annotations
+
+import json
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from gunicorn.glogging import Logger
+
+# Health checks come every few seconds, for ever.
+QUIET = "/health/"
+LONGEST_PATH = 512  # characters
+
+Entry = dict[str, Any]
+
+
+class AccessLog(Logger):  # type: ignore[misc]  # gunicorn has no types
+    """gunicorn's logger with access lines as JSON. They hold no query string, no header and nothing of the body."""
+
+    def setup(self, cfg: Any) -> None:
+        """Called by the arbiter before it would preload the application: the last moment to prevent that.
+
+        A preloaded ``wsgi.py`` patches the arbiter. Then libev takes SIGCHLD away from it, and a worker that dies is never
+        replaced. Options of the command line, Render's ``--preload`` among them, outrank the configuration file.
+        """
+        self._emit: Callable[[Entry], None] = self._print
+        super().setup(cfg)
+        if cfg.preload_app:
+            cfg.set("preload_app", False)
+            self.warning("--preload is ignored: under gevent the arbiter would not notice that a worker has died")
+
+    def hand_over(self, emit: Callable[[Entry], None]) -> None:
+        """From now on have ``emit`` write the lines: the application's log, where it has taken over the process's."""
+        self._emit = emit
+
+    def access(self, resp: Any, req: Any, environ: Mapping[str, Any], request_time: timedelta) -> None:
+        """Called by the worker after each answer; never raises, as an exception would end the connection."""
+        if not self.access_log_enabled:
+            return
+        try:
+            path = str(environ.get("PATH_INFO", ""))
+            if not path.startswith(QUIET):
+                self._emit(_line(resp, path, environ, request_time))
+        except Exception:  # noqa: BLE001 - see above; gunicorn itself does the same
+            self.error("%s", traceback.format_exc())
+
+    def _print(self, entry: Entry) -> None:
+        self.access_log.info("%s", json.dumps(entry))
+
+
+def _line(resp: Any, path: str, environ: Mapping[str, Any], request_time: timedelta) -> Entry:
+    return {
+        "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "level": "info",
+        "event": "request",
+        "method": str(environ.get("REQUEST_METHOD", ""))[:32],
+        "path": _readable(path)[:LONGEST_PATH],
+        "status": _status(resp.status),
+        "durationMs": round(request_time.total_seconds() * 1000, 1),
+        "requestId": _header(resp.headers, "x-request-id"),
+        # The client's address: ProxyFix has corrected it in this very mapping when TRUSTED_PROXIES is set.
+        "ip": environ.get("REMOTE_ADDR") or None,
+    }
+
+
+def _readable(path: str) -> str:
+    # PEP 3333: the server hands over the path's bytes as if they were latin-1.
+    return path.encode("latin-1", "replace").decode("utf-8", "replace")
+
+
+def _status(status: Any) -> int | None:
+    """gunicorn keeps the application's status line ("404 NOT FOUND") or a bare number."""
+    code = str(status).split(None, 1)[0]
+    return int(code) if code.isdigit() else None
+
+
+def _header(headers: Iterable[tuple[str, str]], name: str) -> str | None:
+    return next((value for key, value in headers if key.lower() == name), None)

@@ -1,0 +1,67 @@
+#!/bin/sh
+# Makes .venv hold the pinned requirements, and does nothing when it does already.
+#   sh config/environment.sh run           what `make run` needs: without the embedded database if MONGODB_URI is set
+#   sh config/environment.sh development   what the tests and checks need
+set -eu
+
+python=${PYTHON:-python3}
+supported='import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))'
+
+stop() {
+    echo "$1" >&2
+    exit 1
+}
+
+has_database() {
+    [ -n "${MONGODB_URI:-}" ] || grep -qsE '^[[:space:]]*(export[[:space:]]+)?MONGODB_URI[[:space:]]*=[[:space:]]*[^[:space:]]' .env
+}
+
+# .venv/unfinished is there from the first file of the environment to the last, so that an interrupted run shows.
+usable() {
+    [ ! -e .venv/unfinished ] && .venv/bin/python -c "$supported" 2>/dev/null
+}
+
+pinned() {
+    cat requirements.txt "$1"
+}
+
+holds() {
+    pinned "$1" | cmp -s - ".venv/$1"
+}
+
+make_environment() {
+    command -v "$python" >/dev/null || stop "There is no $python: install Python 3.11 to 3.13 (apt-get install python3 python3-venv), or name yours: make PYTHON=python3.12 ..."
+    "$python" -c "$supported" || stop "$python is $("$python" --version 2>&1), and Python 3.11 to 3.13 is needed. Name another one: make PYTHON=python3.12 ..."
+    "$python" -c 'import ensurepip, venv' 2>/dev/null || stop "$python cannot make virtual environments: run 'apt-get install python3-venv' (as root), then make again"
+    echo "Making .venv with $("$python" --version)"
+    rm -rf .venv
+    mkdir .venv
+    touch .venv/unfinished
+    "$python" -m venv .venv
+    rm .venv/unfinished
+}
+
+install_requirements() {
+    echo "Installing $1"
+    touch .venv/unfinished
+    .venv/bin/python -m pip install --disable-pip-version-check --no-input -r "$1"
+    pinned "$1" >".venv/$1"
+    rm .venv/unfinished
+}
+
+# One at a time: `make database` in a second terminal would take what the first one makes for a broken environment.
+if command -v flock >/dev/null; then
+    exec 9<requirements.txt
+    flock --nonblock 9 || { echo "Waiting for another make in this folder"; flock 9; }
+fi
+
+wanted=requirements-dev.txt
+if [ "${1:-development}" = run ] && has_database; then
+    wanted=requirements.txt
+fi
+
+usable || make_environment
+# The development requirements include those of production.
+if ! holds requirements-dev.txt && ! holds "$wanted"; then
+    install_requirements "$wanted"
+fi

@@ -1,0 +1,33 @@
+"""What `make run` prints once the application answers: where it is, and lines to try it with."""
+
+from __future__ import annotations
+
+import shlex
+
+NOTE = '{"slug": "first", "title": "My first note", "body": "Hello", "notebook": "inbox"}'
+
+
+def greeting(address: str, *, database: str, token: str | None) -> str:
+    """The text for the application at ``address``; without a token (in production) the place to get one is named."""
+    errors = f"{address}/api/v1/diagnostics/errors?timeRange=1h"
+    bearer = shlex.quote(f"Authorization: Bearer {token or '<token>'}")
+    lines = [
+        "",
+        f"prodfix answers at {address}",
+        f"  health       {address}/health/db",
+        f"  notes        {address}/api/v1/notes",
+        f"  diagnostics  {address}/api/v1/diagnostics",
+        f"  database     {database}",
+        "",
+        "Try it:",
+        f"  curl -i {address}/health/db",
+        f"  curl -i -H 'Content-Type: application/json' -d {shlex.quote(NOTE)} {address}/api/v1/notes",
+        f"  curl -i {address}/api/v1/notes",
+        f"  curl -i -H {bearer} {shlex.quote(errors)}",
+        "",
+        f"Admin token: {token}"
+        if token
+        else "Admin token: .venv/bin/flask --app wsgi prodfix token --role admin --expires 15m",
+        "",
+    ]
+    return "\n".join(lines)

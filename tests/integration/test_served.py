@@ -1,0 +1,80 @@
+"""How gunicorn serves: what config/gunicorn.conf.py and config/access_log.py promise, seen from outside."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.processes import alive
+from tests.served import REPOSITORY, Served
+from tests.waiting import until
+
+pytestmark = pytest.mark.served
+
+
+def test_a_worker_that_is_killed_is_replaced_also_when_preloading_is_asked_for(
+    tmp_path: Path, database_uri: str
+) -> None:
+    with Served(tmp_path, database_uri, options=("--preload",)) as served:
+        before = until(lambda: len(served.worker_pids()) == 2 and served.worker_pids(), what="two workers")
+        assert before
+        os.kill(before[0], signal.SIGKILL)
+        until(
+            lambda: len(served.worker_pids()) == 2 and before[0] not in served.worker_pids(),
+            limit=15,
+            what="a worker in the place of the killed one",
+        )
+        assert served.get("/health/live").status == 200
+    assert "--preload is ignored" in (tmp_path / "stderr.txt").read_text()
+
+
+def test_a_request_leaves_one_line_with_the_request_id_of_its_answer(tmp_path: Path, database_uri: str) -> None:
+    with Served(tmp_path, database_uri) as served:
+        answer = served.get("/no/such/max@example.com?password=hidden")
+        health = served.get("/health/live")
+
+        def lines() -> list[dict[str, object]]:
+            return [line for line in served.stdout_lines() if line.get("event") == "request"]
+
+        until(lines, what="the access line")
+    (line,) = lines()
+    assert line["requestId"] == answer.headers["X-Request-ID"] != health.headers["X-Request-ID"]
+    assert (line["method"], line["path"], line["status"]) == ("GET", "/no/such/***", 404)
+    assert line["ip"] == "127.0.0.1"
+    assert "hidden" not in served.stdout()
+
+
+def test_without_a_database_the_server_halts_with_one_reason(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="ended with code 4"):
+        Served(tmp_path, None).start()
+    assert "MONGODB_URI is not set" in (tmp_path / "stderr.txt").read_text()
+
+
+CONF = """
+import pathlib, runpy, time
+real = runpy.run_path({path!r})
+worker_class, logger_class = real["worker_class"], real["logger_class"]
+
+def post_fork(server, worker):
+    real["post_fork"](server, worker)
+    pathlib.Path("booting").touch()
+    while True:
+        time.sleep(0.05)
+"""
+
+
+def test_a_worker_that_has_no_handlers_yet_ends_on_sigterm(tmp_path: Path, database_uri: str) -> None:
+    conf = tmp_path / "conf.py"
+    conf.write_text(CONF.format(path=str(REPOSITORY / "config" / "gunicorn.conf.py")))
+    served = Served(tmp_path, database_uri, workers=1, options=("-c", str(conf)))
+    served.launch()
+    try:
+        until((tmp_path / "booting").exists, limit=20, what="a worker between fork and its handlers")
+        (worker,) = served.worker_pids()
+    finally:
+        code = served.stop(limit=10)
+    assert code == 0, "the arbiter waited for a worker that had lost the signal"
+    assert not alive(worker)

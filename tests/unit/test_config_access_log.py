@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from gunicorn.config import Config
+
+from config.access_log import LONGEST_PATH, AccessLog
+
+ENVIRON = {
+    "REQUEST_METHOD": "GET",
+    "PATH_INFO": "/api/v1/notes",
+    "QUERY_STRING": "email=max@example.com",
+    "RAW_URI": "/api/v1/notes?email=max@example.com",
+    "HTTP_AUTHORIZATION": "Bearer secret",
+    "HTTP_X_REQUEST_ID": "from-the-client",
+    "REMOTE_ADDR": "192.0.2.7",
+}
+RESPONSE = SimpleNamespace(status="404 NOT FOUND", headers=[("Content-Type", "x"), ("X-Request-ID", "from-the-answer")])
+
+
+@pytest.fixture
+def log() -> Iterator[AccessLog]:
+    config = Config()
+    config.set("accesslog", "-")
+    yield AccessLog(config)
+    for name in ("gunicorn.error", "gunicorn.access"):
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = True
+
+
+def lines(log: AccessLog, response: Any = RESPONSE, **environ: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    log.hand_over(found.append)
+    log.access(response, None, ENVIRON | environ, timedelta(milliseconds=12.34))
+    return found
+
+
+def test_a_line_has_these_fields_and_no_others(log: AccessLog) -> None:
+    (line,) = lines(log)
+    assert line.pop("timestamp").endswith("Z")
+    assert line == {
+        "level": "info",
+        "event": "request",
+        "method": "GET",
+        "path": "/api/v1/notes",
+        "status": 404,
+        "durationMs": 12.3,
+        "requestId": "from-the-answer",
+        "ip": "192.0.2.7",
+    }
+
+
+def test_health_checks_leave_no_line(log: AccessLog) -> None:
+    assert lines(log, PATH_INFO="/health/live") == []
+
+
+def test_a_path_is_readable_and_bounded(log: AccessLog) -> None:
+    (line,) = lines(log, PATH_INFO="/notes/caf\u00e9".encode().decode("latin-1"))
+    assert line["path"] == "/notes/caf\u00e9"
+    (line,) = lines(log, PATH_INFO="/" + "x" * 4000)
+    assert len(line["path"]) == LONGEST_PATH
+
+
+def test_an_answer_of_gunicorn_itself_has_no_request_id(log: AccessLog) -> None:
+    (line,) = lines(log, SimpleNamespace(status=400, headers=[]))
+    assert line["status"] == 400
+    assert line["requestId"] is None
+
+
+def test_until_it_is_handed_over_a_line_is_one_line_on_stdout(log: AccessLog) -> None:
+    stream = io.StringIO()
+    logging.getLogger("gunicorn.access").handlers[0].setStream(stream)  # type: ignore[attr-defined]
+    log.access(RESPONSE, None, ENVIRON | {"PATH_INFO": '/a\n"b'}, timedelta(0))
+    (line,) = stream.getvalue().splitlines()
+    assert json.loads(line)["path"] == '/a\n"b'
+
+
+@pytest.mark.parametrize(
+    "response", [None, SimpleNamespace(status="", headers=[]), SimpleNamespace(status=200, headers=3)]
+)
+def test_it_never_raises(log: AccessLog, response: Any) -> None:
+    assert lines(log, response) == []
+
+
+def test_it_stays_silent_when_access_logging_is_off(log: AccessLog) -> None:
+    config = Config()
+    config.set("accesslog", None)
+    log.setup(config)
+    assert lines(log) == []
+
+
+def test_preloading_is_turned_off_before_the_arbiter_would_do_it(capsys: pytest.CaptureFixture[str]) -> None:
+    config = Config()
+    config.set("preload_app", True)
+    AccessLog(config)
+    assert config.preload_app is False
+    assert "--preload is ignored" in capsys.readouterr().err

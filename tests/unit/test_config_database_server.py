@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+from typing import Any
+
+import pytest
+
+from config import database_server
+from tests.servers import REPOSITORY
+
+
+def test_the_private_names_that_the_launcher_touches_are_still_there() -> None:
+    import secantus.server
+    import secantus.transactions
+
+    assert isinstance(secantus.transactions._RETRYABLE_RECORD_MAX, int)
+    # A new value only counts as long as the package reads the name each time.
+    assert "_RETRYABLE_RECORD_MAX" in inspect.getsource(secantus.transactions.TransactionRegistry)
+    assert "self._stop_event = threading.Event()" in inspect.getsource(secantus.server.SecantusDBServer.__init__)
+    assert "self._stop_event.is_set()" in inspect.getsource(secantus.server.SecantusDBServer._serve_forever)
+    assert callable(secantus.transactions.TransactionRegistry.prune_expired)
+
+
+@pytest.mark.parametrize(("path", "synced"), [(":memory:", False), ("kept", True)])
+def test_the_server_is_opened_without_its_defects(monkeypatch: pytest.MonkeyPatch, path: str, synced: bool) -> None:
+    import secantus.server
+    import secantus.transactions
+
+    opened: dict[str, Any] = {}
+    monkeypatch.setattr(secantus.transactions, "_RETRYABLE_RECORD_MAX", 10_000)
+    monkeypatch.setattr(secantus.server, "SecantusDBServer", lambda **options: opened.update(options))
+    database_server._opened(database_server._options(["--path", path, "--ttl-sweep", "0.5", "--txn-lifetime", "5"]))
+    assert secantus.transactions._RETRYABLE_RECORD_MAX == database_server.RETRYABLE_RECORDS
+    assert opened == {
+        "host": "127.0.0.1",
+        "port": 0,
+        "storage_path": path,
+        "enable_test_commands": False,
+        "ttl_sweep_seconds": 0.5,
+        "transaction_lifetime_seconds": 5,
+        "sync_on_commit": synced,
+        "cache_size": "64M",
+    }
+
+
+def test_nobody_else_imports_the_package() -> None:
+    importing = set()
+    for folder in ("prodfix", "blueprints", "config", "benchmarks"):
+        for path in (REPOSITORY / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+                names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+                if any(name.split(".")[0] == "secantus" for name in names):
+                    importing.add(path.relative_to(REPOSITORY).as_posix())
+    assert importing == {"config/database_server.py"}
+
+
+def test_a_missing_package_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "secantus", None)
+    monkeypatch.setattr(database_server, "_stop_signals", lambda: None)
+    assert database_server.main([]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "pip install -r requirements-dev.txt" in line
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(database_server, "_stop_signals", lambda: None)
+    assert database_server.main(["--path", "/proc/no/such/folder"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "/proc/no/such/folder cannot be used" in line

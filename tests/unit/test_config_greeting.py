@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import json
+import shlex
+
+from config.greeting import greeting
+
+
+def curls(text: str) -> list[list[str]]:
+    return [shlex.split(line) for line in text.splitlines() if line.strip().startswith("curl ")]
+
+
+def test_each_curl_line_is_ready_for_a_shell() -> None:
+    health, post, get, errors = curls(greeting("http://127.0.0.1:8000", database="somewhere", token="abc.def"))
+    assert health[-1] == "http://127.0.0.1:8000/health/db"
+    assert post[-1] == get[-1] == "http://127.0.0.1:8000/api/v1/notes"
+    assert set(json.loads(post[post.index("-d") + 1])) == {"slug", "title", "body", "notebook"}
+    assert "Content-Type: application/json" in post
+    assert errors[-1] == "http://127.0.0.1:8000/api/v1/diagnostics/errors?timeRange=1h"
+    assert "Authorization: Bearer abc.def" in errors
+
+
+def test_it_names_the_diagnostics_the_database_and_the_token() -> None:
+    text = greeting("http://127.0.0.1:8000", database="mongodb://127.0.0.1:21000/prodfix", token="abc.def")
+    assert "http://127.0.0.1:8000/api/v1/diagnostics\n" in text
+    assert "mongodb://127.0.0.1:21000/prodfix" in text
+    assert "Admin token: abc.def" in text
+
+
+def test_without_a_token_it_says_how_to_get_one() -> None:
+    text = greeting("http://127.0.0.1:8000", database="somewhere", token=None)
+    assert "prodfix token --role admin" in text
+    assert "<token>" in text
