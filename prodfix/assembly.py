@@ -23,7 +23,7 @@ from prodfix.statistics import Statistics
 from prodfix.storage import Storage
 from prodfix.transactions import Transactions
 
-TRANSACTION_BASE = 0.1  # seconds; a write conflict is over sooner than an outage
+TRANSACTION_BASE = 0.2  # seconds; a write conflict is over sooner than an outage
 
 
 def assemble(
@@ -108,6 +108,7 @@ def assemble(
             lambda: clients.db,
             lambda: clients.own_db,
             auto_index=not settings.production,
+            answering=lambda: not monitor.down,
             report=reports.conflict,
         ),
         diagnostics=Diagnostics(clients, journal, error_log, deferred),

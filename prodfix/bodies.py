@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any, NoReturn
 
 from prodfix.errors import FieldError, MalformedRequest
@@ -15,7 +16,9 @@ def parse(data: bytes | str) -> Any:
     """The value that ``data`` holds (RFC 8259). Raises :class:`prodfix.errors.MalformedRequest` and says why."""
     try:
         text = data.decode("utf-8") if isinstance(data, bytes) else data
-        value = json.loads(text, object_pairs_hook=_object, parse_constant=_constant, parse_int=_integer)
+        value = json.loads(
+            text, object_pairs_hook=_object, parse_constant=_constant, parse_int=_integer, parse_float=_float
+        )
         # Only an escape can put half a character into a string that came as UTF-8; encoding it again tells.
         if "\\u" in text:
             json.dumps(value, ensure_ascii=False).encode("utf-8")
@@ -48,6 +51,13 @@ def _integer(digits: str) -> int:
     if len(digits) > _LONGEST_NUMBER:
         raise _refused("number", "A number of the body is too long")
     return int(digits)
+
+
+def _float(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):  # 1e999, which no JSON text can give back
+        raise _refused("number", "A number of the body is too large")
+    return number
 
 
 def _check_depth(value: Any) -> None:

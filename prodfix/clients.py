@@ -112,7 +112,9 @@ class Clients:
             lambda: GatedClient(self.uri, connect=False, event_listeners=list(listeners), gate=gate, **options)
         )
         self._own = _PerProcess(
-            lambda: MongoClient(self.uri, connect=False, **(brief | {"appname": "prodfix-own", "maxPoolSize": 4}))
+            lambda: GatedClient(
+                self.uri, connect=False, gate=gate, **(brief | {"appname": "prodfix-own", "maxPoolSize": 4})
+            )
         )
         self._watch = _PerProcess(
             lambda: MongoClient(

@@ -107,9 +107,10 @@ class PoolCounter(monitoring.ConnectionPoolListener):
 
     def _add(self, address: Any, **changes: int) -> None:
         with self._lock:
-            counts = self._servers.setdefault(address, {"total": 0, "out": 0, "waiting": 0, "capacity": 0})
-            for name, change in changes.items():
-                counts[name] = counts[name] + change if name != "capacity" else change
+            counts = self._servers.get(address)
+            if counts is not None:  # a removed server's connections may still come back: they count no more
+                for name, change in changes.items():
+                    counts[name] += change
 
     def totals(self) -> dict[str, int]:
         with self._lock:
@@ -117,7 +118,10 @@ class PoolCounter(monitoring.ConnectionPoolListener):
         return {name: sum(server[name] for server in servers) for name in ("total", "out", "waiting", "capacity")}
 
     def pool_created(self, event: monitoring.PoolCreatedEvent) -> None:
-        self._add(event.address, capacity=int(event.options.get("maxPoolSize") or 100))
+        capacity = int(event.options.get("maxPoolSize") or 100)
+        with self._lock:
+            counts = self._servers.setdefault(event.address, {"total": 0, "out": 0, "waiting": 0, "capacity": 0})
+            counts["capacity"] = capacity
 
     def pool_ready(self, event: monitoring.PoolReadyEvent) -> None: ...
 
@@ -196,7 +200,7 @@ class _Seen:
     latency_ms: float | None = None
     last_error: str | None = None
     refused: bool = False
-    announced: State = "disconnected"
+    announced: State | None = None
 
 
 class ConnectionMonitor:

@@ -79,7 +79,7 @@ def new_context(
     parent = _TRACEPARENT.fullmatch(headers.get("traceparent", ""))
     return RequestContext(
         request_id=offered if _REQUEST_ID.fullmatch(offered) else secrets.token_hex(16),
-        trace_id=parent[1] if parent and parent[1] != _ZEROS else secrets.token_hex(16),
+        trace_id=parent[1] if parent and parent[1] != _ZEROS and parent[2] != _ZEROS[:16] else secrets.token_hex(16),
         endpoint=endpoint,
         method=method,
         ip=ip,

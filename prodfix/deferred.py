@@ -92,13 +92,20 @@ class Deferred:
         self._operations[name] = steps
 
     def apply(self, write: Write) -> None:
-        """Apply each step that is not applied yet. Raises what the database says."""
+        """Apply each step that is not applied yet. Raises what the database says.
+
+        Raises ``ValueError`` for two inserts into one collection: both would have the write's ID.
+        """
         database = self._database()
-        for step in self._operations[write.operation](write.arguments):
+        steps = self._operations[write.operation](write.arguments)
+        inserted = [step.collection for step in steps if isinstance(step, Insert)]
+        if len(set(inserted)) < len(inserted):
+            raise ValueError(f"the operation {write.operation!r} inserts twice into one collection")
+        for number, step in enumerate(steps):
             if isinstance(step, Insert):
                 _insert(database, step, write.id)
-            else:
-                _update(database, step, write.id)
+            else:  # each with a guard of its own: two of them may change the same document
+                _update(database, step, f"{write.id}.{number}" if number else write.id)
 
     def put(self, write: Write) -> None:
         """Keep ``write`` on disk; returns after fsync.
@@ -110,12 +117,12 @@ class Deferred:
             entry = bson.encode(
                 {"operation": write.operation, "arguments": dict(write.arguments), "requestId": write.request_id}
             )
-        except (bson.errors.BSONError, OverflowError, TypeError) as error:
+        except (bson.errors.BSONError, OverflowError, TypeError, UnicodeError) as error:
             raise ValidationFailed("the arguments do not fit into BSON") from error
-        if self.waiting() >= self._max_entries:
-            raise JournalUnavailable("the journal is full")
         insert = "INSERT OR IGNORE INTO writes (id, entry, created) VALUES (?, ?, ?)"
         try:
+            if self.waiting() >= self._max_entries:
+                raise JournalUnavailable("the journal is full")
             self._journal.write([(insert, (write.id, entry, time.time()))], durable=True)
         except TimeoutError as error:
             raise JournalUnavailable("the disk did not answer in time") from error
@@ -179,11 +186,18 @@ def _insert(database: Database[Any], step: Insert, identity: str) -> None:
 def _update(database: Database[Any], step: Update, identity: str) -> None:
     pushes = {**step.update.get("$push", {}), GUARD: {"$each": [identity], "$slice": -REMEMBERED}}
     guarded = {**step.filter, GUARD: {"$ne": identity}}
+    changes = {**step.update, "$push": pushes}
+    collection = database[step.collection]
     try:
-        database[step.collection].update_one(guarded, {**step.update, "$push": pushes}, upsert=step.upsert)
+        collection.update_one(guarded, changes, upsert=step.upsert)
     except DuplicateKeyError:
         # With upsert, the guard hides a document that has the ID already, and the server tries to insert a second one.
+        # Or another write has made the document meanwhile: then this one is not applied yet. Any other clash is the caller's.
         if not step.upsert:
+            raise
+        if not collection.update_one(guarded, changes).matched_count and not collection.count_documents(
+            {**step.filter, GUARD: identity}, limit=1
+        ):
             raise
 
 

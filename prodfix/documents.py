@@ -49,7 +49,7 @@ class Documents:
     """The collections of an application's models.
 
     ``auto_index`` (the seed's ``autoIndex``, off in production): each process makes a model's indexes before it first uses
-    the collection, through ``own_database``, outside any transaction.
+    the collection, through ``own_database``, outside any transaction, if the database is ``answering``.
     """
 
     def __init__(
@@ -58,20 +58,27 @@ class Documents:
         own_database: Callable[[], Database[Any]],
         *,
         auto_index: bool = False,
+        answering: Callable[[], bool] = lambda: True,
         report: Report = lambda event, facts: None,
     ) -> None:
         self._database, self._own_database = database, own_database
-        self._auto_index = auto_index
+        self._auto_index, self._answering = auto_index, answering
         self._report = report
         self._indexed: set[tuple[int, type[Document]]] = set()
         self.models: list[type[Document]] = []
 
     def register(self, *models: type[Document]) -> None:
         """Make models known to what keeps their indexes."""
-        self.models += [model for model in models if model not in self.models]
+        self.models = list(dict.fromkeys([*self.models, *models]))
+
+    def prepare(self) -> None:
+        """Make the indexes now that :meth:`collection` would make later (in the background, before the first request)."""
+        for model in self.models:
+            self.collection(model)
 
     def collection(self, model: type[Model]) -> Documents.Bound[Model]:
-        if self._auto_index and (os.getpid(), model) not in self._indexed:
+        # While the database is down there is nothing to index, and the operation itself is what should fail.
+        if self._auto_index and (os.getpid(), model) not in self._indexed and self._answering():
             self._make_indexes(model)
             self._indexed.add((os.getpid(), model))
         return Documents.Bound(model, self._database()[model.collection_name], self._report)

@@ -22,12 +22,13 @@ from prodfix.logs import Logs
 from prodfix.operations import DatabaseOperation
 from prodfix.redaction import redact_text
 from prodfix.signals import error_recorded
+from prodfix.sinks import render
 from prodfix.statistics import Statistics
 from prodfix.storage import ERROR_LOG, Storage
 
 Disposition = Literal["stored", "logged", "counted"]
 
-# Which category goes into which file; error.log has everything of severity error and critical besides.
+# Which category goes into which file; error.log has everything of severity error and critical besides, and what has no file.
 _FILE = {
     ErrorCategory.DATABASE_CONNECTION: "database",
     ErrorCategory.DATABASE_QUERY: "database",
@@ -40,6 +41,7 @@ _FILE = {
 }
 _LOGGED = frozenset(_FILE) - {ErrorCategory.DATABASE_CONNECTION, ErrorCategory.DATABASE_QUERY, ErrorCategory.TIMEOUT}
 _MOST_DETAILS = 50
+LARGEST_DETAILS = 1400  # bytes; the whole answer stays below 2 KB
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,7 @@ class ErrorRecord:
             body["outcome"] = str(self.outcome)
         if detailed and meaning.status >= 500:
             body["debug"] = self.summary
-        while len(body["details"]) > 1 and len(str(body["details"])) > 1400:
+        while body["details"] and len(render({"details": body["details"]})) > LARGEST_DETAILS:
             body["details"].pop()
         return body, meaning.status, {"Retry-After": str(retry_after())} if meaning.retryable else {}
 
@@ -170,7 +172,7 @@ class ErrorLog:
             meaning=meaning,
             summary=summary(error),
             error_type=type(error).__name__,
-            stack=stack(error) if meaning.severity in (Severity.ERROR, Severity.CRITICAL) else "",
+            stack=stack(error) if meaning.category is not ErrorCategory.CLIENT else "",
             context=context,
             operation=operation,
             request_id=request_id,
@@ -186,14 +188,22 @@ class ErrorLog:
 
     def append(self, record: ErrorRecord) -> None:
         """Log it, count it, and store it if its kind is stored. Never raises; what cannot be kept is counted."""
-        try:
-            if record.disposition != "counted":
-                self._logs.emit(record.meaning.severity, record.to_entry(), *_files(record))
-            # The request's deadline may have passed, and must not end what tells of it.
-            contextvars.Context().run(self._keep, record)
-            error_recorded.send(self, record=record)
-        except Exception:  # noqa: BLE001 - the answer matters more than its record
-            self.failures += 1
+        for step in (self._log, self._keep_apart, self._announce):
+            try:
+                step(record)
+            except Exception:  # noqa: BLE001 - the answer matters more than its record, and each step than the one before
+                self.failures += 1
+
+    def _log(self, record: ErrorRecord) -> None:
+        if record.disposition != "counted":
+            self._logs.emit(record.meaning.severity, record.to_entry(), *_files(record))
+
+    def _announce(self, record: ErrorRecord) -> None:
+        error_recorded.send(self, record=record)
+
+    def _keep_apart(self, record: ErrorRecord) -> None:
+        # The request's deadline may have passed, and must not end what tells of it.
+        contextvars.Context().run(self._keep, record)
 
     def _keep(self, record: ErrorRecord) -> None:
         context = record.context
@@ -237,7 +247,7 @@ class ErrorLog:
 
 def _files(record: ErrorRecord) -> list[str]:
     files = [_FILE[record.meaning.category]] if record.meaning.category in _FILE else []
-    if record.meaning.severity in (Severity.ERROR, Severity.CRITICAL):
+    if not files or record.meaning.severity in (Severity.ERROR, Severity.CRITICAL):
         files.append("error")
     return files
 
@@ -254,9 +264,16 @@ def summary(error: BaseException) -> str:
         if isinstance(link, PyMongoError):
             parts.append(f"{name} (code {code})" if code else name)
         else:
-            text = redact_text(str(link)[:2000])[:500] if link.args else ""
+            text = _text(link)
             parts.append(f"{name}: {text}" if text and text != name else name)
     return " <- ".join(parts)
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return redact_text(str(error)[:2000])[:500] if error.args else ""
+    except Exception:  # noqa: BLE001 - an exception of somebody else's whose text cannot be had
+        return ""
 
 
 def error_summary(document: Mapping[str, Any]) -> dict[str, Any]:

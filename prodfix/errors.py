@@ -75,7 +75,13 @@ class FieldError:
 
     def to_json(self) -> dict[str, str]:
         pointer = self.pointer or "/" + self.field.replace("~", "~0").replace("/", "~1").replace(".", "/")
-        return {"field": self.field, "pointer": pointer, "code": self.code, "message": self.message}
+        # The names may be the client's own (an unknown field), and as long as its body.
+        return {
+            "field": self.field[:100],
+            "pointer": pointer[:200],
+            "code": self.code[:60],
+            "message": self.message[:200],
+        }
 
 
 class ProdFixError(Exception):
@@ -300,6 +306,7 @@ TYPES: dict[type[BaseException], Classification] = {
     mongo.WriteConcernError: NOT_DURABLE,
     mongo.DuplicateKeyError: DUPLICATE,
     mongo.DocumentTooLarge: replace(TOO_LARGE, category=ErrorCategory.VALIDATION, outcome=Outcome.NOT_APPLIED),
+    mongo.ProtocolError: replace(DATABASE_ERROR, outcome=Outcome.UNKNOWN),
     mongo.PyMongoError: DATABASE_ERROR,
     bson.errors.BSONError: INVALID,
     bson.errors.InvalidBSON: replace(DATABASE_ERROR, outcome=Outcome.UNKNOWN),
@@ -323,7 +330,7 @@ CODES: dict[int, Classification] = {
     251: CONTENDED,
     246: CONTENDED,
     462: BUSY,
-    **dict.fromkeys((6, 7, 89, 91, 189, 9001, 10107, 11600, 11602, 13435, 13436), INTERRUPTED),
+    **dict.fromkeys((6, 7, 89, 91, 134, 189, 9001, 10058, 10107, 11600, 11602, 13435, 13436), INTERRUPTED),
 }
 
 
@@ -353,13 +360,15 @@ class Classifier:
         if isinstance(error, RetryError):
             inner = error.last_attempt.exception()
             return self.classify(inner) if inner is not None else INTERNAL_ERROR
-        row = self._by_type(error)
-        if isinstance(error, mongo.PyMongoError) and not self._own.intersection(type(error).__mro__):
+        kind = self._kind(error)
+        row = self._by_type(error, kind)
+        if isinstance(error, mongo.PyMongoError) and kind not in self._own:
             row = self._by_server(error) or row
         if row is None:
-            cause = error.__cause__
             # An application that wraps a driver's error (`raise Failed from error`) still means the driver's error.
-            return self.classify(cause) if isinstance(cause, mongo.PyMongoError) else INTERNAL_ERROR
+            wrapped = (cause for cause in _causes(error) if isinstance(cause, (mongo.PyMongoError, RetryError)))
+            cause = next(wrapped, None)
+            return self.classify(cause) if cause is not None else INTERNAL_ERROR
         if isinstance(error, PydanticError):
             return replace(row, details=ValidationFailed.from_pydantic(error).problems)
         return replace(row, details=error.problems) if isinstance(error, ProdFixError) and error.problems else row
@@ -368,83 +377,111 @@ class Classifier:
         """What a timeout means while the database is known not to answer at all."""
         return replace(UNAVAILABLE, outcome=timeout.outcome)
 
-    def _by_type(self, error: BaseException) -> Classification | None:
-        if isinstance(error, OverflowError) and "8-byte ints" in str(error):
+    def _kind(self, error: BaseException) -> type | None:
+        return next((kind for kind in type(error).__mro__ if kind in self._rows), None)
+
+    def _by_type(self, error: BaseException, kind: type | None) -> Classification | None:
+        if isinstance(error, OverflowError) and kind not in self._own and "8-byte ints" in str(error):
             return INVALID  # bson's words for an integer that BSON cannot hold; the type alone says too little
-        return next((self._rows[kind] for kind in type(error).__mro__ if kind in self._rows), None)
+        return self._rows[kind] if kind is not None else None
 
     def _by_server(self, error: mongo.PyMongoError) -> Classification | None:
         if isinstance(error, (mongo.BulkWriteError, mongo.ClientBulkWriteException)):
-            return _by_parts(error)
+            return self._by_parts(_details(error))
         if error.has_error_label("UnknownTransactionCommitResult"):
             return UNCERTAIN_COMMIT
         code = server_code(error)
         row = CODES.get(code) if code is not None else None
         if row is DUPLICATE:
-            return replace(row, details=_key_fields(error))
+            return replace(row, details=_key_fields(_details(error)))
         if row is INVALID:
-            return replace(row, details=_rule_fields(error))
-        if row is None and error.has_error_label("TransientTransactionError") and not _lost(error):
+            return replace(row, details=_rule_fields(_details(error)))
+        lost = row is INTERRUPTED or isinstance(error, mongo.ConnectionFailure)
+        if lost and error.has_error_label("NoWritesPerformed"):
+            return UNAVAILABLE
+        return row or (None if lost else self._by_label(error))
+
+    def _by_label(self, error: mongo.PyMongoError) -> Classification | None:
+        if error.has_error_label("SystemOverloadedError"):
+            return BUSY
+        if error.has_error_label("TransientTransactionError"):
             return CONTENDED
-        if row is None and isinstance(error, mongo.ConfigurationError) and "DNS" in str(error):
-            return UNAVAILABLE
-        if isinstance(error, mongo.ConnectionFailure) and error.has_error_label("NoWritesPerformed"):
-            return UNAVAILABLE
-        return row
+        return UNAVAILABLE if isinstance(error, mongo.ConfigurationError) and _no_name(error) else None
 
-
-def _lost(error: mongo.PyMongoError) -> bool:
-    return isinstance(error, mongo.ConnectionFailure)
+    def _by_parts(self, details: Mapping[str, Any]) -> Classification | None:
+        """A bulk write is what ended it as a whole, or its first failed part. With another part applied, the whole is no
+        longer `not_applied`."""
+        ended = details.get("error")  # a client's bulk write only
+        part = ended if isinstance(ended, Mapping) else next(iter(_mappings(details, "writeErrors")), None)
+        if isinstance(ended, BaseException):
+            row = self.classify(ended)
+        elif part is not None:
+            row = CODES.get(server_code_of(part) or 0, DATABASE_ERROR)
+            fields = {DUPLICATE.code: _key_fields, INVALID.code: _rule_fields}.get(row.code)
+            row = replace(row, details=fields(part)) if fields else row
+        else:
+            return NOT_DURABLE if details.get("writeConcernErrors") else None
+        counts = ("nInserted", "nModified", "nUpserted", "nRemoved", "nDeleted", "anySuccessful")
+        return replace(row, outcome=Outcome.UNKNOWN) if any(details.get(count) for count in counts) else row
 
 
 def server_code(error: BaseException) -> int | None:
     """The server's error code. ``NotPrimaryError`` carries it only in its details (pymongo 4.20)."""
     code = getattr(error, "code", None)
-    if code is None:
-        details = getattr(error, "details", None)
-        code = details.get("code") if isinstance(details, Mapping) else None
+    return code if isinstance(code, int) else server_code_of(_details(error))
+
+
+def server_code_of(part: Mapping[str, Any]) -> int | None:
+    code = part.get("code")
     return code if isinstance(code, int) else None
 
 
-def _by_parts(error: mongo.BulkWriteError | mongo.ClientBulkWriteException) -> Classification | None:
-    """A bulk write is what its first failed part is. With an earlier part applied, the whole is no longer `not_applied`."""
-    details: Mapping[str, Any] = error.details or {}
-    parts = details.get("writeErrors") or []
-    first = next((part for part in parts if isinstance(part, Mapping)), None)
-    if first is None:
-        return NOT_DURABLE if details.get("writeConcernErrors") else None
-    row = CODES.get(first.get("code", 0), DATABASE_ERROR)
-    if row is DUPLICATE:
-        row = replace(row, details=_pattern_fields(first))
-    counts = ("nInserted", "nModified", "nUpserted", "nRemoved")
-    applied = any(details.get(count) for count in counts)
-    return replace(row, outcome=Outcome.UNKNOWN) if applied else row
+def _no_name(error: mongo.ConfigurationError) -> bool:
+    """Whether the DNS did not answer for a mongodb+srv name: pymongo wraps whatever dnspython raised."""
+    return "DNS" in str(error) or type(error.__cause__).__module__.startswith("dns.")
 
 
-def _key_fields(error: BaseException) -> tuple[FieldError, ...]:
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    cause = error.__cause__
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        yield cause
+        cause = cause.__cause__
+
+
+def _details(error: BaseException) -> Mapping[str, Any]:
     details = getattr(error, "details", None)
-    return _pattern_fields(details) if isinstance(details, Mapping) else ()
+    return details if isinstance(details, Mapping) else {}
 
 
-def _pattern_fields(part: Mapping[str, Any]) -> tuple[FieldError, ...]:
+def _key_fields(part: Mapping[str, Any]) -> tuple[FieldError, ...]:
     """The names of the fields that clashed, never their values: an echoed value tells who has an account."""
     pattern = part.get("keyPattern")
     names = list(pattern) if isinstance(pattern, Mapping) else []
     return tuple(FieldError(str(name), "duplicate", "This value already exists") for name in names[:50])
 
 
-def _rule_fields(error: BaseException) -> tuple[FieldError, ...]:
+def _rule_fields(part: Mapping[str, Any]) -> tuple[FieldError, ...]:
     """Field errors from the server's own validator (``errInfo`` of error 121, MongoDB 5.0 and later)."""
-    details = getattr(error, "details", None)
-    info = details.get("errInfo") if isinstance(details, Mapping) else None
-    rules = info.get("details", {}).get("schemaRulesNotSatisfied", []) if isinstance(info, Mapping) else []
     found: list[FieldError] = []
-    for rule in rules if isinstance(rules, list) else []:
-        for missing in rule.get("missingProperties", []):
-            found.append(FieldError(str(missing), "missing", "This field is required"))
-        for prop in rule.get("propertiesNotSatisfied", []):
-            found.append(FieldError(str(prop.get("propertyName")), "invalid", "This value is not valid"))
+    for rule in _mappings(_mapping(_mapping(part, "errInfo"), "details"), "schemaRulesNotSatisfied"):
+        missing = rule.get("missingProperties")
+        for name in missing if isinstance(missing, list) else ():
+            found.append(FieldError(str(name), "missing", "This field is required"))
+        for wrong in _mappings(rule, "propertiesNotSatisfied"):
+            found.append(FieldError(str(wrong.get("propertyName")), "invalid", "This value is not valid"))
     return tuple(found[:50])
+
+
+def _mapping(part: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = part.get(key)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _mappings(part: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
+    values = part.get(key)
+    return [value for value in values if isinstance(value, Mapping)] if isinstance(values, list) else []
 
 
 _default = Classifier()

@@ -74,10 +74,8 @@ def _describe(frame: FrameType) -> Iterator[DatabaseOperation]:
         yield DatabaseOperation("bulkWrite", target.collection.name, None)
     elif isinstance(target, _ClientBulk):
         yield DatabaseOperation("bulkWrite", _namespaces(target), None)
-    elif isinstance(target, ClientSession) and not name.startswith("_"):
-        yield DatabaseOperation({"commit_transaction": "commitTransaction"}.get(name, name))
-    elif isinstance(target, MongoClient) and not name.startswith("_"):
-        yield DatabaseOperation(name)
+    elif isinstance(target, (ClientSession, MongoClient)) and not name.startswith("_"):
+        yield DatabaseOperation(command_of(name))
 
 
 def _shape(operation: str, collection: str, values: dict[str, Any]) -> dict[str, Any]:
@@ -99,7 +97,7 @@ def _database_method(name: str, database: Database[Any], values: dict[str, Any])
         target = command[first]
         return DatabaseOperation(first, target if isinstance(target, str) else None, redact_command(command))
     collection = values.get("name") or values.get("name_or_collection")
-    return DatabaseOperation(name.lstrip("_"), collection if isinstance(collection, str) else None)
+    return DatabaseOperation(command_of(name), collection if isinstance(collection, str) else None)
 
 
 def _namespaces(bulk: _ClientBulk) -> str | None:

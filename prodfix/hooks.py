@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 from flask import Flask, g, request
@@ -41,7 +41,10 @@ def attach(app: Flask, services: Services, *, deadline: bool) -> None:
         # One greenlet serves all requests of a kept-alive connection: what is not reset here is seen by the next one.
         scope: ExitStack | None = g.pop("prodfix_scope", None)
         if scope is not None:
-            scope.close()
+            with suppress(
+                ValueError
+            ):  # a host that ends a request in another context than it began: nothing to reset here
+                scope.close()
 
     app.before_request_funcs.setdefault(None, []).insert(0, begin)
     app.after_request(finish)

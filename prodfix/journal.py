@@ -20,13 +20,14 @@ import fcntl
 import os
 import secrets
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from prodfix.errors import JournalUnavailable
-from prodfix.native import Pool, Task, allocate_lock
+from prodfix.native import Pool
 
 SCHEMA_VERSION = 1
 LARGEST_FILE = 256 * 1024 * 1024  # bytes; SQLite says "full" beyond
@@ -59,14 +60,15 @@ Statement = tuple[str, Sequence[Any]]
 
 
 class _Batch:
-    """Statements that are committed together, and the task that commits them."""
+    """Statements that are committed together. ``done`` and ``error`` are set by the thread that commits."""
 
-    __slots__ = ("durable", "statements", "task")
+    __slots__ = ("done", "durable", "error", "statements")
 
     def __init__(self) -> None:
         self.statements: list[Statement] = []
         self.durable = False
-        self.task: Task[None] | None = None
+        self.done = False
+        self.error: JournalUnavailable | None = None
 
 
 class Journal:
@@ -74,7 +76,9 @@ class Journal:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.worker = ""
+        self.boot = ""
+        """This process, in every row that it writes; its file may be made anew, what it counted may not count twice."""
+        self._name = ""
         self.failure: str | None = "not opened"
         self.dropped = 0
         self._pid: int | None = None
@@ -85,8 +89,12 @@ class Journal:
 
     def open(self) -> None:
         """Make this process's own file. Never raises: a broken disk is told by ``failure`` and each durable write."""
+        if self._lock_file is not None:  # a parent's: as long as anybody holds it, nobody can adopt the parent's file
+            os.close(self._lock_file)
+            self._lock_file = None
         self._pid = os.getpid()
-        self._gate = allocate_lock()
+        self.boot = f"{self._pid}-{secrets.token_hex(6)}"
+        self._joining, self._turn = threading.Lock(), threading.Lock()
         self._waiting: _Batch | None = None
         self._writer, self._readers = Pool(1), Pool(2)
         self._connection: sqlite3.Connection | None = None
@@ -105,9 +113,11 @@ class Journal:
     def _open_file(self) -> None:
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.worker = f"{os.getpid()}-{secrets.token_hex(6)}"
-            self._lock_file = os.open(self._path(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._name = f"{self.boot}-{secrets.token_hex(2)}"
+            # Locked before it has its name: another worker would take it for a dead one's, and remove it.
+            self._lock_file = os.open(self._path(".new"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.rename(self._path(".new"), self._path(".lock"))
             os.close(os.open(self._path(), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             self._connection = _connect(self._path())
             for statement in _SCHEMA:
@@ -134,7 +144,7 @@ class Journal:
             self._close_file()
 
     def _path(self, suffix: str = ".db") -> Path:
-        return self.folder / (self.worker + suffix)
+        return self.folder / (self._name + suffix)
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
@@ -146,23 +156,45 @@ class Journal:
         """
         if self._pid != os.getpid():
             raise JournalUnavailable("the journal is not open in this process")
-        with self._gate:
+        with self._joining:
             batch = self._waiting
             if batch is None or len(batch.statements) >= BATCH:
                 batch = self._waiting = _Batch()
-                batch.task = None
             batch.statements.extend(statements)
             batch.durable |= durable
-            first = batch.task is None
-            if first:
-                batch.task = self._writer.submit(self._commit, batch)
-        assert batch.task is not None
-        batch.task.wait(limit)
+        # While one batch is committed the next one gathers here; the first of it to get the turn commits it for all.
+        with self._its_turn(limit):
+            if not batch.done:
+                with self._joining:
+                    if self._waiting is batch:
+                        self._waiting = None
+                self._writer.run(self._commit, batch, limit=limit)
+        if batch.error is not None:
+            raise JournalUnavailable(str(batch.error)) from batch.error
+
+    @contextlib.contextmanager
+    def _its_turn(self, limit: float) -> Iterator[None]:
+        """One task at a time for the writing thread: gevent's pool would block a second submitter without a limit."""
+        if not self._turn.acquire(timeout=limit):
+            raise TimeoutError
+        try:
+            yield
+        finally:
+            self._turn.release()
 
     def _commit(self, batch: _Batch) -> None:
-        with self._gate:
-            if self._waiting is batch:
-                self._waiting = None
+        if batch.done:  # by a greenlet whose own time was over while this thread went on
+            return
+        try:
+            self._execute(batch)
+        except JournalUnavailable as error:
+            batch.error = error
+        except Exception as error:  # noqa: BLE001 - a value that SQLite cannot hold: nothing of the batch is committed
+            batch.error = JournalUnavailable(type(error).__name__)
+        finally:
+            batch.done = True
+
+    def _execute(self, batch: _Batch) -> None:
         if self._connection is None or not self._still_there():
             self._open_file()
         connection = self._connection
@@ -175,12 +207,14 @@ class Journal:
                 for statement, values in batch.statements:
                     connection.execute(statement, values)
             self.failure = None
+            if not self._still_there():
+                raise JournalUnavailable(self.failure or "")
         except sqlite3.Error as error:
-            full = getattr(error, "sqlite_errorname", "") == "SQLITE_FULL"
-            self.failure = f"{type(error).__name__} {getattr(error, 'sqlite_errorname', '')}".strip()
-            if not full:
+            name = getattr(error, "sqlite_errorname", "")
+            self.failure = f"{type(error).__name__} {name}".strip()
+            if name != "SQLITE_FULL":
                 self._fail(error)
-            raise JournalUnavailable(self.failure or "") from error
+            raise JournalUnavailable(self.failure) from error
 
     def _still_there(self) -> bool:
         # SQLite would go on to write into a file that somebody has removed, and everything in it would be lost.
@@ -197,7 +231,7 @@ class Journal:
     def read(self, query: str, values: Sequence[Any] = (), *, limit: float = 2.0) -> list[tuple[Any, ...]]:
         """The rows of ``query`` from the files of all workers of this instance, this one's among them.
 
-        Raises ``TimeoutError``. A file that cannot be read is left out and shown by :meth:`unreadable`.
+        Raises ``TimeoutError``. A file that is corrupt is left out; :meth:`adopt` puts it aside, and counts it.
         """
         if self._pid != os.getpid():
             return []
@@ -207,7 +241,8 @@ class Journal:
         """The rows of ``query`` from this worker's own file."""
         if self._pid != os.getpid():
             return []
-        return self._writer.run(self._read_own, query, tuple(values), limit=limit)
+        with self._its_turn(limit):
+            return self._writer.run(self._read_own, query, tuple(values), limit=limit)
 
     def _read_own(self, query: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         if self._connection is None:
@@ -220,7 +255,11 @@ class Journal:
             rows = []
             try:
                 for connection in _opened(sorted(self.folder.glob("*.db"))):
-                    rows += connection.execute(query, values).fetchall()
+                    try:
+                        rows += connection.execute(query, values).fetchall()
+                    except sqlite3.DatabaseError as error:
+                        if not _corrupt(error):
+                            raise
                 return rows
             except FileNotFoundError:
                 continue  # adopted between the listing and the opening: its rows are in another file now
@@ -232,7 +271,8 @@ class Journal:
         """Merge the files of dead workers into this one; the number of files. What cannot be read is put aside."""
         if self._pid != os.getpid():
             return 0
-        return self._writer.run(self._adopt_all, limit=60)
+        with self._its_turn(60):
+            return self._writer.run(self._adopt_all, limit=60)
 
     def _adopt_all(self) -> int:
         if self._connection is None:
@@ -243,7 +283,10 @@ class Journal:
                 continue
             with _dead_owner(lock_path) as dead:
                 if dead:
-                    adopted += self._adopt(lock_path.with_suffix(".db"))
+                    try:
+                        adopted += self._adopt(lock_path.with_suffix(".db"))
+                    except sqlite3.Error:
+                        continue  # no room for it now, or a disk that fails: it is whole, and stays for a later time
                     lock_path.unlink(missing_ok=True)
         return adopted
 
@@ -253,22 +296,31 @@ class Journal:
         connection = self._connection
         assert connection is not None
         connection.execute("PRAGMA synchronous=FULL")
+        corrupt = False
         try:
             connection.execute("ATTACH DATABASE ? AS dying", (str(path),))
             with connection:
                 connection.execute("BEGIN IMMEDIATE")
                 for statement in _ADOPTED:
                     connection.execute(statement)
-        except sqlite3.DatabaseError:
-            path.rename(path.with_suffix(f".corrupt-{int(time.time())}"))
-            self.dropped += 1
-            return 0
+        except sqlite3.DatabaseError as error:
+            # No tables (SQLITE_ERROR): its owner died while it made them, or it is none of ours.
+            corrupt = _corrupt(error) or error.sqlite_errorname == "SQLITE_ERROR"
+            if not corrupt:
+                raise
         finally:
             with contextlib.suppress(sqlite3.Error):
                 connection.execute("DETACH DATABASE dying")
+        if corrupt:
+            path.rename(path.with_suffix(f".corrupt-{int(time.time())}"))
+            self.dropped += 1
         for suffix in (".db", ".db-wal", ".db-shm"):
             path.with_suffix(suffix).unlink(missing_ok=True)
-        return 1
+        return 0 if corrupt else 1
+
+
+def _corrupt(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorname", "").startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB"))
 
 
 def _connect(path: Path) -> sqlite3.Connection:

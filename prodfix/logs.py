@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _LEVELS = {Severity.INFO: "INFO", Severity.WARN: "WARNING", Severity.ERROR: "ERROR", Severity.CRITICAL: "CRITICAL"}
 _SEEDS = {"debug": "DEBUG", "info": "INFO", "warn": "WARNING", "error": "ERROR"}
 _NAMES = {"WARNING": "warn", "SUCCESS": "info", "TRACE": "debug"}
+_KNOWN = {*_SEEDS.values(), *_LEVELS.values(), *_NAMES}
 
 
 class Logs:
@@ -64,6 +65,7 @@ class Logs:
             "event": event,
             "message": message,
             "requestId": context.request_id if context else None,
+            **({"category": event, "database": None, "stack": ""} if files else {}),  # what every line of a file has
             **redact_document(facts or {}),
         }
         self.emit(severity, entry, *files)
@@ -97,7 +99,7 @@ class Logs:
             entry = {
                 "timestamp": timestamp(),
                 "level": _NAMES.get(record["level"].name, record["level"].name.lower()),
-                "message": redact_text(record["message"][:4000]),
+                "message": redact_text(record["message"][:8000])[:4000],
                 "requestId": context.request_id if context else None,
                 "logger": record["name"],
                 **redact_document({key: value for key, value in record["extra"].items() if key != "entry"}),
@@ -116,7 +118,7 @@ class _Intercept(logging.Handler):
             text = record.getMessage()
         except Exception:  # noqa: BLE001 - wrong arguments of somebody's log call
             text = str(record.msg)
-        level = record.levelname if record.levelname in _NAMES or record.levelname in _LEVELS.values() else "INFO"
+        level = record.levelname if record.levelname in _KNOWN else "INFO"
         error = record.exc_info[1] if record.exc_info else None
         named = logger.patch(lambda entry: entry.__setitem__("name", record.name))
         (named.opt(exception=error) if error else named).log(level, "{}", text)

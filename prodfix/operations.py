@@ -20,8 +20,32 @@ _COMMANDS = {
     "bulk_write": "bulkWrite",
     "count_documents": "aggregate",
     "estimated_document_count": "count",
+    "find_raw_batches": "find",
+    "aggregate_raw_batches": "aggregate",
+    "dereference": "find",
+    "watch": "aggregate",
+    "list_search_indexes": "aggregate",
     "create_index": "createIndexes",
     "create_indexes": "createIndexes",
+    "drop_index": "dropIndexes",
+    "drop_indexes": "dropIndexes",
+    "list_indexes": "listIndexes",
+    "index_information": "listIndexes",
+    "create_search_index": "createSearchIndexes",
+    "create_search_indexes": "createSearchIndexes",
+    "update_search_index": "updateSearchIndex",
+    "drop_search_index": "dropSearchIndex",
+    "rename": "renameCollection",
+    "options": "listCollections",
+    "list_collections": "listCollections",
+    "list_collection_names": "listCollections",
+    "create_collection": "create",
+    "drop_collection": "drop",
+    "validate_collection": "validate",
+    "drop_database": "dropDatabase",
+    "list_databases": "listDatabases",
+    "list_database_names": "listDatabases",
+    "server_info": "buildInfo",
     "commit_transaction": "commitTransaction",
     "abort_transaction": "abortTransaction",
 }
@@ -36,7 +60,12 @@ _WRITES = frozenset(
         "create",
         "createIndexes",
         "drop",
+        "dropDatabase",
         "dropIndexes",
+        "renameCollection",
+        "createSearchIndexes",
+        "updateSearchIndex",
+        "dropSearchIndex",
         "collMod",
     ]
 )
@@ -65,5 +94,5 @@ class DatabaseOperation:
 
 
 def command_of(method: str) -> str:
-    """The command that a method of pymongo's Collection sends: ``insert_one`` -> ``insert``."""
+    """The command that a method of pymongo sends: ``insert_one`` -> ``insert``."""
     return _COMMANDS.get(method, method.lstrip("_"))

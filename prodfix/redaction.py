@@ -11,9 +11,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from datetime import date, timedelta
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any
+from uuid import UUID
 
+from bson import Decimal128, ObjectId
+from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
 
 MASK = "***"
@@ -50,6 +55,7 @@ _OPTIONS = frozenset(
         "$db",
     ]
 )
+_OF_USERS = frozenset(["createUser", "updateUser", "dropUser", "usersInfo", "grantRolesToUser", "revokeRolesFromUser"])
 _DIRECTIONS = frozenset({"sort", "$sort", "hint", "key", "projection", "$project"})
 _COLLECTION_OF = {
     "$lookup": "from",
@@ -66,7 +72,7 @@ _TYPES: dict[type, str] = {
     str: "?str",
     bytes: "?bytes",
 }
-_ODD_KEY = re.compile(r"^\d{5,}$|^[0-9a-fA-F-]{24,}$|^(?=.*\d)[A-Za-z0-9_+/=-]{24,}$|\s")
+_ODD_KEY = re.compile(r"^[+\d-]{5,}$|^[0-9a-fA-F-]{24,}$|^(?=.*\d)[A-Za-z0-9_+/=-]{24,}$|\s")
 
 
 def redact_command(command: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,7 +87,7 @@ def redact_command(command: Mapping[str, Any]) -> dict[str, Any]:
     for place, (key, value) in enumerate(command.items()):
         if key in _DROPPED:
             continue
-        if place == 0 and isinstance(value, str):
+        if place == 0 and isinstance(value, str) and key not in _OF_USERS:
             shape[key] = value[:120]
         elif (key in _OPTIONS and isinstance(value, (bool, int))) or (
             key in ("$db", "collection") and isinstance(value, str)
@@ -121,9 +127,13 @@ class _Walk:
             return "?document"
         if isinstance(value, RawBSONDocument) and len(value.raw) > RAW_BYTES:
             return "?document"
+        try:
+            items = value.items()
+        except BSONError:  # a raw document is decoded here for the first time
+            return "?document"
         named = _COLLECTION_OF.get(parent)
         shape: dict[str, Any] = {}
-        for key, item in value.items():
+        for key, item in items:
             if self.left <= 0:
                 shape["…"] = "?"
                 break
@@ -139,11 +149,13 @@ def type_name(value: Any) -> str:
     return _TYPES.get(type(value)) or "?" + type(value).__name__.lower()[:40]
 
 
-@lru_cache(4096)
 def mask_key(key: str) -> str:
     """The key, unless it looks like data: an e-mail, a number, an ID, a token, or something very long."""
-    if len(key) > 200 or "@" in key:
-        return "?key"
+    return "?key" if len(key) > 200 or "@" in key else _mask_parts(key)
+
+
+@lru_cache(4096)
+def _mask_parts(key: str) -> str:
     return ".".join("?key" if len(part) > 64 or _ODD_KEY.search(part) else part for part in key.split("."))
 
 
@@ -195,13 +207,20 @@ _SECRET_ENDINGS = (
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 
-@lru_cache(4096)
 def secret_key(name: str) -> bool:
     """Whether a field of this name holds a secret: ``dbPassword``, ``X-Api-Key``, ``pwd2``; not ``tokenizer`` or ``author``."""
-    words = [word.lower() for word in _WORDS.findall(name[:200])]
+    return _secret_words(name[:200])
+
+
+@lru_cache(4096)
+def _secret_words(name: str) -> bool:
+    words = [word.lower() for word in _WORDS.findall(name)]
     return not _SECRET_WORDS.isdisjoint(words) or "".join(word for word in words if not word.isdigit()).endswith(
         _SECRET_ENDINGS
     )
+
+
+_PLAIN = (type(None), int, float, date, timedelta, Decimal, Decimal128, ObjectId, UUID)  # hold no text
 
 
 def redact_document(value: Any, *, _level: int = 0) -> Any:
@@ -211,18 +230,28 @@ def redact_document(value: Any, *, _level: int = 0) -> Any:
     if _level > 32:
         return "?"
     if isinstance(value, Mapping):
-        return {key: _redact_item(key, item, _level + 1) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
+        return {redact_document(key): _redact_item(key, item, _level + 1) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
         items = [redact_document(item, _level=_level + 1) for item in value]
-        return tuple(items) if isinstance(value, tuple) else items
-    if isinstance(value, bytes):
-        return redact_text(value.decode("latin-1")).encode("latin-1", "replace")
-    return value
+        return tuple(items) if isinstance(value, tuple) else items if isinstance(value, list) else frozenset(items)
+    return value if isinstance(value, _PLAIN) else _redact_other(value)
 
 
 def _redact_item(key: Any, item: Any, level: int) -> Any:
     hidden = isinstance(key, str) and item is not None and secret_key(key)
     return MASK if hidden else redact_document(item, _level=level)
+
+
+def _redact_other(value: Any) -> Any:
+    """Whatever else there is (bytes, an exception, a Regex) is judged by the text that a log would show of it."""
+    try:
+        text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
+    except Exception:  # noqa: BLE001 - somebody's __str__
+        return type_name(value)
+    shown = redact_text(text)
+    if shown == text:
+        return value
+    return shown.encode("latin-1", "replace") if isinstance(value, bytes) else shown
 
 
 # ---- text -------------------------------------------------------------------------------------------------------------
@@ -237,10 +266,16 @@ def _card(match: re.Match[str]) -> str:
 
 
 def _duplicate(match: re.Match[str]) -> str:
-    fields = re.findall(r"[{,]\s?([\w.$-]{1,100}+):", match[0])
+    fields = re.findall(r"[{,]\s?([\w.$-]{1,100}+):", _QUOTED.sub("?", match[0]))
     return "dup key: { " + ", ".join(f"{mask_key(field)}: ?" for field in fields[:20]) + " }"
 
 
+def _whole(match: re.Match[str]) -> str:
+    """For patterns that also take what only begins like a secret, so that no character is looked at twice."""
+    return MASK if match[1] else match[0]
+
+
+_QUOTED = re.compile(r'(?s)"(?:[^"\\]|\\.)*+(?:"|\Z)')
 _SECRET_NAME = (
     r"(?:password|passwd|passphrase|passcode|pwd|secret|token|api[_-]?key|access[_-]?key|secret[_-]?key|private[_-]?key"
     r"|credentials?|authorization|cookie|session[_-]?id|ssn|cvv|otp)"
@@ -250,16 +285,22 @@ _SECRET_NAME = (
 _RULES: tuple[tuple[tuple[str, ...], re.Pattern[str], _Replacement], ...] = (
     (
         ("mongodb",),
-        re.compile(r"(?i)\bmongodb(\+srv)?://(?!\*\*\*(?:[/?\s]|$))[^\s\"'<>]{0,4096}+"),
+        # A password may hold an unescaped quote, which the specification forbids and people write: the last @ decides.
+        re.compile(r"(?i)\bmongodb(\+srv)?://(?!\*\*\*(?:[/?\s]|$))(?:\S{0,256}@)?[^\s\"'<>]*+"),
         r"mongodb\1://" + MASK,
     ),
-    (("private key",), re.compile(r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[A-Za-z0-9+/=\s:,-]{0,16384}+"), MASK),
-    (("://",), re.compile(r"(?i)\b([a-z][a-z0-9+.-]{1,20}://)[^\s/?#@\"']{1,512}@"), r"\1" + MASK + "@"),
-    (("eyj",), re.compile(r"eyJ[A-Za-z0-9_-]{5,4096}+\.[A-Za-z0-9_-]{2,8192}+(?:\.[A-Za-z0-9_-]{0,2048}+)?"), MASK),
-    (("bearer",), re.compile(r"(?i)\bbearer\s{1,8}[A-Za-z0-9._~+/=-]{6,8192}+"), "Bearer " + MASK),
-    (("basic",), re.compile(r"(?i)\bbasic\s{1,8}(?=[A-Za-z+/]{0,200}[\d=])[A-Za-z0-9+/=]{6,4096}+"), "Basic " + MASK),
-    (("cookie",), re.compile(r"(?i)\b((?:set-)?cookie\s{0,8}[:=]\s{0,8})[^\r\n]{1,8192}+"), r"\1" + MASK),
-    (("dup key",), re.compile(r"dup key: \{[^\r\n]{0,4096}"), _duplicate),
+    (("private key",), re.compile(r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[A-Za-z0-9+/=\s:,\\-]*+"), MASK),
+    (("://",), re.compile(r"(?i)\b([a-z][a-z0-9+.-]{1,20}://)[^\s/?#\"']{1,512}@"), r"\1" + MASK + "@"),
+    (("eyj",), re.compile(r"eyJ[A-Za-z0-9_-]{5,}+(\.[A-Za-z0-9_-]{2,}+(?:\.[A-Za-z0-9_-]*+){0,3})?"), _whole),
+    (("bearer",), re.compile(r"(?i)\bbearer\s{1,8}[A-Za-z0-9._~+/=-]{6,}+"), "Bearer " + MASK),
+    (("basic",), re.compile(r"(?i)\bbasic\s{1,8}(?=[A-Za-z+/]{0,200}[\d=])[A-Za-z0-9+/=]{6,}+"), "Basic " + MASK),
+    (
+        ("cookie", "authorization"),
+        re.compile(r"(?i)\b((?:(?:set-)?cookie|(?:proxy-)?authorization)\s{0,8}[:=]\s{0,8})[^\r\n]++"),
+        r"\1" + MASK,
+    ),
+    (("dup key",), re.compile(r'(?s)dup key: \{(?:"(?:[^"\\]|\\.)*+(?:"|\Z)|[^"\r\n])*+'), _duplicate),
+    (("full error",), re.compile(r"(?s)\bfull error: \{.*"), "full error: " + MASK),
     (
         (
             "pass",
@@ -276,12 +317,12 @@ _RULES: tuple[tuple[tuple[str, ...], re.Pattern[str], _Replacement], ...] = (
             "otp",
         ),
         re.compile(
-            rf"(?i)(?<![A-Za-z0-9])((?:[\w.-]{{0,40}}?[_.-])?|[a-z]{{0,20}}?)({_SECRET_NAME}s?\d{{0,4}}[\"']?\s{{0,8}}[=:]\s{{0,8}})"
-            r"(?:\"[^\"]{0,4096}\"?|'[^']{0,4096}'?|(?!\*\*\*)[^\s,;&\"'}\])]{1,4096}+)"
+            rf"(?is)({_SECRET_NAME}s?\d{{0,4}}[\"']?\s{{0,8}}[=:]\s{{0,8}})[\[({{]{{0,3}}+(?:[bru](?=[\"']))?"
+            r"(?:\"(?:[^\"\\]|\\.)*+\"?|'(?:[^'\\]|\\.)*+'?|(?!\*\*\*)[^\s,;&\"'}\])]++)"
         ),
-        r"\1\2" + MASK,
+        r"\1" + MASK,
     ),
-    (("@",), re.compile(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}+){1,8}"), MASK),
+    (("@", "%40"), re.compile(r"(?:[\w.+-]++|%(?!40))++((?:@|%40)[\w-]{1,63}(?:\.[\w-]{1,63}+){1,8})?"), _whole),
     (
         ("akia", "asia", "gh", "xox", "k_", "aiza", "sg.", "sk-", "glpat-", "npm_", "hvs."),
         re.compile(
@@ -291,7 +332,7 @@ _RULES: tuple[tuple[tuple[str, ...], re.Pattern[str], _Replacement], ...] = (
         ),
         MASK,
     ),
-    (("",), re.compile(r"(?<![\w.])\d(?:[ -]?\d){12,18}(?![\w])"), _card),
+    (("",), re.compile(r"(?<![\w.])[2-6](?:[ -]?\d){12,18}(?![\w])"), _card),
     (("",), re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}:\d{1,5}\b"), MASK),
     (
         ("serverdescription",),
@@ -316,16 +357,20 @@ def redact_uri(uri: str, *, hosts: bool = True) -> str:
     ``hosts=False`` also takes the host names away, as a log wants it: they belong into an admin's answer only.
     """
     scheme, found, rest = uri.partition("://")
-    if not found:
+    if not found or not scheme.replace("+", "").isalnum():
         return MASK
     before_options, _, options = rest.partition("?")
-    # A password may hold an unescaped '@', '/' or '?', which the specification forbids and people write.
-    if "@" in options:
-        return f"{scheme}://{MASK}"
     _, at, place = before_options.rpartition("@")
     servers, slash, database = place.partition("/")
+    # A password may hold an unescaped '@', '/' or '?', which the specification forbids and people write; without its host
+    # it even stands where a port belongs.
+    if "@" in options or not all(_SERVER.fullmatch(server) for server in servers.split(",")):
+        return f"{scheme}://{MASK}"
     shown = f"{scheme}://{MASK + '@' if at else ''}{servers if hosts else MASK}{slash}{database}"
-    return shown + ("?" + "&".join(_option_names(options.split("&"))) if options else "")
+    return shown + ("?" + "&".join(_option_names(re.split("[&;]", options))) if options else "")
+
+
+_SERVER = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[\w.-]*|[\w.%-]+\.sock)(?::\d{1,5})?")
 
 
 def _option_names(options: Iterable[str]) -> tuple[str, ...]:

@@ -17,10 +17,12 @@ def retrying(
     retries: int,
     base: float,
     transient: Callable[[BaseException], bool],
+    jitter: float = 0.1,
     on_retry: Note = lambda attempt, delay, error: None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Retrying:
-    """A tenacity controller: ``1 + retries`` tries at most, delays of ``base`` seconds, 2x, 4x ... up to 16 s, ±10 %.
+    """A tenacity controller: ``1 + retries`` tries at most, delays of ``base`` seconds, 2x, 4x ... up to 16 s, each spread by
+    ``jitter`` (a share of it).
 
     A delay that the request's deadline does not leave is not begun. ``on_retry`` is told of each delay before it; the
     error at the end is the operation's own, never tenacity's.
@@ -30,7 +32,7 @@ def retrying(
         left = remaining()
         # upcoming_sleep is not computed yet when tenacity asks whether to stop, so the longest it can be is compared.
         return state.attempt_number > retries or (
-            left is not None and left <= backoff(state.attempt_number, base, jitter=0) * 1.1
+            left is not None and left <= backoff(state.attempt_number, base, jitter=0) * (1 + jitter)
         )
 
     def before_sleep(state: RetryCallState) -> None:
@@ -40,7 +42,7 @@ def retrying(
 
     return Retrying(
         stop=stop,
-        wait=lambda state: backoff(state.attempt_number, base),
+        wait=lambda state: backoff(state.attempt_number, base, jitter=jitter),
         retry=retry_if_exception(transient),
         before_sleep=before_sleep,
         sleep=sleep,

@@ -68,7 +68,7 @@ class Background:
             ]
             if services.clients.configured:
                 self._loops += [
-                    Loop("pinger", services.monitor.ping, services.monitor.interval, services.loop_failed),
+                    Loop("pinger", lambda: self._ping(services), services.monitor.interval, services.loop_failed),
                     Loop("writer", lambda: self._write(services), TICK, services.loop_failed),
                     Loop("monitor", lambda: self._tell(services), LOG_PERIOD, services.loop_failed, delay=LOG_PERIOD),
                 ]
@@ -92,19 +92,29 @@ class Background:
             services.journal.close()
             services.logs.sinks.flush()
 
+    def _ping(self, services: Services) -> None:
+        before = services.monitor.healthy
+        services.monitor.ping()
+        if services.monitor.healthy != before:
+            self._put_state(services)  # the other workers' reports need not be a second late with it
+
     def _state(self, services: Services) -> None:
-        entry = orjson.dumps(services.state())
-        upsert = "INSERT OR REPLACE INTO status (worker, at, entry) VALUES (?, ?, ?)"
-        services.journal.write([(upsert, (services.journal.worker, time.time(), entry))])
+        self._put_state(services)
         # Waking up late is what a blocked hub looks like from inside.
         begun = time.monotonic()
         time.sleep(0.01)
         self.lag_ms = max(0.0, round((time.monotonic() - begun) * 1000 - 10.0, 2))
 
+    def _put_state(self, services: Services) -> None:
+        entry = orjson.dumps(services.state())
+        upsert = "INSERT OR REPLACE INTO status (worker, at, entry) VALUES (?, ?, ?)"
+        services.journal.write([(upsert, (services.journal.boot, time.time(), entry))])
+
     def _write(self, services: Services) -> None:
         if services.clients.configured and services.monitor.healthy:
             if services.logs.served and not self._warm:
                 services.clients.application.admin.command("ping")  # fills the pool before the first request needs it
+                services.documents.prepare()
                 self._warm = True
             services.storage.tick()
             services.deferred.drain()

@@ -10,7 +10,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterable, Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +19,7 @@ import orjson
 from prodfix.native import allocate_lock, original_queue, start_thread
 
 LONGEST_QUEUE = 10_000  # lines
+DEEPEST = 32  # levels of an entry that is not rendered as it is
 FILES = ("error", "database", "validation", "auth")
 _LINE_BREAKS = (("\u2028".encode(), b"\\u2028"), ("\u2029".encode(), b"\\u2029"), ("\u0085".encode(), b"\\u0085"))
 
@@ -27,15 +28,27 @@ def render(entry: Mapping[str, Any]) -> bytes:
     """One line of JSON. Whatever stands in ``entry``, it is one line and valid UTF-8."""
     try:
         line = orjson.dumps(entry, default=str, option=orjson.OPT_NON_STR_KEYS)
-    except (TypeError, ValueError):  # a lone surrogate, or nested too deeply
-        text = {
-            str(key): str(value)[:4000].encode("utf-8", "backslashreplace").decode() for key, value in entry.items()
-        }
-        line = orjson.dumps(text)
+    except (TypeError, ValueError):  # half a character, a number beyond 64 bits, or nested too deeply
+        line = orjson.dumps(renderable(entry))
     for broken, escaped in _LINE_BREAKS:
         if broken in line:
             line = line.replace(broken, escaped)
     return line + b"\n"
+
+
+def renderable(value: Any, level: int = 0) -> Any:
+    """``value`` as JSON and BSON can hold it: no half characters, no NUL, no number beyond 64 bits, not too deep."""
+    if isinstance(value, Mapping) and level < DEEPEST:
+        return {str(renderable(key)): renderable(item, level + 1) for key, item in value.items()}
+    if isinstance(value, (list, tuple)) and level < DEEPEST:
+        return [renderable(item, level + 1) for item in value]
+    if value is None or isinstance(value, float) or (isinstance(value, int) and value.bit_length() < 64):
+        return value
+    try:
+        text = str(value)[:4000]
+    except Exception:  # noqa: BLE001 - somebody's __str__, or more levels than Python follows
+        text = f"<{type(value).__name__}>"
+    return text.replace("\0", "?").encode("utf-8", "backslashreplace").decode()
 
 
 class Sink(Protocol):
@@ -79,8 +92,13 @@ class RotatingFile:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             descriptor = self._current(len(data))
-            while data:
-                data = data[os.write(descriptor, data) :]
+            size = os.fstat(descriptor).st_size
+            try:
+                while data:
+                    data = data[os.write(descriptor, data) :]
+            except OSError:
+                os.ftruncate(descriptor, size)  # a disk that was full in the middle of a line leaves no half of it
+                raise
         finally:
             os.close(lock)
 
@@ -89,7 +107,8 @@ class RotatingFile:
             self._reopen()
         assert self._descriptor is not None
         state = os.fstat(self._descriptor)
-        stale = self.daily and date.fromtimestamp(state.st_mtime) < datetime.now().date()
+        written, today = datetime.fromtimestamp(state.st_mtime, UTC).date(), datetime.now(UTC).date()
+        stale = self.daily and written < today
         if state.st_size and (stale or state.st_size + coming > self.max_bytes):
             self._rotate()
         return self._descriptor
@@ -110,7 +129,7 @@ class RotatingFile:
     def _rotate(self) -> None:
         os.rename(self.path, self.path.with_name(f"{self.path.stem}.{time.time_ns()}{self.path.suffix}"))
         self._reopen()
-        old = sorted(self.path.parent.glob(f"{self.path.stem}.*{self.path.suffix}"))
+        old = sorted(self.path.parent.glob(f"{self.path.stem}.[0-9]*{self.path.suffix}"))
         for path in old[: max(0, len(old) - self.keep + 1)]:
             path.unlink(missing_ok=True)
 
@@ -154,8 +173,9 @@ class Sinks:
         try:
             self._sinks[name].write(line)
             self.failures.pop(name, None)
-        except OSError as error:
-            self.failures[name] = os.strerror(error.errno) if error.errno else type(error).__name__
+        except Exception as error:  # noqa: BLE001 - this thread is the only one: without it nothing is logged any more
+            number = error.errno if isinstance(error, OSError) else None
+            self.failures[name] = os.strerror(number) if number else type(error).__name__
             self.failed_lines[name] = self.failed_lines.get(name, 0) + 1
 
     def flush(self, limit: float = 2.0) -> bool:

@@ -7,6 +7,7 @@ error is counted once, from whichever worker one asks, and also while MongoDB is
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -78,26 +79,32 @@ class Statistics:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._journal, self._database, self._clock = journal, database, clock
+        self._counting = threading.Lock()
         self._minute = 0
         self._revision = 0
+        self._returns = 0
         self._counts: Counter[Key] = Counter()
 
     def count(self, category: ErrorCategory, device: str, endpoint: str, message: str) -> list[Statement]:
         """Count one error; the statements that make the new total known to all workers."""
-        minute = int(self._clock() // 60)
-        if minute != self._minute:
-            self._minute, self._revision, self._counts = minute, 0, Counter()
-        key = (str(category), device, endpoint, message)
-        if key not in self._counts and len(self._counts) >= KEYS:
-            key = (str(category), device, OTHER, OTHER)
-        self._counts[key] += 1
-        self._revision += 1
-        counts = orjson.dumps([[*key, count] for key, count in self._counts.items()])
+        with self._counting:
+            minute = int(self._clock() // 60)
+            if minute != self._minute:
+                # A clock that was set back counts a minute once more, beside the total that it has already.
+                self._returns += minute < self._minute
+                self._minute, self._revision, self._counts = minute, 0, Counter()
+            key = (str(category), device, endpoint, message)
+            if key not in self._counts and len(self._counts) >= KEYS:
+                key = (str(category), device, OTHER, OTHER)
+            self._counts[key] += 1
+            self._revision += 1
+            revision, worker = self._revision, self._journal.boot + "+" * self._returns
+            counts = orjson.dumps([[*key, count] for key, count in self._counts.items()])
         upsert = (
             "INSERT INTO minutes (worker, minute, revision, counts) VALUES (?, ?, ?, ?) ON CONFLICT (worker, minute)"
             " DO UPDATE SET revision = excluded.revision, counts = excluded.counts WHERE excluded.revision > revision"
         )
-        return [(upsert, (self._journal.worker, minute, self._revision, counts))]
+        return [(upsert, (worker, minute, revision, counts))]
 
     def read(self, time_range: TimeRange) -> ErrorStatistics:
         """The statistics of the last hour, day or week. Never raises for a database that is down.
@@ -119,7 +126,7 @@ class Statistics:
         for _, rows in newest.values():
             for category, device, endpoint, message, count in rows:
                 total[(category, device, endpoint, message)] += count
-        workers = len({worker for worker, _ in newest})
+        workers = len({worker.rstrip("+") for worker, _ in newest})
         return ErrorStatistics(time_range, first, last, "instance" if stored is None else "all", workers, total)
 
     def _stored(self, first: int, last: int) -> Iterable[dict[str, Any]] | None:

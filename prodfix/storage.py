@@ -20,6 +20,7 @@ from pymongo.synchronous.database import Database
 
 from prodfix.errors import JournalUnavailable
 from prodfix.journal import Journal, Statement
+from prodfix.sinks import renderable
 
 ERROR_LOG = "error_log"
 CONNECTION_EVENTS = "connection_events"
@@ -49,8 +50,8 @@ class Storage:
         if self._waiting >= WAITING:
             self.dropped += 1
             return []
+        entry = _encoded({**document, "_id": identity})
         self._waiting += 1
-        entry = bson.encode({**document, "_id": identity})
         insert = "INSERT OR IGNORE INTO records (id, collection, request_id, at, entry) VALUES (?, ?, ?, ?, ?)"
         return [(insert, (str(identity), collection, request_id, time.time(), entry))]
 
@@ -58,7 +59,7 @@ class Storage:
         """Put a document on its way. Never raises; what the journal refuses is counted in ``dropped``."""
         try:
             self._journal.write(self.insertion(collection, bson.ObjectId(), document, None), limit=1.0)
-        except (JournalUnavailable, TimeoutError, bson.errors.BSONError):
+        except (JournalUnavailable, TimeoutError, bson.errors.BSONError, OverflowError, UnicodeError):
             self.dropped += 1
 
     def tick(self) -> None:
@@ -118,6 +119,15 @@ class Storage:
             marks.append((f"DELETE FROM records WHERE id IN ({keep})", (KEPT,)))  # noqa: S608 - no value is in the text
             self._journal.write(marks)
         self._waiting = self._journal.read_own("SELECT count(*) FROM records WHERE stored = 0")[0][0]
+
+
+def _encoded(document: dict[str, Any]) -> bytes:
+    """BSON, also of what only an error brings along: half a character in its text, a NUL in a key."""
+    try:
+        return bson.encode(document)
+    except (bson.errors.BSONError, OverflowError, UnicodeError):
+        kept = {name: value for name, value in document.items() if isinstance(value, (datetime, bson.ObjectId))}
+        return bson.encode(renderable(document) | kept)
 
 
 def _minute(minute: int, worker: str, revision: int, counts: bytes) -> dict[str, Any]:

@@ -16,11 +16,13 @@ from pymongo.synchronous.client_session import ClientSession
 
 from prodfix.context import current_context
 from prodfix.errors import Outcome, Severity
+from prodfix.frames import database_operation
 from prodfix.retries import retrying
 
 Result = TypeVar("Result")
 Report = Callable[[Severity, str, Mapping[str, Any]], None]
 
+JITTER = 0.5  # those that met at one document should not meet there again
 _STANDALONE = 20  # IllegalOperation: "Transaction numbers are only allowed on a replica set member or mongos"
 
 
@@ -66,7 +68,10 @@ class Transactions:
         except PyMongoError as error:
             unknown = error.has_error_label("UnknownTransactionCommitResult")
             self._tell(Severity.ERROR, attempts, Outcome.UNKNOWN if unknown else Outcome.NOT_APPLIED, error)
-            raise _explained(error) from error
+            explained = _explained(error)
+            if explained is error:
+                raise
+            raise explained from error
         except Exception as error:
             self._tell(Severity.INFO, attempts, Outcome.NOT_APPLIED, error)
             raise
@@ -91,13 +96,16 @@ class Transactions:
         return retrying(
             retries=most,
             base=self.base,
+            jitter=JITTER,
             transient=lambda error: isinstance(error, PyMongoError) and error.has_error_label(label),
             sleep=self._sleep,
         )
 
     def _tell(self, severity: Severity, attempts: int, outcome: Outcome, error: Exception | None) -> None:
         context = current_context()
+        operation = database_operation(error) if error else None
         facts = {
+            "database": operation.to_json() if operation else None,
             "attempts": attempts,
             "outcome": str(outcome),
             "error": type(error).__name__ if error else None,
