@@ -45,7 +45,7 @@ class Application(Flask):
 
     def dispatch_request(self) -> ResponseReturnValue:
         # gunicorn's --timeout watches the hub, not a request: without this a view that waits is never ended.
-        with deadlines.enforced(deadlines.remaining(), DeadlineExceeded):
+        with deadlines.Enforced(deadlines.remaining(), DeadlineExceeded):
             return super().dispatch_request()
 
     def log_exception(self, exc_info: Any) -> None:

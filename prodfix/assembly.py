@@ -76,7 +76,7 @@ def assemble(
     retries, base = settings.max_retry_attempts, settings.retry_base_delay_ms / 1000
     interceptor.on_record = reports.command if settings.enable_query_logging else lambda record: None
     interceptor.slow_micros = settings.slow_query_threshold_ms * 1000.0
-    monitor.on_event = reports.connection
+    monitor.on_event, monitor.on_attempt = reports.connection, reports.attempt
     monitor.interval, monitor.max_age = settings.health_ping_interval_ms / 1000, settings.health_max_age_ms / 1000
     return Services(
         settings=settings,

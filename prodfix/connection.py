@@ -216,11 +216,14 @@ class ConnectionMonitor:
         interval: float = 0.5,
         max_age: float = 1.5,
         on_event: Callable[[ConnectionEvent], None] = lambda event: None,
+        on_attempt: Callable[[int, str], None] = lambda attempt, error: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
         self.interval, self.max_age = interval, max_age
         self.on_event = on_event
+        self.on_attempt = on_attempt
+        """Told of each failed ping: its number since the last good one, and the error's type."""
         self._clock = clock
         self.pool = PoolCounter()
         self._heartbeats, self._topology = _Heartbeats(), _Topology()
@@ -322,6 +325,7 @@ class ConnectionMonitor:
         seen.last_error = f"{type(error).__name__} (code {code})" if code else type(error).__name__
         refused = isinstance(error, (OperationFailure, ConfigurationError)) and not getattr(error, "timeout", False)
         seen.refused = refused or not isinstance(error, PyMongoError)
+        self.on_attempt(seen.failures, seen.last_error)
         if seen.failures >= HYSTERESIS and not self.healthy:
             if seen.announced == "connected":
                 self._announce("disconnected")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
+from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
 from prodfix.devices import LONGEST, DeviceType, device_type
 from prodfix.operations import DatabaseOperation
@@ -65,27 +66,23 @@ class RequestContext:
         }
 
 
-class Headers(Protocol):
-    """Anything that finds a header by its name: a dict, or werkzeug's Headers."""
-
-    def get(self, key: str, default: str, /) -> str: ...
-
-
 def new_context(
-    *, endpoint: str, method: str, ip: str, headers: Headers, timestamp: datetime | None = None
+    *, endpoint: str, method: str, ip: str, headers: Mapping[str, str], timestamp: datetime | None = None
 ) -> RequestContext:
     """A context from a request's headers. Never raises: what is not acceptable is replaced, not refused."""
-    offered = headers.get("X-Request-ID", "")
-    parent = _TRACEPARENT.fullmatch(headers.get("traceparent", ""))
+    header = headers.get
+    offered = header("X-Request-ID", "")
+    parent = _TRACEPARENT.fullmatch(header("traceparent", ""))
+    made = os.urandom(32).hex()
     return RequestContext(
-        request_id=offered if _REQUEST_ID.fullmatch(offered) else secrets.token_hex(16),
-        trace_id=parent[1] if parent and parent[1] != _ZEROS and parent[2] != _ZEROS[:16] else secrets.token_hex(16),
+        request_id=offered if _REQUEST_ID.fullmatch(offered) else made[:32],
+        trace_id=parent[1] if parent and parent[1] != _ZEROS and parent[2] != _ZEROS[:16] else made[32:],
         endpoint=endpoint,
         method=method,
         ip=ip,
-        user_agent=headers.get("User-Agent", "")[:LONGEST],
-        app_version=headers.get("X-App-Version", "")[:40],
-        mobile_hint=headers.get("Sec-CH-UA-Mobile", "")[:4],
+        user_agent=header("User-Agent", "")[:LONGEST],
+        app_version=header("X-App-Version", "")[:40],
+        mobile_hint=header("Sec-CH-UA-Mobile", "")[:4],
         timestamp=timestamp or datetime.now(UTC),
     )
 

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar, Token
+from typing import Any
 
-import pymongo
-
-from prodfix.native import gevent_timer
+from prodfix.native import start_timer
 
 JOURNAL_SHARE = 0.5  # seconds of each deadline that are kept for the journal: the database never gets them
 
@@ -37,30 +34,28 @@ def database_share(seconds: float) -> float:
     return max(seconds - JOURNAL_SHARE, seconds / 2)
 
 
-@contextmanager
-def database_limit(seconds: float) -> Iterator[None]:
-    """The driver's own limit (client-side operations timeout) for all operations within."""
-    with pymongo.timeout(database_share(seconds)):
-        yield
-
-
-@contextmanager
-def enforced(seconds: float | None, error: type[Exception]) -> Iterator[None]:
-    """Raise ``error`` here once that many seconds have passed, whatever the code within waits for.
+class Enforced:
+    """A block that is cut once ``seconds`` have passed, whatever it waits for; then it raises ``error``.
 
     Works under gevent only: nothing can interrupt a thread that waits. The timer is a ``BaseException`` within, so that
     an ``except Exception`` in a view or in a retry loop cannot swallow it; outside it is ``error``.
     """
-    if seconds is None:
-        yield
-        return
-    with gevent_timer(seconds) as expired:
-        try:
-            yield
-        except BaseException as raised:
-            if expired(raised):
-                raise error from raised
-            raise
+
+    __slots__ = ("_error", "_seconds", "_timer")
+
+    def __init__(self, seconds: float | None, error: type[Exception]) -> None:
+        self._seconds, self._error = seconds, error
+        self._timer: Any = None
+
+    def __enter__(self) -> None:
+        if self._seconds is not None:
+            self._timer = start_timer(self._seconds)
+
+    def __exit__(self, kind: Any, raised: BaseException | None, trace: Any) -> None:
+        if self._timer is not None:
+            self._timer.close()
+            if raised is self._timer:
+                raise self._error from raised
 
 
 def backoff(attempt: int, base: float, *, longest: float = 16.0, jitter: float = 0.1) -> float:

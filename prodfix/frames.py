@@ -37,14 +37,10 @@ _DRIVER = os.path.dirname(pymongo.__file__)
 def database_operation(error: BaseException) -> DatabaseOperation | None:
     """The operation that ``error`` (or what caused it) ended inside the driver, or ``None`` if no driver was involved.
 
-    The outermost frame that says something wins: that is the method which the application called.
+    The outermost frame that names a collection wins: that is the method which the application called.
     """
-    for link in chain(error):
-        found = [part for frame in _frames(link.__traceback__) for part in _describe(frame)]
-        named = next((part for part in found if part.collection), None)
-        if named or found:
-            return named or found[0]
-    return None
+    found = [part for link in chain(error) for frame in _frames(link.__traceback__) for part in _describe(frame)]
+    return next((part for part in found if part.collection), found[0] if found else None)
 
 
 def _frames(traceback: TracebackType | None) -> Iterator[FrameType]:
@@ -83,13 +79,13 @@ def _shape(operation: str, collection: str, values: dict[str, Any]) -> dict[str,
     for argument in _ARGUMENTS:
         value = values.get(argument)
         if isinstance(value, (dict, list, tuple)):
-            command[argument] = value
+            command["u" if argument == operation else argument] = value  # as within the command's own `updates`
     return redact_command(command)
 
 
 def _database_method(name: str, database: Database[Any], values: dict[str, Any]) -> DatabaseOperation:
     command = values.get("command")
-    if name == "command" and isinstance(command, str):
+    if name in ("command", "cursor_command") and isinstance(command, str):
         value = values.get("value")
         return DatabaseOperation(command, value if isinstance(value, str) else None)
     if isinstance(command, dict) and command:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, suppress
-from typing import Any
+from contextlib import suppress
+from contextvars import Token
+from typing import Any, cast
 
+import pymongo
 from flask import Flask, g, request
-from flask.wrappers import Response
+from flask.wrappers import Request, Response
 
 from prodfix import deadlines
 from prodfix.context import RequestContext, current_context, new_context, reset_context, set_context
@@ -19,17 +21,13 @@ def attach(app: Flask, services: Services, *, deadline: bool) -> None:
 
     def begin() -> None:
         services.start()
-        context = _context()
-        scope = ExitStack()
-        token = set_context(context)
-        scope.callback(reset_context, token)
-        g.prodfix_scope = scope
+        current: Request = cast(Any, request)._get_current_object()  # the proxy costs more than all the rest
+        context = _context(current)
+        scope = g.prodfix_scope = _Scope(set_context(context))
         if deadline:
             seconds = request_seconds(services, context)
-            started = deadlines.start(seconds)
-            scope.callback(deadlines.stop, started)
-            scope.enter_context(deadlines.database_limit(seconds))
-            _read_body(services.settings.body_timeout_ms / 1000)
+            scope.begin(seconds)
+            _read_body(current, services.settings.body_timeout_ms / 1000)
 
     def finish(response: Response) -> Response:
         context = current_context()
@@ -38,13 +36,9 @@ def attach(app: Flask, services: Services, *, deadline: bool) -> None:
         return response
 
     def end(error: BaseException | None = None) -> None:
-        # One greenlet serves all requests of a kept-alive connection: what is not reset here is seen by the next one.
-        scope: ExitStack | None = g.pop("prodfix_scope", None)
+        scope: _Scope | None = g.pop("prodfix_scope", None)
         if scope is not None:
-            with suppress(
-                ValueError
-            ):  # a host that ends a request in another context than it began: nothing to reset here
-                scope.close()
+            scope.end()
 
     app.before_request_funcs.setdefault(None, []).insert(0, begin)
     app.after_request(finish)
@@ -57,26 +51,56 @@ def request_seconds(services: Services, context: RequestContext) -> float:
     return seconds * services.settings.mobile_timeout_factor if context.device_type == "mobile" else seconds
 
 
-def _context() -> RequestContext:
-    rule = request.url_rule
+class _Scope:
+    """What a request has set in its greenlet. One greenlet serves all requests of a kept-alive connection, so all of it
+    is reset: what stayed would be the next one's."""
+
+    __slots__ = ("_context", "_database", "_deadline")
+
+    def __init__(self, context: Token[RequestContext | None]) -> None:
+        self._context = context
+        self._deadline: Token[float | None] | None = None
+        self._database: Any = None
+
+    def begin(self, seconds: float) -> None:
+        self._deadline = deadlines.start(seconds)
+        self._database = pymongo.timeout(deadlines.database_share(seconds))
+        self._database.__enter__()
+
+    def end(self) -> None:
+        with suppress(ValueError):  # a host that ends a request in another context than it began: nothing to reset here
+            if self._deadline is not None:
+                self._database.__exit__(None, None, None)
+                deadlines.stop(self._deadline)
+            reset_context(self._context)
+
+
+def _context(current: Request) -> RequestContext:
+    rule, header = current.url_rule, current.environ.get
     return new_context(
         endpoint=rule.rule if rule is not None else "unmatched",
-        method=request.method[:20],
-        ip=request.remote_addr or "",
-        headers=request.headers,
+        method=current.method[:20],
+        ip=current.remote_addr or "",
+        headers={
+            "X-Request-ID": header("HTTP_X_REQUEST_ID", ""),
+            "traceparent": header("HTTP_TRACEPARENT", ""),
+            "User-Agent": header("HTTP_USER_AGENT", ""),
+            "X-App-Version": header("HTTP_X_APP_VERSION", ""),
+            "Sec-CH-UA-Mobile": header("HTTP_SEC_CH_UA_MOBILE", ""),
+        },
     )
 
 
-def _read_body(seconds: float) -> None:
+def _read_body(current: Request, seconds: float) -> None:
     """Read the whole body within its own limit: a client that never sends it would hold this greenlet for ever.
 
     What is too large is Flask's to refuse (413), and bodies that a view reads as a stream are none of these methods.
     """
-    if request.method in ("GET", "HEAD", "OPTIONS", "TRACE") or not _has_body(request.environ):
+    if current.method in ("GET", "HEAD", "OPTIONS", "TRACE") or not _has_body(current.environ):
         return
-    with deadlines.enforced(seconds, BodyTimeout):
+    with deadlines.Enforced(seconds, BodyTimeout):
         try:
-            request.get_data(cache=True, parse_form_data=False)
+            current.get_data(cache=True, parse_form_data=False)
         except OSError as error:  # gunicorn raises its own (InvalidChunkSize and others) from within the view's read
             raise BodyInterrupted from error
 

@@ -8,9 +8,8 @@ one place that knows how to get one.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 Result = TypeVar("Result")
@@ -101,16 +100,10 @@ def start_thread(work: Callable[[], None]) -> None:
     _thread.start_new_thread(work, ())
 
 
-@contextmanager
-def gevent_timer(seconds: float) -> Iterator[Callable[[BaseException], bool]]:
-    """A timer that interrupts this greenlet; yields a test for its own exception. Does nothing without gevent."""
+def start_timer(seconds: float) -> Any:
+    """A running ``gevent.Timeout``, which is raised in this greenlet when its time is over; ``None`` without gevent."""
     if not under_gevent():
-        yield lambda error: False
-        return
+        return None
     from gevent import Timeout
 
-    timer = Timeout.start_new(seconds)
-    try:
-        yield lambda error: error is timer
-    finally:
-        timer.close()
+    return Timeout.start_new(seconds)

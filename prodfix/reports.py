@@ -42,6 +42,13 @@ class Reports:
         facts = {"category": ErrorCategory.DATABASE_QUERY, **record.to_json()}
         self._logs.note(Severity.WARN, "query", message, FILE, facts=facts)
 
+    def attempt(self, attempt: int, error: str) -> None:
+        """A ping that failed: the attempt of that number to reach the database since it last answered."""
+        facts = {"category": ErrorCategory.DATABASE_CONNECTION, "attempt": attempt, "error": error}
+        self._logs.note(
+            Severity.WARN, "reconnect", f"attempt {attempt} to reach the database failed", FILE, facts=facts
+        )
+
     def connection(self, event: ConnectionEvent) -> None:
         """A change of the connection's state, with what Property 1 of the seed asks for."""
         document = event.to_document()

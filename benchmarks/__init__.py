@@ -1,0 +1,1 @@
+"""What prodfix costs: ratios within one run, never milliseconds of one machine."""

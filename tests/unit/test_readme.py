@@ -1,0 +1,55 @@
+"""What the README says of settings, codes and files is what the code does."""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prodfix import Settings
+from prodfix.errors import CODES, TYPES
+from prodfix.handlers import _STATUS
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+ROWS = dict(re.findall(r"^\| `([A-Z_]+)`(?: \*)? \| (?:`([^`]*)`)?", README, flags=re.MULTILINE))
+
+
+def shown(default: Any) -> str:
+    if default is None:
+        return ""
+    if isinstance(default, bool):
+        return str(default).lower()
+    if isinstance(default, Enum):
+        return str(default.value)
+    return (
+        {10 * 1024 * 1024: "10m", 1024 * 1024: "1m"}.get(default, str(default))
+        if isinstance(default, int)
+        else str(default)
+    )
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_every_setting_stands_in_the_table_with_its_default(name: str) -> None:
+    assert ROWS[name.upper()] == shown(Settings.model_fields[name].default)
+
+
+def test_the_table_names_no_setting_that_there_is_not() -> None:
+    table = README.partition("## Settings")[2].partition("\n## ")[0]
+    assert {name.lower() for name in re.findall(r"^\| `([A-Z_]+)`", table, flags=re.MULTILINE)} == set(
+        Settings.model_fields
+    )
+
+
+def test_every_code_of_the_table_of_errors_is_documented() -> None:
+    codes = {row.code for row in (*TYPES.values(), *CODES.values(), *_STATUS.values())}
+    assert codes <= set(ROWS)
+
+
+def test_every_file_that_is_named_is_there() -> None:
+    root = Path(__file__).parents[2]
+    named = re.findall(r"`((?:prodfix|blueprints|config|tests)/[\w./]*)`", README)
+    assert len(named) > 15
+    assert [name for name in named if not (root / name).exists()] == []
