@@ -6,7 +6,16 @@ from typing import Any, cast
 
 from flask import Blueprint, Response, jsonify, request
 
-from prodfix import TEST_OPERATIONS, TIME_RANGES, FieldError, NotFound, ValidationFailed, current_prodfix, require_role
+from prodfix import (
+    QUERY_SORTS,
+    TEST_OPERATIONS,
+    TIME_RANGES,
+    FieldError,
+    NotFound,
+    ValidationFailed,
+    current_prodfix,
+    require_role,
+)
 
 PREFIX = "/api/v1/diagnostics"
 
@@ -37,6 +46,7 @@ def index() -> Response:
                 f"GET {PREFIX}/database",
                 f"GET {PREFIX}/errors?timeRange={'|'.join(TIME_RANGES)}",
                 f"GET {PREFIX}/requests/<requestId>",
+                f"GET {PREFIX}/queries?sort={'|'.join(QUERY_SORTS)}",
                 f"POST {PREFIX}/test",
             ]
         }
@@ -65,6 +75,15 @@ def requests(request_id: str) -> Response:
     if not found:
         raise NotFound(f"no record of request {request_id[:64]}")
     return jsonify({"requestId": request_id, "errors": found})
+
+
+@blueprint.get("/queries")
+def queries() -> Response:
+    """Every kind of command, over all workers: ``sort`` = ``total`` (default), ``p95`` or ``count``."""
+    sort = request.args.get("sort", "total")
+    if sort not in QUERY_SORTS or len(request.args.getlist("sort")) > 1:
+        raise _one_of("sort", QUERY_SORTS)
+    return jsonify(current_prodfix.queries.read(sort))
 
 
 @blueprint.post("/test")

@@ -31,6 +31,7 @@ from prodfix.errors import (
 from prodfix.extension import ProdFix
 from prodfix.factory import create_app
 from prodfix.interceptor import CommandRecord, QueryInterceptor
+from prodfix.queries import QUERY_SORTS
 from prodfix.recovery import Recovery
 from prodfix.redaction import redact_command, redact_document, redact_text, redact_uri
 from prodfix.services import Services, current_prodfix, run_transaction
@@ -39,6 +40,7 @@ from prodfix.statistics import TIME_RANGES, ErrorStatistics
 from prodfix.tokens import make_token, require_role
 
 __all__ = [
+    "QUERY_SORTS",
     "TEST_OPERATIONS",
     "TIME_RANGES",
     "AuthenticationRequired",

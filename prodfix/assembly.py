@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from prodfix.advice import Advisor
 from prodfix.clients import Clients
 from prodfix.connection import ConnectionMonitor
 from prodfix.deferred import Deferred
@@ -11,9 +12,10 @@ from prodfix.diagnostics import Diagnostics
 from prodfix.documents import Documents
 from prodfix.error_log import ErrorLog
 from prodfix.errors import Classification, Classifier
-from prodfix.interceptor import QueryInterceptor
+from prodfix.interceptor import CommandRecord, QueryInterceptor
 from prodfix.journal import Journal
 from prodfix.logs import Logs
+from prodfix.queries import QueryStatistics
 from prodfix.recovery import Recovery
 from prodfix.reports import Reports
 from prodfix.services import Services, stored_database
@@ -74,8 +76,8 @@ def assemble(
         max_attempts=settings.deferred_max_attempts,
     )
     retries, base = settings.max_retry_attempts, settings.retry_base_delay_ms / 1000
-    interceptor.on_record = reports.command if settings.enable_query_logging else lambda record: None
-    interceptor.slow_micros = settings.slow_query_threshold_ms * 1000.0
+    advisor = Advisor(lambda: clients.own, journal, enabled=settings.enable_query_advice, on_advice=reports.advice)
+    _set_up(interceptor, settings, reports, advisor)
     monitor.on_event, monitor.on_attempt = reports.connection, reports.attempt
     monitor.interval, monitor.max_age = settings.health_ping_interval_ms / 1000, settings.health_max_age_ms / 1000
     return Services(
@@ -88,6 +90,8 @@ def assemble(
         journal=journal,
         storage=storage,
         statistics=statistics,
+        queries=QueryStatistics(journal, interceptor.profile),
+        advisor=advisor,
         error_log=error_log,
         deferred=deferred,
         recovery=Recovery(
@@ -113,6 +117,22 @@ def assemble(
         ),
         diagnostics=Diagnostics(clients, journal, error_log, deferred),
     )
+
+
+def _set_up(interceptor: QueryInterceptor, settings: Settings, reports: Reports, advisor: Advisor) -> None:
+    """What the interceptor is to record; with ENABLE_QUERY_LOGGING=false it goes on counting only."""
+    interceptor.slow_micros = settings.slow_query_threshold_ms * 1000.0
+    interceptor.repeats = settings.query_repeat_threshold
+    interceptor.shown_values = settings.query_log_values
+    if settings.enable_query_logging:
+
+        def record(command: CommandRecord) -> None:
+            reports.command(command)
+            advisor.consider(command)
+
+        interceptor.on_record, interceptor.on_repeat = record, reports.repeated
+        interceptor.sample = settings.query_log_sample
+        interceptor.verbose = settings.log_level == "debug"
 
 
 def _sinks(settings: Settings) -> Sinks:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import deque
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -11,11 +12,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from prodfix.devices import LONGEST, DeviceType, device_type
+from prodfix.fingerprints import CommandKey
 from prodfix.operations import DatabaseOperation
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
 _ZEROS = "0" * 32
+
+TRAIL = 20  # commands of a request that an error record shows
+KINDS = 200  # kinds of commands of a request that are told apart
 
 
 @dataclass(slots=True)
@@ -26,9 +31,29 @@ class Notes:
     user_id: str | None = None
     commands: int = 0
     command_micros: int = 0
+    kinds: dict[CommandKey, int] = field(default_factory=dict)
+    trail: deque[tuple[CommandKey, int, bool]] = field(default_factory=lambda: deque(maxlen=TRAIL))
     failed: DatabaseOperation | None = None
     retries: int = 0
     recovered: bool = False
+
+    def note(self, key: CommandKey, micros: int, failed: bool) -> int:
+        """Note one command; how many of its kind there were in this request (0 for kinds beyond the limit)."""
+        self.commands += 1
+        self.command_micros += micros
+        self.trail.append((key, micros, failed))
+        seen = self.kinds.get(key, 0)
+        if not seen and len(self.kinds) >= KINDS:
+            return 0
+        self.kinds[key] = seen + 1
+        return seen + 1
+
+    def trail_json(self) -> list[dict[str, Any]]:
+        """The last commands of the request, oldest first."""
+        return [
+            {"operation": key.operation, "collection": key.collection, "durationMs": micros / 1e3, "failed": failed}
+            for key, micros, failed in self.trail
+        ]
 
 
 @dataclass(frozen=True, slots=True)

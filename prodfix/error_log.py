@@ -100,6 +100,7 @@ class ErrorRecord:
             "stack": self.stack,
             "context": self.context.to_json() if self.context else None,
             "database": self.operation.to_json() if self.operation else None,
+            "trail": notes.trail_json() if notes else [],
             "recovery": {
                 "attempted": bool(notes and notes.retries),
                 "successful": False,

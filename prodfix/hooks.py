@@ -7,13 +7,16 @@ from contextvars import Token
 from typing import Any, cast
 
 import pymongo
-from flask import Flask, g, request
+from flask import Flask, request
 from flask.wrappers import Request, Response
+from werkzeug.exceptions import ClientDisconnected
 
 from prodfix import deadlines
 from prodfix.context import RequestContext, current_context, new_context, reset_context, set_context
 from prodfix.errors import BodyInterrupted, BodyTimeout
 from prodfix.services import Services
+
+SCOPE = "prodfix.scope"
 
 
 def attach(app: Flask, services: Services, *, deadline: bool) -> None:
@@ -23,7 +26,8 @@ def attach(app: Flask, services: Services, *, deadline: bool) -> None:
         services.start()
         current: Request = cast(Any, request)._get_current_object()  # the proxy costs more than all the rest
         context = _context(current)
-        scope = g.prodfix_scope = _Scope(set_context(context))
+        # In the environ, which is this request's alone: a request within a request shares the application context and its g.
+        scope = current.environ[SCOPE] = _Scope(set_context(context))
         if deadline:
             seconds = request_seconds(services, context)
             scope.begin(seconds)
@@ -36,7 +40,7 @@ def attach(app: Flask, services: Services, *, deadline: bool) -> None:
         return response
 
     def end(error: BaseException | None = None) -> None:
-        scope: _Scope | None = g.pop("prodfix_scope", None)
+        scope: _Scope | None = request.environ.pop(SCOPE, None)
         if scope is not None:
             scope.end()
 
@@ -101,7 +105,7 @@ def _read_body(current: Request, seconds: float) -> None:
     with deadlines.Enforced(seconds, BodyTimeout):
         try:
             current.get_data(cache=True, parse_form_data=False)
-        except OSError as error:  # gunicorn raises its own (InvalidChunkSize and others) from within the view's read
+        except (OSError, ClientDisconnected) as error:  # gunicorn's own (InvalidChunkSize and others), and werkzeug's
             raise BodyInterrupted from error
 
 

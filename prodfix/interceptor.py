@@ -7,100 +7,147 @@ logged until a command is slow or failed. Duplicate keys and validation failures
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import random
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
 from prodfix.context import RequestContext, current_context
+from prodfix.fingerprints import CommandKey, collection_of, command_key, fingerprint
 from prodfix.operations import DatabaseOperation
+from prodfix.profile import Profile
 from prodfix.redaction import redact_command
 
-CommandOutcome = Literal["slow", "failed", "partly_failed"]
+CommandOutcome = Literal["started", "succeeded", "slow", "failed", "partly_failed"]
 
 # The driver's housekeeping, and commands whose content is a credential (the driver itself empties those).
 _IGNORED = frozenset(
-    [
-        "hello",
-        "isMaster",
-        "ismaster",
-        "ping",
-        "endSessions",
-        "killCursors",
-        "authenticate",
-        "saslStart",
-        "saslContinue",
-        "getnonce",
-        "createUser",
-        "updateUser",
-        "copydbgetnonce",
-        "copydbsaslstart",
-        "copydb",
-    ]
+    "hello isMaster ismaster ping endSessions killCursors authenticate saslStart saslContinue getnonce createUser updateUser "
+    "copydbgetnonce copydbsaslstart copydb".split()
 )
+_OWN = frozenset({"error_log", "error_minutes", "connection_events", "prodfix_test"})
+# What of a command's shape is not an option of it.
+_CONTENT = frozenset("filter query pipeline documents updates deletes update q u ops nsInfo cursors $db".split())
 
-# A slot and not a table: a command that a timeout or a kill cuts never ends, and its entry in a table would stay for ever.
+# Slots and not tables: a command that a timeout or a kill cuts never ends, and its entry in a table would stay for ever.
 _started: ContextVar[CommandStartedEvent | None] = ContextVar("prodfix_command", default=None)
+_failed: ContextVar[tuple[int | None, int]] = ContextVar("prodfix_failed", default=(None, 0))
+_observed: ContextVar[list[Observed] | None] = ContextVar("prodfix_observed", default=None)
 
 
 @dataclass(frozen=True, slots=True)
 class CommandRecord:
-    """One slow, failed or partly failed command. ``operation.query`` is its redacted shape."""
+    """One command that is slow, failed or partly failed, or was sampled. ``operation.query`` is its redacted shape.
+
+    ``attempts``: how often the driver has sent it. ``command`` is the driver's own document, for the moment of the call
+    only: it must be neither changed nor kept.
+    """
 
     operation: DatabaseOperation
     database: str
     outcome: CommandOutcome
     code: int | None
     results: int | None
-    operation_id: int | None
+    attempts: int
     context: RequestContext | None
+    command: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(self.operation.query or {})
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The command's options: what of its shape is neither its name nor its content."""
+        shape = self.operation.query or {}
+        return {key: value for key, value in list(shape.items())[1:] if key not in _CONTENT}
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "database": self.operation.to_json() | {"name": self.database},
+            "database": self.operation.to_json() | {"name": self.database, "options": self.options},
+            "fingerprint": self.fingerprint,
             "outcome": self.outcome,
             "code": self.code,
             "resultCount": self.results,
+            "driverAttempts": self.attempts,
             "requestId": self.context.request_id if self.context else None,
             "context": self.context.to_json() if self.context else None,
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """One command that was sent while somebody observed. ``place`` is the line of the application that sent it."""
+
+    operation: str
+    collection: str | None
+    millis: float
+    succeeded: bool
+    transaction: int | None
+    place: str
+
+
+@contextmanager
+def observed() -> Iterator[list[Observed]]:
+    """The commands that this greenlet or thread sends within, as they end."""
+    commands: list[Observed] = []
+    token = _observed.set(commands)
+    try:
+        yield commands
+    finally:
+        _observed.reset(token)
+
+
 class QueryInterceptor(CommandListener):
     """A listener for any MongoClient, with or without an application.
 
-    ``slow_ms``: commands that took at least so long are recorded. ``on_record`` is called with each
-    :class:`CommandRecord`, in the greenlet or thread that sent the command, while its connection is still checked out:
-    it must not use MongoDB. The listener never raises, never changes an event, and counts what went wrong in ``errors``.
+    ``slow_ms``: commands that took at least so long are recorded. ``sample``: the share of the others that is recorded
+    too. ``on_record`` is called with each :class:`CommandRecord`, in the greenlet or thread that sent the command, while
+    its connection is still checked out: it must not use MongoDB. ``on_repeat`` is called when one request sends the
+    same kind of command for the ``repeats``-th time. ``verbose``: every start and end is recorded.
+
+    The listener never raises, never changes an event, and counts what went wrong in ``errors``.
     """
 
-    def __init__(self, *, slow_ms: float = 1000.0, on_record: Callable[[CommandRecord], None] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        slow_ms: float = 1000.0,
+        sample: float = 0.0,
+        repeats: int = 10,
+        on_record: Callable[[CommandRecord], None] | None = None,
+        on_repeat: Callable[[CommandKey, RequestContext], None] | None = None,
+    ) -> None:
         self.slow_micros = slow_ms * 1000.0
+        self.sample, self.repeats = sample, repeats
+        self.verbose = False
         self.on_record = on_record or (lambda record: None)
+        self.on_repeat = on_repeat or (lambda key, context: None)
+        self.profile = Profile()
+        self.shown_values: frozenset[str] = frozenset()
         self.commands = 0
         self.errors = 0
 
     def started(self, event: CommandStartedEvent) -> None:
         _started.set(event)
+        if self.verbose:
+            self._guarded(lambda: self._record_start(event))
 
     def succeeded(self, event: CommandSucceededEvent) -> None:
         try:
-            micros = event.duration_micros
-            self.commands += 1
-            context = current_context()
-            if context is not None:
-                context.notes.commands += 1
-                context.notes.command_micros += micros
             reply = event.reply
-            if (
-                micros >= self.slow_micros
-                or "writeErrors" in reply
-                or "writeConcernError" in reply
-                or reply.get("nErrors")
-            ):
-                self._record_success(event, reply)
+            micros = event.duration_micros
+            partly = "writeErrors" in reply or "writeConcernError" in reply or bool(reply.get("nErrors"))
+            self._count(event, micros, failed=partly)
+            if partly or micros >= self.slow_micros:
+                self._record(event, "partly_failed" if partly else "slow", reply)
+            elif self.verbose or (self.sample and random.random() < self.sample):
+                self._record(event, "succeeded", reply)
         except Exception:  # noqa: BLE001 - the driver would print a traceback, with values, for each command
             self.errors += 1
         finally:
@@ -108,53 +155,88 @@ class QueryInterceptor(CommandListener):
 
     def failed(self, event: CommandFailedEvent) -> None:
         try:
-            self.commands += 1
-            failure = event.failure
-            code = failure.get("code") if isinstance(failure, Mapping) else None
-            self._record(event, "failed", code if isinstance(code, int) else None, None)
+            self._count(event, event.duration_micros, failed=True)
+            self._record(event, "failed", event.failure)
+            operation_id, times = _failed.get()
+            _failed.set((event.operation_id, times + 1 if operation_id == event.operation_id else 1))
         except Exception:  # noqa: BLE001 - see succeeded
             self.errors += 1
         finally:
             _started.set(None)
 
-    def _record_success(self, event: CommandSucceededEvent, reply: Mapping[str, Any]) -> None:
-        errors = reply.get("writeErrors") or ()
-        code = errors[0].get("code") if errors else (reply.get("writeConcernError") or {}).get("code")
-        partly = bool(errors or reply.get("writeConcernError") or reply.get("nErrors"))
-        self._record(event, "partly_failed" if partly else "slow", code, _results(reply))
-
-    def _record(
-        self,
-        event: CommandSucceededEvent | CommandFailedEvent,
-        outcome: CommandOutcome,
-        code: int | None,
-        results: int | None,
-    ) -> None:
-        if event.command_name in _IGNORED:
+    def _count(self, event: CommandSucceededEvent | CommandFailedEvent, micros: int, *, failed: bool) -> None:
+        name = event.command_name
+        if name in _IGNORED:
             return
+        self.commands += 1
         started = _started.get()
         command = started.command if started is not None and started.request_id == event.request_id else {}
+        key = command_key(name, command)
+        self.profile.add(key, micros, failed=failed)
         context = current_context()
-        operation = DatabaseOperation(
-            event.command_name,
-            _collection(event.command_name, command),
-            redact_command(command),
-            event.duration_micros / 1e3,
-        )
-        if context is not None and outcome != "slow":
+        if context is not None and context.notes.note(key, micros, failed) == self.repeats:
+            self.profile.repeat(key)
+            self.on_repeat(key, context)
+        observer = _observed.get()
+        if observer is not None:
+            number = command.get("txnNumber") if command.get("autocommit") is False else None
+            observer.append(Observed(name, key.collection, micros / 1e3, not failed, number, _place()))
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception:  # noqa: BLE001 - see succeeded
+            self.errors += 1
+
+    def _record_start(self, event: CommandStartedEvent) -> None:
+        name = event.command_name
+        if name not in _IGNORED and (collection := collection_of(name, event.command)) not in _OWN:
+            operation = DatabaseOperation(name, collection, redact_command(event.command, self.shown_values))
+            self.on_record(
+                CommandRecord(
+                    operation, event.database_name, "started", None, None, 1, current_context(), event.command
+                )
+            )
+
+    def _record(
+        self, event: CommandSucceededEvent | CommandFailedEvent, outcome: CommandOutcome, reply: Mapping[str, Any]
+    ) -> None:
+        started = _started.get()
+        command = started.command if started is not None and started.request_id == event.request_id else {}
+        collection = collection_of(event.command_name, command)
+        if event.command_name in _IGNORED or collection in _OWN:
+            return
+        context = current_context()
+        shape = redact_command(command, self.shown_values)
+        operation = DatabaseOperation(event.command_name, collection, shape, event.duration_micros / 1e3)
+        if context is not None and outcome in ("failed", "partly_failed"):
             context.notes.failed = operation
+        failed_id, failures = _failed.get()
+        attempts = failures + 1 if failed_id is not None and failed_id == event.operation_id else 1
         self.on_record(
-            CommandRecord(operation, event.database_name, outcome, code, results, event.operation_id, context)
+            CommandRecord(
+                operation, event.database_name, outcome, _code(reply), _results(reply), attempts, context, command
+            )
         )
 
 
-def _collection(name: str, command: Mapping[str, Any]) -> str | None:
-    """Most commands name their collection under their own name; a getMore and a client's bulkWrite do not."""
-    value = command.get("collection") if name == "getMore" else command.get(name)
-    if name == "bulkWrite":
-        spaces = {str(space.get("ns", "")).partition(".")[2] for space in command.get("nsInfo", ())[:5]}
-        return ",".join(sorted(spaces)) or None
-    return value if isinstance(value, str) else None
+def _code(reply: Mapping[str, Any]) -> int | None:
+    """The server's code: of the first failed write, of the write concern, or of the command."""
+    errors = reply.get("writeErrors") or ()
+    found = errors[0] if errors else reply.get("writeConcernError") or reply
+    code = found.get("code") if isinstance(found, Mapping) else None
+    return code if isinstance(code, int) else None
+
+
+def _place() -> str:
+    """The innermost line outside the driver and this library."""
+    frame = sys._getframe(2)
+    while frame.f_back is not None:
+        module = str(frame.f_globals.get("__name__", ""))
+        if not module.startswith(("pymongo.", "prodfix.", "flask_pymongo.", "contextlib")):
+            break
+        frame = frame.f_back
+    return f"{frame.f_globals.get('__name__', '?')}:{frame.f_lineno}"
 
 
 def _results(reply: Mapping[str, Any]) -> int | None:

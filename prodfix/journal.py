@@ -44,6 +44,9 @@ _SCHEMA = (
     "CREATE INDEX IF NOT EXISTS records_to_store ON records (stored, at)",
     "CREATE TABLE IF NOT EXISTS minutes (worker TEXT NOT NULL, minute INTEGER NOT NULL, revision INTEGER NOT NULL,"
     " counts BLOB NOT NULL, stored INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (worker, minute))",
+    "CREATE TABLE IF NOT EXISTS queries (worker TEXT NOT NULL, name TEXT NOT NULL, at REAL NOT NULL, entry BLOB NOT NULL,"
+    " PRIMARY KEY (worker, name))",
+    "CREATE TABLE IF NOT EXISTS advice (fingerprint TEXT PRIMARY KEY, at REAL NOT NULL, entry BLOB NOT NULL)",
     "CREATE TABLE IF NOT EXISTS status (worker TEXT PRIMARY KEY, at REAL NOT NULL, entry BLOB NOT NULL)",
     f"PRAGMA user_version={SCHEMA_VERSION}",
 )
@@ -51,6 +54,7 @@ _ADOPTED = (
     "INSERT OR IGNORE INTO writes (id, entry, attempts, created)"
     " SELECT id, entry, attempts, created FROM dying.writes ORDER BY position",
     "INSERT OR IGNORE INTO dead SELECT * FROM dying.dead",
+    "INSERT OR IGNORE INTO advice SELECT * FROM dying.advice",
     "INSERT OR IGNORE INTO records SELECT * FROM dying.records",
     "INSERT INTO minutes SELECT * FROM dying.minutes WHERE true ON CONFLICT (worker, minute) DO UPDATE SET"
     " revision=excluded.revision, counts=excluded.counts, stored=excluded.stored WHERE excluded.revision > revision",

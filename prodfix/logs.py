@@ -102,8 +102,9 @@ class Logs:
                 "message": redact_text(record["message"][:8000])[:4000],
                 "requestId": context.request_id if context else None,
                 "logger": record["name"],
-                **redact_document({key: value for key, value in record["extra"].items() if key != "entry"}),
             }
+            # `logger.info("{level} of water", level=5)` binds a field too: it must not become the line's own level.
+            entry |= {key + "_" * (key in entry): value for key, value in redact_document(record["extra"]).items()}
             error = record["exception"]
             if error is not None and error.value is not None:
                 entry["stack"] = stack(error.value)

@@ -37,7 +37,18 @@ class Task(Generic[Result]):
         self._result.wait(limit)
         if not self._result.ready():
             raise TimeoutError
-        return self._result.get()  # type: ignore[no-any-return]
+        value, error = self._result.get()
+        if error is not None:
+            raise error
+        return value  # type: ignore[no-any-return]
+
+
+def _outcome(work: Callable[..., Result], *arguments: Any) -> tuple[Result | None, Exception | None]:
+    """What ``work`` raises is carried as a value: gevent's hub would print it, with whatever its text holds, to stderr."""
+    try:
+        return work(*arguments), None
+    except Exception as error:  # noqa: BLE001 - raised again where it is waited for
+        return None, error
 
 
 class Pool:
@@ -52,8 +63,9 @@ class Pool:
             self._pool = ThreadPoolExecutor(threads, thread_name_prefix="prodfix-native")
 
     def submit(self, work: Callable[..., Result], *arguments: Any) -> Task[Result]:
-        submit = self._pool.submit if isinstance(self._pool, ThreadPoolExecutor) else self._pool.spawn
-        return Task(submit(work, *arguments))
+        if isinstance(self._pool, ThreadPoolExecutor):
+            return Task(self._pool.submit(work, *arguments))
+        return Task(self._pool.spawn(_outcome, work, *arguments))
 
     def run(self, work: Callable[..., Result], *arguments: Any, limit: float | None = None) -> Result:
         """Like ``submit(...).wait(limit)``."""

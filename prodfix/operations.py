@@ -49,6 +49,7 @@ _COMMANDS = {
     "commit_transaction": "commitTransaction",
     "abort_transaction": "abortTransaction",
 }
+_OUT = frozenset({"$out", "$merge"})
 _WRITES = frozenset(
     [
         "insert",
@@ -82,7 +83,12 @@ class DatabaseOperation:
 
     @property
     def writes(self) -> bool:
-        return self.operation in _WRITES
+        return self.operation in _WRITES or (self.operation == "aggregate" and self._writes_out())
+
+    def _writes_out(self) -> bool:
+        stages = (self.query or {}).get("pipeline")
+        last = stages[-1] if isinstance(stages, list) and stages else None
+        return isinstance(last, dict) and not _OUT.isdisjoint(last)
 
     def to_json(self) -> dict[str, Any]:
         return {

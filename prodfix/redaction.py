@@ -75,14 +75,14 @@ _TYPES: dict[type, str] = {
 _ODD_KEY = re.compile(r"^[+\d-]{5,}$|^[0-9a-fA-F-]{24,}$|^(?=.*\d)[A-Za-z0-9_+/=-]{24,}$|\s")
 
 
-def redact_command(command: Mapping[str, Any]) -> dict[str, Any]:
+def redact_command(command: Mapping[str, Any], shown: frozenset[str] = frozenset()) -> dict[str, Any]:
     """The shape of a MongoDB command: a new dict, at most ``NODES`` values of it, with no value of the caller's.
 
     ``{"find": "notes", "filter": {"owner": "a@b.c"}, "limit": 5}`` becomes
     ``{"find": "notes", "filter": {"owner": "?str"}, "limit": 5}``. The command is never changed: pymongo hands out the
-    caller's own dictionaries.
+    caller's own dictionaries. ``shown`` names fields whose values may stand there after all: ``{"orders.status"}``.
     """
-    walk = _Walk()
+    walk = _Walk(_shown_paths(command, shown) if shown else frozenset())
     shape: dict[str, Any] = {}
     for place, (key, value) in enumerate(command.items()):
         if key in _DROPPED:
@@ -104,25 +104,29 @@ def redact_command(command: Mapping[str, Any]) -> dict[str, Any]:
 class _Walk:
     """One walk over one command, with what is left of its budget."""
 
-    __slots__ = ("left",)
+    __slots__ = ("_shown", "left")
 
-    def __init__(self) -> None:
+    def __init__(self, shown: frozenset[str]) -> None:
+        self._shown = shown
         self.left = NODES
 
-    def shape(self, value: Any, parent: str, level: int) -> Any:
+    def shape(self, value: Any, parent: str, level: int, path: str = "") -> Any:
+        """``parent`` is the key above; ``path`` the field's dotted name, without the operators on the way to it."""
         self.left -= 1
         if isinstance(value, Mapping):
-            return self._mapping(value, parent, level)
+            return self._mapping(value, parent, level, path)
         if isinstance(value, (list, tuple)):
             if level >= LEVELS or self.left <= 0:
                 return "?array"
-            shown = [self.shape(item, parent, level + 1) for item in value[:ITEMS] if self.left > 0]
+            shown = [self.shape(item, parent, level + 1, path) for item in value[:ITEMS] if self.left > 0]
             return [*shown, f"… {len(value)} in all"] if len(value) > len(shown) else shown
         if parent in _DIRECTIONS and type(value) is int and value in (1, -1, 0):
             return value
+        if path in self._shown and isinstance(value, (str, int, float)):
+            return value[:120] if isinstance(value, str) else value
         return type_name(value)
 
-    def _mapping(self, value: Mapping[str, Any], parent: str, level: int) -> Any:
+    def _mapping(self, value: Mapping[str, Any], parent: str, level: int, path: str) -> Any:
         if level >= LEVELS or self.left <= 0:
             return "?document"
         if isinstance(value, RawBSONDocument) and len(value.raw) > RAW_BYTES:
@@ -141,8 +145,20 @@ class _Walk:
                 shape[key] = item[:120]
             else:
                 inherited = parent if parent in _DIRECTIONS else str(key)
-                shape[mask_key(str(key))] = self.shape(item, inherited, level + 1)
+                shape[mask_key(str(key))] = self.shape(item, inherited, level + 1, self._below(path, str(key), parent))
         return shape
+
+    def _below(self, path: str, key: str, parent: str) -> str:
+        if not self._shown or key.startswith("$") or (key in ("q", "u") and parent in ("updates", "deletes")):
+            return path
+        return f"{path}.{key}" if path else key
+
+
+def _shown_paths(command: Mapping[str, Any], shown: frozenset[str]) -> frozenset[str]:
+    name = next(iter(command), "")
+    collection = command.get("collection") if name == "getMore" else command.get(name)
+    prefix = f"{collection}."
+    return frozenset(field.removeprefix(prefix) for field in shown if field.startswith(prefix))
 
 
 def type_name(value: Any) -> str:
@@ -286,7 +302,7 @@ _RULES: tuple[tuple[tuple[str, ...], re.Pattern[str], _Replacement], ...] = (
     (
         ("mongodb",),
         # A password may hold an unescaped quote, which the specification forbids and people write: the last @ decides.
-        re.compile(r"(?i)\bmongodb(\+srv)?://(?!\*\*\*(?:[/?\s]|$))(?:\S{0,256}@)?[^\s\"'<>]*+"),
+        re.compile(r"(?i)\bmongodb(\+srv)?://(?!(?:\*\*\*@)?\*\*\*(?:[/?\s]|$))(?:\S{0,256}@)?[^\s\"'<>]*+"),
         r"mongodb\1://" + MASK,
     ),
     (("private key",), re.compile(r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[A-Za-z0-9+/=\s:,\\-]*+"), MASK),

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
 from prodfix.connection import ConnectionEvent
+from prodfix.context import RequestContext
 from prodfix.errors import ErrorCategory, Severity
+from prodfix.fingerprints import CommandKey
 from prodfix.interceptor import CommandRecord
 from prodfix.logs import Logs
+from prodfix.profile import masked
 from prodfix.redaction import redact_uri
 from prodfix.storage import CONNECTION_EVENTS, Storage
 
 FILE = "database"
+HINT_PERIOD = 3600.0  # seconds
+HINTS = 1000  # places that are remembered
 
 
 class Reports:
@@ -21,6 +27,7 @@ class Reports:
     def __init__(self, logs: Logs, storage: Storage, *, uri: str | None, options: Mapping[str, Any]) -> None:
         self._logs, self._storage = logs, storage
         self._place = redact_uri(uri, hosts=False) if uri else None
+        self._told: dict[tuple[str, CommandKey], float] = {}
         self._timeouts = {name: value for name, value in options.items() if name.endswith("MS")}
 
     def retry(self, attempt: int, delay: float, error: BaseException) -> None:
@@ -34,13 +41,38 @@ class Reports:
         self._logs.note(Severity.WARN, "conflict", message, FILE, facts={"category": ErrorCategory.CONFLICT, **facts})
 
     def command(self, record: CommandRecord) -> None:
-        """A slow, failed or partly failed command, from the driver's event."""
+        """A command from the driver's events: slow, failed, partly failed, sampled, or all of them when debugging."""
         operation = record.operation
-        message = (
-            f"{operation.operation} on {operation.collection} {record.outcome} after {operation.duration_ms:.0f} ms"
-        )
+        took = "" if operation.duration_ms is None else f" after {operation.duration_ms:.0f} ms"
+        message = f"{operation.operation} on {operation.collection} {record.outcome}{took}"
+        routine = record.outcome in ("started", "succeeded")
         facts = {"category": ErrorCategory.DATABASE_QUERY, **record.to_json()}
-        self._logs.note(Severity.WARN, "query", message, FILE, facts=facts)
+        self._logs.note(Severity.INFO if routine else Severity.WARN, "query", message, FILE, facts=facts)
+
+    def repeated(self, key: CommandKey, context: RequestContext) -> None:
+        """One request has sent the same kind of command again and again: once for each endpoint and kind, and hour."""
+        now = time.monotonic()
+        place = (context.endpoint, key)
+        if now - self._told.get(place, -HINT_PERIOD) < HINT_PERIOD or len(self._told) >= HINTS:
+            return
+        self._told[place] = now
+        seen = masked(key)
+        facts = {
+            "category": ErrorCategory.DATABASE_QUERY,
+            "endpoint": context.endpoint,
+            "database": {"operation": seen.operation, "collection": seen.collection, "query": {"fields": seen.fields}},
+        }
+        message = f"{seen.operation} on {seen.collection} again and again in one request: an N+1 query?"
+        self._logs.note(Severity.WARN, "repeated-query", message, FILE, facts=facts)
+
+    def advice(self, advice: Mapping[str, Any]) -> None:
+        """The plan of a slow command, and the index that would serve it."""
+        fields = ", ".join(f"{field}: {direction}" for field, direction in advice["index"])
+        plan = f"{advice['operation']} on {advice['collection']} uses {advice['plan']}"
+        message = f"{plan}; an index on {{{fields}}} would serve it" if fields else plan
+        self._logs.note(
+            Severity.INFO, "advice", message, FILE, facts={"category": ErrorCategory.DATABASE_QUERY, **advice}
+        )
 
     def attempt(self, attempt: int, error: str) -> None:
         """A ping that failed: the attempt of that number to reach the database since it last answered."""

@@ -16,6 +16,7 @@ from pymongo.synchronous.client_session import ClientSession
 from pymongo.synchronous.database import Database
 from werkzeug.local import LocalProxy
 
+from prodfix.advice import Advisor
 from prodfix.clients import Clients
 from prodfix.connection import ConnectionMonitor, environment
 from prodfix.deferred import Deferred
@@ -27,6 +28,7 @@ from prodfix.interceptor import QueryInterceptor
 from prodfix.journal import Journal
 from prodfix.logs import Logs
 from prodfix.loops import Loop
+from prodfix.queries import QueryStatistics
 from prodfix.recovery import Recovery
 from prodfix.settings import Settings
 from prodfix.statistics import Statistics
@@ -100,6 +102,7 @@ class Background:
 
     def _state(self, services: Services) -> None:
         self._put_state(services)
+        services.queries.store()
         # Waking up late is what a blocked hub looks like from inside.
         begun = time.monotonic()
         time.sleep(0.01)
@@ -118,6 +121,7 @@ class Background:
                 self._warm = True
             services.storage.tick()
             services.deferred.drain()
+            services.advisor.work()
         else:
             services.journal.adopt()
 
@@ -139,6 +143,8 @@ class Services:
     journal: Journal
     storage: Storage
     statistics: Statistics
+    queries: QueryStatistics
+    advisor: Advisor
     error_log: ErrorLog
     deferred: Deferred
     recovery: Recovery

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 SHORTEST_JWT_KEY = 32  # bytes; RFC 7518 section 3.2 asks HS256 for a key of at least the hash's size
 
@@ -59,6 +59,16 @@ def _byte_size(value: Any) -> Any:
     return int(match[1]) * 1024 ** " kmg".index(match[2] or " ")
 
 
+def _names(value: Any) -> Any:
+    """Names divided by commas: ``orders.status,orders.kind``."""
+    if not isinstance(value, str):
+        return value
+    names = frozenset(name.strip() for name in value.split(",") if name.strip())
+    if not all("." in name for name in names):
+        raise ValueError("must be names such as orders.status, divided by commas")
+    return names
+
+
 def _switch(value: Any) -> Any:
     text = str(value).strip().lower()
     return {"1": "true", "yes": "true", "on": "true", "0": "false", "no": "false", "off": "false"}.get(text, text)
@@ -91,6 +101,10 @@ class Settings(BaseSettings):
     log_rotation: Literal["daily", "size"] = "daily"
     enable_query_logging: bool = True
     slow_query_threshold_ms: Annotated[int, Field(ge=0, le=3_600_000)] = 1_000
+    query_log_sample: Annotated[float, Field(ge=0, le=1)] = 0.0
+    query_log_values: Annotated[frozenset[str], NoDecode, BeforeValidator(_names)] = frozenset()
+    query_repeat_threshold: Annotated[int, Field(ge=2, le=10_000)] = 10
+    enable_query_advice: bool = True
 
     # Error handling and recovery
     enable_error_handler: bool = True

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import jwt
-from flask import Flask, Response
+from flask import Flask, Response, current_app
 from flask_jwt_extended import JWTManager, get_jwt, verify_jwt_in_request
 from flask_jwt_extended.exceptions import JWTExtendedException
 
@@ -19,6 +19,7 @@ from prodfix.services import Services, current_prodfix
 from prodfix.settings import Settings
 
 ALGORITHM = "HS256"
+MANAGER = "flask-jwt-extended"
 _LOADERS_OF_REASON = ("unauthorized", "invalid_token")
 _LOADERS_OF_CLAIMS = (
     "expired_token",
@@ -52,7 +53,7 @@ def make_token(settings: Settings, *, role: str, lifetime: timedelta, subject: s
 def attach(app: Flask, services: Services) -> None:
     """Configure flask-jwt-extended, unless the host has done so. As it comes it answers 422 to a broken token."""
     key = services.settings.jwt_secret_key
-    if "flask-jwt-extended" in app.extensions or key is None:
+    if MANAGER in app.extensions or key is None:
         return
     settings = services.settings
     app.config.update(
@@ -87,11 +88,13 @@ def require_role(role: str) -> None:
     Raises :class:`prodfix.errors.AuthenticationRequired` or :class:`prodfix.errors.Forbidden`, and nothing else, also in a
     host with a flask-jwt-extended of its own.
     """
+    if MANAGER not in current_app.extensions:
+        raise AuthenticationRequired("no key is configured, so no token can be valid")
     try:
         verify_jwt_in_request()
         claims = get_jwt()
     except (JWTExtendedException, jwt.PyJWTError, RuntimeError, ValueError) as error:
-        # RuntimeError: no key is configured, or no JWTManager. Then no token can be valid.
+        # RuntimeError: the host's JWTManager has no key. Then no token can be valid.
         raise AuthenticationRequired(type(error).__name__) from None
     if not _complete(claims):
         raise AuthenticationRequired("a claim is missing")

@@ -31,8 +31,9 @@ def shell(script: str) -> Child:
 
 
 def test_a_child_leads_its_own_process_group_and_ends_on_sigterm(signals: Signals) -> None:
+    before = descendants(os.getpid())
     child = shell("exec sleep 60")
-    (pid,) = descendants(os.getpid())
+    (pid,) = descendants(os.getpid()) - before
     assert os.getpgid(pid) == pid
     assert child.exit_code is None
     child.end(signals, limit=10)

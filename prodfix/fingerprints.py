@@ -1,0 +1,76 @@
+"""Which commands are the same but for their values: a cheap key for counting all of them, a fingerprint for a few.
+
+The key costs a microsecond and is taken of every command; the fingerprint is taken of a redacted shape, where it is wanted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import orjson
+
+MOST_FIELDS = 16  # names of a filter's fields in a key
+
+_ORDERED = frozenset({"sort", "$sort", "hint", "key"})  # documents in which the order of keys has a meaning
+_SETS = frozenset({"$and", "$or", "$nor", "$in", "$nin", "$all"})  # lists in which the order of elements has none
+
+
+class CommandKey(NamedTuple):
+    """A command's operation and collection, and the names of its filter's top-level fields, as they came."""
+
+    operation: str
+    collection: str | None
+    fields: tuple[str, ...]
+
+
+def collection_of(name: str, command: Mapping[str, Any]) -> str | None:
+    """Most commands name their collection under their own name; a getMore and a client's bulkWrite do not."""
+    value = command.get("collection") if name == "getMore" else command.get(name)
+    if name == "bulkWrite":
+        spaces = {str(space.get("ns", "")).partition(".")[2] for space in command.get("nsInfo", ())[:5]}
+        return ",".join(sorted(spaces)) or None
+    return value if isinstance(value, str) else None
+
+
+def filter_of(name: str, command: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The filter of a find, count, distinct, aggregate (its first ``$match``), update, delete or findAndModify."""
+    found = command.get("filter")
+    if found is None:
+        found = command.get("query")
+    if found is None and name in ("update", "delete"):
+        parts = command.get(name + "s")
+        found = parts[0].get("q") if parts else None
+    elif found is None and name == "aggregate":
+        stages = command.get("pipeline")
+        found = stages[0].get("$match") if isinstance(stages, list) and stages else None
+    # A raw document would have to be parsed to be looked at.
+    return found if isinstance(found, dict) else None
+
+
+def command_key(name: str, command: Mapping[str, Any]) -> CommandKey:
+    """The key under which a command is counted."""
+    found = filter_of(name, command)
+    return CommandKey(name, collection_of(name, command), tuple(found)[:MOST_FIELDS] if found else ())
+
+
+def fingerprint(shape: Mapping[str, Any]) -> str:
+    """16 hexadecimal digits of a redacted shape; the same for other values, other list lengths, and another order of keys
+    or of alternatives where order has no meaning."""
+    canonical = orjson.dumps(_canonical(shape, ""), default=str)
+    return hashlib.blake2b(canonical, digest_size=8).hexdigest()
+
+
+def _canonical(value: Any, parent: str) -> Any:
+    if isinstance(value, Mapping):
+        items = [(str(key), _canonical(item, str(key))) for key, item in value.items() if key != "…"]
+        return items if parent in _ORDERED else sorted(items, key=lambda item: item[0])
+    if isinstance(value, list):
+        parts = [_canonical(item, parent) for item in value if not (isinstance(item, str) and item.startswith("… "))]
+        if parent == "pipeline" or parent in _ORDERED:
+            return parts
+        distinct = {orjson.dumps(part, default=str): part for part in parts}
+        return [distinct[key] for key in (sorted(distinct) if parent in _SETS else distinct)]
+    # Options such as limit and skip are values too.
+    return type(value).__name__ if isinstance(value, (int, float)) and parent not in _ORDERED else value

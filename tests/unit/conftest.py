@@ -1,0 +1,187 @@
+"""What the unit tests share: a journal, the application's parts on a real server, and Python processes of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from loguru import logger
+from pydantic import SecretStr
+from pymongo import MongoClient
+from pymongo.errors import ServerSelectionTimeoutError
+
+from prodfix import ProdFix, Settings, create_app
+from prodfix.application import Application
+from prodfix.clients import GatedClient
+from prodfix.journal import Journal
+from prodfix.sinks import Console
+
+ROOT = Path(__file__).parents[2]
+KEY = "0123456789abcdef0123456789abcdef"
+
+
+def wait_until(fact: Callable[[], Any], limit: float = 10.0) -> Any:
+    """The first true answer of ``fact``; fails after ``limit`` seconds."""
+    end = time.monotonic() + limit
+    while not (answer := fact()):
+        assert time.monotonic() < end, "it did not happen in time"
+        threading.Event().wait(0.005)
+    return answer
+
+
+@pytest.fixture
+def until() -> Callable[..., Any]:
+    return wait_until
+
+
+@pytest.fixture
+def open_journal(tmp_path: Path) -> Iterator[Callable[[], Journal]]:
+    """Makes journals of one instance: all of them in one folder."""
+    with contextlib.ExitStack() as stack:
+
+        def make() -> Journal:
+            journal = Journal(tmp_path / "journal")
+            journal.open()
+            stack.callback(journal.close)
+            return journal
+
+        yield make
+
+
+@pytest.fixture
+def journal(open_journal: Callable[[], Journal]) -> Journal:
+    return open_journal()
+
+
+class FailPoint:
+    """The server's ``failCommand`` for clients whose ``appname`` is ours."""
+
+    def __init__(self, admin: Any) -> None:
+        self._admin = admin
+        self.app_name = f"unit-{secrets.token_hex(4)}"
+
+    def __call__(self, *commands: str, times: int | None = None, app_name: str = "", **data: Any) -> None:
+        mode: Any = "alwaysOn" if times is None else {"times": times}
+        facts = {"failCommands": list(commands), "appName": app_name or self.app_name, **data}
+        self._admin.command("configureFailPoint", "failCommand", mode=mode, data=facts)
+
+    def off(self) -> None:
+        self._admin.command("configureFailPoint", "failCommand", mode="off")
+
+
+@pytest.fixture
+def fail(database_server: str) -> Iterator[FailPoint]:
+    """``fail("insert", times=2, errorCode=112)``: the next two inserts of ``fail.app_name`` fail."""
+    with MongoClient(database_server) as client:
+        point = FailPoint(client.admin)
+        yield point
+        point.off()
+
+
+@pytest.fixture
+def connect(database_uri: str, fail: FailPoint) -> Iterator[Callable[..., MongoClient[Any]]]:
+    """Makes clients of the test's own database, which ``fail`` can reach."""
+    with contextlib.ExitStack() as stack:
+        yield lambda **options: stack.enter_context(
+            MongoClient(database_uri, appname=fail.app_name, tz_aware=True, **options)
+        )
+
+
+@pytest.fixture
+def database(connect: Callable[..., MongoClient[Any]]) -> Any:
+    return connect().get_default_database()
+
+
+@pytest.fixture
+def nowhere() -> Iterator[MongoClient[Any]]:
+    """A client whose server cannot be reached, which it says at once and inside the driver."""
+
+    def unreachable() -> None:
+        raise ServerSelectionTimeoutError("canary.example.org:27017: connection refused")
+
+    with GatedClient("mongodb://127.0.0.1:9/nowhere", connect=False, gate=unreachable) as client:
+        yield client
+
+
+@pytest.fixture
+def make_settings(tmp_path: Path) -> Callable[..., Settings]:
+    """Settings of a development instance in a folder of its own."""
+
+    def make(**values: Any) -> Settings:
+        own = {"app_env": "development", "state_dir": tmp_path / "var", "log_dir": tmp_path / "log"}
+        return Settings(**({"jwt_secret_key": SecretStr(KEY)} | own | values))
+
+    return make
+
+
+@pytest.fixture
+def adopt(make_settings: Callable[..., Settings]) -> Iterator[Callable[..., Flask]]:
+    """Gives a host's Flask application prodfix: ``adopt(app, enable_diagnostics=False)``."""
+    with contextlib.ExitStack() as stack:
+
+        def attach(app: Flask | None = None, **values: Any) -> Flask:
+            options = {name: values.pop(name) for name in ("classifications", "deadline", "uri") if name in values}
+            host = app or Flask("host")
+            extension = ProdFix(host, settings=make_settings(**values), **options)
+            stack.callback(extension.services.close)
+            return host
+
+        yield attach
+
+
+@pytest.fixture
+def serve(make_settings: Callable[..., Settings], own_logging: None) -> Iterator[Callable[..., Application]]:
+    """Makes served applications: ``serve([blueprint], max_body_bytes=1024)``; their console is ``console``, or none."""
+    with contextlib.ExitStack() as stack:
+        nothing = stack.enter_context(open(os.devnull, "wb"))
+
+        def make(blueprints: Any = (), *, console: int | None = None, **values: Any) -> Application:
+            app = create_app(make_settings(**values), blueprints)
+            services = app.extensions["prodfix"]
+            services.logs.sinks.replace(Console(console or nothing.fileno()))
+            stack.callback(services.close)
+            return app
+
+        yield make
+
+
+@pytest.fixture
+def own_logging() -> Iterator[None]:
+    """Puts the process's logging back: a served application takes it over."""
+    names = ("gunicorn.error", "gunicorn.access", "werkzeug", "flask.app", "py.warnings")
+    loggers = [logging.root, *map(logging.getLogger, names)]
+    before = [(one, one.handlers[:], one.level, one.propagate) for one in loggers]
+    driver, show = logging.getLogger("pymongo").level, warnings.showwarning
+    yield
+    for one, handlers, level, propagate in before:
+        one.handlers, one.propagate = handlers, propagate
+        one.setLevel(level)
+    logging.getLogger("pymongo").setLevel(driver)
+    warnings.showwarning = show
+    logger.remove()
+
+
+@pytest.fixture
+def python() -> Callable[..., str]:
+    """Runs code in a Python process of its own, with its arguments in ``sys.argv``; what it printed."""
+
+    def run(code: str, *arguments: Any, stderr: str = "") -> str:
+        command = [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        assert (done.returncode, done.stderr) == (0, stderr), done.stderr
+        return done.stdout
+
+    return run

@@ -1,0 +1,219 @@
+"""Every line of the served application is one JSON object with its request's ID; a host's logging stays its own."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from prodfix.context import new_context, reset_context, set_context
+from prodfix.errors import Severity
+from prodfix.logs import Logs
+from prodfix.sinks import Sinks
+
+CANARY = "canary7f3a"
+
+
+class Kept:
+    """A sink that keeps what its lines say."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.entries: list[dict[str, Any]] = []
+
+    def write(self, data: bytes) -> None:
+        self.entries.append(json.loads(data))
+
+
+@pytest.fixture
+def files() -> dict[str, Kept]:
+    return {name: Kept(name) for name in ("console", "error.log", "database.log")}
+
+
+@pytest.fixture
+def host(files: dict[str, Kept]) -> Logs:
+    """The log within an application that only adopted prodfix."""
+    return Logs(Sinks(files.values()), served=False)
+
+
+def test_in_a_host_lines_go_to_the_logger_prodfix_and_into_their_files(
+    host: Logs, files: dict[str, Kept], caplog: pytest.LogCaptureFixture
+) -> None:
+    before = logging.root.handlers[:]
+    with caplog.at_level(logging.INFO, "prodfix"):
+        host.emit(Severity.WARN, {"message": "braces {} and % are text"}, "error", "database")
+    assert host.sinks.flush(10)
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("prodfix", "WARNING")
+    assert json.loads(record.getMessage()) == {"message": "braces {} and % are text"}
+    assert [len(file.entries) for file in files.values()] == [0, 1, 1]
+    assert logging.root.handlers == before
+
+
+@pytest.mark.parametrize("severity", Severity)
+def test_a_note_has_its_request_and_no_secret_in_its_facts(
+    host: Logs, caplog: pytest.LogCaptureFixture, severity: Severity
+) -> None:
+    token = set_context(new_context(endpoint="/", method="GET", ip="", headers={"X-Request-ID": "request-1"}))
+    try:
+        with caplog.at_level(logging.DEBUG, "prodfix"):
+            host.note(severity, "lost", "MongoDB is gone", facts={"uri": f"mongodb://u:{CANARY}@h", "password": CANARY})
+    finally:
+        reset_context(token)
+    entry = json.loads(caplog.messages[0])
+    assert (entry["event"], entry["requestId"], entry["severity"]) == ("lost", "request-1", severity)
+    assert CANARY not in caplog.text
+
+
+def test_a_log_that_breaks_raises_nothing_and_is_counted(host: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: Any) -> None:
+        raise OSError
+
+    monkeypatch.setattr(host.sinks, "put", broken)
+    host.emit(Severity.ERROR, {"message": "x"}, "error")
+    assert host.sinks.dropped == 1
+
+
+# ---- served: loguru is global, so each of these has a process of its own
+
+SERVED = """
+import logging, sys, warnings
+from loguru import logger
+from prodfix.context import new_context, set_context
+from prodfix.errors import Severity
+from prodfix.logs import Logs
+from prodfix.sinks import Console, Sinks
+
+CANARY = "canary7f3a"
+console = Sinks([Console()])
+logs = Logs(console, served=True)
+logs.take_over(LEVEL)
+set_context(new_context(endpoint="/", method="GET", ip="", headers={"X-Request-ID": "request-1"}))
+"""
+
+
+@pytest.fixture
+def served(python: Callable[..., str]) -> Callable[..., list[dict[str, Any]]]:
+    """Runs code after ``take_over``; the lines of the console."""
+
+    def run(code: str, level: str = "debug") -> list[dict[str, Any]]:
+        printed = python(SERVED.replace("LEVEL", repr(level)) + code + "\nassert console.flush(10)\n")
+        return [json.loads(line) for line in printed.splitlines()]
+
+    return run
+
+
+def test_loguru_the_standard_library_and_warnings_come_out_alike(served: Callable[..., list[dict[str, Any]]]) -> None:
+    entries = served("""
+logger.info("by loguru {}", 1)
+logging.getLogger("some.library").warning("by %s", "logging")
+warnings.warn("by warnings", stacklevel=1)
+logs.note(Severity.ERROR, "event", "by us")
+logging.getLogger("gunicorn.error").error("by gunicorn")
+""")
+    assert [entry["message"] for entry in entries] == [
+        "by loguru 1", "by logging", "UserWarning: by warnings", "by us", "by gunicorn"
+    ]  # fmt: skip
+    assert [entry["level"] for entry in entries] == ["info", "warn", "warn", "error", "error"]
+    assert {entry["requestId"] for entry in entries} == {"request-1"}
+    assert [entry.get("logger") for entry in entries] == [
+        "__main__",
+        "some.library",
+        "prodfix.logs",
+        None,
+        "gunicorn.error",
+    ]
+
+
+def test_a_level_of_the_standard_library_stays_what_it_is(served: Callable[..., list[dict[str, Any]]]) -> None:
+    code = """
+other = logging.getLogger("other"); other.setLevel(1)
+for level in (5, 10, 20, 30, 40, 50): other.log(level, "x")
+"""
+    assert [entry["level"] for entry in served(code)] == ["info", "debug", "info", "warn", "error", "critical"]
+    assert [entry["level"] for entry in served(code, "warn")] == ["warn", "error", "critical"]
+
+
+def test_the_commands_of_the_driver_are_never_logged(served: Callable[..., list[dict[str, Any]]]) -> None:
+    code = """
+for name in ("pymongo.command", "pymongo.serverSelection", "pymongo"): logging.getLogger(name).debug(CANARY)
+logging.getLogger("other").debug("seen")
+"""
+    assert [entry["message"] for entry in served(code)] == ["seen"]
+
+
+def test_no_secret_of_a_message_an_argument_or_a_stack_comes_out(served: Callable[..., list[dict[str, Any]]]) -> None:
+    entries = served("""
+def fail(password):
+    raise ValueError(f"password={password}")
+log = logging.getLogger("app")
+log.error("cannot reach mongodb://u:%s@h", CANARY)
+logger.bind(token=CANARY, headers={"Cookie": CANARY}).error("to {}@example.org", CANARY)
+for by in (lambda: log.exception("failed"), lambda: logger.exception("failed"), lambda: logger.opt(exception=True).info("x")):
+    try: fail(CANARY)
+    except ValueError: by()
+""")
+    assert len(entries) == 5
+    assert CANARY not in json.dumps(entries)
+    assert ["in fail" in entry.get("stack", "") for entry in entries] == [False, False, True, True, True]
+
+
+def test_loguru_alone_would_show_the_text_of_the_error(python: Callable[..., str]) -> None:
+    printed = python("""
+        import sys
+        from loguru import logger
+        logger.remove()
+        logger.add(sys.stdout)
+        def fail(password):
+            raise ValueError(password)
+        try: fail("canary7f3a")
+        except ValueError: logger.exception("failed")
+    """)
+    assert CANARY in printed
+
+
+def test_no_line_is_too_odd_and_none_breaks_who_logs_it(served: Callable[..., list[dict[str, Any]]]) -> None:
+    entries = served(r"""
+class Rude:
+    def __str__(self): raise RuntimeError
+    __repr__ = __str__
+log = logging.getLogger("app")
+log.error("two %s", "many", "arguments")
+log.error("{braces} {0} %(percent)s <red>markup</red>")
+log.error("%s", Rude())
+log.error("a\r\nb\u2028c \x1b[31m half \ud83d")
+log.error("x" * 100_000)
+logger.bind(rude=Rude(), deep=[[[[[[]]]]]], half="\ud83d").error("bound")
+logs.emit(Severity.ERROR, {"message": Rude()})
+logs.emit(Severity.ERROR, {"message": "{not} a {format}"})
+print(console.dropped, file=sys.stderr) if console.dropped != 1 else None
+""")
+    messages = [entry["message"] for entry in entries]
+    assert messages[:3] == ["two %s", "{braces} {0} %(percent)s <red>markup</red>", "%s"]
+    assert messages[3].startswith("a\r\nb\u2028c \x1b[31m half ")
+    assert messages[4:] == ["x" * 4000, "bound", "{not} a {format}"]
+
+
+def test_a_field_of_the_caller_does_not_become_one_of_the_lines_own(
+    served: Callable[..., list[dict[str, Any]]],
+) -> None:
+    (entry,) = served('logger.info("{level} of {message}", level=5, message="water", requestId="other", tint="blue")')
+    assert (entry["message"], entry["level"], entry["requestId"]) == ("5 of water", "info", "request-1")
+    assert (entry["level_"], entry["requestId_"], entry["tint"]) == (5, "other", "blue")
+
+
+def test_a_log_call_within_a_broken_console_harms_nothing(python: Callable[..., str]) -> None:
+    code = (
+        SERVED.replace("LEVEL", "'info'")
+        .replace("Console()", "Console(full)")
+        .replace("CANARY =", "full = __import__('os').open('/dev/full', 1); CANARY =")
+    )
+    code += """
+logger.error("x"); logging.getLogger("a").error("x"); logs.note(Severity.ERROR, "e", "x")
+assert console.flush(10)
+print(console.status()["sinks"])
+"""
+    assert python(code) == "[{'name': 'console', 'failing': 'No space left on device', 'lost': 3}]\n"

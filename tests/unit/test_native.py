@@ -1,0 +1,170 @@
+"""Native threads, alike in plain Python and under gevent."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from prodfix import native
+from prodfix.native import Pool, allocate_lock, original_queue, start_thread, start_timer, under_gevent
+
+
+@pytest.fixture
+def pool() -> Iterator[Pool]:
+    pool = Pool(2)
+    yield pool
+    pool.close()
+
+
+def fail() -> None:
+    raise KeyError("from the work")
+
+
+def test_plain_python_is_not_gevent() -> None:
+    assert not under_gevent()
+
+
+def test_work_runs_in_another_thread_and_its_result_comes_back(pool: Pool) -> None:
+    assert pool.run(threading.get_ident) != threading.get_ident()
+    assert pool.run(divmod, 7, 2) == (3, 1)
+
+
+def test_what_work_raises_is_raised_where_it_is_waited_for(pool: Pool) -> None:
+    task = pool.submit(fail)
+    for _ in range(2):
+        with pytest.raises(KeyError, match="from the work"):
+            task.wait()
+
+
+def test_a_limit_ends_the_wait_and_not_the_work(pool: Pool) -> None:
+    release = threading.Event()
+    task = pool.submit(release.wait, 10)
+    with pytest.raises(TimeoutError):
+        task.wait(0.01)
+    release.set()
+    assert task.wait(10) is True
+
+
+def test_a_pool_that_is_closed_has_done_its_work() -> None:
+    pool = Pool(1)
+    tasks = [pool.submit(str, number) for number in range(50)]
+    pool.close()
+    assert [task.wait(0) for task in tasks] == [str(number) for number in range(50)]
+
+
+def test_a_started_thread_hands_over_by_queue_and_lock() -> None:
+    queue, held = original_queue(), allocate_lock()
+    held.acquire()
+
+    def work() -> None:
+        queue.put(threading.get_ident())
+        held.release()
+
+    start_thread(work)
+    assert held.acquire(True, 10)
+    assert queue.get(timeout=10) != threading.get_ident()
+
+
+def test_there_is_no_timer_without_gevent() -> None:
+    assert start_timer(0.0) is None
+
+
+PATCHED = """
+from gevent import monkey; monkey.patch_all()
+import gevent, time
+from gevent.monkey import get_original
+from prodfix.native import Pool, Task, allocate_lock, original_queue, start_thread, under_gevent
+sleep, ident = get_original("time", "sleep"), get_original("_thread", "get_ident")
+pool = Pool(2)
+"""
+
+
+@pytest.fixture
+def patched(python: Callable[..., str]) -> Callable[[str], str]:
+    """Runs a line of code under gevent; what it printed."""
+    return lambda code: python(PATCHED + code).strip()
+
+
+TICKS = """
+ticks = []
+def tick():
+    while True:
+        ticks.append(1); gevent.sleep(0.005)
+ticker = gevent.spawn(tick); gevent.sleep(0)
+"""
+
+
+def test_under_gevent_other_greenlets_run_while_one_waits_for_work(patched: Callable[[str], str]) -> None:
+    assert patched("print(under_gevent(), pool.run(ident) != ident())") == "True True"
+    assert int(patched(TICKS + "before = len(ticks); pool.run(sleep, 0.3); print(len(ticks) - before)")) > 10
+    assert int(patched(TICKS + "before = len(ticks); sleep(0.3); print(len(ticks) - before)")) == 0
+
+
+DEADLINE = """
+def wait(result):
+    try:
+        with gevent.Timeout(0.02) as own:
+            WAIT
+    except BaseException as error: return error is own, type(error).__name__
+print(*wait(pool.submit(sleep, 0.4)))
+"""
+
+
+@pytest.mark.parametrize("limit", ["", "5"])
+def test_under_gevent_a_requests_own_timeout_passes_through_a_wait(patched: Callable[[str], str], limit: str) -> None:
+    assert patched(DEADLINE.replace("WAIT", f"result.wait({limit})")) == "True Timeout"
+
+
+def test_under_gevent_the_executor_of_gevent_would_take_it_for_its_own(patched: Callable[[str], str]) -> None:
+    naive = """
+from gevent.threadpool import ThreadPoolExecutor
+def wait():
+    try:
+        with gevent.Timeout(0.02) as own: ThreadPoolExecutor(1).submit(sleep, 0.3).result(5)
+    except BaseException as error: return error is own
+print(wait())
+"""
+    assert patched(naive) == "False"
+
+
+def test_under_gevent_limits_errors_and_closing_are_the_same(patched: Callable[[str], str]) -> None:
+    code = """
+task = pool.submit(sleep, 0.2)
+try: task.wait(0.01)
+except TimeoutError: print("limit")
+print(task.wait())
+try: pool.run(int, "x")
+except ValueError: print("error")
+pool.close()
+"""
+    assert patched(code).split() == ["limit", "None", "error"]
+
+
+def test_under_gevent_the_hub_would_print_what_work_raises(patched: Callable[[str], str]) -> None:
+    naive = """
+import io, sys
+from gevent.threadpool import ThreadPool
+sys.stderr = io.StringIO()
+try: ThreadPool(1).spawn(int, "canary").get()
+except ValueError: print("canary" in sys.stderr.getvalue())
+"""
+    assert patched(naive) == "True"
+
+
+def test_under_gevent_a_started_thread_is_a_real_one(patched: Callable[[str], str]) -> None:
+    code = """
+queue, held = original_queue(), allocate_lock()
+held.acquire()
+def work():
+    queue.put(ident()); sleep(0.05); held.release()
+start_thread(work)
+print(held.acquire(True, 10), queue.get() != ident())
+"""
+    assert patched(code) == "True True"
+
+
+def test_a_name_of_gevent_is_used_nowhere_else_at_import(python: Callable[..., str]) -> None:
+    assert python("import sys, prodfix; print('gevent.monkey' in sys.modules or 'gevent' in sys.modules)") == "False\n"
+    assert native.under_gevent.__module__ == "prodfix.native"

@@ -1,0 +1,199 @@
+"""Every variable has its name, its default and one message when it is wrong; no value of it is ever told."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+from pymongo import MongoClient
+
+from prodfix import Environment, Settings, SettingsError
+
+CANARY = "canary7f3a"
+KEY = "k" * 32
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture
+def env(monkeypatch: pytest.MonkeyPatch) -> Any:
+    return lambda **values: [monkeypatch.setenv(name, value) for name, value in values.items()]
+
+
+def test_the_defaults_are_the_seeds() -> None:
+    settings = Settings.from_env()
+    assert (settings.db_pool_size, settings.db_min_pool_size) == (10, 2)
+    assert (settings.db_connect_timeout_ms, settings.db_socket_timeout_ms) == (30_000, 45_000)
+    assert settings.db_server_selection_timeout_ms == 30_000
+    assert (settings.log_level, settings.log_file_max_size, settings.log_file_max_files) == ("info", 10 * 1024**2, 7)
+    assert (settings.slow_query_threshold_ms, settings.max_retry_attempts, settings.retry_base_delay_ms) == (
+        1000,
+        3,
+        1000,
+    )
+    assert settings.app_env is Environment.PRODUCTION
+
+
+@pytest.mark.parametrize("value", ["", "prod", "Production", "test", "debug", "developmen", "0"])
+def test_an_unknown_environment_is_production(env: Any, value: str) -> None:
+    env(APP_ENV=value)
+    assert Settings.from_env().production
+
+
+@pytest.mark.parametrize(("value", "expected"), [("development", "development"), (" Staging ", "staging")])
+def test_a_known_environment_is_itself(env: Any, value: str, expected: str) -> None:
+    env(APP_ENV=value)
+    assert Settings.from_env().app_env == expected
+
+
+BAD = {
+    "DB_POOL_SIZE": "0",
+    "MONGODB_URI": f"postgres://u:{CANARY}@h",
+    "LOG_LEVEL": CANARY,
+    "LOG_FILE_MAX_SIZE": f"10 {CANARY}",
+    "MAX_RETRY_ATTEMPTS": CANARY,
+    "ENABLE_OPERATION_QUEUE": CANARY,
+    "RENDER": CANARY,
+    "MOBILE_TIMEOUT_FACTOR": "nan",
+    "APP_RELEASE": CANARY * 20,
+    "PORT": "65536",
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_value_is_refused_by_the_name_of_its_variable(env: Any, name: str) -> None:
+    env(**{name: BAD[name]})
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_env()
+    assert set(caught.value.problems) == {name}
+
+
+def test_all_that_is_wrong_is_told_at_once_and_no_value_of_it(env: Any) -> None:
+    env(**BAD, DIAGNOSTICS_AUTH_REQUIRED="false", JWT_SECRET_KEY=CANARY)
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_env(served=True)
+    assert set(caught.value.problems) == {*BAD, "DIAGNOSTICS_AUTH_REQUIRED", "JWT_SECRET_KEY"}
+    assert str(caught.value).count("\n") == len(BAD) + 2
+    assert CANARY not in str(caught.value) + repr(caught.value) + repr(caught.value.__cause__)
+
+
+def test_no_secret_is_in_the_text_of_the_settings() -> None:
+    uri = f"mongodb://u:{CANARY}@h"
+    settings = Settings(mongodb_uri=SecretStr(uri), jwt_secret_key=SecretStr(CANARY * 4))
+    assert CANARY not in repr(settings) + str(settings) + str(settings.model_dump()) + settings.model_dump_json()
+    assert settings.mongodb_uri is not None
+    assert settings.mongodb_uri.get_secret_value() == uri
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("10m", 10 * 1024**2), ("512K", 512 * 1024), ("1g", 1024**3), ("2MB", 2 * 1024**2), ("4096", 4096)],
+)
+def test_a_size_is_written_as_winston_writes_it(env: Any, text: str, size: int) -> None:
+    env(MAX_BODY_BYTES=text)
+    assert Settings.from_env().max_body_bytes == size
+
+
+@pytest.mark.parametrize(
+    ("queue", "durable", "defers"),
+    [
+        ("true", True, True),
+        ("ON", True, True),
+        ("true", False, False),
+        ("ephemeral", False, True),
+        ("off", True, False),
+    ],
+)
+def test_writes_wait_on_a_durable_disk_or_when_told_that_it_is_not(
+    env: Any, queue: str, durable: bool, defers: bool
+) -> None:
+    env(ENABLE_OPERATION_QUEUE=queue, STATE_DIR_DURABLE=str(durable))
+    assert Settings.from_env().defers_writes is defers
+
+
+def test_a_disk_of_render_is_ephemeral_unless_one_is_attached(tmp_path: Path) -> None:
+    assert Settings(state_dir=tmp_path).durable
+    assert not Settings(render=True, state_dir=tmp_path).durable
+    assert Settings(render=True, state_dir=Path("/")).durable
+    assert Settings(render=True, state_dir=tmp_path, state_dir_durable=True).durable
+
+
+def test_the_environment_wins_over_the_file_and_an_empty_variable_is_unset(env: Any, tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("PORT=1111\nHOST=h\nSOMETHING_ELSE=x\n")
+    env(PORT="2222", DB_POOL_SIZE="")
+    settings = Settings.from_env(file)
+    assert (settings.port, settings.host, settings.db_pool_size) == (2222, "h", 10)
+    assert Settings.from_env(tmp_path / "missing").port == 2222
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Settings().port = 1  # type: ignore[misc]
+
+
+def test_the_driver_takes_the_options_and_no_wait_is_endless() -> None:
+    options = Settings(db_pool_size=1).mongo_options()
+    with MongoClient("mongodb://127.0.0.1:9", connect=False, **options) as client:
+        assert client.options.pool_options.wait_queue_timeout == 2.0
+        assert (client.options.pool_options.max_pool_size, client.options.pool_options.min_pool_size) == (1, 1)
+    with MongoClient("mongodb://127.0.0.1:9", connect=False) as plain:
+        assert plain.options.pool_options.wait_queue_timeout is None
+
+
+def test_the_release_is_what_was_said_or_what_render_names() -> None:
+    assert Settings(render_git_commit="abc").release == "abc"
+    assert Settings(app_release="1.2", render_git_commit="abc").release == "1.2"
+
+
+# ---- what only the served application demands
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        ({}, "JWT_SECRET_KEY"),
+        ({"JWT_SECRET_KEY": "short"}, "JWT_SECRET_KEY"),
+        ({"JWT_SECRET_KEY": KEY, "DIAGNOSTICS_AUTH_REQUIRED": "0"}, "DIAGNOSTICS_AUTH_REQUIRED"),
+        ({"JWT_SECRET_KEY": KEY, "HEALTH_MAX_AGE_MS": "500"}, "HEALTH_MAX_AGE_MS"),
+    ],
+)
+def test_production_does_not_start_without(env: Any, values: dict[str, str], problem: str) -> None:
+    env(**values)
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_env(served=True)
+    assert list(caught.value.problems) == [problem]
+    assert Settings.from_env()
+
+
+def test_production_starts_with_a_key_of_32_bytes(env: Any, tmp_path: Path) -> None:
+    env(JWT_SECRET_KEY=KEY, STATE_DIR=str(tmp_path))
+    assert Settings.from_env(served=True).jwt_secret_key == SecretStr(KEY)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_processes_that_start_together_in_development_share_one_key(tmp_path: Path) -> None:
+    code = (
+        "from prodfix.settings import Settings; print(Settings.from_env(served=True).jwt_secret_key.get_secret_value())"
+    )
+    names = os.environ | {"APP_ENV": "development", "STATE_DIR": str(tmp_path / "var")}
+    started = [
+        subprocess.Popen([sys.executable, "-c", code], env=names, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE)
+        for _ in range(3)
+    ]
+    keys = {process.communicate(timeout=30)[0] for process in started}
+    file = tmp_path / "var" / "jwt.key"
+    assert keys == {file.read_bytes() + b"\n"}
+    assert len(file.read_bytes()) >= 32
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert list(file.parent.iterdir()) == [file]

@@ -1,0 +1,374 @@
+"""No line is lost, torn or forged, and no broken sink harms another or the request."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prodfix import sinks as module
+from prodfix.sinks import FILES, LONGEST_QUEUE, Console, RotatingFile, Sinks, category_files, render, timestamp
+
+ROOT = Path(__file__).parents[2]
+
+
+class Kept:
+    """A sink that keeps its lines; or raises what it is given."""
+
+    def __init__(self, name: str = "kept", error: Exception | None = None) -> None:
+        self.name, self.error = name, error
+        self.lines: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        if self.error is not None:
+            raise self.error
+        self.lines.append(data)
+
+
+class Held(Kept):
+    """A sink that waits, as a disk that hangs does."""
+
+    def __init__(self) -> None:
+        super().__init__("held")
+        self.writing, self.release = threading.Event(), threading.Event()
+
+    def write(self, data: bytes) -> None:
+        self.writing.set()
+        self.release.wait(10)
+        super().write(data)
+
+
+def written(folder: Path, stem: str = "error") -> list[bytes]:
+    """All lines of a file and of those that it was rotated into."""
+    return [
+        line for path in sorted(folder.glob(f"{stem}*.log")) for line in path.read_bytes().splitlines(keepends=True)
+    ]
+
+
+# ---- lines
+
+ODD: dict[str, Any] = {
+    "breaks": "a\r\nb\nc\rd\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029",
+    "ansi": "\x1b[31mred\x1b[0m\x07\x08",
+    "nul": "a\0b",
+    "surrogate": "half \ud83d of it",
+    "surrogate key": {"\udc00": 1},
+    "giant number": 2**200,
+    "nan": float("nan"),
+    "bytes": b"\xff\n",
+    "deep": json.loads("[" * 400 + "]" * 400),
+    "deep dict": json.loads('{"a":' * 900 + "1" + "}" * 900),
+    "object": object(),
+    "exception": ValueError("a\nb"),
+    "set": {1},
+    "time": datetime(2026, 1, 1, tzinfo=UTC),
+    "odd keys": {1: "a", None: "b", (1, 2): "c", b"x": "d"},
+    "forged": '{"level":"error"}\n{"level":"info"}',
+}
+
+
+class Rude:
+    def __str__(self) -> str:
+        raise RuntimeError
+
+    __repr__ = __str__
+
+
+@pytest.mark.parametrize(
+    "value", [*ODD.values(), Rude(), [Rude()], {Rude(): 1}], ids=[*ODD, "rude", "rude in a list", "rude key"]
+)
+def test_whatever_stands_in_an_entry_it_is_one_line_of_json(value: Any) -> None:
+    line = render({"message": value, "level": "error"})
+    assert len(line.decode().splitlines()) == 1
+    assert line.endswith(b"\n")
+    assert b"\x1b" not in line
+    read = orjson.loads(line)
+    assert (set(read), read["level"]) == ({"message", "level"}, "error")
+
+
+@given(text=st.text(st.characters(), max_size=50), key=st.text(st.characters(), max_size=10))
+def test_any_text_is_one_line_and_comes_back_if_json_can_hold_it(text: str, key: str) -> None:
+    line = render({key: [text]})
+    assert len(line.decode().splitlines()) == 1
+    if (key + text).isprintable():
+        assert orjson.loads(line) == {key: [text]}
+
+
+def test_plain_json_would_be_two_lines_or_none() -> None:
+    assert len(orjson.dumps({"a": "b\u2028c"}).decode().splitlines()) == 2
+    for value in (ODD["surrogate"], ODD["deep"], ODD["giant number"]):
+        with pytest.raises(TypeError):
+            orjson.dumps({"a": value})
+
+
+def test_a_time_is_utc_with_z() -> None:
+    assert datetime.fromisoformat(timestamp()).tzinfo == UTC
+    assert timestamp().endswith("Z")
+
+
+# ---- files
+
+WRITER = """
+import sys
+from pathlib import Path
+ROTATING
+name = sys.argv[2]
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(500):
+    file.write(f"{name} {number} {'x' * 90}\\n".encode())
+"""
+OURS = """from prodfix.sinks import RotatingFile
+file = RotatingFile(Path(sys.argv[1]) / "error.log", max_bytes=4_096, keep=1000, daily=False)"""
+NAIVE = """from logging import LogRecord
+from logging.handlers import RotatingFileHandler
+handler = RotatingFileHandler(Path(sys.argv[1]) / "error.log", maxBytes=4_096, backupCount=1000)
+class file:
+    @staticmethod
+    def write(data): handler.emit(LogRecord("x", 20, "x", 1, data.decode().rstrip(), None, None))"""
+
+
+def written_by_four(folder: Path, rotating: str) -> tuple[set[bytes], set[bytes]]:
+    """What four processes should have written across rotations, and what is there."""
+    code = WRITER.replace("ROTATING", rotating)
+    command, pipe = [sys.executable, "-c", code, str(folder)], subprocess.PIPE
+    started = [
+        subprocess.Popen([*command, name], cwd=ROOT, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL)
+        for name in "abcd"
+    ]
+    assert [process.stdout.readline() for process in started if process.stdout] == [b"ready\n"] * 4
+    for process in started:
+        process.stdin.write(b"go\n")
+        process.stdin.flush()
+    for process in started:
+        process.communicate(timeout=60)
+    assert rotating == NAIVE or [process.returncode for process in started] == [0] * 4
+    wanted = {f"{name} {number} {'x' * 90}\n".encode() for name in "abcd" for number in range(500)}
+    found = [line for path in folder.glob("error*") for line in path.read_bytes().splitlines(keepends=True)]
+    assert rotating == NAIVE or len(found) == len(wanted)
+    return wanted, set(found)
+
+
+def test_four_processes_that_rotate_one_file_lose_and_tear_nothing(tmp_path: Path) -> None:
+    wanted, found = written_by_four(tmp_path, OURS)
+    assert found == wanted
+    files = list(tmp_path.glob("error*.log"))
+    assert len(files) > 10
+    assert {path.stat().st_size <= 4_096 for path in files} == {True}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}
+
+
+def test_without_a_lock_four_processes_lose_lines(tmp_path: Path) -> None:
+    wanted, found = written_by_four(tmp_path, NAIVE)
+    assert found != wanted
+
+
+def rotating(folder: Path, **more: Any) -> RotatingFile:
+    facts: dict[str, Any] = {"max_bytes": 100, "keep": 3, "daily": False} | more
+    return RotatingFile(folder / "error.log", **facts)
+
+
+def lines(count: int) -> list[bytes]:
+    return [f"{number:049}\n".encode() for number in range(count)]
+
+
+@pytest.mark.parametrize("keep", [1, 2, 5])
+def test_so_many_files_are_kept_and_they_are_the_newest(tmp_path: Path, keep: int) -> None:
+    file = rotating(tmp_path, keep=keep)
+    other = tmp_path / "error.by-hand.log"
+    other.write_bytes(b"")
+    for line in lines(20):
+        file.write(line)
+    assert len(list(tmp_path.glob("error*.log"))) == keep + 1
+    assert sorted(written(tmp_path)) == lines(20)[-2 * keep :]
+    assert other.exists()
+
+
+def test_a_line_that_is_larger_than_a_file_is_whole(tmp_path: Path) -> None:
+    file = rotating(tmp_path)
+    for line in (b"a\n", b"x" * 5000 + b"\n", b"b\n"):
+        file.write(line)
+    assert sorted(map(len, written(tmp_path))) == [2, 2, 5001]
+
+
+def test_a_day_of_utc_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    moment = datetime(2026, 1, 1, 23, 59, tzinfo=UTC)
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return moment.astimezone(tz)
+
+    monkeypatch.setattr(module, "datetime", Clock)
+    monkeypatch.setenv("TZ", "Pacific/Auckland")
+    file = rotating(tmp_path, max_bytes=10_000, daily=True)
+    file.write(b"first\n")
+    os.utime(file.path, (moment.timestamp(), moment.timestamp()))
+    file.write(b"second\n")
+    os.utime(file.path, (moment.timestamp(), moment.timestamp()))
+    assert len(list(tmp_path.glob("error*.log"))) == 1
+    moment += timedelta(minutes=2)
+    file.write(b"next day\n")
+    assert file.path.read_bytes() == b"next day\n"
+    assert written(tmp_path) == [b"first\n", b"second\n", b"next day\n"]
+
+
+@pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.rename(path.with_suffix(".old"))])
+def test_a_file_that_somebody_took_away_is_made_again(tmp_path: Path, harm: Callable[[Path], Any]) -> None:
+    file = rotating(tmp_path)
+    file.write(b"before\n")
+    harm(file.path)
+    file.write(b"after\n")
+    assert file.path.read_bytes() == b"after\n"
+
+
+def test_a_disk_that_is_full_in_the_middle_of_a_line_leaves_no_half_of_it(
+    tmp_path: Path, python: Callable[..., str]
+) -> None:
+    code = """
+        import resource, sys
+        from pathlib import Path
+        from prodfix.sinks import RotatingFile
+        file = RotatingFile(Path(sys.argv[1]) / "error.log", max_bytes=100_000, keep=1, daily=False)
+        file.write(b"before\\n")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20, resource.RLIM_INFINITY))
+        try: file.write(b"x" * 50 + b"\\n")
+        except OSError as error: print(error.strerror)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+        file.write(b"after\\n")
+    """
+    assert python(code, tmp_path) == "File too large\n"
+    assert written(tmp_path) == [b"before\n", b"after\n"]
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
+
+
+def test_there_is_a_file_for_each_category(tmp_path: Path) -> None:
+    files = category_files(tmp_path / "deep" / "log", max_bytes=1000, keep=1, daily=True)
+    assert [file.name for file in files] == [f"{name}.log" for name in FILES]
+    for file in files:
+        file.write(b"x\n")
+    assert stat.S_IMODE((tmp_path / "deep" / "log").stat().st_mode) == 0o700
+
+
+# ---- behind the queue
+
+
+def test_each_line_reaches_its_sink_in_order() -> None:
+    sinks = Sinks([first := Kept("first"), second := Kept("second")])
+    for number in range(100):
+        sinks.put("first" if number % 2 else "second", b"%d\n" % number)
+    assert sinks.flush(10)
+    assert first.lines == [b"%d\n" % number for number in range(1, 100, 2)]
+    assert second.lines == [b"%d\n" % number for number in range(0, 100, 2)]
+    assert sinks.status()["dropped"] == 0
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), ValueError("x"), KeyError("y")])
+def test_a_broken_sink_is_counted_and_shown_and_the_others_go_on(error: Exception) -> None:
+    sinks = Sinks([broken := Kept("broken", error), good := Kept("good")])
+    for _ in range(3):
+        sinks.put("broken", b"x\n")
+        sinks.put("good", b"x\n")
+    assert sinks.flush(10)
+    assert len(good.lines) == 3
+    shown, other = sinks.status()["sinks"]
+    assert (shown["name"], shown["lost"]) == ("broken", 3)
+    assert shown["failing"] == ("No space left on device" if isinstance(error, OSError) else type(error).__name__)
+    assert other == {"name": "good", "failing": None, "lost": 0}
+    broken.error = None
+    sinks.put("broken", b"again\n")
+    assert sinks.flush(10)
+    assert sinks.status()["sinks"][0] == {"name": "broken", "failing": None, "lost": 3}
+
+
+def test_a_full_disk_is_shown() -> None:
+    with open("/dev/full", "wb") as full:
+        sinks = Sinks([Console(full.fileno()), good := Kept("good")])
+        sinks.put("console", b"x\n")
+        sinks.put("good", b"x\n")
+        assert sinks.flush(10)
+    assert sinks.status()["sinks"][0] == {"name": "console", "failing": "No space left on device", "lost": 1}
+    assert good.lines == [b"x\n"]
+
+
+def test_a_directory_that_cannot_be_made_harms_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    sinks = Sinks(category_files(tmp_path / "file" / "log", max_bytes=1000, keep=1, daily=True))
+    sinks.put("error.log", b"x\n")
+    assert sinks.flush(10)
+    assert sinks.status()["sinks"][0]["lost"] == 1
+
+
+def test_a_sink_that_nobody_knows_ends_nothing() -> None:
+    sinks = Sinks([good := Kept("good")])
+    sinks.put("unknown", b"x\n")
+    sinks.put("good", b"x\n")
+    assert sinks.flush(10)
+    assert good.lines == [b"x\n"]
+
+
+def test_a_sink_that_hangs_holds_up_nobody_and_the_queue_is_bounded() -> None:
+    sinks = Sinks([held := Held()])
+    sinks.put("held", b"0\n")
+    assert held.writing.wait(10)
+    for number in range(LONGEST_QUEUE + 50):
+        sinks.put("held", b"%d\n" % number)
+    assert sinks.status()["dropped"] == 50
+    assert not sinks.flush(0.01)
+    held.release.set()
+    assert sinks.flush(10)
+    assert len(held.lines) == LONGEST_QUEUE + 1
+
+
+def test_a_fork_has_a_queue_and_a_thread_of_its_own(tmp_path: Path) -> None:
+    file = rotating(tmp_path, max_bytes=10_000)
+    sinks = Sinks([file])
+    sinks.put("error.log", b"parent\n")
+    assert sinks.flush(10)
+    if (child := os.fork()) == 0:
+        sinks.put("error.log", b"child\n")
+        os._exit(0 if sinks.flush(10) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    sinks.put("error.log", b"parent again\n")
+    assert sinks.flush(10)
+    assert written(tmp_path) == [b"parent\n", b"child\n", b"parent again\n"]
+
+
+def test_what_was_never_used_is_flushed_at_once_and_a_console_can_be_replaced() -> None:
+    sinks = Sinks([Kept("console")])
+    assert sinks.flush(0)
+    sinks.replace(new := Kept("console"))
+    sinks.put("console", b"x\n")
+    assert sinks.flush(10)
+    assert new.lines == [b"x\n"]
+
+
+def test_a_pipe_that_takes_a_line_in_parts_gets_all_of_it() -> None:
+    reader, writer = os.pipe()
+    line = b"x" * 300_000 + b"\n"
+    got: list[bytes] = []
+
+    def read() -> None:
+        while sum(map(len, got)) < len(line):
+            got.append(os.read(reader, 1000))
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    Console(writer).write(line)
+    thread.join(10)
+    os.close(reader)
+    os.close(writer)
+    assert b"".join(got) == line
