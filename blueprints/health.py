@@ -48,7 +48,9 @@ def db() -> Response:
 
 
 def _database(result: HealthCheckResult) -> dict[str, Any]:
-    return {
+    # An exhausted pool of this worker's is no dead database, and says so.
+    exhausted = {"poolExhausted": True} if result.details.exhausted else {}
+    return exhausted | {
         "connected": result.healthy,
         "latencyMs": result.latency_ms if result.healthy else None,
         "poolSize": result.details.pool_size,

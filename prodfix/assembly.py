@@ -107,6 +107,7 @@ def assemble(
             retries=retries,
             base=min(base, TRANSACTION_BASE),
             report=reports.transaction,
+            verbose=settings.log_level == "debug",
         ),
         documents=Documents(
             lambda: clients.db,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
 from datetime import timedelta
 
 import click
@@ -54,16 +55,37 @@ def token(role: str, expires: timedelta, subject: str) -> None:
         raise click.ClickException(str(error)) from None
 
 
-@commands.command("indexes")
+@commands.group("indexes")
 def indexes() -> None:
-    """Create the indexes of all registered models (outside production this happens at start)."""
+    """Indexes and validators of all registered models (outside production the indexes are made at start)."""
     current_prodfix.logs.sinks.replace(Console(STDERR))
+
+
+@indexes.command("diff")
+def diff() -> None:
+    """Show what `apply` would change; exit code 1 if there is anything."""
+    changes = _asked(current_prodfix.documents.differences)
+    _print(changes, "the database is as the models say")
+    sys.exit(1 if changes else 0)
+
+
+@indexes.command("apply")
+def apply() -> None:
+    """Put indexes and validators in place. Nothing is removed; run it when you deploy."""
+    _print(_asked(current_prodfix.documents.apply), "nothing to do")
+
+
+def _print(changes: list[str], none: str) -> None:
+    for change in changes or [none]:
+        click.echo(change)
+
+
+def _asked(work: Callable[[], list[str]]) -> list[str]:
     try:
-        for name in current_prodfix.documents.make_indexes():
-            click.echo(name)
+        return work()
     except (PyMongoError, DatabaseNotConfigured) as error:
         meaning = current_prodfix.classifier.classify(error)
-        click.echo(f"{meaning.code}: {type(error).__name__}. Is MONGODB_URI right, and the database up?", err=True)
-        sys.exit(1)
+        text = f"{meaning.code}: {type(error).__name__}. Is MONGODB_URI right, and the database up?"
+        raise click.ClickException(text) from None
     finally:
         current_prodfix.clients.close()

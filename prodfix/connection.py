@@ -7,12 +7,13 @@ heartbeat and topology events tell why; they alone would lie, as a hung server s
 
 from __future__ import annotations
 
+import os
 import platform
 import resource
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -42,8 +43,15 @@ class ConnectionStatus:
     checked_out: int
     waiting: int
     capacity: int
+    servers: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def exhausted(self) -> bool:
+        """Every connection is in use and somebody waits: what fails now is the pool, not the server."""
+        return self.waiting > 0 and self.available_connections == 0
 
     def to_json(self) -> dict[str, Any]:
+        """Without ``servers``, whose names belong into an admin's answer only."""
         return {
             "state": self.state,
             "uptime": round(self.uptime, 1),
@@ -54,6 +62,7 @@ class ConnectionStatus:
             "checkedOut": self.checked_out,
             "waiting": self.waiting,
             "capacity": self.capacity,
+            "poolExhausted": self.exhausted,
         }
 
 
@@ -104,18 +113,30 @@ class PoolCounter(monitoring.ConnectionPoolListener):
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._servers: dict[Any, dict[str, int]] = {}
+        self._pid = os.getpid()
 
     def _add(self, address: Any, **changes: int) -> None:
         with self._lock:
+            if self._pid != os.getpid():  # a fork inherits the counts of its parent's connections, and none of them
+                self._servers.clear()
+                self._pid = os.getpid()
             counts = self._servers.get(address)
             if counts is not None:  # a removed server's connections may still come back: they count no more
                 for name, change in changes.items():
                     counts[name] += change
 
     def totals(self) -> dict[str, int]:
-        with self._lock:
-            servers = list(self._servers.values())
+        servers = [counts for _, counts in self.servers()]
         return {name: sum(server[name] for server in servers) for name in ("total", "out", "waiting", "capacity")}
+
+    def servers(self) -> list[tuple[Any, dict[str, int]]]:
+        """The counts of each server, by its address."""
+        with self._lock:
+            return (
+                [(address, dict(counts)) for address, counts in self._servers.items()]
+                if self._pid == os.getpid()
+                else []
+            )
 
     def pool_created(self, event: monitoring.PoolCreatedEvent) -> None:
         capacity = int(event.options.get("maxPoolSize") or 100)
@@ -274,6 +295,7 @@ class ConnectionMonitor:
             checked_out=max(0, pool["out"]),
             waiting=max(0, pool["waiting"]),
             capacity=pool["capacity"],
+            servers=tuple(_server(address, counts) for address, counts in self.pool.servers()),
         )
 
     def _state(self, healthy: bool) -> State:
@@ -338,6 +360,16 @@ class ConnectionMonitor:
         event = ConnectionEvent(state, self.status(), self.network(), environment())
         self.on_event(event)
         connection_changed.send(self, event=event)
+
+
+def _server(address: Any, counts: Mapping[str, int]) -> dict[str, Any]:
+    return {
+        "address": ":".join(str(part) for part in address) if isinstance(address, tuple) else str(address),
+        "poolSize": counts["total"],
+        "availableConnections": max(0, counts["capacity"] - counts["out"]),
+        "checkedOut": counts["out"],
+        "waiting": counts["waiting"],
+    }
 
 
 def environment() -> dict[str, Any]:

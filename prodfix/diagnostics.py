@@ -128,6 +128,7 @@ def _connection(workers: list[Mapping[str, Any]]) -> dict[str, Any]:
         "lastError": worst["lastError"],
         "reconnectAttempts": max(worker["reconnectAttempts"] for worker in workers),
         **{name: sum(worker[name] for worker in workers) for name in _SUMMED},
+        "poolExhausted": any(worker["poolExhausted"] for worker in workers),
     }
 
 

@@ -21,6 +21,7 @@ from pymongo.synchronous.database import Database
 
 from prodfix.errors import ConcurrentModification, FieldError, NotFound, ValidationFailed
 from prodfix.redaction import type_name
+from prodfix.schemas import json_schema
 
 Report = Callable[[str, Mapping[str, Any]], None]
 
@@ -83,9 +84,27 @@ class Documents:
             self._indexed.add((os.getpid(), model))
         return Documents.Bound(model, self._database()[model.collection_name], self._report)
 
-    def make_indexes(self) -> list[str]:
-        """Create the indexes of all registered models; their names. Idempotent. Raises what MongoDB says."""
-        return [name for model in self.models for name in self._make_indexes(model)]
+    def differences(self) -> list[str]:
+        """What :meth:`apply` would change, in words; empty if the database is as the models say."""
+        return [change for model in self.models for change in _differences(self._own_database(), model)]
+
+    def apply(self) -> list[str]:
+        """Put the indexes and validators of all registered models in place; what was changed. Idempotent.
+
+        Indexes and documents that no model knows stay: validation is ``moderate``, for documents that are valid already
+        and for new ones. Raises what MongoDB says.
+        """
+        changes = self.differences()
+        database = self._own_database()
+        existing = set(database.list_collection_names())
+        for model in self.models:
+            validator = {"$jsonSchema": json_schema(model)}
+            if model.collection_name in existing:
+                database.command("collMod", model.collection_name, validator=validator, validationLevel="moderate")
+            else:
+                database.create_collection(model.collection_name, validator=validator, validationLevel="moderate")
+            self._make_indexes(model)
+        return changes
 
     def _make_indexes(self, model: type[Document]) -> list[str]:
         if not model.indexes:
@@ -114,6 +133,28 @@ class Documents:
             found: dict[str, Any] | None = self.raw.find_one({"_id": identity})
             if found is None:
                 raise NotFound
+            return found
+
+        def replace(
+            self,
+            identity: bson.ObjectId,
+            fields: Mapping[str, Any],
+            *,
+            version: int,
+            session: ClientSession | None = None,
+        ) -> dict[str, Any]:
+            """Put other fields in the place of all that the document has, if it still has ``version``.
+
+            Raises as :meth:`patch` does.
+            """
+            document = {**validated(self._model, fields), "version": version + 1}
+            encodable(document)
+            where = {"_id": identity, "version": version}
+            found: dict[str, Any] | None = self.raw.find_one_and_replace(
+                where, document, return_document=True, session=session
+            )
+            if found is None:
+                raise self._conflict(identity, document, version, session)
             return found
 
         def patch(
@@ -168,6 +209,22 @@ class Documents:
             }
             self._report("the document has moved on to another version", facts)
             return ConcurrentModification(expected=version, found=found if isinstance(found, int) else None)
+
+
+def _differences(database: Database[Any], model: type[Document]) -> list[str]:
+    name = model.collection_name
+    options = next((found.get("options", {}) for found in database.list_collections(filter={"name": name})), None)
+    if options is None:
+        return [f"{name}: create the collection", *(f"{name}: create index {_name(index)}" for index in model.indexes)]
+    changes = []
+    if options.get("validator") != {"$jsonSchema": json_schema(model)}:
+        changes.append(f"{name}: set the validator")
+    there = set(database[name].index_information())
+    return [*changes, *(f"{name}: create index {_name(index)}" for index in model.indexes if _name(index) not in there)]
+
+
+def _name(index: IndexModel) -> str:
+    return str(index.document["name"])
 
 
 def validated(model: type[Document], fields: Mapping[str, Any]) -> dict[str, Any]:

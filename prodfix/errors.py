@@ -32,6 +32,8 @@ from pydantic import ValidationError as PydanticError
 from pymongo import errors as mongo
 from tenacity import RetryError
 
+from prodfix import foreign
+
 
 class ErrorCategory(StrEnum):
     """The seed's eight categories, and three that its strategy table and HTTP need."""
@@ -127,6 +129,11 @@ class ValidationFailed(ClientError):
     def from_pydantic(cls, error: PydanticError) -> ValidationFailed:
         problems = error.errors(include_url=False, include_context=False, include_input=False)
         return cls(f"{len(problems)} fields are wrong", problems=tuple(_field_error(problem) for problem in problems))
+
+
+def _foreign_problem(path: tuple[str, ...], code: str, message: str) -> FieldError:
+    pointer = "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in path)
+    return FieldError(".".join(path) or "body", code, message, pointer or "/")
 
 
 def _field_error(problem: Mapping[str, Any]) -> FieldError:
@@ -365,6 +372,9 @@ class Classifier:
         if isinstance(error, mongo.PyMongoError) and kind not in self._own:
             row = self._by_server(error) or row
         if row is None:
+            found = foreign.problems(error)
+            if found is not None:
+                return replace(INVALID, details=tuple(_foreign_problem(*problem) for problem in found))
             # An application that wraps a driver's error (`raise Failed from error`) still means the driver's error.
             wrapped = (cause for cause in _causes(error) if isinstance(cause, (mongo.PyMongoError, RetryError)))
             cause = next(wrapped, None)

@@ -91,6 +91,15 @@ class Observed:
     transaction: int | None
     place: str
 
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "operation": self.operation,
+            "collection": self.collection,
+            "durationMs": self.millis,
+            "succeeded": self.succeeded,
+            "txnNumber": self.transaction,
+        }
+
 
 @contextmanager
 def observed() -> Iterator[list[Observed]]:

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from prodfix.context import current_context
 from prodfix.deferred import Deferred, Write, WriteResult
-from prodfix.errors import Classifier, DatabaseUnavailable, Outcome
+from prodfix.errors import Classifier, DatabaseUnavailable, JournalUnavailable, Outcome
 from prodfix.retries import Note, retrying
 
 Result = TypeVar("Result")
@@ -54,16 +54,26 @@ class Recovery:
         """Apply ``write`` now, or keep it on disk to be applied when the database is back.
 
         Raises the database's error when the write cannot be deferred, and
-        :class:`prodfix.errors.JournalUnavailable` when it should be and the disk refused it.
+        :class:`prodfix.errors.JournalUnavailable` when it should be and the disk refused it, and it is certain that
+        the database has not applied it.
         """
         try:
             self.run(lambda: self._deferred.apply(write), idempotent=True)
         except Exception as error:
             if not self._deferred.enabled or not self._lost(error):
                 raise
-            self._deferred.put(write)
+            self._keep(write, error)
             return WriteResult("deferred", write.id, self._deferred.durability)
         return WriteResult("applied", write.id, None)
+
+    def _keep(self, write: Write, error: Exception) -> None:
+        try:
+            self._deferred.put(write)
+        except JournalUnavailable as refused:
+            # The disk knows nothing of what the database may have done with a try whose answer was lost.
+            if self._classifier.classify(error).outcome is Outcome.NOT_APPLIED:
+                raise
+            raise error from refused
 
     def _again(self, operation: Callable[[], Result], first: Exception, idempotent: bool) -> Result:
         failed = iter((first,))  # tenacity counts the try that was made already

@@ -172,6 +172,7 @@ class Services:
         return {
             "pid": os.getpid(),
             "connection": self.monitor.status().to_json(),
+            "servers": self.monitor.status().servers,
             "network": self.monitor.network(),
             "commands": {"observed": self.interceptor.commands, "listenerErrors": self.interceptor.errors},
             "logs": self.logs.sinks.status(),

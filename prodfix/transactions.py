@@ -7,7 +7,8 @@ both. Source: the transactions and the convenient-transactions specifications of
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from operator import length_hint
 from typing import Any, TypeVar
 
 from pymongo import MongoClient
@@ -17,11 +18,14 @@ from pymongo.synchronous.client_session import ClientSession
 from prodfix.context import current_context
 from prodfix.errors import Outcome, Severity
 from prodfix.frames import database_operation
+from prodfix.interceptor import Observed, observed
+from prodfix.operations import DatabaseOperation
 from prodfix.retries import retrying
 
 Result = TypeVar("Result")
 Report = Callable[[Severity, str, Mapping[str, Any]], None]
 
+MOST = 50  # operations of an attempt, and attempts, in the log
 JITTER = 0.5  # those that met at one document should not meet there again
 _STANDALONE = 20  # IllegalOperation: "Transaction numbers are only allowed on a replica set member or mongos"
 
@@ -31,7 +35,10 @@ class TransactionsUnsupported(OperationFailure):
 
 
 class Transactions:
-    """Runs callbacks in transactions (the seed's TransactionManager)."""
+    """Runs callbacks in transactions (the seed's TransactionManager).
+
+    Logged are those that failed or were tried again, and all of them if ``verbose``.
+    """
 
     def __init__(
         self,
@@ -41,8 +48,10 @@ class Transactions:
         base: float,
         report: Report = lambda severity, message, facts: None,
         sleep: Callable[[float], None] = time.sleep,
+        verbose: bool = False,
     ) -> None:
         self._client = client
+        self.verbose = verbose
         self.retries, self.base = retries, base
         self._report = report
         self._sleep = sleep
@@ -55,16 +64,16 @@ class Transactions:
         ``UnknownTransactionCommitResult``, nobody knows.
         """
         most = self.retries if retries is None else retries
-        attempts = 0
+        attempts: list[list[Observed]] = []
+        left = iter(range(most))  # retries of the whole and of its commit together
 
         def attempt() -> Result:
-            nonlocal attempts
-            attempts += 1
-            with self._client().start_session() as session:
-                return self._attempt(session, callback, most)
+            with observed() as commands, self._client().start_session() as session:
+                attempts.append(commands)
+                return self._attempt(session, callback, left)
 
         try:
-            result: Result = self._retrying(most, "TransientTransactionError")(attempt)
+            result: Result = self._retrying(left, "TransientTransactionError")(attempt)
         except PyMongoError as error:
             unknown = error.has_error_label("UnknownTransactionCommitResult")
             self._tell(Severity.ERROR, attempts, Outcome.UNKNOWN if unknown else Outcome.NOT_APPLIED, error)
@@ -75,11 +84,15 @@ class Transactions:
         except Exception as error:
             self._tell(Severity.INFO, attempts, Outcome.NOT_APPLIED, error)
             raise
-        if attempts > 1:
-            self._tell(Severity.WARN, attempts, Outcome.APPLIED, None)
+        if len(attempts) > 1 or self.verbose:
+            severity = Severity.WARN if len(attempts) > 1 else Severity.INFO
+            self._tell(severity, attempts, Outcome.APPLIED, None)
+        self._warn_of_strays(attempts[-1])
         return result
 
-    def _attempt(self, session: ClientSession, callback: Callable[[ClientSession], Result], most: int) -> Result:
+    def _attempt(
+        self, session: ClientSession, callback: Callable[[ClientSession], Result], left: Iterator[int]
+    ) -> Result:
         session.start_transaction()
         try:
             result = callback(session)
@@ -89,29 +102,42 @@ class Transactions:
                 session.abort_transaction()
             raise
         if session.in_transaction:
-            self._retrying(most, "UnknownTransactionCommitResult")(session.commit_transaction)
+            self._retrying(left, "UnknownTransactionCommitResult")(session.commit_transaction)
         return result
 
-    def _retrying(self, most: int, label: str) -> Any:
+    def _retrying(self, left: Iterator[int], label: str) -> Any:
         return retrying(
-            retries=most,
+            retries=length_hint(left),
             base=self.base,
             jitter=JITTER,
-            transient=lambda error: isinstance(error, PyMongoError) and error.has_error_label(label),
+            transient=lambda error: (
+                isinstance(error, PyMongoError) and error.has_error_label(label) and next(left, None) is not None
+            ),
             sleep=self._sleep,
         )
 
-    def _tell(self, severity: Severity, attempts: int, outcome: Outcome, error: Exception | None) -> None:
+    def _tell(
+        self, severity: Severity, attempts: list[list[Observed]], outcome: Outcome, error: Exception | None
+    ) -> None:
+        """Log the transaction, with the operations of each attempt as the driver's events told them."""
         context = current_context()
         operation = database_operation(error) if error else None
         facts = {
             "database": operation.to_json() if operation else None,
-            "attempts": attempts,
+            "attempts": len(attempts),
             "outcome": str(outcome),
             "error": type(error).__name__ if error else None,
             "endpoint": context.endpoint if context else None,
+            "operations": [[command.to_json() for command in commands[:MOST]] for commands in attempts[-MOST:]],
         }
-        self._report(severity, f"transaction {outcome} after {attempts} attempts", facts)
+        self._report(severity, f"transaction {outcome} after {len(attempts)} attempts", facts)
+
+    def _warn_of_strays(self, commands: list[Observed]) -> None:
+        """A write in the callback that was not given the session is applied at once, and stays after a rollback."""
+        for command in commands[:MOST]:
+            if command.transaction is None and DatabaseOperation(command.operation).writes:
+                message = f"{command.operation} on {command.collection} in a transaction's callback without its session"
+                self._report(Severity.WARN, message, {"database": command.to_json(), "place": command.place})
 
 
 def _explained(error: PyMongoError) -> PyMongoError:

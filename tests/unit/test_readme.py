@@ -20,6 +20,8 @@ ROWS = dict(re.findall(r"^\| `([A-Z_]+)`(?: \*)? \| (?:`([^`]*)`)?", README, fla
 def shown(default: Any) -> str:
     if default is None:
         return ""
+    if isinstance(default, frozenset):
+        return ",".join(sorted(default))
     if isinstance(default, bool):
         return str(default).lower()
     if isinstance(default, Enum):

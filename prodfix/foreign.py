@@ -1,0 +1,50 @@
+"""Validation errors of libraries that an application may use instead of pydantic, recognised without importing them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+MOST = 50
+
+Problem = tuple[tuple[str, ...], str, str]  # path, code, message
+Reader = Callable[[Any], Iterable[Problem]]
+
+
+def problems(error: BaseException) -> list[Problem] | None:
+    """What is wrong with which field; ``None`` if ``error`` is no validation error that is known here."""
+    for kind in type(error).__mro__:
+        reader = _READERS.get((kind.__module__.partition(".")[0], kind.__name__))
+        if reader is not None:
+            return list(reader(error))[:MOST]
+    return None
+
+
+def _marshmallow(error: Any) -> Iterable[Problem]:
+    """``messages``: a dict of lists, nested as the data are (marshmallow.ValidationError)."""
+    return _nested(error.messages, ())
+
+
+def _nested(messages: Any, path: tuple[str, ...]) -> Iterable[Problem]:
+    if isinstance(messages, Mapping):
+        for name, inner in messages.items():
+            yield from _nested(inner, path if name == "_schema" else (*path, str(name)))
+    else:
+        yield path, "invalid", "This value is not valid"
+
+
+def _jsonschema(error: Any) -> Iterable[Problem]:
+    """``absolute_path`` and ``validator`` (jsonschema.ValidationError); its message holds the value."""
+    yield tuple(str(part) for part in error.absolute_path), str(error.validator), "This value is not valid"
+
+
+def _mongoengine(error: Any) -> Iterable[Problem]:
+    """``to_dict()``: field names to messages (mongoengine.ValidationError)."""
+    return _nested(error.to_dict(), ())
+
+
+_READERS: dict[tuple[str, str], Reader] = {
+    ("marshmallow", "ValidationError"): _marshmallow,
+    ("jsonschema", "ValidationError"): _jsonschema,
+    ("mongoengine", "ValidationError"): _mongoengine,
+}

@@ -1,0 +1,81 @@
+"""The served application with one more plug-in, whose views do to the database what tests want to see."""
+
+from gevent import monkey
+
+monkey.patch_all()
+
+from typing import Any
+
+import gevent
+from flask import Blueprint, jsonify, request
+from pymongo import IndexModel
+
+from blueprints import BLUEPRINTS
+from config import load_settings
+from prodfix import Document, Insert, Update, Write, create_app, current_prodfix, run_transaction
+
+blueprint = Blueprint("probe", __name__, url_prefix="/probe")
+
+
+class Order(Document, collection="orders", indexes=[IndexModel("number", unique=True)]):
+    number: int
+    status: str
+
+
+@blueprint.get("/each")
+def each() -> Any:
+    """One query for each item of a list: the N+1 of every ORM tutorial."""
+    found = [current_prodfix.db.orders.find_one({"number": number}) for number in range(int(request.args["times"]))]
+    return jsonify({"asked": len(found)})
+
+
+@blueprint.get("/find")
+def find() -> Any:
+    wanted = {"status": request.args["status"], "total": {"$gte": 10}}
+    return jsonify({"found": len(list(current_prodfix.db.orders.find(wanted).sort("created", -1)))})
+
+
+@blueprint.post("/stray")
+def stray() -> Any:
+    """A transaction whose callback forgets the session once, and fails if asked to."""
+
+    def write(session: Any) -> None:
+        current_prodfix.db.orders.insert_one({"_id": request.args["id"], "number": None}, session=session)
+        current_prodfix.db.audit.insert_one({"_id": request.args["id"]})
+        if "fail" in request.args:
+            raise ValueError("changed my mind")
+
+    current_prodfix.db.audit.find_one()
+    run_transaction(write)
+    return jsonify({"done": True})
+
+
+@blueprint.get("/distinct")
+def distinct() -> Any:
+    """A command of its own kind, for a fail point that slows it down."""
+    return jsonify({"statuses": current_prodfix.db.orders.distinct("status")})
+
+
+@blueprint.post("/deferrable")
+def deferrable() -> Any:
+    body = request.get_json()
+    result = current_prodfix.recovery.write(Write("orders.create", {"number": body["number"]}))
+    status = 201 if result.status == "applied" else 202
+    return jsonify({"operationId": result.operation_id, "durability": result.durability}), status
+
+
+@blueprint.get("/sleep")
+def sleep() -> Any:
+    gevent.sleep(float(request.args["seconds"]))
+    return jsonify({"slept": True})
+
+
+app = create_app(load_settings(), (*BLUEPRINTS, blueprint))
+app.extensions["prodfix"].documents.register(Order)
+app.extensions["prodfix"].deferred.register(
+    "orders.create",
+    lambda arguments: [
+        Insert("orders", {"number": arguments["number"], "status": "new"}),
+        Update("counters", {"_id": "orders"}, {"$inc": {"n": 1}}, upsert=True),
+    ],
+)
