@@ -3,6 +3,8 @@
 Everything that an application, a blueprint or a check relies on is a name of this package.
 """
 
+from prodfix.classifications import Classification
+from prodfix.classifier import Classifier, classify
 from prodfix.clients import Clients
 from prodfix.connection import ConnectionMonitor, ConnectionStatus, HealthCheckResult
 from prodfix.context import RequestContext, current_context
@@ -10,11 +12,8 @@ from prodfix.deferred import Insert, Update, Write, WriteResult
 from prodfix.devices import device_type
 from prodfix.diagnostics import TEST_OPERATIONS
 from prodfix.documents import Document
-from prodfix.error_log import ErrorRecord
 from prodfix.errors import (
     AuthenticationRequired,
-    Classification,
-    Classifier,
     ClientError,
     ConcurrentModification,
     Conflict,
@@ -26,16 +25,17 @@ from prodfix.errors import (
     ProdFixError,
     Severity,
     ValidationFailed,
-    classify,
 )
 from prodfix.extension import ProdFix
 from prodfix.factory import create_app
 from prodfix.interceptor import CommandRecord, QueryInterceptor
 from prodfix.queries import QUERY_SORTS
+from prodfix.records import ErrorRecord
 from prodfix.recovery import Recovery
-from prodfix.redaction import redact_command, redact_document, redact_text, redact_uri
+from prodfix.redaction import redact_document, redact_text, redact_uri
 from prodfix.services import Services, current_prodfix, run_transaction
 from prodfix.settings import Environment, Settings, SettingsError
+from prodfix.shapes import redact_command
 from prodfix.statistics import TIME_RANGES, ErrorStatistics
 from prodfix.tokens import make_token, require_role
 

@@ -23,7 +23,7 @@ from prodfix.fingerprints import CommandKey, command_key, filter_of
 from prodfix.interceptor import CommandRecord
 from prodfix.journal import Journal
 from prodfix.profile import masked
-from prodfix.redaction import mask_key
+from prodfix.shapes import mask_key
 
 PERIOD = 3600.0  # seconds between two explanations of one fingerprint
 REMEMBERED = 1000  # fingerprints
@@ -160,11 +160,12 @@ def suggested_index(name: str, command: Mapping[str, Any]) -> list[list[Any]]:
     equal: list[str] = []
     ranged: list[str] = []
     _sort_out(filter_of(name, command) or {}, equal, ranged)
-    order = [[mask_key(field), direction] for field, direction in _order(name, command) if field not in equal]
-    sorted_fields = {field for field, _ in order}
-    first = [[field, 1] for field in dict.fromkeys(equal)]
-    last = [[field, 1] for field in dict.fromkeys(ranged) if field not in sorted_fields and field not in equal]
-    return [*first, *order, *last]
+    parts = [(field, 1) for field in equal] + _order(name, command) + [(field, 1) for field in ranged]
+    index: dict[str, int] = {}
+    for field, direction in parts:
+        if mask_key(field) == field and not field.startswith("$"):  # not a name that is data, and not $natural
+            index.setdefault(field, direction)
+    return [[field, direction] for field, direction in index.items()]
 
 
 def _sort_out(wanted: Mapping[str, Any], equal: list[str], ranged: list[str]) -> None:
@@ -176,7 +177,7 @@ def _sort_out(wanted: Mapping[str, Any], equal: list[str], ranged: list[str]) ->
             operators = (
                 set(value) if isinstance(value, Mapping) and any(str(key).startswith("$") for key in value) else None
             )
-            (equal if operators is None or operators <= _EQUAL else ranged).append(mask_key(field))
+            (equal if operators is None or operators <= _EQUAL else ranged).append(field)
 
 
 def _order(name: str, command: Mapping[str, Any]) -> list[tuple[str, int]]:

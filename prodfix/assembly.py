@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from prodfix.advice import Advisor
+from prodfix.classifications import Classification
+from prodfix.classifier import Classifier
 from prodfix.clients import Clients
 from prodfix.connection import ConnectionMonitor
 from prodfix.deferred import Deferred
 from prodfix.diagnostics import Diagnostics
 from prodfix.documents import Documents
 from prodfix.error_log import ErrorLog
-from prodfix.errors import Classification, Classifier
 from prodfix.interceptor import CommandRecord, QueryInterceptor
 from prodfix.journal import Journal
 from prodfix.logs import Logs

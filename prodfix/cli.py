@@ -58,7 +58,6 @@ def token(role: str, expires: timedelta, subject: str) -> None:
 @commands.group("indexes")
 def indexes() -> None:
     """Indexes and validators of all registered models (outside production the indexes are made at start)."""
-    current_prodfix.logs.sinks.replace(Console(STDERR))
 
 
 @indexes.command("diff")
@@ -81,6 +80,7 @@ def _print(changes: list[str], none: str) -> None:
 
 
 def _asked(work: Callable[[], list[str]]) -> list[str]:
+    current_prodfix.logs.sinks.replace(Console(STDERR))
     try:
         return work()
     except (PyMongoError, DatabaseNotConfigured) as error:

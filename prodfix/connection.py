@@ -7,11 +7,9 @@ heartbeat and topology events tell why; they alone would lie, as a hung server s
 
 from __future__ import annotations
 
-import os
 import platform
 import resource
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -22,7 +20,10 @@ import pymongo
 from pymongo import MongoClient, monitoring
 from pymongo.errors import ConfigurationError, OperationFailure, PyMongoError
 
-from prodfix.errors import DatabaseUnavailable, server_code
+from prodfix.classifier import server_code
+from prodfix.errors import DatabaseUnavailable
+from prodfix.heartbeats import Heartbeats, Topology
+from prodfix.pool import PoolCounter
 from prodfix.signals import connection_changed
 
 State = Literal["connected", "disconnected", "reconnecting", "error"]
@@ -104,111 +105,6 @@ class ConnectionEvent:
         }
 
 
-class PoolCounter(monitoring.ConnectionPoolListener):
-    """Connections of the application's client, counted from the pool's own events, per server.
-
-    PyMongo has no public number for them. The sums are those of the CMAP specification's events.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._servers: dict[Any, dict[str, int]] = {}
-        self._pid = os.getpid()
-
-    def _add(self, address: Any, **changes: int) -> None:
-        with self._lock:
-            if self._pid != os.getpid():  # a fork inherits the counts of its parent's connections, and none of them
-                self._servers.clear()
-                self._pid = os.getpid()
-            counts = self._servers.get(address)
-            if counts is not None:  # a removed server's connections may still come back: they count no more
-                for name, change in changes.items():
-                    counts[name] += change
-
-    def totals(self) -> dict[str, int]:
-        servers = [counts for _, counts in self.servers()]
-        return {name: sum(server[name] for server in servers) for name in ("total", "out", "waiting", "capacity")}
-
-    def servers(self) -> list[tuple[Any, dict[str, int]]]:
-        """The counts of each server, by its address."""
-        with self._lock:
-            return (
-                [(address, dict(counts)) for address, counts in self._servers.items()]
-                if self._pid == os.getpid()
-                else []
-            )
-
-    def pool_created(self, event: monitoring.PoolCreatedEvent) -> None:
-        capacity = int(event.options.get("maxPoolSize") or 100)
-        with self._lock:
-            counts = self._servers.setdefault(event.address, {"total": 0, "out": 0, "waiting": 0, "capacity": 0})
-            counts["capacity"] = capacity
-
-    def pool_ready(self, event: monitoring.PoolReadyEvent) -> None: ...
-
-    def pool_cleared(self, event: monitoring.PoolClearedEvent) -> None: ...
-
-    def pool_closed(self, event: monitoring.PoolClosedEvent) -> None:
-        with self._lock:
-            self._servers.pop(event.address, None)
-
-    def connection_created(self, event: monitoring.ConnectionCreatedEvent) -> None:
-        self._add(event.address, total=1)
-
-    def connection_ready(self, event: monitoring.ConnectionReadyEvent) -> None: ...
-
-    def connection_closed(self, event: monitoring.ConnectionClosedEvent) -> None:
-        self._add(event.address, total=-1)
-
-    def connection_check_out_started(self, event: monitoring.ConnectionCheckOutStartedEvent) -> None:
-        self._add(event.address, waiting=1)
-
-    def connection_check_out_failed(self, event: monitoring.ConnectionCheckOutFailedEvent) -> None:
-        self._add(event.address, waiting=-1)
-
-    def connection_checked_out(self, event: monitoring.ConnectionCheckedOutEvent) -> None:
-        self._add(event.address, waiting=-1, out=1)
-
-    def connection_checked_in(self, event: monitoring.ConnectionCheckedInEvent) -> None:
-        self._add(event.address, out=-1)
-
-
-class _Heartbeats(monitoring.ServerHeartbeatListener):
-    """What the driver's own monitor sees: failed attempts since the loss, the round trip, and the last error's type."""
-
-    def __init__(self) -> None:
-        self.failed_in_a_row = 0
-        self.round_trip_ms: float | None = None
-        self.last_error: str | None = None
-
-    def started(self, event: monitoring.ServerHeartbeatStartedEvent) -> None: ...
-
-    def succeeded(self, event: monitoring.ServerHeartbeatSucceededEvent) -> None:
-        self.failed_in_a_row = 0
-        if not event.awaited:
-            self.round_trip_ms = round(event.duration * 1000, 2)
-
-    def failed(self, event: monitoring.ServerHeartbeatFailedEvent) -> None:
-        self.failed_in_a_row += 1
-        self.last_error = type(event.reply).__name__
-
-
-class _Topology(monitoring.TopologyListener):
-    """The kinds of servers that are known, without their names."""
-
-    def __init__(self) -> None:
-        self.summary = "Unknown"
-
-    def opened(self, event: monitoring.TopologyOpenedEvent) -> None: ...
-
-    def closed(self, event: monitoring.TopologyClosedEvent) -> None: ...
-
-    def description_changed(self, event: monitoring.TopologyDescriptionChangedEvent) -> None:
-        new = event.new_description
-        kinds = sorted(server.server_type_name for server in new.server_descriptions().values())
-        self.summary = f"{new.topology_type_name}({', '.join(kinds)})"
-
-
 @dataclass(slots=True)
 class _Seen:
     """What the pings said so far. Moments are monotonic seconds."""
@@ -247,7 +143,7 @@ class ConnectionMonitor:
         """Told of each failed ping: its number since the last good one, and the error's type."""
         self._clock = clock
         self.pool = PoolCounter()
-        self._heartbeats, self._topology = _Heartbeats(), _Topology()
+        self._heartbeats, self._topology = Heartbeats(), Topology()
         self._seen = _Seen()
 
     @property

@@ -16,10 +16,11 @@ import bson
 from pymongo.errors import DuplicateKeyError, PyMongoError
 from pymongo.synchronous.database import Database
 
-from prodfix.errors import Classifier, ErrorCategory, JournalUnavailable, ValidationFailed
+from prodfix.classifier import Classifier
+from prodfix.errors import ErrorCategory, JournalUnavailable, NotFound, PartlyApplied, ValidationFailed
 from prodfix.journal import Journal
+from prodfix.schemas import GUARD
 
-GUARD = "_operations"  # the field of an updated document that remembers the last IDs
 REMEMBERED = 50  # IDs in it
 DRAINED_AT_ONCE = 50
 
@@ -92,7 +93,8 @@ class Deferred:
         self._operations[name] = steps
 
     def apply(self, write: Write) -> None:
-        """Apply each step that is not applied yet. Raises what the database says.
+        """Apply each step that is not applied yet. Raises what the database says, as the cause of
+        :class:`prodfix.errors.PartlyApplied` once a step was applied.
 
         Raises ``ValueError`` for two inserts into one collection: both would have the write's ID.
         """
@@ -102,10 +104,15 @@ class Deferred:
         if len(set(inserted)) < len(inserted):
             raise ValueError(f"the operation {write.operation!r} inserts twice into one collection")
         for number, step in enumerate(steps):
-            if isinstance(step, Insert):
-                _insert(database, step, write.id)
-            else:  # each with a guard of its own: two of them may change the same document
-                _update(database, step, f"{write.id}.{number}" if number else write.id)
+            try:
+                if isinstance(step, Insert):
+                    _insert(database, step, write.id)
+                else:  # each with a guard of its own: two of them may change the same document
+                    _update(database, step, f"{write.id}.{number}" if number else write.id)
+            except Exception as error:
+                if number:
+                    raise PartlyApplied(f"step {number + 1} of {write.operation}") from error
+                raise
 
     def put(self, write: Write) -> None:
         """Keep ``write`` on disk; returns after fsync.
@@ -147,7 +154,7 @@ class Deferred:
             for identity, entry, attempts in rows:
                 try:
                     applied += self._replay(identity, bson.decode(entry), entry, attempts)
-                except PyMongoError:
+                except (PyMongoError, PartlyApplied):
                     return applied
         return applied
 
@@ -157,8 +164,8 @@ class Deferred:
             self.apply(Write(entry["operation"], entry["arguments"], identity, entry.get("requestId")))
         except Exception as error:
             meaning = self._classifier.classify(error)
-            if meaning.transient and meaning.category is ErrorCategory.DATABASE_CONNECTION:
-                raise  # the database is away again: that says nothing about this write
+            if meaning.category is ErrorCategory.DATABASE_CONNECTION:
+                raise  # the database is away again, or refuses us: that says nothing about this write
             if meaning.transient and attempts + 1 < self._max_attempts:
                 self._journal.write([("UPDATE writes SET attempts = attempts + 1 WHERE id = ?", (identity,))])
                 raise
@@ -189,7 +196,9 @@ def _update(database: Database[Any], step: Update, identity: str) -> None:
     changes = {**step.update, "$push": pushes}
     collection = database[step.collection]
     try:
-        collection.update_one(guarded, changes, upsert=step.upsert)
+        result = collection.update_one(guarded, changes, upsert=step.upsert)
+        if not step.upsert and not result.matched_count and not collection.count_documents(dict(step.filter), limit=1):
+            raise NotFound(f"no document of {step.collection} for an update that makes none")
     except DuplicateKeyError:
         # With upsert, the guard hides a document that has the ID already, and the server tries to insert a second one.
         # Or another write has made the document meanwhile: then this one is not applied yet. Any other clash is the caller's.

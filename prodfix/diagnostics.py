@@ -17,8 +17,9 @@ from pymongo.synchronous.database import Database
 from prodfix.clients import Clients
 from prodfix.context import iso
 from prodfix.deferred import Deferred
-from prodfix.error_log import ErrorLog, error_summary, summary
+from prodfix.error_log import ErrorLog
 from prodfix.journal import Journal
+from prodfix.records import error_summary, summary
 
 TestOperation = Literal["read", "write", "transaction"]
 TEST_OPERATIONS: tuple[TestOperation, ...] = get_args(TestOperation)

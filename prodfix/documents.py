@@ -20,8 +20,8 @@ from pymongo.synchronous.collection import Collection
 from pymongo.synchronous.database import Database
 
 from prodfix.errors import ConcurrentModification, FieldError, NotFound, ValidationFailed
-from prodfix.redaction import type_name
-from prodfix.schemas import json_schema
+from prodfix.schemas import GUARD, json_schema
+from prodfix.shapes import type_name
 
 Report = Callable[[str, Mapping[str, Any]], None]
 
@@ -150,8 +150,11 @@ class Documents:
             document = {**validated(self._model, fields), "version": version + 1}
             encodable(document)
             where = {"_id": identity, "version": version}
-            found: dict[str, Any] | None = self.raw.find_one_and_replace(
-                where, document, return_document=True, session=session
+            # What guards deferred writes against a second time must outlive the fields.
+            kept = {"_id": "$_id", GUARD: f"${GUARD}"}
+            whole = {"$replaceWith": {"$mergeObjects": [{"$literal": document}, kept]}}
+            found: dict[str, Any] | None = self.raw.find_one_and_update(
+                where, [whole], return_document=True, session=session
             )
             if found is None:
                 raise self._conflict(identity, document, version, session)

@@ -9,8 +9,8 @@ from pymongo.monitoring import _EventListener
 
 from prodfix import cli, handlers, hooks, tokens
 from prodfix.assembly import assemble
+from prodfix.classifications import Classification
 from prodfix.connection import ConnectionMonitor
-from prodfix.errors import Classification
 from prodfix.interceptor import QueryInterceptor
 from prodfix.services import EXTENSION, Services
 from prodfix.settings import Settings

@@ -64,7 +64,8 @@ def fingerprint(shape: Mapping[str, Any]) -> str:
 
 def _canonical(value: Any, parent: str) -> Any:
     if isinstance(value, Mapping):
-        items = [(str(key), _canonical(item, str(key))) for key, item in value.items() if key != "…"]
+        below = {key: parent if parent in _ORDERED else str(key) for key in value if key != "…"}
+        items = [(str(key), _canonical(value[key], inherited)) for key, inherited in below.items()]
         return items if parent in _ORDERED else sorted(items, key=lambda item: item[0])
     if isinstance(value, list):
         parts = [_canonical(item, parent) for item in value if not (isinstance(item, str) and item.startswith("… "))]

@@ -26,7 +26,7 @@ from pymongo.synchronous.mongo_client import MongoClient
 
 from prodfix.errors import chain
 from prodfix.operations import DatabaseOperation, command_of
-from prodfix.redaction import redact_command
+from prodfix.shapes import redact_command
 
 _ARGUMENTS = ("filter", "pipeline", "document", "documents", "update", "replacement", "requests", "command", "key")
 _LONGEST_STACK = 60  # frames

@@ -7,26 +7,25 @@ Registered for ``HTTPException`` and ``InternalServerError``, and for types that
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
+from typing import Any
 
 from flask import Flask, Response, g, request
 from pymongo.errors import DuplicateKeyError
 from werkzeug.exceptions import HTTPException, InternalServerError
 from werkzeug.http import parse_options_header
 
-from prodfix.context import current_context
-from prodfix.errors import (
+from prodfix.classifications import (
     FORBIDDEN,
     INTERNAL_ERROR,
     MALFORMED,
     NOT_FOUND,
     TOO_LARGE,
     UNAUTHENTICATED,
-    BodyInterrupted,
     Classification,
-    ClientError,
-    ErrorCategory,
-    Severity,
 )
+from prodfix.context import current_context
+from prodfix.errors import BodyInterrupted, ClientError, ErrorCategory, Severity
 from prodfix.services import Services
 from prodfix.sinks import render
 
@@ -64,12 +63,20 @@ def attach(app: Flask, services: Services) -> None:
             return respond(services, error.original_exception)
         return respond(services, error, _for_status(error))
 
+    def unless_the_host(handler: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        # A host with a handler for Exception has one for these too, and ours must not be the more specific one.
+        def choose(error: Any) -> Any:
+            hosts = app.error_handler_spec[None][None].get(Exception)
+            return app.ensure_sync(hosts)(error) if hosts is not None else handler(error)
+
+        return choose
+
     registered = app.error_handler_spec[None]
     for kind, code, handler in (
-        (HTTPException, None, http),
+        (HTTPException, None, unless_the_host(http)),
         (InternalServerError, 500, http),
         (ClientError, None, answer),
-        (DuplicateKeyError, None, answer),
+        (DuplicateKeyError, None, unless_the_host(answer)),
     ):
         if kind not in registered[code]:
             app.register_error_handler(kind, handler)

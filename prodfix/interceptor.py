@@ -21,7 +21,7 @@ from prodfix.context import RequestContext, current_context
 from prodfix.fingerprints import CommandKey, collection_of, command_key, fingerprint
 from prodfix.operations import DatabaseOperation
 from prodfix.profile import Profile
-from prodfix.redaction import redact_command
+from prodfix.shapes import redact_command
 
 CommandOutcome = Literal["started", "succeeded", "slow", "failed", "partly_failed"]
 

@@ -27,38 +27,11 @@ from pathlib import Path
 from typing import Any
 
 from prodfix.errors import JournalUnavailable
+from prodfix.journal_file import ADOPTED, SCHEMA, connect, corrupt, dead_owner, opened, sync_folder
 from prodfix.native import Pool
 
-SCHEMA_VERSION = 1
-LARGEST_FILE = 256 * 1024 * 1024  # bytes; SQLite says "full" beyond
 BATCH = 256  # statements' groups in one commit
-_PAGE = 4096
 
-_SCHEMA = (
-    "CREATE TABLE IF NOT EXISTS writes (position INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,"
-    " entry BLOB NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, created REAL NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS dead (id TEXT PRIMARY KEY, entry BLOB NOT NULL, reason TEXT NOT NULL, at REAL NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS records (id TEXT PRIMARY KEY, collection TEXT NOT NULL, request_id TEXT, at REAL NOT NULL,"
-    " entry BLOB NOT NULL, stored INTEGER NOT NULL DEFAULT 0)",
-    "CREATE INDEX IF NOT EXISTS records_by_request ON records (request_id)",
-    "CREATE INDEX IF NOT EXISTS records_to_store ON records (stored, at)",
-    "CREATE TABLE IF NOT EXISTS minutes (worker TEXT NOT NULL, minute INTEGER NOT NULL, revision INTEGER NOT NULL,"
-    " counts BLOB NOT NULL, stored INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (worker, minute))",
-    "CREATE TABLE IF NOT EXISTS queries (worker TEXT NOT NULL, name TEXT NOT NULL, at REAL NOT NULL, entry BLOB NOT NULL,"
-    " PRIMARY KEY (worker, name))",
-    "CREATE TABLE IF NOT EXISTS advice (fingerprint TEXT PRIMARY KEY, at REAL NOT NULL, entry BLOB NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS status (worker TEXT PRIMARY KEY, at REAL NOT NULL, entry BLOB NOT NULL)",
-    f"PRAGMA user_version={SCHEMA_VERSION}",
-)
-_ADOPTED = (
-    "INSERT OR IGNORE INTO writes (id, entry, attempts, created)"
-    " SELECT id, entry, attempts, created FROM dying.writes ORDER BY position",
-    "INSERT OR IGNORE INTO dead SELECT * FROM dying.dead",
-    "INSERT OR IGNORE INTO advice SELECT * FROM dying.advice",
-    "INSERT OR IGNORE INTO records SELECT * FROM dying.records",
-    "INSERT INTO minutes SELECT * FROM dying.minutes WHERE true ON CONFLICT (worker, minute) DO UPDATE SET"
-    " revision=excluded.revision, counts=excluded.counts, stored=excluded.stored WHERE excluded.revision > revision",
-)
 
 Statement = tuple[str, Sequence[Any]]
 
@@ -123,10 +96,10 @@ class Journal:
             fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.rename(self._path(".new"), self._path(".lock"))
             os.close(os.open(self._path(), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            self._connection = _connect(self._path())
-            for statement in _SCHEMA:
+            self._connection = connect(self._path())
+            for statement in SCHEMA:
                 self._connection.execute(statement)
-            _sync_folder(self.folder)
+            sync_folder(self.folder)
             self._inode = os.stat(self._path()).st_ino
             self.failure = None
         except (OSError, sqlite3.Error) as error:
@@ -258,11 +231,11 @@ class Journal:
         for _ in range(3):
             rows = []
             try:
-                for connection in _opened(sorted(self.folder.glob("*.db"))):
+                for connection in opened(sorted(self.folder.glob("*.db"))):
                     try:
                         rows += connection.execute(query, values).fetchall()
                     except sqlite3.DatabaseError as error:
-                        if not _corrupt(error):
+                        if not corrupt(error):
                             raise
                 return rows
             except FileNotFoundError:
@@ -285,7 +258,7 @@ class Journal:
         for lock_path in sorted(self.folder.glob("*.lock")):
             if lock_path == self._path(".lock"):
                 continue
-            with _dead_owner(lock_path) as dead:
+            with dead_owner(lock_path) as dead:
                 if dead:
                     try:
                         adopted += self._adopt(lock_path.with_suffix(".db"))
@@ -300,77 +273,24 @@ class Journal:
         connection = self._connection
         assert connection is not None
         connection.execute("PRAGMA synchronous=FULL")
-        corrupt = False
+        broken = False
         try:
             connection.execute("ATTACH DATABASE ? AS dying", (str(path),))
             with connection:
                 connection.execute("BEGIN IMMEDIATE")
-                for statement in _ADOPTED:
+                for statement in ADOPTED:
                     connection.execute(statement)
         except sqlite3.DatabaseError as error:
             # No tables (SQLITE_ERROR): its owner died while it made them, or it is none of ours.
-            corrupt = _corrupt(error) or error.sqlite_errorname == "SQLITE_ERROR"
-            if not corrupt:
+            broken = corrupt(error) or error.sqlite_errorname == "SQLITE_ERROR"
+            if not broken:
                 raise
         finally:
             with contextlib.suppress(sqlite3.Error):
                 connection.execute("DETACH DATABASE dying")
-        if corrupt:
+        if broken:
             path.rename(path.with_suffix(f".corrupt-{int(time.time())}"))
             self.dropped += 1
         for suffix in (".db", ".db-wal", ".db-shm"):
             path.with_suffix(suffix).unlink(missing_ok=True)
-        return 0 if corrupt else 1
-
-
-def _corrupt(error: sqlite3.Error) -> bool:
-    return getattr(error, "sqlite_errorname", "").startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB"))
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=1.0)
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute(f"PRAGMA max_page_count={LARGEST_FILE // _PAGE}")
-    return connection
-
-
-def _opened(paths: Sequence[Path]) -> Iterator[sqlite3.Connection]:
-    """Read-only connections to all files, opened before the first is read, so that a row that moves is seen once at least."""
-    with contextlib.ExitStack() as stack:
-        connections = []
-        for path in paths:
-            if not path.exists():
-                raise FileNotFoundError
-            connection = sqlite3.connect(
-                f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=0.5
-            )
-            stack.callback(connection.close)
-            with contextlib.suppress(sqlite3.DatabaseError):  # just made, without its tables yet; or corrupt
-                if connection.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION:
-                    connections.append(connection)
-        yield from connections
-
-
-@contextlib.contextmanager
-def _dead_owner(lock_path: Path) -> Iterator[bool]:
-    """Whether nobody holds the lock; if so it is ours until the end of the block."""
-    try:
-        descriptor = os.open(lock_path, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        yield False
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield True
-    except BlockingIOError:
-        yield False
-    finally:
-        os.close(descriptor)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        return 0 if broken else 1

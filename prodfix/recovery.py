@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from prodfix.classifier import Classifier
 from prodfix.context import current_context
 from prodfix.deferred import Deferred, Write, WriteResult
-from prodfix.errors import Classifier, DatabaseUnavailable, JournalUnavailable, Outcome
+from prodfix.errors import DatabaseUnavailable, JournalUnavailable, Outcome
 from prodfix.retries import Note, retrying
 
 Result = TypeVar("Result")

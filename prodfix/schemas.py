@@ -24,12 +24,13 @@ _TYPES: dict[str, list[str]] = {
     "null": ["null"],
 }
 _KEPT = frozenset(
-    "enum minLength maxLength minItems maxItems uniqueItems minimum maximum minProperties maxProperties".split()
+    "enum pattern minLength maxLength minItems maxItems uniqueItems minimum maximum minProperties maxProperties".split()
 )
 _DEEPEST = 20  # levels; a model may contain itself
 
+GUARD = "_operations"  # the field of an updated document that remembers the last deferred writes
 # What every document has besides its model's fields.
-OURS: dict[str, Any] = {"_id": {}, "version": {"bsonType": ["int", "long"]}, "_operations": {"bsonType": "array"}}
+OURS: dict[str, Any] = {"_id": {}, "version": {"bsonType": ["int", "long"]}, GUARD: {"bsonType": "array"}}
 
 
 class _Lenient(GenerateJsonSchema):

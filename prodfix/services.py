@@ -17,13 +17,14 @@ from pymongo.synchronous.database import Database
 from werkzeug.local import LocalProxy
 
 from prodfix.advice import Advisor
+from prodfix.classifier import Classifier
 from prodfix.clients import Clients
 from prodfix.connection import ConnectionMonitor, environment
 from prodfix.deferred import Deferred
 from prodfix.diagnostics import Diagnostics
 from prodfix.documents import Documents
 from prodfix.error_log import ErrorLog
-from prodfix.errors import Classifier, Severity
+from prodfix.errors import Severity
 from prodfix.interceptor import QueryInterceptor
 from prodfix.journal import Journal
 from prodfix.logs import Logs

@@ -79,7 +79,7 @@ def attach(app: Flask, services: Services) -> None:
 
 def _complete(claims: Mapping[str, Any]) -> bool:
     """PyJWT checks ``exp`` only where there is one: a token without it would be valid for ever."""
-    return all(claims.get(name) for name in ("exp", "jti", "sub"))
+    return all(claims.get(name) for name in ("exp", "jti", "sub")) and claims.get("type", "access") == "access"
 
 
 def require_role(role: str) -> None:

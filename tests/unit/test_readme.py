@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from prodfix import Settings
-from prodfix.errors import CODES, TYPES
+from prodfix.classifications import CODES, TYPES
 from prodfix.handlers import _STATUS
 
 README = (Path(__file__).parents[2] / "README.md").read_text()

@@ -20,17 +20,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pymongo import errors as mongo
 
-from prodfix.redaction import (
-    LEVELS,
-    MASK,
-    NODES,
-    mask_key,
-    redact_command,
-    redact_document,
-    redact_text,
-    redact_uri,
-    secret_key,
-)
+from prodfix.redaction import MASK, redact_document, redact_text, redact_uri, secret_key
+from prodfix.shapes import LEVELS, NODES, mask_key, redact_command
 
 CANARY = "canary7f3a"
 NUMBER = 424242424242

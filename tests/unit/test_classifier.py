@@ -19,7 +19,9 @@ from pymongo import helpers_shared
 from tenacity import Future, RetryError
 
 from prodfix import errors
-from prodfix.errors import CODES, INTERNAL_ERROR, Classification, Classifier, ErrorCategory, Outcome, classify
+from prodfix.classifications import CODES, INTERNAL_ERROR, TYPES, Classification
+from prodfix.classifier import Classifier, classify, server_code
+from prodfix.errors import ErrorCategory, Outcome
 
 CANARY = "canary-7f3a@secret.example"
 
@@ -175,8 +177,8 @@ def test_every_code_that_the_driver_retries_is_transient() -> None:
 
 
 def test_not_primary_carries_its_code_in_its_details_only() -> None:
-    assert errors.server_code(mongo.NotPrimaryError("x", {"code": 10107})) == 10107
-    assert errors.server_code(ValueError()) is None
+    assert server_code(mongo.NotPrimaryError("x", {"code": 10107})) == 10107
+    assert server_code(ValueError()) is None
 
 
 @pytest.mark.parametrize(
@@ -455,6 +457,6 @@ def test_a_timeout_while_nothing_answers_keeps_its_outcome() -> None:
 
 
 def test_every_row_that_asks_for_another_try_is_503_504_or_408() -> None:
-    rows = [*errors.TYPES.values(), *CODES.values()]
+    rows = [*TYPES.values(), *CODES.values()]
     assert {meaning.status for meaning in rows if meaning.retryable} <= {408, 503, 504}
     assert all(meaning.message and "{" not in meaning.message for meaning in rows)

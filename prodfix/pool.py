@@ -1,0 +1,78 @@
+"""Connections of the application's client, counted from the pool's own events."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any
+
+from pymongo import monitoring
+
+
+class PoolCounter(monitoring.ConnectionPoolListener):
+    """Connections of the application's client, counted from the pool's own events, per server.
+
+    PyMongo has no public number for them. The sums are those of the CMAP specification's events.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._servers: dict[Any, dict[str, int]] = {}
+        self._pid = os.getpid()
+
+    def _add(self, address: Any, **changes: int) -> None:
+        with self._lock:
+            if self._pid != os.getpid():  # a fork inherits the counts of its parent's connections, and none of them
+                self._servers.clear()
+                self._pid = os.getpid()
+            counts = self._servers.get(address)
+            if counts is not None:  # a removed server's connections may still come back: they count no more
+                for name, change in changes.items():
+                    counts[name] += change
+
+    def totals(self) -> dict[str, int]:
+        servers = [counts for _, counts in self.servers()]
+        return {name: sum(server[name] for server in servers) for name in ("total", "out", "waiting", "capacity")}
+
+    def servers(self) -> list[tuple[Any, dict[str, int]]]:
+        """The counts of each server, by its address."""
+        with self._lock:
+            return (
+                [(address, dict(counts)) for address, counts in self._servers.items()]
+                if self._pid == os.getpid()
+                else []
+            )
+
+    def pool_created(self, event: monitoring.PoolCreatedEvent) -> None:
+        capacity = int(event.options.get("maxPoolSize") or 100)
+        with self._lock:
+            counts = self._servers.setdefault(event.address, {"total": 0, "out": 0, "waiting": 0, "capacity": 0})
+            counts["capacity"] = capacity
+
+    def pool_ready(self, event: monitoring.PoolReadyEvent) -> None: ...
+
+    def pool_cleared(self, event: monitoring.PoolClearedEvent) -> None: ...
+
+    def pool_closed(self, event: monitoring.PoolClosedEvent) -> None:
+        with self._lock:
+            self._servers.pop(event.address, None)
+
+    def connection_created(self, event: monitoring.ConnectionCreatedEvent) -> None:
+        self._add(event.address, total=1)
+
+    def connection_ready(self, event: monitoring.ConnectionReadyEvent) -> None: ...
+
+    def connection_closed(self, event: monitoring.ConnectionClosedEvent) -> None:
+        self._add(event.address, total=-1)
+
+    def connection_check_out_started(self, event: monitoring.ConnectionCheckOutStartedEvent) -> None:
+        self._add(event.address, waiting=1)
+
+    def connection_check_out_failed(self, event: monitoring.ConnectionCheckOutFailedEvent) -> None:
+        self._add(event.address, waiting=-1)
+
+    def connection_checked_out(self, event: monitoring.ConnectionCheckedOutEvent) -> None:
+        self._add(event.address, waiting=-1, out=1)
+
+    def connection_checked_in(self, event: monitoring.ConnectionCheckedInEvent) -> None:
+        self._add(event.address, out=-1)

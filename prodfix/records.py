@@ -1,0 +1,175 @@
+"""One error, from the moment it is caught to the answer, the log and the collection: one record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import bson
+from pymongo.errors import PyMongoError
+
+from prodfix.classifications import Classification
+from prodfix.classifier import server_code
+from prodfix.context import RequestContext, iso
+from prodfix.deadlines import retry_after
+from prodfix.errors import ErrorCategory, Outcome, chain
+from prodfix.operations import DatabaseOperation
+from prodfix.redaction import redact_text
+from prodfix.sinks import render
+
+Disposition = Literal["stored", "logged", "counted"]
+
+
+# Which category goes into which file; error.log has everything of severity error and critical besides, and what has no file.
+FILE_OF = {
+    ErrorCategory.DATABASE_CONNECTION: "database",
+    ErrorCategory.DATABASE_QUERY: "database",
+    ErrorCategory.TIMEOUT: "database",
+    ErrorCategory.DUPLICATE_KEY: "database",
+    ErrorCategory.CONFLICT: "database",
+    ErrorCategory.VALIDATION: "validation",
+    ErrorCategory.AUTHENTICATION: "auth",
+    ErrorCategory.AUTHORIZATION: "auth",
+}
+
+
+_LOGGED = frozenset(FILE_OF) - {ErrorCategory.DATABASE_CONNECTION, ErrorCategory.DATABASE_QUERY, ErrorCategory.TIMEOUT}
+
+
+_MOST_DETAILS = 50
+
+
+LARGEST_DETAILS = 1400  # bytes; the whole answer stays below 2 KB
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorRecord:
+    """One error (the seed's EnrichedError and Error Log Entry). ``summary`` is redacted; ``meaning`` has the public text."""
+
+    meaning: Classification
+    summary: str
+    error_type: str
+    stack: str
+    context: RequestContext | None
+    operation: DatabaseOperation | None
+    request_id: str
+    release: str
+    timestamp: datetime = field(default_factory=lambda: datetime.now(UTC))
+    id: bson.ObjectId = field(default_factory=bson.ObjectId)
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """What became of the write; ``None`` for what was not one."""
+        return self.meaning.outcome if self.operation is not None and self.operation.writes else None
+
+    @property
+    def title(self) -> str:
+        """What errors of this kind have in common: no message, whose values would make every error a kind of its own."""
+        return f"{self.meaning.code} ({self.error_type})"
+
+    @property
+    def disposition(self) -> Disposition:
+        if self.meaning.category is ErrorCategory.CLIENT:
+            return "counted"
+        return "logged" if self.meaning.category in _LOGGED else "stored"
+
+    def to_entry(self) -> dict[str, Any]:
+        """The line of the log."""
+        return {
+            "timestamp": iso(self.timestamp),
+            "level": str(self.meaning.severity),
+            "event": "error",
+        } | self._fields()
+
+    def to_document(self) -> dict[str, Any]:
+        """The document of the collection ``error_log``."""
+        return {"timestamp": self.timestamp} | self._fields()
+
+    def _fields(self) -> dict[str, Any]:
+        notes = self.context.notes if self.context else None
+        return {
+            "requestId": self.request_id,
+            "category": str(self.meaning.category),
+            "severity": str(self.meaning.severity),
+            "code": self.meaning.code,
+            "status": self.meaning.status,
+            "message": self.summary,
+            "errorType": self.error_type,
+            "stack": self.stack,
+            "context": self.context.to_json() if self.context else None,
+            "database": self.operation.to_json() if self.operation else None,
+            "trail": notes.trail_json() if notes else [],
+            "recovery": {
+                "attempted": bool(notes and notes.retries),
+                "successful": False,
+                "attempts": notes.retries if notes else 0,
+            },
+            "outcome": str(self.outcome) if self.outcome else None,
+            "retryable": self.meaning.retryable,
+            "release": self.release or None,
+        }
+
+    def to_response(self, *, detailed: bool = False) -> tuple[dict[str, Any], int, dict[str, str]]:
+        """Body, status and headers of the answer (RFC 9457 members and the seed's). ``detailed``: never in production."""
+        meaning = self.meaning
+        body: dict[str, Any] = {
+            "type": "urn:prodfix:" + meaning.code.lower().replace("_", "-"),
+            "title": meaning.code.replace("_", " ").capitalize(),
+            "status": meaning.status,
+            "detail": meaning.message,
+            "code": meaning.code,
+            "message": meaning.message,
+            "details": [problem.to_json() for problem in meaning.details[:_MOST_DETAILS]],
+            "requestId": self.request_id,
+            "timestamp": iso(self.timestamp),
+            "retryable": meaning.retryable,
+        }
+        if self.outcome is not None:
+            body["outcome"] = str(self.outcome)
+        if detailed and meaning.status >= 500:
+            body["debug"] = self.summary
+        while body["details"] and len(render({"details": body["details"]})) > LARGEST_DETAILS:
+            body["details"].pop()
+        return body, meaning.status, {"Retry-After": str(retry_after())} if meaning.retryable else {}
+
+
+def summary(error: BaseException) -> str:
+    """The error in words that are safe in a log: its type, the server's code, and, unless it is a driver's, its redacted text.
+
+    Texts of the driver and of MongoDB hold hosts, values and keys; type and code say the same without them.
+    """
+    parts = []
+    for link in list(chain(error))[:3]:
+        name = type(link).__name__
+        code = server_code(link)
+        if isinstance(link, PyMongoError):
+            parts.append(f"{name} (code {code})" if code else name)
+        else:
+            text = _text(link)
+            parts.append(f"{name}: {text}" if text and text != name else name)
+    return " <- ".join(parts)
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return redact_text(str(error)[:2000])[:500] if error.args else ""
+    except Exception:  # noqa: BLE001 - an exception of somebody else's whose text cannot be had
+        return ""
+
+
+def error_summary(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The seed's ErrorSummary of a stored record."""
+    context = document.get("context") or {}
+    return {
+        "id": str(document["_id"]),
+        "timestamp": iso(document["timestamp"]),
+        "requestId": document.get("requestId"),
+        "category": document.get("category"),
+        "severity": document.get("severity"),
+        "code": document.get("code"),
+        "message": document.get("message"),
+        "endpoint": context.get("endpoint"),
+        "database": document.get("database"),
+    }

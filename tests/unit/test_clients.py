@@ -1,0 +1,256 @@
+"""The clients: once in each process, no sooner than needed, and closed by the gate while the database is down."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from pymongo import MongoClient, monitoring
+from pymongo.errors import ServerSelectionTimeoutError
+
+from prodfix.clients import DEFAULT_DATABASE, Clients, GatedClient
+from prodfix.errors import DatabaseNotConfigured, DatabaseUnavailable
+from prodfix.frames import database_operation
+
+NOBODY = "mongodb://127.0.0.1:9/"
+
+
+class Gate:
+    """Open until it is told otherwise; counts how often it was asked."""
+
+    def __init__(self) -> None:
+        self.closed, self.asked = False, 0
+
+    def __call__(self) -> None:
+        self.asked += 1
+        if self.closed:
+            raise DatabaseUnavailable
+
+
+class Commands(monitoring.CommandListener):
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def started(self, event: monitoring.CommandStartedEvent) -> None:
+        self.names.append(event.command_name)
+
+    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None: ...
+
+    def failed(self, event: monitoring.CommandFailedEvent) -> None: ...
+
+
+@pytest.fixture
+def gate() -> Gate:
+    return Gate()
+
+
+@pytest.fixture
+def commands() -> Commands:
+    return Commands()
+
+
+@pytest.fixture
+def make(gate: Gate, commands: Commands) -> Iterator[Callable[..., Clients]]:
+    made: list[Clients] = []
+
+    def make_clients(uri: str | None, **options: Any) -> Clients:
+        made.append(Clients(uri, options, listeners=[commands], gate=gate))
+        return made[-1]
+
+    yield make_clients
+    for clients in made:
+        clients.close()
+
+
+@pytest.fixture
+def clients(make: Callable[..., Clients], database_uri: str) -> Clients:
+    return make(database_uri)
+
+
+# -- life -------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["application", "own", "watch"])
+def test_each_client_is_made_once_however_many_ask_for_it(clients: Clients, name: str) -> None:
+    barrier = threading.Barrier(16)
+
+    def ask(_: int) -> Any:
+        barrier.wait()
+        return getattr(clients, name)
+
+    with ThreadPoolExecutor(16) as pool:
+        assert len({id(client) for client in pool.map(ask, range(16))}) == 1
+
+
+def test_making_them_connects_to_nothing() -> None:
+    before = threading.active_count()
+    Clients(NOBODY, {})
+    assert threading.active_count() == before
+
+
+def test_without_a_uri_every_use_says_so(make: Callable[..., Clients]) -> None:
+    clients = make(None)
+    assert not clients.configured
+    for name in ("application", "own", "watch", "db", "own_db", "database_name", "uri"):
+        with pytest.raises(DatabaseNotConfigured):
+            getattr(clients, name)
+
+
+@pytest.mark.parametrize(("path", "name"), [("", DEFAULT_DATABASE), ("shop", "shop")])
+def test_the_database_is_the_uris_or_a_default(make: Callable[..., Clients], path: str, name: str) -> None:
+    clients = make(NOBODY + path)
+    assert (clients.db.name, clients.own_db.name) == (name, name)
+
+
+def test_a_forked_process_makes_clients_of_its_own(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
+    parents = clients.own
+    with monkeypatch.context() as forked:
+        forked.setattr(os, "getpid", lambda: -1)
+        childs = clients.own
+        assert childs is not parents
+        clients.close()
+    parents.admin.command("ping")  # the child closed its own only
+    parents.close()
+
+
+def test_closing_twice_is_once_and_a_closed_one_is_made_anew(clients: Clients) -> None:
+    first = clients.application
+    first.admin.command("ping")
+    clients.close()
+    clients.close()
+    assert clients.application is not first
+    clients.application.admin.command("ping")
+
+
+def test_only_the_applications_commands_are_seen_by_its_listeners(clients: Clients, commands: Commands) -> None:
+    clients.own_db.notes.find_one()
+    clients.watch.admin.command("ping")
+    assert commands.names == []
+    clients.db.notes.find_one()
+    assert commands.names == ["find"]
+
+
+def test_the_applications_collections_are_flask_pymongos(clients: Clients) -> None:
+    assert clients.db.notes.find_one_or_404
+
+
+def test_the_watch_answers_while_the_applications_pool_is_exhausted(
+    make: Callable[..., Clients], database_uri: str, fail: Any, until: Callable[..., Any]
+) -> None:
+    clients = make(database_uri, maxPoolSize=1, appname=fail.app_name)
+    clients.application.admin.command("ping")
+    fail("find", times=1, blockConnection=True, blockTimeMS=400)
+    with ThreadPoolExecutor(1) as pool:
+        task = pool.submit(clients.db.notes.find_one)
+        begun = time.monotonic()
+        clients.watch.admin.command("ping")
+        assert not task.done()
+        task.result(5)
+    assert time.monotonic() - begun >= 0.2  # the control: the pool was exhausted all the while
+
+
+# -- the gate ---------------------------------------------------------------------------------------------------------------
+
+
+def test_the_drivers_method_that_the_gate_stands_in_is_where_it_was() -> None:
+    assert "_select_server" in vars(MongoClient)
+    assert list(inspect.signature(MongoClient._select_server).parameters)[1:4] == [
+        "server_selector",
+        "session",
+        "operation",
+    ]
+
+
+def transaction(clients: Clients) -> None:
+    with clients.application.start_session() as session, session.start_transaction():
+        clients.db.notes.insert_one({}, session=session)
+
+
+OPERATIONS: dict[str, Callable[[Clients], Any]] = {
+    "find": lambda clients: clients.db.notes.find_one({}),
+    "insert": lambda clients: clients.db.notes.insert_one({}),
+    "insertMany": lambda clients: clients.db.notes.insert_many([{}]),
+    "update": lambda clients: clients.db.notes.update_one({}, {"$set": {"a": 1}}),
+    "aggregate": lambda clients: list(clients.db.notes.aggregate([])),
+    "command": lambda clients: clients.db.command("ping"),
+    "count": lambda clients: clients.db.notes.count_documents({}),
+    "transaction": transaction,
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_every_operation_asks_the_gate(clients: Clients, gate: Gate, commands: Commands, name: str) -> None:
+    OPERATIONS[name](clients)
+    assert gate.asked > 0
+    gate.closed, sent = True, len(commands.names)
+    with pytest.raises(DatabaseUnavailable):
+        OPERATIONS[name](clients)
+    assert len(commands.names) == sent
+
+
+@pytest.mark.parametrize(
+    ("name", "operation"),
+    [("find", "find"), ("insert", "insert"), ("update", "update"), ("aggregate", "aggregate"), ("count", "aggregate")],
+)
+def test_what_the_gate_raises_still_names_operation_and_collection(
+    clients: Clients, gate: Gate, name: str, operation: str
+) -> None:
+    gate.closed = True
+    with pytest.raises(DatabaseUnavailable) as raised:
+        OPERATIONS[name](clients)
+    found = database_operation(raised.value)
+    assert found is not None
+    assert (found.operation, found.collection) == (operation, "notes")
+
+
+def test_a_closed_gate_answers_at_once(make: Callable[..., Clients], gate: Gate) -> None:
+    clients = make(NOBODY, serverSelectionTimeoutMS=30_000)
+    gate.closed = True
+    begun = time.monotonic()
+    for _ in range(20):
+        with pytest.raises(DatabaseUnavailable):
+            clients.db.notes.find_one()
+    assert time.monotonic() - begun < 0.5
+
+
+def test_a_request_that_waits_for_a_server_learns_that_the_gate_closed(
+    make: Callable[..., Clients], gate: Gate, until: Callable[..., Any]
+) -> None:
+    clients = make(NOBODY, serverSelectionTimeoutMS=30_000)
+    with ThreadPoolExecutor(1) as pool:
+        task = pool.submit(clients.db.notes.find_one)
+        until(lambda: gate.asked)
+        gate.closed, begun = True, time.monotonic()
+        assert isinstance(task.exception(5), DatabaseUnavailable)
+    assert time.monotonic() - begun < 1.5
+
+
+def test_an_open_gate_waits_as_long_as_the_driver_would(make: Callable[..., Clients], gate: Gate) -> None:
+    clients = make(NOBODY, serverSelectionTimeoutMS=1200)
+    begun = time.monotonic()
+    with pytest.raises(ServerSelectionTimeoutError) as raised:
+        clients.db.notes.find_one()
+    assert not isinstance(raised.value, DatabaseUnavailable)
+    assert 1.0 < time.monotonic() - begun < 3
+    assert gate.asked >= 3
+
+
+def test_a_deadline_ends_the_wait_sooner(make: Callable[..., Clients]) -> None:
+    import pymongo
+
+    clients = make(NOBODY, serverSelectionTimeoutMS=30_000)
+    begun = time.monotonic()
+    with pytest.raises(ServerSelectionTimeoutError), pymongo.timeout(0.3):
+        clients.db.notes.find_one()
+    assert time.monotonic() - begun < 2
+
+
+def test_a_gated_client_is_a_mongo_client(clients: Clients) -> None:
+    assert isinstance(clients.application, GatedClient)
+    assert isinstance(clients.application, MongoClient)

@@ -1,0 +1,323 @@
+"""The connection's monitor: what pings say becomes a state, two of a kind an event, and a lost one closes the gate."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pymongo import MongoClient, monitoring
+from pymongo.errors import (
+    AutoReconnect,
+    ConfigurationError,
+    NetworkTimeout,
+    OperationFailure,
+    ServerSelectionTimeoutError,
+    WaitQueueTimeoutError,
+)
+
+from prodfix.connection import ConnectionEvent, ConnectionMonitor
+from prodfix.errors import DatabaseUnavailable
+from prodfix.pool import PoolCounter
+from prodfix.signals import connection_changed
+
+LOST = ServerSelectionTimeoutError("secret.host:27017: no servers")
+REFUSED = OperationFailure("Authentication failed.", 18)
+
+
+class Lab:
+    """A monitor with a clock and a client of the test's own."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.latency = 0.002
+        self.error: Exception | None = None
+        self.events: list[ConnectionEvent] = []
+        self.admin = self
+        self.monitor = ConnectionMonitor(lambda: self, on_event=self.events.append, clock=lambda: self.now)  # type: ignore[arg-type,return-value]
+
+    def command(self, name: str) -> None:
+        assert name == "ping"
+        self.now += self.latency
+        if self.error is not None:
+            raise self.error
+
+    def ping(self, *errors: Exception | None) -> None:
+        """One ping each half second."""
+        for self.error in errors:
+            self.monitor.ping()
+            self.now += 0.5
+
+    @property
+    def states(self) -> list[str]:
+        return [event.event for event in self.events]
+
+
+@pytest.fixture
+def lab() -> Lab:
+    return Lab()
+
+
+# -- states -----------------------------------------------------------------------------------------------------------------
+
+
+def test_before_the_first_ping_it_is_not_healthy_and_not_known_to_be_down(lab: Lab) -> None:
+    health = lab.monitor.health()
+    assert (health.healthy, health.looked, health.ever_healthy, health.latency_ms) == (False, False, False, None)
+    assert (health.details.state, lab.monitor.down) == ("disconnected", False)
+    lab.monitor.gate()
+
+
+def test_one_good_ping_is_healthy(lab: Lab) -> None:
+    lab.ping(None)
+    health = lab.monitor.health()
+    assert (health.healthy, health.looked, health.ever_healthy, health.latency_ms) == (True, True, True, 2.0)
+    assert (health.details.state, health.details.uptime) == ("connected", 0.5)
+    assert health.details.reconnect_attempts == 0
+
+
+def test_a_good_ping_counts_until_it_is_too_old(lab: Lab) -> None:
+    lab.ping(None)
+    lab.now += 0.9
+    assert lab.monitor.healthy
+    lab.now += 0.2
+    assert not lab.monitor.healthy
+    assert not lab.monitor.down  # nobody has seen a ping fail: a pinger that is late closes no gate
+
+
+def test_an_outage_closes_the_gate_and_one_good_ping_opens_it(lab: Lab) -> None:
+    lab.ping(None, LOST)
+    lab.monitor.gate()  # the last good ping is young enough
+    lab.ping(LOST, LOST)
+    assert lab.monitor.down
+    with pytest.raises(DatabaseUnavailable):
+        lab.monitor.gate()
+    assert lab.monitor.status().state == "reconnecting"
+    lab.ping(None)
+    lab.monitor.gate()
+    assert lab.monitor.status().state == "connected"
+
+
+def test_a_database_that_never_answered_is_down_after_the_first_ping(lab: Lab) -> None:
+    lab.ping(LOST)
+    assert (lab.monitor.down, lab.monitor.status().state) == (True, "disconnected")
+    assert not lab.monitor.health().ever_healthy
+
+
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [
+        (REFUSED, "error"),
+        (ConfigurationError("no such host"), "error"),
+        (ValueError("our own defect"), "error"),
+        (LOST, "disconnected"),
+        (NetworkTimeout("slow"), "disconnected"),
+        (AutoReconnect("reset"), "disconnected"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_server_that_refuses_us_is_an_error_and_a_lost_one_is_not(lab: Lab, error: Exception, state: str) -> None:
+    lab.ping(error)
+    assert lab.monitor.status().state == state
+
+
+def test_the_last_error_is_a_type_and_a_code_and_no_text(lab: Lab) -> None:
+    lab.ping(LOST)
+    assert lab.monitor.status().last_error == "ServerSelectionTimeoutError"
+    lab.ping(REFUSED)
+    assert lab.monitor.status().last_error == "OperationFailure (code 18)"
+    assert "secret" in str(LOST)  # the control: there was a host to leak
+
+
+def test_uptime_begins_anew_after_an_outage(lab: Lab) -> None:
+    lab.ping(*[None] * 10)
+    assert lab.monitor.status().uptime > 4
+    lab.ping(*[LOST] * 4)
+    assert lab.monitor.status().uptime == 0
+    lab.ping(None)
+    assert lab.monitor.status().uptime == 0.5
+
+
+def test_attempts_are_the_failed_pings_since_the_loss(lab: Lab) -> None:
+    lab.ping(None, *[LOST] * 5)
+    assert lab.monitor.status().reconnect_attempts == 5
+    lab.ping(None)
+    assert lab.monitor.status().reconnect_attempts == 0
+
+
+# -- events -----------------------------------------------------------------------------------------------------------------
+
+
+def test_an_outage_is_two_events_and_its_end_is_one(lab: Lab) -> None:
+    lab.ping(*[None] * 3, *[LOST] * 6, *[None] * 3)
+    assert lab.states == ["connected", "disconnected", "reconnecting", "connected"]
+
+
+def test_a_database_that_is_down_from_the_start_is_an_event(lab: Lab) -> None:
+    lab.ping(LOST)
+    assert lab.states == []
+    lab.ping(LOST, LOST)
+    assert lab.states == ["disconnected"]
+
+
+@pytest.mark.parametrize("pings", [[None, None, LOST, None, LOST, None, LOST, None], [None, None, LOST, LOST, None]])
+def test_a_single_bad_answer_is_no_event(lab: Lab, pings: list[Exception | None]) -> None:
+    lab.ping(*pings)
+    assert lab.states == ["connected"]
+
+
+def test_a_refusal_is_an_event_of_its_own(lab: Lab) -> None:
+    lab.ping(None, None, *[REFUSED] * 5)
+    assert lab.states == ["connected", "disconnected", "error"]
+
+
+@given(pings=st.lists(st.sampled_from([None, LOST, REFUSED]), max_size=40))
+def test_no_event_repeats_the_one_before_and_each_needs_two_answers(pings: list[Exception | None]) -> None:
+    lab = Lab()
+    lab.ping(*pings)
+    assert all(first != second for first, second in zip(lab.states, lab.states[1:], strict=False))
+    assert len(lab.states) <= len(pings) // 2 * 2
+    assert lab.monitor.health().ever_healthy == (None in pings)
+
+
+def test_an_event_tells_the_conditions_without_a_host(lab: Lab) -> None:
+    lab.ping(None, *[LOST] * 5)
+    document = lab.events[-1].to_document()
+    assert set(document["details"]["network"]) == {"topology", "roundTripMs", "lastHeartbeatError", "attempts"}
+    assert document["environment"]["driver"].startswith("pymongo ")
+    assert "secret" not in repr(document)
+
+
+def test_a_change_is_a_signal_too(lab: Lab) -> None:
+    heard: list[str] = []
+
+    def receive(sender: object, event: ConnectionEvent) -> None:
+        heard.append(event.event)
+
+    with connection_changed.connected_to(receive, sender=lab.monitor):
+        lab.ping(None, None)
+    assert heard == ["connected"]
+
+
+def test_pinging_a_real_server(connect: Callable[..., Any], until: Callable[..., Any]) -> None:
+    monitor = ConnectionMonitor(lambda: client)
+    client = connect(event_listeners=list(monitor.watchers))
+    monitor.ping()
+    assert monitor.healthy
+    until(lambda: monitor.network()["topology"].startswith("ReplicaSetWithPrimary"))
+    assert monitor.network()["roundTripMs"] > 0
+
+
+def test_pinging_nobody_is_given_up_in_time() -> None:
+    with MongoClient("mongodb://127.0.0.1:9", connect=False) as client:
+        monitor = ConnectionMonitor(lambda: client, interval=0.05, max_age=0.1)
+        begun = time.monotonic()
+        monitor.ping()
+    assert time.monotonic() - begun < 2  # the driver's own limit is 30 s
+    assert (monitor.down, monitor.status().last_error) == (True, "ServerSelectionTimeoutError")
+
+
+def test_heartbeats_that_fail_are_counted(until: Callable[..., Any]) -> None:
+    monitor = ConnectionMonitor(lambda: None)  # type: ignore[arg-type,return-value]
+    with MongoClient("mongodb://127.0.0.1:9", event_listeners=list(monitor.watchers), heartbeatFrequencyMS=500):
+        until(lambda: monitor.network()["attempts"] >= 1)
+    assert monitor.network()["lastHeartbeatError"] == "AutoReconnect"
+
+
+# -- the pool ---------------------------------------------------------------------------------------------------------------
+
+
+def pool_of(client: Any) -> Any:
+    return client._get_topology().select_server(lambda selection: selection, "test").pool
+
+
+@pytest.fixture
+def counter() -> PoolCounter:
+    return PoolCounter()
+
+
+def test_its_numbers_are_the_pools_own_under_threads(
+    connect: Callable[..., Any], counter: PoolCounter, until: Callable[..., Any]
+) -> None:
+    client = connect(event_listeners=[counter], maxPoolSize=5)
+    stop = threading.Event()
+
+    def work(seed: int) -> None:
+        wanted = random.Random(seed)
+        while not stop.is_set():
+            client.test.command("ping")
+            stop.wait(wanted.random() / 500)
+
+    with ThreadPoolExecutor(12) as threads:
+        running = [threads.submit(work, seed) for seed in range(12)]
+        until(lambda: counter.totals()["total"] == 5)
+        stop.set()
+        for task in running:
+            task.result(5)
+    pool = pool_of(client)
+    assert counter.totals() == {"total": len(pool.conns), "out": 0, "waiting": 0, "capacity": 5}
+    assert pool.active_sockets == 0
+
+
+def test_connections_in_use_and_those_who_wait_for_one_are_counted(
+    connect: Callable[..., Any], counter: PoolCounter, fail: Any, until: Callable[..., Any]
+) -> None:
+    client = connect(event_listeners=[counter], maxPoolSize=2, waitQueueTimeoutMS=300)
+    fail("find", blockConnection=True, blockTimeMS=1000)
+    with ThreadPoolExecutor(3) as threads:
+        tasks = [threads.submit(client.test.notes.find_one) for _ in range(3)]
+        until(lambda: counter.totals() == {"total": 2, "out": 2, "waiting": 1, "capacity": 2})
+        assert pool_of(client).active_sockets == 2
+        failures = [task.exception(5) for task in tasks]
+    assert sorted(type(failure) for failure in failures if failure) == [WaitQueueTimeoutError]
+    assert counter.totals() == {"total": 2, "out": 0, "waiting": 0, "capacity": 2}
+
+
+def test_connections_that_break_are_no_longer_counted(
+    connect: Callable[..., Any], counter: PoolCounter, fail: Any
+) -> None:
+    client = connect(event_listeners=[counter], retryReads=False)
+    client.test.notes.find_one()
+    fail("find", times=1, closeConnection=True)
+    with pytest.raises(AutoReconnect):
+        client.test.notes.find_one()
+    assert counter.totals()["total"] == 0
+    client.test.notes.find_one()
+    assert (counter.totals()["total"], len(pool_of(client).conns)) == (1, 1)
+
+
+def test_after_the_client_is_closed_nothing_is_left(connect: Callable[..., Any], counter: PoolCounter) -> None:
+    client = connect(event_listeners=[counter])
+    client.test.notes.find_one()
+    client.close()
+    assert counter.totals() == {"total": 0, "out": 0, "waiting": 0, "capacity": 0}
+
+
+def test_a_connection_that_comes_back_to_a_removed_server_does_not_count_against_the_others(
+    counter: PoolCounter,
+) -> None:
+    here, gone = ("here", 1), ("gone", 1)
+    for address in (here, gone):
+        counter.pool_created(monitoring.PoolCreatedEvent(address, {"maxPoolSize": 3}))
+        counter.connection_created(monitoring.ConnectionCreatedEvent(address, 1))
+        counter.connection_check_out_started(monitoring.ConnectionCheckOutStartedEvent(address))
+        counter.connection_checked_out(monitoring.ConnectionCheckedOutEvent(address, 1, 0.0))
+    counter.pool_closed(monitoring.PoolClosedEvent(gone))
+    counter.connection_checked_in(monitoring.ConnectionCheckedInEvent(gone, 1))
+    counter.connection_closed(monitoring.ConnectionClosedEvent(gone, 1, "poolClosed"))
+    assert counter.totals() == {"total": 1, "out": 1, "waiting": 0, "capacity": 3}
+
+
+def test_the_status_shows_the_pool(lab: Lab) -> None:
+    lab.monitor.pool.pool_created(monitoring.PoolCreatedEvent(("here", 1), {"maxPoolSize": 3}))
+    lab.monitor.pool.connection_created(monitoring.ConnectionCreatedEvent(("here", 1), 1))
+    lab.monitor.pool.connection_check_out_started(monitoring.ConnectionCheckOutStartedEvent(("here", 1)))
+    lab.monitor.pool.connection_checked_out(monitoring.ConnectionCheckedOutEvent(("here", 1), 1, 0.0))
+    status = lab.monitor.status().to_json()
+    assert (status["poolSize"], status["availableConnections"], status["checkedOut"]) == (1, 2, 1)

@@ -1,0 +1,48 @@
+"""Stand-ins with the names, modules and attributes of the real classes: the libraries are not dependencies of ours."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import pytest
+
+from prodfix import classify
+from prodfix.foreign import problems
+
+
+def error_of(module: str, **attributes: Any) -> Exception:
+    kind = type("ValidationError", (Exception,), {"__module__": module, **attributes})
+    return type("Own", (kind,), {})("canary-text")
+
+
+MARSHMALLOW = error_of(
+    "marshmallow.exceptions", messages={"name": ["Missing data"], "home": {"zip": ["canary"]}, "_schema": ["Odd"]}
+)
+JSONSCHEMA = error_of(
+    "jsonschema.exceptions", absolute_path=deque(["items", 0, "price"]), validator="minimum", message="canary -1"
+)
+MONGOENGINE = error_of(
+    "mongoengine.errors", to_dict=lambda self: {"name": "canary is too short", "home": {"zip": "no"}}
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "fields"),
+    [
+        (MARSHMALLOW, {("name", "/name"), ("home.zip", "/home/zip"), ("body", "/")}),
+        (JSONSCHEMA, {("items.0.price", "/items/0/price")}),
+        (MONGOENGINE, {("name", "/name"), ("home.zip", "/home/zip")}),
+    ],
+    ids=["marshmallow", "jsonschema", "mongoengine"],
+)
+def test_other_libraries_validation_errors_are_field_errors(error: Exception, fields: set[tuple[str, str]]) -> None:
+    meaning = classify(error)
+    assert (meaning.status, meaning.code) == (422, "VALIDATION_FAILED")
+    assert {(problem.field, problem.pointer or "/") for problem in meaning.details} == fields
+    assert "canary" not in str(meaning)
+
+
+def test_an_error_of_the_same_name_from_elsewhere_is_not() -> None:
+    assert problems(error_of("shop.errors", messages={})) is None
+    assert classify(error_of("shop.errors", messages={})).code == "INTERNAL_ERROR"

@@ -1,0 +1,352 @@
+"""The journal: what was acknowledged is there, once, whoever dies."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prodfix import journal_file
+from prodfix.errors import JournalUnavailable
+from prodfix.journal import BATCH, Journal, Statement
+
+ALL = "SELECT id FROM writes ORDER BY position"
+
+OWNER = """
+import sys
+from pathlib import Path
+from prodfix.journal import BATCH, (Journal)
+journal = Journal(Path(sys.argv[1]))
+journal.open()
+insert = "INSERT INTO writes (id, entry, created) VALUES (?, x'00', 0)"
+for identity in sys.argv[2:]:
+    journal.write([(insert, (identity,))], durable=True)
+journal.write([("INSERT INTO minutes VALUES ('w', 1, 3, 'three', 0), ('w', 2, 5, 'five', 0)", ())], durable=True)
+print(journal.boot, flush=True)
+sys.stdin.read()
+"""
+
+
+def put(identity: str, entry: bytes = b"") -> Statement:
+    return "INSERT INTO writes (id, entry, created) VALUES (?, ?, 0)", (identity, entry)
+
+
+def ids(journal: Journal) -> list[str]:
+    return [row[0] for row in journal.read(ALL)]
+
+
+def files(journal: Journal) -> set[str]:
+    return {path.name for path in journal.folder.iterdir()}
+
+
+@contextmanager
+def owner(folder: Path, *identities: str) -> Iterator[subprocess.Popen[str]]:
+    """Another worker, alive, which has put some writes."""
+    command = [sys.executable, "-c", OWNER, str(folder), *identities]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.boot = process.stdout.readline().strip()  # type: ignore[attr-defined]
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@contextmanager
+def turn_taken(journal: Journal) -> Iterator[None]:
+    """Another one's turn to write takes as long as the block: a disk that hangs."""
+    with journal._turn:
+        yield
+
+
+def statements_of(journal: Journal) -> list[str]:
+    """What the connection executes from here on."""
+    seen: list[str] = []
+    assert journal._connection is not None
+    journal._connection.set_trace_callback(seen.append)
+    return seen
+
+
+# -- writing --------------------------------------------------------------------------------------------------------------
+
+
+def test_what_waits_together_is_committed_once(journal: Journal, until: Callable[..., Any]) -> None:
+    seen = statements_of(journal)
+    with ThreadPoolExecutor(30) as pool:
+        with turn_taken(journal):
+            tasks = [pool.submit(journal.write, [put(str(number))]) for number in range(30)]
+            until(lambda: journal._waiting is not None and len(journal._waiting.statements) == 30)
+        for task in tasks:
+            task.result(5)
+    assert seen.count("COMMIT") == 1
+    assert sorted(ids(journal), key=int) == [str(number) for number in range(30)]
+
+
+def test_a_large_batch_takes_no_more_with_it(journal: Journal, until: Callable[..., Any]) -> None:
+    seen = statements_of(journal)
+    with ThreadPoolExecutor(2) as pool:
+        with turn_taken(journal):
+            tasks = [pool.submit(journal.write, [put(str(number)) for number in range(BATCH)])]
+            until(lambda: journal._waiting is not None)
+            tasks.append(pool.submit(journal.write, [put("next")]))
+            until(lambda: len(journal._waiting.statements) == 1)  # type: ignore[union-attr]
+        for task in tasks:
+            task.result(5)
+    assert seen.count("COMMIT") == 2
+
+
+@pytest.mark.parametrize(("durable", "mode"), [(True, "FULL"), (False, "NORMAL")])
+def test_only_what_must_survive_a_loss_of_power_waits_for_the_disk(journal: Journal, durable: bool, mode: str) -> None:
+    seen = statements_of(journal)
+    journal.write([put("a")], durable=durable)
+    assert seen[0] == f"PRAGMA synchronous={mode}"
+
+
+def test_statements_are_committed_all_or_none(journal: Journal) -> None:
+    with pytest.raises(JournalUnavailable):
+        journal.write([put("a"), put("a")])
+    assert ids(journal) == []
+    journal.write([put("a")])
+    assert ids(journal) == ["a"]
+
+
+def test_a_disk_that_does_not_answer_is_waited_for_only_so_long(journal: Journal) -> None:
+    with turn_taken(journal), pytest.raises(TimeoutError):
+        journal.write([put("a")], limit=0.01)
+
+
+@pytest.mark.parametrize("bad", [("not sql", ()), ("SELECT ?", (2**70,)), ("SELECT ?", ("\ud800",))])
+def test_a_batch_that_fails_is_acknowledged_to_nobody(
+    journal: Journal, until: Callable[..., Any], bad: Statement
+) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        with turn_taken(journal):
+            tasks = [pool.submit(journal.write, [put("a")]), pool.submit(journal.write, [bad])]
+            until(lambda: journal._waiting is not None and len(journal._waiting.statements) == 2)
+        failures = [task.exception(5) for task in tasks]
+    assert [type(failure) for failure in failures] == [JournalUnavailable] * 2
+    assert ids(journal) == []
+
+
+def test_a_journal_that_was_never_opened_refuses(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    with pytest.raises(JournalUnavailable):
+        journal.write([put("a")], durable=True)
+    assert journal.read(ALL) == journal.read_own(ALL) == []
+    assert journal.adopt() == 0
+
+
+def test_its_files_are_the_owners_alone(journal: Journal) -> None:
+    journal.write([put("a")])
+    assert journal.folder.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o077 for path in journal.folder.iterdir()} == {0}
+
+
+# -- a broken disk ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_that_somebody_removed_is_made_again_before_anything_is_acknowledged(journal: Journal) -> None:
+    journal.write([put("a")], durable=True)
+    shutil.rmtree(journal.folder)
+    journal.write([put("b")], durable=True)
+    assert ids(journal) == ["b"]
+
+
+def test_a_folder_that_is_removed_while_it_commits_is_not_acknowledged(journal: Journal) -> None:
+    assert journal._connection is not None
+    journal._connection.create_function("vanish", 0, lambda: shutil.rmtree(journal.folder))
+    with pytest.raises(JournalUnavailable):
+        journal.write([put("a"), ("SELECT vanish()", ())], durable=True)
+    journal.write([put("b")], durable=True)
+    assert ids(journal) == ["b"]
+
+
+def test_a_folder_that_cannot_be_made_refuses_and_says_so_without_a_path(journal: Journal) -> None:
+    shutil.rmtree(journal.folder)
+    journal.folder.write_text("in the way")
+    with pytest.raises(JournalUnavailable):
+        journal.write([put("a")], durable=True)
+    assert journal.failure == "FileExistsError 17"
+    journal.folder.unlink()
+    journal.write([put("b")], durable=True)
+    assert (ids(journal), journal.failure) == (["b"], None)
+
+
+def test_opening_on_a_broken_disk_does_not_raise(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    journal = Journal(tmp_path / "file")
+    journal.open()
+    assert journal.failure
+    with pytest.raises(JournalUnavailable):
+        journal.write([put("a")])
+    journal.close()
+
+
+def test_a_full_file_refuses_and_goes_on_once_there_is_room(
+    open_journal: Callable[[], Journal], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_file, "LARGEST_FILE", 80 * 4096)
+    journal = open_journal()
+    journal.write([put("a", bytes(150_000))])
+    with pytest.raises(JournalUnavailable, match="SQLITE_FULL"):
+        journal.write([put("b", bytes(200_000))], durable=True)
+    assert ids(journal) == ["a"]
+    journal.write([("DELETE FROM writes", ())])
+    journal.write([put("c", bytes(150_000))], durable=True)
+    assert (ids(journal), journal.failure) == (["c"], None)
+
+
+# -- several workers --------------------------------------------------------------------------------------------------------
+
+
+def test_every_worker_reads_what_all_of_them_wrote(open_journal: Callable[[], Journal]) -> None:
+    first, second = open_journal(), open_journal()
+    first.write([put("a")])
+    second.write([put("b")])
+    assert sorted(ids(first)) == sorted(ids(second)) == ["a", "b"]
+    assert first.read_own(ALL) == [("a",)]
+
+
+def test_a_living_workers_file_is_left_alone(journal: Journal) -> None:
+    with owner(journal.folder, "a") as other:
+        assert journal.adopt() == 0
+        assert [name for name in files(journal) if name.startswith(other.boot)]
+        assert ids(journal) == ["a"]
+
+
+def test_what_a_killed_worker_had_acknowledged_is_merged_once_and_its_files_are_gone(journal: Journal) -> None:
+    journal.write([put("both"), ("INSERT INTO minutes VALUES ('w', 1, 4, 'four', 0), ('w', 2, 4, 'four', 4)", ())])
+    with owner(journal.folder, "a", "both", "c") as other:
+        other.send_signal(signal.SIGKILL)
+        other.wait()
+    assert sorted(ids(journal)) == ["a", "both", "both", "c"]  # read, before anybody adopts
+    assert journal.adopt() == 1
+    assert journal.read(ALL) == journal.read_own(ALL) == [("both",), ("a",), ("c",)]
+    minutes = journal.read("SELECT minute, revision, counts FROM minutes ORDER BY minute")
+    assert minutes == [(1, 4, "four"), (2, 5, "five")]
+    assert not [name for name in files(journal) if name.startswith(other.boot)]
+    assert (journal.adopt(), journal.dropped) == (0, 0)
+
+
+def test_a_closed_journal_is_adopted_too(open_journal: Callable[[], Journal]) -> None:
+    first, second = open_journal(), open_journal()
+    first.write([put("a")])
+    first.close()
+    assert second.adopt() == 1
+    assert second.read_own(ALL) == [("a",)]
+
+
+@pytest.mark.parametrize("damage", [lambda data: b"no database" * 1000, lambda data: data[:4096] + bytes(len(data))])
+def test_a_file_that_cannot_be_read_is_left_out_and_put_aside(
+    open_journal: Callable[[], Journal], damage: Callable[[bytes], bytes]
+) -> None:
+    broken, journal = open_journal(), open_journal()
+    journal.write([put("a")])
+    broken.write([put("b")])
+    broken.close()
+    path = journal.folder / f"{broken._name}.db"
+    path.write_bytes(damage(path.read_bytes()))
+    assert ids(journal) == ["a"]
+    assert journal.adopt() == 0
+    assert journal.dropped == 1
+    assert [name.partition("-")[0] for name in files(journal) if "corrupt" in name] == [str(os.getpid())]
+    journal.write([put("c")])
+    assert (ids(journal), journal.adopt()) == (["a", "c"], 0)
+
+
+def test_a_healthy_file_that_does_not_fit_now_is_adopted_later(
+    open_journal: Callable[[], Journal], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = open_journal()
+    large.write([put("large", bytes(200_000))], durable=True)
+    large.close()
+    monkeypatch.setattr(journal_file, "LARGEST_FILE", 80 * 4096)
+    journal = open_journal()
+    journal.write([put("a", bytes(150_000))])
+    assert (journal.adopt(), journal.dropped) == (0, 0)
+    assert sorted(ids(journal)) == ["a", "large"]
+    journal.write([("DELETE FROM writes", ())])
+    assert journal.adopt() == 1
+    assert journal.read_own(ALL) == [("large",)]
+
+
+# -- other processes --------------------------------------------------------------------------------------------------------
+
+
+def test_under_gevent_other_greenlets_run_while_it_commits(python: Callable[..., str], tmp_path: Path) -> None:
+    code = """
+    from gevent import monkey; monkey.patch_all()
+    import sys, gevent
+    from pathlib import Path
+    from prodfix.errors import JournalUnavailable
+    from prodfix.journal import Journal
+
+    journal = Journal(Path(sys.argv[1]))
+    journal.open()
+    # A slow disk: the writer's thread is held by SQLite for 0.3 s.
+    pause = monkey.get_original("time", "sleep")
+    journal._connection.create_function("pause", 0, lambda: pause(0.3))
+    turns = 0
+    def turn():
+        global turns
+        while True:
+            turns += 1
+            gevent.sleep(0.01)
+    gevent.spawn(turn)
+    journal.write([("SELECT pause()", ()), ("INSERT INTO writes (id, entry, created) VALUES ('a', x'', 0)", ())])
+    print(turns, journal.read_own("SELECT id FROM writes"))
+    try:
+        journal.write([("not sql", ())])
+    except JournalUnavailable:
+        print("refused")
+    journal.close()
+    """
+    first, second = python(code, tmp_path / "journal").splitlines()
+    turns, rows = first.split(maxsplit=1)
+    assert int(turns) > 10
+    assert (rows, second) == ("[('a',)]", "refused")
+
+
+def test_a_forked_child_has_a_file_of_its_own_and_leaves_its_parents_alone(
+    python: Callable[..., str], journal: Journal
+) -> None:
+    code = """
+    import os, sys
+    from pathlib import Path
+    from prodfix.errors import JournalUnavailable
+    from prodfix.journal import Journal
+
+    insert = "INSERT INTO writes (id, entry, created) VALUES (?, x'', 0)"
+    journal = Journal(Path(sys.argv[1]))
+    journal.open()
+    journal.write([(insert, ("parent",))], durable=True)
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            journal.write([(insert, ("nobody",))])
+        except JournalUnavailable:
+            journal.open()
+            journal.write([(insert, ("child",))], durable=True)
+        print(journal.read_own("SELECT id FROM writes"), flush=True)
+        os.close(writing)
+        os.read(reading, 1)  # until the parent is gone
+        os._exit(0)
+    os.close(reading)
+    journal.write([(insert, ("after",))], durable=True)
+    sys.stdout.flush()
+    os._exit(0)
+    """
+    python(code, journal.folder)
+    assert sorted(ids(journal)) == ["after", "child", "parent"]
+    assert journal.adopt() >= 1
+    assert [row for row in journal.read_own(ALL) if row[0] != "child"] == [("parent",), ("after",)]

@@ -1,0 +1,210 @@
+"""Recovery: how often something is tried, what is never tried twice, and when a write is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pymongo.errors import (
+    AutoReconnect,
+    ConnectionFailure,
+    DuplicateKeyError,
+    ExecutionTimeout,
+    OperationFailure,
+    PyMongoError,
+    WaitQueueTimeoutError,
+)
+
+from prodfix import Recovery, Write, deadlines
+from prodfix.classifier import Classifier
+from prodfix.context import current_context, new_context, reset_context, set_context
+from prodfix.errors import DatabaseUnavailable, JournalUnavailable
+
+BUSY = WaitQueueTimeoutError("the pool is full")  # not applied
+LOST = AutoReconnect("connection reset")  # nobody knows whether it was applied
+TRANSIENT = [BUSY, LOST, ExecutionTimeout("slow", 50), OperationFailure("conflict", 112)]
+LASTING = [DuplicateKeyError("taken", 11000), OperationFailure("who are you", 18), ValueError(), DatabaseUnavailable()]
+
+
+class FakeDeferred:
+    """Applies nothing, and keeps in a list."""
+
+    def __init__(self, *errors: Exception, enabled: bool = True, refuses: bool = False) -> None:
+        self.enabled, self.refuses = enabled, refuses
+        self.durability = "durable"
+        self.kept: list[Write] = []
+        self.tries = Operation(*errors)
+
+    def apply(self, write: Write) -> None:
+        self.tries()
+
+    def put(self, write: Write) -> None:
+        if self.refuses:
+            raise JournalUnavailable
+        self.kept.append(write)
+
+
+class Operation:
+    """Raises each of its errors once, then succeeds; counts its calls."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.errors, self.calls = iter(errors), 0
+
+    def __call__(self) -> str:
+        self.calls += 1
+        for error in self.errors:
+            raise error
+        return "done"
+
+
+def recovery(deferred: Any = None, *, retries: int = 3, **options: Any) -> Recovery:
+    options = {"sleep": lambda seconds: None, "base": 1.0} | options
+    return Recovery(Classifier(), deferred or FakeDeferred(), retries=retries, **options)
+
+
+@pytest.fixture
+def request_notes() -> Iterator[Any]:
+    token = set_context(new_context(endpoint="/", method="GET", ip="", headers={}))
+    context = current_context()
+    assert context is not None
+    yield context.notes
+    reset_context(token)
+
+
+@given(retries=st.integers(0, 6), failures=st.integers(0, 10), error=st.sampled_from(TRANSIENT))
+def test_it_is_never_called_more_than_once_and_the_retries(retries: int, failures: int, error: Exception) -> None:
+    operation = Operation(*[error] * failures)
+    if failures > retries:
+        with pytest.raises(type(error)) as raised:
+            recovery(retries=retries).run(operation, idempotent=True)
+        assert raised.value is error
+    else:
+        assert recovery(retries=retries).run(operation, idempotent=True) == "done"
+    assert operation.calls == 1 + min(failures, retries)
+
+
+@pytest.mark.parametrize("error", LASTING, ids=lambda error: type(error).__name__)
+def test_what_another_try_cannot_mend_is_raised_at_once(error: Exception) -> None:
+    operation = Operation(error)
+    with pytest.raises(type(error)):
+        recovery().run(operation, idempotent=True)
+    assert operation.calls == 1
+
+
+@pytest.mark.parametrize(("error", "calls"), [(BUSY, 2), (LOST, 1)])
+def test_what_is_not_idempotent_is_tried_again_only_if_it_was_not_applied(error: Exception, calls: int) -> None:
+    operation = Operation(error)
+    if calls == 1:
+        with pytest.raises(AutoReconnect):
+            recovery().run(operation)
+    else:
+        assert recovery().run(operation) == "done"
+    assert operation.calls == calls
+
+
+def test_an_uncertain_try_ends_the_tries_of_what_is_not_idempotent() -> None:
+    operation = Operation(BUSY, LOST, BUSY)
+    with pytest.raises(AutoReconnect):
+        recovery().run(operation)
+    assert operation.calls == 2
+
+
+def test_the_delays_double_within_a_tenth_and_end_at_sixteen_seconds() -> None:
+    slept: list[float] = []
+    with pytest.raises(ConnectionFailure):
+        recovery(retries=7, sleep=slept.append).run(Operation(*[LOST] * 9), idempotent=True)
+    assert slept == [pytest.approx(delay, rel=0.11) for delay in (1, 2, 4, 8, 16, 16, 16)]
+
+
+def test_recovery_that_is_switched_off_tries_once() -> None:
+    operation = Operation(BUSY)
+    with pytest.raises(WaitQueueTimeoutError):
+        recovery(enabled=False).run(operation, idempotent=True)
+    assert operation.calls == 1
+
+
+def test_a_delay_that_the_deadline_does_not_leave_is_not_begun() -> None:
+    slept: list[float] = []
+    token = deadlines.start(2.5)
+    try:
+        with pytest.raises(ConnectionFailure):
+            recovery(sleep=slept.append).run(Operation(*[LOST] * 9), idempotent=True)
+    finally:
+        deadlines.stop(token)
+    assert slept == [pytest.approx(1, rel=0.11), pytest.approx(2, rel=0.11)]
+
+
+def test_each_retry_is_told_and_noted_with_the_request(request_notes: Any) -> None:
+    told: list[tuple[int, float, BaseException]] = []
+    recovery(on_retry=lambda *facts: told.append(facts)).run(Operation(BUSY, LOST), idempotent=True)
+    assert [(attempt, error) for attempt, _, error in told] == [(1, BUSY), (2, LOST)]
+    assert (request_notes.retries, request_notes.recovered) == (2, True)
+
+
+def test_a_good_first_try_notes_nothing(request_notes: Any) -> None:
+    recovery().run(Operation())
+    assert (request_notes.retries, request_notes.recovered) == (0, False)
+
+
+# -- writes -----------------------------------------------------------------------------------------------------------------
+
+WRITE = Write("note", {}, "id")
+
+
+@pytest.mark.parametrize("errors", [(), (LOST,), (LOST, BUSY, LOST)])
+def test_a_write_that_succeeds_in_time_is_applied(errors: tuple[Exception, ...]) -> None:
+    deferred = FakeDeferred(*errors)
+    result = recovery(deferred).write(WRITE)
+    assert (result.status, result.operation_id, result.durability) == ("applied", "id", None)
+    assert deferred.kept == []
+
+
+@pytest.mark.parametrize(("error", "tries"), [(DatabaseUnavailable(), 1), (LOST, 4), (BUSY, 4)])
+def test_a_write_that_the_database_does_not_take_is_kept(error: PyMongoError, tries: int) -> None:
+    deferred = FakeDeferred(*[error] * 9)
+    result = recovery(deferred).write(WRITE)
+    assert (result.status, result.operation_id, result.durability) == ("deferred", "id", "durable")
+    assert deferred.kept == [WRITE]
+    assert deferred.tries.calls == tries
+
+
+@pytest.mark.parametrize("error", [DuplicateKeyError("taken", 11000), OperationFailure("bad", 121), KeyError("note")])
+def test_a_write_that_can_never_be_applied_is_not_kept(error: Exception) -> None:
+    deferred = FakeDeferred(error)
+    with pytest.raises(type(error)):
+        recovery(deferred).write(WRITE)
+    assert deferred.kept == []
+
+
+def test_without_a_disk_to_keep_it_the_database_s_own_error_is_raised() -> None:
+    deferred = FakeDeferred(DatabaseUnavailable(), enabled=False)
+    with pytest.raises(DatabaseUnavailable):
+        recovery(deferred).write(WRITE)
+    assert deferred.kept == []
+
+
+def test_a_disk_that_refuses_is_told() -> None:
+    with pytest.raises(JournalUnavailable) as raised:
+        recovery(FakeDeferred(DatabaseUnavailable(), refuses=True)).write(WRITE)
+    assert isinstance(raised.value.__context__, DatabaseUnavailable)
+
+
+def test_a_disk_that_refuses_does_not_make_an_uncertain_write_a_certain_one() -> None:
+    with pytest.raises(AutoReconnect) as raised:
+        recovery(FakeDeferred(*[LOST] * 9, refuses=True)).write(WRITE)
+    assert isinstance(raised.value.__cause__, JournalUnavailable)
+
+
+def test_the_drivers_own_error_is_tried_again_as_often_as_it_may(nowhere: Any) -> None:
+    calls: list[int] = []
+
+    def find() -> None:
+        calls.append(1)
+        nowhere.nowhere.notes.find_one()
+
+    with pytest.raises(ConnectionFailure):
+        recovery(retries=1).run(find)
+    assert len(calls) == 2

@@ -1,0 +1,191 @@
+"""Transactions: all or nothing, tried again as the driver's labels say, and never for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+from pymongo.errors import AutoReconnect, DuplicateKeyError, OperationFailure, PyMongoError
+
+from prodfix.classifier import classify
+from prodfix.errors import Severity
+from prodfix.transactions import Transactions, TransactionsUnsupported
+
+Told = list[tuple[Severity, str, Mapping[str, Any]]]
+TRANSIENT = {"errorCode": 112, "errorLabels": ["TransientTransactionError"]}
+
+
+class Callback:
+    """Inserts two documents; counts its calls."""
+
+    def __init__(self, database: Any, error: BaseException | None = None) -> None:
+        self.database, self.error, self.calls = database, error, 0
+
+    def __call__(self, session: Any) -> str:
+        self.calls += 1
+        self.database.notes.insert_one({"n": 1}, session=session)
+        self.database.books.insert_one({"n": 1}, session=session)
+        if self.error is not None:
+            raise self.error
+        return "done"
+
+
+@pytest.fixture
+def told() -> Told:
+    return []
+
+
+@pytest.fixture
+def transactions(database: Any, told: Told) -> Transactions:
+    database.create_collection("notes")
+    database.create_collection("books")
+    return Transactions(
+        lambda: database.client,
+        retries=3,
+        base=0.001,
+        report=lambda *facts: told.append(facts),
+        sleep=lambda seconds: None,
+    )
+
+
+@pytest.fixture
+def callback(database: Any) -> Callback:
+    return Callback(database)
+
+
+@pytest.fixture
+def counted(database: Any) -> Callable[[], tuple[int, int]]:
+    return lambda: (database.notes.count_documents({}), database.books.count_documents({}))
+
+
+def test_what_the_callback_returns_is_committed(
+    transactions: Transactions, callback: Callback, counted: Any, told: Told
+) -> None:
+    assert transactions.run(callback) == "done"
+    assert (counted(), callback.calls, told) == ((1, 1), 1, [])
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt()])
+def test_whatever_the_callback_raises_nothing_is_applied(
+    transactions: Transactions, database: Any, counted: Any, error: BaseException
+) -> None:
+    callback = Callback(database, error)
+    with pytest.raises(type(error)) as raised:
+        transactions.run(callback)
+    assert raised.value is error
+    assert (counted(), callback.calls) == ((0, 0), 1)
+
+
+def test_without_its_session_an_insert_stays(transactions: Transactions, database: Any, counted: Any) -> None:
+    # The control of the test above: an operation outside the transaction is not rolled back with it.
+    def forgetful(session: Any) -> None:
+        database.notes.insert_one({"n": 1})
+        raise ValueError
+
+    with pytest.raises(ValueError):
+        transactions.run(forgetful)
+    assert counted() == (1, 0)
+
+
+@pytest.mark.parametrize("command", ["insert", "commitTransaction"])
+def test_a_transient_error_runs_all_of_it_again(
+    transactions: Transactions, callback: Callback, counted: Any, fail: Any, told: Told, command: str
+) -> None:
+    fail(command, times=2, **TRANSIENT)
+    assert transactions.run(callback) == "done"
+    assert (counted(), callback.calls) == ((1, 1), 3)
+    ((severity, _, facts),) = told
+    assert (severity, facts["attempts"], facts["outcome"]) == (Severity.WARN, 3, "applied")
+
+
+def test_transient_errors_are_not_tried_for_ever(
+    transactions: Transactions, callback: Callback, counted: Any, fail: Any, told: Told
+) -> None:
+    fail("insert", **TRANSIENT)
+    with pytest.raises(OperationFailure) as raised:
+        transactions.run(callback)
+    assert (callback.calls, raised.value.code) == (4, 112)
+    assert raised.value.__cause__ is not raised.value
+    fail.off()
+    assert counted() == (0, 0)
+    assert [facts["outcome"] for _, _, facts in told] == ["not_applied"]
+
+
+@pytest.mark.parametrize(("retries", "calls"), [(0, 1), (1, 2)])
+def test_the_caller_may_set_the_limit(
+    transactions: Transactions, callback: Callback, fail: Any, retries: int, calls: int
+) -> None:
+    fail("insert", **TRANSIENT)
+    with pytest.raises(OperationFailure):
+        transactions.run(callback, retries=retries)
+    assert callback.calls == calls
+
+
+def test_a_commit_whose_answer_was_lost_is_committed_again_and_not_run_again(
+    transactions: Transactions, callback: Callback, counted: Any, fail: Any
+) -> None:
+    fail("commitTransaction", times=3, closeConnection=True)  # the driver itself tries twice
+    assert transactions.run(callback) == "done"
+    assert (counted(), callback.calls) == ((1, 1), 1)
+
+
+def test_a_commit_that_is_never_answered_is_unknown(
+    transactions: Transactions, callback: Callback, fail: Any, told: Told
+) -> None:
+    fail("commitTransaction", closeConnection=True)
+    with pytest.raises(AutoReconnect) as raised:
+        transactions.run(callback)
+    assert callback.calls == 1
+    assert raised.value.has_error_label("UnknownTransactionCommitResult")
+    assert (classify(raised.value).outcome, told[0][2]["outcome"]) == ("unknown", "unknown")
+
+
+def test_an_error_that_lasts_is_not_tried_again(transactions: Transactions, database: Any, counted: Any) -> None:
+    database.notes.insert_one({"_id": 1})
+    calls: list[int] = []
+
+    def duplicate(session: Any) -> None:
+        calls.append(1)
+        database.books.insert_one({}, session=session)
+        database.notes.insert_one({"_id": 1}, session=session)
+
+    with pytest.raises(DuplicateKeyError):
+        transactions.run(duplicate)
+    assert (counted(), len(calls)) == ((1, 0), 1)
+
+
+def test_two_transactions_on_one_document_both_count(
+    transactions: Transactions, database: Any, connect: Callable[..., Any]
+) -> None:
+    database.books.insert_one({"_id": "b", "n": 0})
+    other = connect().get_default_database()
+    calls: list[int] = []
+
+    def increment(session: Any) -> None:
+        calls.append(1)
+        database.books.find_one({"_id": "b"}, session=session)
+        if len(calls) == 1:
+            other.books.update_one({"_id": "b"}, {"$inc": {"n": 1}})  # somebody was faster
+        database.books.update_one({"_id": "b"}, {"$inc": {"n": 1}}, session=session)
+
+    transactions.run(increment)
+    assert (database.books.find_one()["n"], len(calls)) == (2, 2)
+
+
+def test_a_callback_may_end_its_transaction_itself(transactions: Transactions, database: Any, counted: Any) -> None:
+    def rolled_back(session: Any) -> str:
+        database.notes.insert_one({}, session=session)
+        session.abort_transaction()
+        return "no"
+
+    assert transactions.run(rolled_back) == "no"
+    assert counted() == (0, 0)
+
+
+def test_a_standalone_server_is_explained(transactions: Transactions, callback: Callback, fail: Any) -> None:
+    fail("insert", errorCode=20)
+    with pytest.raises(TransactionsUnsupported, match="replica set") as raised:
+        transactions.run(callback)
+    assert isinstance(raised.value.__cause__, PyMongoError)
+    assert callback.calls == 1
