@@ -24,7 +24,7 @@ ALL = "SELECT id FROM writes ORDER BY position"
 OWNER = """
 import sys
 from pathlib import Path
-from prodfix.journal import BATCH, (Journal)
+from prodfix.journal import Journal
 journal = Journal(Path(sys.argv[1]))
 journal.open()
 insert = "INSERT INTO writes (id, entry, created) VALUES (?, x'00', 0)"

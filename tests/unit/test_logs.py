@@ -83,7 +83,7 @@ SERVED = """
 import logging, sys, warnings
 from loguru import logger
 from prodfix.context import new_context, set_context
-from prodfix.errors import (Severity)
+from prodfix.errors import Severity
 from prodfix.logs import Logs
 from prodfix.sinks import Console, Sinks
 
