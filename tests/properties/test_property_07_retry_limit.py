@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bson.errors import BSONError
+from hypothesis import given
+from hypothesis import strategies as st
+from pymongo import MongoClient
+from pymongo.errors import NetworkTimeout, OperationFailure, PyMongoError
+
+from prodfix import Classifier, QueryInterceptor, Recovery, Write
+from prodfix.deferred import Deferred, Insert
+from prodfix.journal import Journal
+from prodfix.transactions import Transactions
+from tests.properties.strategies import driver_errors
+
+limits = st.integers(0, 20)
+
+
+class Failing:
+    """An operation that always fails, and how often it was called."""
+
+    def __init__(self, errors: list[Exception]) -> None:
+        self.errors, self.calls = errors, 0
+
+    def __call__(self, *_: Any) -> None:
+        self.calls += 1
+        raise self.errors[self.calls % len(self.errors)]
+
+
+@given(
+    most=limits, errors=st.lists(driver_errors, min_size=1, max_size=5), idempotent=st.booleans(), enabled=st.booleans()
+)
+def test_an_operation(most: int, errors: list[Exception], idempotent: bool, enabled: bool) -> None:
+    """For any operation with retry logic, the number of retry attempts should never exceed the configured maximum.
+
+    ``MAX_RETRY_ATTEMPTS`` counts the tries after the first one.
+
+    Feature: production-deployment-fix, Property 7
+    """
+    failing, slept, noted = Failing(errors), [], []
+    recovery = Recovery(
+        Classifier(),
+        None,  # type: ignore[arg-type]
+        retries=most,
+        base=1.0,
+        enabled=enabled,
+        sleep=slept.append,
+        on_retry=lambda attempt, delay, error: noted.append(attempt),
+    )
+    with pytest.raises((PyMongoError, BSONError)) as caught:
+        recovery.run(failing, idempotent=idempotent)
+    assert caught.value in errors
+    assert len(slept) == failing.calls - 1 <= (most if enabled else 0)
+    assert noted == [*range(1, failing.calls)]
+
+
+@given(most=st.integers(0, 20))
+def test_the_limit_is_reached(most: int) -> None:
+    """The control: what is transient each time is tried exactly as often as allowed.
+
+    Feature: production-deployment-fix, Property 7
+    """
+    failing = Failing([NetworkTimeout("lost")])
+    recovery = Recovery(Classifier(), None, retries=most, base=1.0, sleep=lambda seconds: None)  # type: ignore[arg-type]
+    with pytest.raises(NetworkTimeout):
+        recovery.run(failing, idempotent=True)
+    assert failing.calls == 1 + most
+
+
+@given(most=limits, given_here=st.none() | limits)
+def test_a_transaction(most: int, given_here: int | None) -> None:
+    """The same for a transaction that the server asks to run again each time.
+
+    Feature: production-deployment-fix, Property 7
+    """
+    failing = Failing([OperationFailure("again", 251, {"errorLabels": ["TransientTransactionError"]})])
+    slept: list[float] = []
+    client: MongoClient[Any]
+    with MongoClient("127.0.0.1", 1, connect=False) as client:  # a transaction without operations asks no server
+        transactions = Transactions(lambda: client, retries=most, base=0.1, sleep=slept.append)
+        with pytest.raises(OperationFailure):
+            transactions.run(failing, retries=given_here)
+    assert len(slept) == failing.calls - 1 == (most if given_here is None else given_here)
+
+
+class Uncertain:
+    """A session whose commit fails each time, with the next of these labels."""
+
+    in_transaction = True
+
+    def __init__(self, labels: list[str]) -> None:
+        self.labels, self.commits = labels, 0
+
+    def commit_transaction(self) -> None:
+        self.commits += 1
+        raise OperationFailure("again", 251, {"errorLabels": [self.labels[self.commits % len(self.labels)]]})
+
+    def start_transaction(self) -> None: ...
+
+    def start_session(self) -> Any:
+        return contextlib.nullcontext(self)
+
+
+labels = st.sampled_from(["TransientTransactionError", "UnknownTransactionCommitResult"])
+
+
+@given(most=limits, labels=st.lists(labels, min_size=1, max_size=5))
+def test_a_commit(most: int, labels: list[str]) -> None:
+    """Tries of the whole and tries of the commit count together.
+
+    Feature: production-deployment-fix, Property 7
+    """
+    uncertain, slept = Uncertain(labels), []
+    transactions = Transactions(lambda: uncertain, retries=most, base=0.1, sleep=slept.append)  # type: ignore[arg-type, return-value]
+    with pytest.raises(OperationFailure):
+        transactions.run(lambda session: None)
+    assert len(slept) == uncertain.commits - 1 == most
+
+
+@pytest.fixture
+def refusing(database_uri: str) -> Iterator[Callable[[QueryInterceptor], MongoClient[Any]]]:
+    """Makes a client to a server that answers each `find` with an error which the driver itself retries."""
+    application = {"appName": "property 7"}
+    point = {"configureFailPoint": "failCommand", "data": {"failCommands": ["find"], "errorCode": 262, **application}}
+    with contextlib.ExitStack() as stack:
+        admin = stack.enter_context(MongoClient[Any](database_uri)).admin
+        admin.command(point | {"mode": "alwaysOn"})
+        stack.callback(admin.command, point | {"mode": "off"})
+        yield lambda listener: stack.enter_context(
+            MongoClient(database_uri, appname=application["appName"], event_listeners=[listener])
+        )
+
+
+class Counting(QueryInterceptor):
+    def started(self, event: Any) -> None:
+        super().started(event)
+        self.finds = getattr(self, "finds", 0) + (event.command_name == "find")
+
+
+def test_the_wire(refusing: Callable[[QueryInterceptor], MongoClient[Any]]) -> None:
+    """What the server sees is twice that at most: the driver repeats each read once by itself, and nothing else does.
+
+    Feature: production-deployment-fix, Property 7
+    """
+    listener = Counting()
+    collection = refusing(listener).get_default_database().things
+
+    @given(most=st.integers(0, 20))
+    def search(most: int) -> None:
+        listener.finds = 0
+        recovery = Recovery(Classifier(), None, retries=most, base=1.0, sleep=lambda seconds: None)  # type: ignore[arg-type]
+        with pytest.raises(OperationFailure):
+            recovery.run(collection.find_one, idempotent=True)
+        assert listener.finds == 2 * (1 + most)
+
+    search()
+
+
+@given(most=st.integers(1, 12))
+def test_a_deferred_write(tmp_path: Path, most: int) -> None:
+    """A deferred write is replayed ``DEFERRED_MAX_ATTEMPTS`` times at most, and then put aside.
+
+    Failures to reach the database at all do not count: they say nothing about this write.
+
+    Feature: production-deployment-fix, Property 7
+    """
+    failing = Failing([NetworkTimeout("lost")])
+    journal = Journal(tmp_path)
+    deferred = Deferred(journal, failing, Classifier(), enabled=True, durable=True, max_entries=10, max_attempts=most)
+    deferred.register("note", lambda arguments: [Insert("notes", arguments)])
+    journal.open()
+    try:
+        before = deferred.counts()["dead"]
+        deferred.put(Write("note", {"text": "x"}))
+        for _ in range(most + 5):
+            deferred.drain()
+        assert failing.calls == most
+        assert deferred.waiting() == 0
+        assert deferred.counts()["dead"] == before + 1
+    finally:
+        journal.close()

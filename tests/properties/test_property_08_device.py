@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.properties.site import Site
+from tests.properties.strategies import (
+    driver_errors,
+    errors,
+    headers,
+    known_agents,
+    own_errors,
+    python_errors,
+    user_agents,
+)
+
+stored = errors(driver_errors, own_errors, python_errors)
+
+
+@given(error=stored, agent=user_agents, version=headers, hint=st.sampled_from(["?0", "?1", "", "junk"]))
+def test_every_error_names_the_client(site: Site, error: Exception, agent: str, version: str, hint: str) -> None:
+    """For any error, the error log should include client user agent and device type (mobile/desktop).
+
+    And ``unknown``, which is what a script or a bot is. The user agent is cut at 256 characters; a native application
+    tells its version in ``X-App-Version``.
+
+    Feature: production-deployment-fix, Property 8
+    """
+    site.clear()
+    site.fail(error, headers={"User-Agent": agent, "X-App-Version": version, "Sec-CH-UA-Mobile": hint})
+    [entry] = site.errors()
+    assert entry["context"]["userAgent"] == agent[:256]
+    assert entry["context"]["appVersion"] == (version[:40] or None)
+    assert entry["context"]["deviceType"] in ("mobile", "desktop", "unknown")
+    if hint == "?1":
+        assert entry["context"]["deviceType"] == "mobile"
+
+
+@given(error=stored, known=known_agents)
+def test_the_device_is_the_right_one(site: Site, error: Exception, known: tuple[str, str]) -> None:
+    """The control of "includes": known devices, in the log and in the statistics.
+
+    Feature: production-deployment-fix, Property 8
+    """
+    agent, device = known
+    site.clear()
+    before = site.services.statistics.read("1h").to_json()["errorsByDevice"].get(device, 0)
+    site.fail(error, headers={"User-Agent": agent})
+    assert [entry["context"]["deviceType"] for entry in site.errors()] == [device]
+    assert site.services.statistics.read("1h").to_json()["errorsByDevice"][device] == before + 1

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prodfix import ErrorCategory
+from prodfix.context import new_context
+from prodfix.error_log import ErrorLog
+from prodfix.sinks import Console, Sinks, category_files
+from tests.properties.site import Site
+from tests.properties.strategies import client_errors, driver_errors, errors, own_errors, python_errors
+
+logged = errors(driver_errors, client_errors, own_errors, python_errors)
+
+
+class Outlets:
+    """A console and log files, each of which can be broken, for the error log of a site."""
+
+    def __init__(self, site: Site, folder: Path, console: int) -> None:
+        self.site, self.folder, self.console = site, folder, console
+        (folder / "broken").write_text("a file, where a folder is wanted")
+
+    def log(self, error: Exception, broken: frozenset[str]) -> tuple[str, Sinks]:
+        """Log ``error`` once; the ID of its request, and the sinks that took it."""
+        folder = self.folder / ("broken" if "files" in broken else "log")
+        console = os.open("/dev/full", os.O_WRONLY) if "console" in broken else self.console
+        sinks = Sinks([Console(console), *category_files(folder, max_bytes=10**9, keep=1, daily=False)])
+        error_log: ErrorLog = self.site.services.error_log
+        context = new_context(endpoint="/x", method="GET", ip="", headers={})
+        record = error_log.record(error, context, context.request_id)
+        self.site.services.logs.sinks = sinks
+        error_log.append(record)
+        assert sinks.flush()
+        if "console" in broken:
+            os.close(console)
+        return record.request_id, sinks
+
+    def on_console(self, identity: str) -> bool:
+        return identity.encode() in self._read(self.folder / "console")
+
+    def in_files(self, identity: str) -> bool:
+        return any(identity.encode() in self._read(path) for path in self.folder.glob("log/*.log"))
+
+    @staticmethod
+    def _read(path: Path) -> bytes:
+        return path.read_bytes() if path.exists() else b""
+
+
+@pytest.fixture
+def outlets(site: Site, tmp_path: Path) -> Iterator[Outlets]:
+    with (tmp_path / "console").open("wb") as console:
+        yield Outlets(site, tmp_path, console.fileno())
+
+
+@given(error=logged)
+def test_both_get_it(outlets: Outlets, error: Exception) -> None:
+    """For any error, it should be logged to both console output and persistent log files.
+
+    Not what is the client's alone (404, 405, a body that is no JSON): it is counted, and would let anybody fill the disk.
+
+    Feature: production-deployment-fix, Property 9
+    """
+    identity, sinks = outlets.log(error, frozenset())
+    counted = outlets.site.services.classifier.classify(error).category is ErrorCategory.CLIENT
+    assert outlets.on_console(identity) == outlets.in_files(identity) == (not counted)
+    assert sinks.dropped == 0
+    assert all(sink["failing"] is None for sink in sinks.status()["sinks"])
+
+
+@given(
+    error=errors(driver_errors, own_errors),
+    broken=st.sets(st.sampled_from(["console", "files"]), min_size=1).map(frozenset),
+)
+def test_one_that_fails_keeps_nothing_from_the_other(
+    outlets: Outlets, error: Exception, broken: frozenset[str]
+) -> None:
+    """A sink that cannot take the line (a full disk, a path that is none) is counted and visible, and the other has it.
+
+    Feature: production-deployment-fix, Property 9
+    """
+    identity, sinks = outlets.log(error, broken)
+    failing = {sink["name"] for sink in sinks.status()["sinks"] if sink["failing"] and sink["lost"]}
+    assert outlets.on_console(identity) == ("console" not in broken) == ("console" not in failing)
+    assert outlets.in_files(identity) == ("files" not in broken) == (not failing - {"console"})
+
+
+@given(error=errors(), broken=st.sets(st.sampled_from(["console", "files"])).map(frozenset))
+def test_the_request_is_answered_all_the_same(outlets: Outlets, error: Exception, broken: frozenset[str]) -> None:
+    """Whatever fails, and whatever kind of error it is.
+
+    Feature: production-deployment-fix, Property 9
+    """
+    outlets.log(error, broken)
+    assert outlets.site.fail(error).status_code >= 400
+
+
+def test_the_search_misses_what_is_not_there(outlets: Outlets) -> None:
+    """The control: an ID that was not logged is in neither place."""
+    outlets.log(ValueError("x"), frozenset())
+    looks: list[Callable[[str], bool]] = [outlets.on_console, outlets.in_files]
+    assert [look("0" * 32) for look in looks] == [False, False]

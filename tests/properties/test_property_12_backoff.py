@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pymongo import MongoClient
+from pymongo.errors import NetworkTimeout, OperationFailure
+
+from prodfix import Classifier, Recovery, Settings
+from prodfix.transactions import JITTER as TRANSACTION_JITTER
+from prodfix.transactions import Transactions
+
+JITTER = 0.1
+LONGEST = 16.0  # seconds: the last of the seed's five delays
+SEED = [1.0, 2.0, 4.0, 8.0, 16.0]
+
+bases = st.floats(0.01, 10.0)
+
+
+def doubling(delays: Sequence[float], base: float, jitter: float = JITTER) -> bool:
+    """Whether each delay is about double the one before, from ``base`` up to the longest."""
+    exact = [min(base * 2**step, LONGEST) for step in range(len(delays))]
+    each = all(abs(delay - right) <= right * jitter * 1.0001 for delay, right in zip(delays, exact, strict=True))
+    growing = [pair for pair, right in zip(pairwise(delays), exact[1:], strict=False) if right < LONGEST]
+    least, most = 2 * (1 - jitter) / (1 + jitter), 2 * (1 + jitter) / (1 - jitter)
+    return each and all(least * 0.9999 <= later / sooner <= most * 1.0001 for sooner, later in growing)
+
+
+def delays_of(retries: int, base: float) -> list[float]:
+    slept: list[float] = []
+
+    def lost() -> None:
+        raise NetworkTimeout("lost")
+
+    recovery = Recovery(Classifier(), None, retries=retries, base=base, sleep=slept.append)  # type: ignore[arg-type]
+    with pytest.raises(NetworkTimeout):
+        recovery.run(lost, idempotent=True)
+    return slept
+
+
+@given(retries=st.integers(1, 20), base=bases)
+def test_delays_double(retries: int, base: float) -> None:
+    """For any retry sequence with exponential backoff, each retry delay should be approximately double the previous delay
+    (within tolerance).
+
+    The tolerance is the jitter of 10 % on each delay, which keeps workers from coming back in step; so a delay is 1.6 to
+    2.5 times the one before. It grows up to 16 s, the longest of the seed's delays.
+
+    Feature: production-deployment-fix, Property 12
+    """
+    delays = delays_of(retries, base)
+    assert len(delays) == retries
+    assert doubling(delays, base)
+
+
+@given(retries=st.integers(1, 20), base=bases)
+def test_those_of_transactions_too(retries: int, base: float) -> None:
+    """The same between the tries of a transaction, with a jitter of half: those that met at one document should not meet
+    again. It is the middle of the delays that doubles.
+
+    Feature: production-deployment-fix, Property 12
+    """
+    slept: list[float] = []
+
+    def conflict(session: Any) -> None:
+        raise OperationFailure("again", 112, {"errorLabels": ["TransientTransactionError"]})
+
+    client: MongoClient[Any]
+    with MongoClient("127.0.0.1", 1, connect=False) as client, pytest.raises(OperationFailure):
+        Transactions(lambda: client, retries=retries, base=base, sleep=slept.append).run(conflict)
+    assert len(slept) == retries
+    assert doubling(slept, base, TRANSACTION_JITTER)
+
+
+def test_the_default_is_the_seeds() -> None:
+    """1, 2, 4, 8 and 16 seconds, of which the default of three retries uses the first three."""
+    default = Settings(_env_file=None)
+    assert default.retry_base_delay_ms / 1000 == SEED[0]
+    assert doubling(delays_of(5, SEED[0]), SEED[0])
+
+
+@given(
+    wrong=st.sampled_from(
+        [[1.0] * 5, [1.0, 2.0, 3.0, 4.0, 5.0], [1.0, 3.0, 9.0], SEED[::-1], [1.0, 2.0, 4.0, 8.0, 16.0, 32.0]]
+    )
+)
+def test_the_check_knows_what_is_none(wrong: list[float]) -> None:
+    """The control: constant, linear, tripling, falling and endless delays are not taken for it."""
+    assert not doubling(wrong, wrong[0])
+    assert doubling(SEED, SEED[0])
