@@ -66,7 +66,7 @@ def create() -> tuple[Response, int]:
 def index() -> Response:
     """The newest notes, of one notebook if ``?notebook=`` names it; ``?limit=`` up to 100."""
     limit = request.args.get("limit", "20")
-    if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit[:6]) <= 100:
+    if not limit.isascii() or not limit.isdigit() or len(limit) > 3 or not 1 <= int(limit) <= 100:
         problem = FieldError("limit", "range", "must be a number from 1 to 100")
         raise ValidationFailed("limit", problems=(problem,))
     wanted = {"notebook": request.args["notebook"]} if "notebook" in request.args else {}

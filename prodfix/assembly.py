@@ -79,6 +79,7 @@ def assemble(
     retries, base = settings.max_retry_attempts, settings.retry_base_delay_ms / 1000
     advisor = Advisor(lambda: clients.own, journal, enabled=settings.enable_query_advice, on_advice=reports.advice)
     _set_up(interceptor, settings, reports, advisor)
+    monitor.last_command = lambda: interceptor.last_success
     monitor.on_event, monitor.on_attempt = reports.connection, reports.attempt
     monitor.interval, monitor.max_age = settings.health_ping_interval_ms / 1000, settings.health_max_age_ms / 1000
     return Services(

@@ -126,6 +126,13 @@ SHUTTING_DOWN = _row(
     retryable=True,
     outcome=Outcome.NOT_APPLIED,
 )
+APPLIED_LATE = replace(
+    TIMED_OUT,
+    message="It was applied, but not confirmed in time",
+    transient=False,
+    retryable=False,
+    outcome=Outcome.APPLIED,
+)
 DEADLINE = replace(TIMED_OUT, code="DEADLINE_EXCEEDED", transient=False)
 BODY_LATE = _row(
     ErrorCategory.NETWORK,
@@ -159,7 +166,7 @@ TYPES: dict[type[BaseException], Classification] = {
     mongo.NetworkTimeout: TIMED_OUT,
     mongo.ConnectionFailure: INTERRUPTED,
     mongo.ExecutionTimeout: TIMED_OUT,
-    mongo.WTimeoutError: replace(TIMED_OUT, transient=False, outcome=Outcome.APPLIED),
+    mongo.WTimeoutError: APPLIED_LATE,
     mongo.WriteConcernError: NOT_DURABLE,
     mongo.DuplicateKeyError: DUPLICATE,
     mongo.DocumentTooLarge: replace(TOO_LARGE, category=ErrorCategory.VALIDATION, outcome=Outcome.NOT_APPLIED),
@@ -182,7 +189,7 @@ CODES: dict[int, Classification] = {
     50: TIMED_OUT,
     202: TIMED_OUT,
     262: TIMED_OUT,
-    64: replace(TIMED_OUT, transient=False, outcome=Outcome.APPLIED),
+    64: APPLIED_LATE,
     112: CONTENDED,
     251: CONTENDED,
     246: CONTENDED,

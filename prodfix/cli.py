@@ -40,12 +40,27 @@ class Lifetime(click.ParamType[timedelta]):
         return lifetime
 
 
+def _not_empty(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    # A token without a subject is refused wherever it is shown, and a role without a name opens nothing.
+    if not value.strip():
+        raise click.BadParameter("must not be empty")
+    return value
+
+
 @commands.command("token")
-@click.option("--role", default="admin", show_default=True, help="The role that the token carries.")
+@click.option(
+    "--role", default="admin", callback=_not_empty, show_default=True, help="The role that the token carries."
+)
 @click.option(
     "--expires", type=Lifetime(), default="15m", show_default=True, help="How long it is valid: 90s, 15m, 12h, 7d."
 )
-@click.option("--subject", default="admin", show_default=True, help="Whose token it is; stands in the logs.")
+@click.option(
+    "--subject",
+    default="admin",
+    callback=_not_empty,
+    show_default=True,
+    help="Whose token it is; stands in the logs.",
+)
 def token(role: str, expires: timedelta, subject: str) -> None:
     """Print a token, alone on the last line of stdout."""
     current_prodfix.logs.sinks.replace(Console(STDERR))

@@ -110,6 +110,8 @@ class _Seen:
     """What the pings said so far. Moments are monotonic seconds."""
 
     pings: int = 0
+    begun: float | None = None
+    asking: bool = False
     failures: int = 0
     successes: int = 0
     last_good: float | None = None
@@ -143,6 +145,8 @@ class ConnectionMonitor:
         """Told of each failed ping: its number since the last good one, and the error's type."""
         self._clock = clock
         self.pool = PoolCounter()
+        self.last_command: Callable[[], float | None] = lambda: None
+        """When the application's last command succeeded, in the clock's seconds."""
         self._heartbeats, self._topology = Heartbeats(), Topology()
         self._seen = _Seen()
 
@@ -164,8 +168,24 @@ class ConnectionMonitor:
 
     @property
     def down(self) -> bool:
-        """Known to be down: pings fail, and the last good one is too old (or there never was one)."""
-        return self._seen.failures > 0 and not self.healthy
+        """Known to be down: pings fail or hang, and no command of the application has succeeded since the last one began.
+
+        A ping may be slow where the application's commands are not, and must not be what ends them. A pinger that is late
+        itself says nothing.
+        """
+        if self.healthy or (self._seen.failures == 0 and not self._hanging()):
+            return False
+        life, begun = self.last_command(), self._seen.begun
+        return life is None or begun is None or life < begun
+
+    def _hanging(self) -> bool:
+        begun = self._seen.begun
+        return self._seen.asking and begun is not None and self._clock() - begun >= self._limit / 2
+
+    @property
+    def _limit(self) -> float:
+        """Seconds for one ping."""
+        return max(self.max_age - self.interval, self.interval)
 
     def gate(self) -> None:
         """Raise :class:`prodfix.errors.DatabaseUnavailable` while the database is known to be down."""
@@ -214,14 +234,17 @@ class ConnectionMonitor:
 
     def ping(self) -> None:
         """Ask once, within a limit, and remember the answer. Never raises."""
-        begun = self._clock()
+        begun = self._seen.begun = self._clock()
+        self._seen.asking = True
         try:
-            with pymongo.timeout(max(self.max_age - self.interval, self.interval)):
+            with pymongo.timeout(self._limit):
                 self._client().admin.command("ping")
         except Exception as error:  # noqa: BLE001 - whatever goes wrong is the answer
             self._failed(error)
         else:
             self._succeeded((self._clock() - begun) * 1000)
+        finally:
+            self._seen.asking = False
 
     def _succeeded(self, latency_ms: float) -> None:
         seen, now = self._seen, self._clock()

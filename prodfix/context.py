@@ -11,12 +11,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from prodfix.devices import LONGEST, DeviceType, device_type
+from prodfix.devices import LONGEST, DeviceType, device_type, looks_mobile
+from prodfix.errors import Outcome
 from prodfix.fingerprints import CommandKey
 from prodfix.operations import DatabaseOperation
+from prodfix.redaction import redact_text
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
+_VERSION = re.compile(r"[A-Za-z0-9.+_()-]{1,24}")
 _ZEROS = "0" * 32
 
 TRAIL = 20  # commands of a request that an error record shows
@@ -34,8 +37,14 @@ class Notes:
     kinds: dict[CommandKey, int] = field(default_factory=dict)
     trail: deque[tuple[CommandKey, int, bool]] = field(default_factory=lambda: deque(maxlen=TRAIL))
     failed: DatabaseOperation | None = None
+    outcome: Outcome | None = None
     retries: int = 0
     recovered: bool = False
+
+    @property
+    def wrote(self) -> bool:
+        """Whether a command that writes was sent."""
+        return any(DatabaseOperation(key.operation).writes for key in self.kinds)
 
     def note(self, key: CommandKey, micros: int, failed: bool) -> int:
         """Note one command; how many of its kind there were in this request (0 for kinds beyond the limit)."""
@@ -72,6 +81,11 @@ class RequestContext:
     notes: Notes = field(default_factory=Notes, compare=False)
 
     @property
+    def looks_mobile(self) -> bool:
+        """Cheaper than :attr:`device_type`, and less sure."""
+        return looks_mobile(self.user_agent, self.mobile_hint)
+
+    @property
     def device_type(self) -> DeviceType:
         return device_type(self.user_agent, {"Sec-CH-UA-Mobile": self.mobile_hint} if self.mobile_hint else None)
 
@@ -83,7 +97,7 @@ class RequestContext:
             "userId": self.notes.user_id,
             "endpoint": self.endpoint,
             "method": self.method,
-            "userAgent": self.user_agent,
+            "userAgent": redact_text(self.user_agent),
             "deviceType": self.device_type,
             "appVersion": self.app_version or None,
             "ip": self.ip,
@@ -106,7 +120,7 @@ def new_context(
         method=method,
         ip=ip,
         user_agent=header("User-Agent", "")[:LONGEST],
-        app_version=header("X-App-Version", "")[:40],
+        app_version=version if _VERSION.fullmatch(version := header("X-App-Version", "")) else "",
         mobile_hint=header("Sec-CH-UA-Mobile", "")[:4],
         timestamp=timestamp or datetime.now(UTC),
     )

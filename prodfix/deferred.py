@@ -136,8 +136,7 @@ class Deferred:
 
     def waiting(self) -> int:
         """How many writes wait in this worker's file."""
-        rows = self._journal.read_own("SELECT count(*) FROM writes")
-        return int(rows[0][0]) if rows else 0
+        return sum(row[0] for row in self._journal.read_own("SELECT count(*) FROM writes"))
 
     def counts(self) -> dict[str, int]:
         """Waiting and dead writes of all workers of the instance."""
@@ -167,14 +166,17 @@ class Deferred:
             if meaning.category is ErrorCategory.DATABASE_CONNECTION:
                 raise  # the database is away again, or refuses us: that says nothing about this write
             if meaning.transient and attempts + 1 < self._max_attempts:
-                self._journal.write([("UPDATE writes SET attempts = attempts + 1 WHERE id = ?", (identity,))])
+                self._journal.write(
+                    [("UPDATE writes SET attempts = attempts + 1 WHERE id = ?", (identity,))], to_disk=True
+                )
                 raise
             reason = f"{meaning.code} ({type(error).__name__})"
             bury = "INSERT OR REPLACE INTO dead VALUES (?, ?, ?, ?)"
             forget = ("DELETE FROM writes WHERE id = ?", (identity,))
             self._journal.write([(bury, (identity, raw, reason, time.time())), forget], durable=True)
             return 0
-        self._journal.write([("DELETE FROM writes WHERE id = ?", (identity,))])
+        # Not into memory while the disk fails: the write would be found there again, and again.
+        self._journal.write([("DELETE FROM writes WHERE id = ?", (identity,))], to_disk=True)
         return 1
 
 

@@ -30,6 +30,17 @@ def device_type(user_agent: str | None, headers: Mapping[str, str] | None = None
     return "desktop" if hint == "?0" and verdict == "unknown" and user_agent and "Mozilla" in user_agent else verdict
 
 
+def looks_mobile(user_agent: str, hint: str) -> bool:
+    """A guess for every request, in less than a microsecond: the hint, a native HTTP stack, or the word for it.
+
+    :func:`device_type` parses, which takes milliseconds for an agent that was not seen yet, and is for the few.
+    """
+    if hint:
+        return hint == "?1"
+    lowered = user_agent.lower()
+    return "mobi" in lowered or "android" in lowered or any(token in lowered for token in _NATIVE)
+
+
 @lru_cache(4096)
 def _by_user_agent(user_agent: str) -> DeviceType:
     lowered = user_agent.lower()

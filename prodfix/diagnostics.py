@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import bson
 import orjson
@@ -21,6 +22,7 @@ from prodfix.error_log import ErrorLog
 from prodfix.journal import Journal
 from prodfix.records import error_summary, summary
 
+Answer = TypeVar("Answer")
 TestOperation = Literal["read", "write", "transaction"]
 TEST_OPERATIONS: tuple[TestOperation, ...] = get_args(TestOperation)
 TEST_COLLECTION = "prodfix_test"
@@ -31,6 +33,7 @@ EACH_LIMIT = 1.0  # seconds for one figure
 STALE = 10.0  # seconds after which a worker's status no longer counts
 
 _WORST_FIRST = ("error", "disconnected", "reconnecting", "connected")
+_UNKNOWN: dict[str, Any] = {"waiting": None, "dead": None}
 _SUMMED = ("poolSize", "availableConnections", "checkedOut", "waiting", "capacity")
 
 
@@ -40,11 +43,20 @@ class Diagnostics:
     def __init__(self, clients: Clients, journal: Journal, error_log: ErrorLog, deferred: Deferred) -> None:
         self._clients, self._journal = clients, journal
         self._error_log, self._deferred = error_log, deferred
+        self.state: Callable[[], Mapping[str, Any]] | None = None
+        """How this worker is now; set by who knows all of its parts."""
 
     def workers(self) -> list[dict[str, Any]]:
-        """How each live worker of the instance was at its last second."""
-        rows = self._journal.read("SELECT worker, at, entry FROM status WHERE at > ?", (time.time() - STALE,))
-        return [{"worker": worker, **orjson.loads(entry)} for worker, _, entry in sorted(rows)]
+        """How each live worker of the instance was at its last second.
+
+        This one is there in any case, as it is now if it cannot be read: a broken disk must not look like a lost database.
+        """
+        query = "SELECT worker, at, entry FROM status WHERE at > ?"
+        rows = _told(lambda: self._journal.read(query, (time.time() - STALE,))) or []
+        found = {worker: orjson.loads(entry) for worker, _, entry in sorted(rows, key=lambda row: row[1])}
+        if self.state is not None and self._journal.boot not in found:
+            found[self._journal.boot] = orjson.loads(orjson.dumps(self.state()))
+        return [{"worker": worker, **entry} for worker, entry in sorted(found.items())]
 
     def database(self) -> dict[str, Any]:
         """The seed's database report, of all workers of the instance."""
@@ -52,8 +64,9 @@ class Diagnostics:
         return {
             "connection": _connection([worker["connection"] for worker in workers]),
             "collections": self._collections(),
-            "recentErrors": [error_summary(document) for document in self._error_log.recent()],
-            "deferred": self._deferred.counts() | {"enabled": self._deferred.enabled},
+            "recentErrors": _told(lambda: [error_summary(document) for document in self._error_log.recent()]),
+            "deferred": (_told(self._deferred.counts) or _UNKNOWN) | {"enabled": self._deferred.enabled},
+            "journal": _journal([worker.get("journal", {}) for worker in workers]),
             "workers": workers,
         }
 
@@ -91,6 +104,24 @@ class Diagnostics:
             ]
         except Exception:  # noqa: BLE001 - a report without this part is still a report
             return None
+
+
+def _told(ask: Callable[[], Answer]) -> Answer | None:
+    """What the journals tell; None if their disk does not answer."""
+    try:
+        return ask()
+    except (TimeoutError, OSError, sqlite3.Error):
+        return None
+
+
+def _journal(workers: list[Mapping[str, Any]]) -> dict[str, Any]:
+    """Why the journal of a worker fails, if one does, and the files that were not adopted."""
+    failing = sorted({worker["failing"] for worker in workers if worker.get("failing")})
+    return {
+        "failing": ", ".join(failing) or None,
+        "quarantined": sum(worker.get("quarantined", 0) for worker in workers),
+        "otherVersions": max((worker.get("otherVersions", 0) for worker in workers), default=0),
+    }
 
 
 def _figures(database: Database[Any], name: str, end: float) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def attach(app: Flask, services: Services, *, deadline: bool) -> None:
 def request_seconds(services: Services, context: RequestContext) -> float:
     """The deadline of this request: mobile devices get more (the seed's mobile strategy)."""
     seconds = services.settings.request_deadline_ms / 1000
-    return seconds * services.settings.mobile_timeout_factor if context.device_type == "mobile" else seconds
+    return seconds * services.settings.mobile_timeout_factor if context.looks_mobile else seconds
 
 
 class _Scope:
@@ -105,8 +105,11 @@ def _read_body(current: Request, seconds: float) -> None:
     with deadlines.Enforced(seconds, BodyTimeout):
         try:
             current.get_data(cache=True, parse_form_data=False)
-        except (OSError, ClientDisconnected) as error:  # gunicorn's own (InvalidChunkSize and others), and werkzeug's
-            raise BodyInterrupted from error
+        except Exception as error:
+            # gunicorn's errors of a broken chunk are plain exceptions, and their texts hold pieces of the body.
+            if isinstance(error, (OSError, ClientDisconnected)) or type(error).__module__ == "gunicorn.http.errors":
+                raise BodyInterrupted(type(error).__name__) from None
+            raise
 
 
 def _has_body(environ: dict[str, Any]) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -139,6 +140,7 @@ class QueryInterceptor(CommandListener):
         self.on_repeat = on_repeat or (lambda key, context: None)
         self.profile = Profile()
         self.shown_values: frozenset[str] = frozenset()
+        self.last_success: float | None = None
         self.commands = 0
         self.errors = 0
 
@@ -152,6 +154,7 @@ class QueryInterceptor(CommandListener):
             reply = event.reply
             micros = event.duration_micros
             partly = "writeErrors" in reply or "writeConcernError" in reply or bool(reply.get("nErrors"))
+            self.last_success = time.monotonic()
             self._count(event, micros, failed=partly)
             if partly or micros >= self.slow_micros:
                 self._record(event, "partly_failed" if partly else "slow", reply)

@@ -10,13 +10,13 @@ A file holds deferred writes, error records and counts that MongoDB does not hav
 * adopted by another worker once its owner is dead: its rows are merged, by their own keys, and the file is removed.
 
 WAL with ``synchronous=FULL`` for what must survive a loss of power (sqlite.org/pragma.html#pragma_synchronous), NORMAL
-for what need only survive the process.
+for what need only survive the process. While the disk fails, what need not survive even that goes into memory, into the
+same tables, and comes home once the disk works again: the errors of a bad day must not disappear with a bad disk.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import secrets
 import sqlite3
@@ -26,26 +26,35 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from prodfix.adoption import Outcome, adopt, carry
 from prodfix.errors import JournalUnavailable
-from prodfix.journal_file import ADOPTED, SCHEMA, connect, corrupt, dead_owner, opened, sync_folder
+from prodfix.journal_file import JournalFile, dead_owner, error_name, in_memory, opened, unreadable
 from prodfix.native import Pool
 
 BATCH = 256  # statements' groups in one commit
+RETRY = 5.0  # seconds until a disk that has failed is tried again
 
+# A file that refuses for these reasons is whole, and stays open: no room now, or a statement that is wrong.
+_NO_ROOM = ("SQLITE_FULL", "SQLITE_BUSY")
+_WHOLE = (*_NO_ROOM, "SQLITE_CONSTRAINT", "SQLITE_ERROR")
 
 Statement = tuple[str, Sequence[Any]]
 
 
 class _Batch:
-    """Statements that are committed together. ``done`` and ``error`` are set by the thread that commits."""
+    """Statements that are committed together. What is set by the thread that commits: ``done``; why the disk refused
+    (``error``), which concerns what must be there; and whether memory refused the others too (``lost``)."""
 
-    __slots__ = ("done", "durable", "error", "statements")
+    __slots__ = ("done", "durable", "error", "lost", "others", "to_disk")
 
     def __init__(self) -> None:
-        self.statements: list[Statement] = []
-        self.durable = False
-        self.done = False
+        self.to_disk: list[Statement] = []
+        self.others: list[Statement] = []
+        self.durable = self.done = self.lost = False
         self.error: JournalUnavailable | None = None
+
+    def __len__(self) -> int:
+        return len(self.to_disk) + len(self.others)
 
 
 class Journal:
@@ -55,27 +64,30 @@ class Journal:
         self.folder = folder
         self.boot = ""
         """This process, in every row that it writes; its file may be made anew, what it counted may not count twice."""
-        self._name = ""
         self.failure: str | None = "not opened"
+        """What the disk said last, without any path; None while it works."""
         self.dropped = 0
+        """Files that were put aside, because they are corrupt."""
+        self.other_versions = 0
+        """Files of dead workers that another version of this library must read."""
         self._pid: int | None = None
-        self._lock_file: int | None = None
-        self._inode = 0
+        self._file: JournalFile | None = None
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
     def open(self) -> None:
         """Make this process's own file. Never raises: a broken disk is told by ``failure`` and each durable write."""
-        if self._lock_file is not None:  # a parent's: as long as anybody holds it, nobody can adopt the parent's file
-            os.close(self._lock_file)
-            self._lock_file = None
+        if self._file is not None:  # a parent's
+            self._file.unlock()
         self._pid = os.getpid()
         self.boot = f"{self._pid}-{secrets.token_hex(6)}"
         self._joining, self._turn = threading.Lock(), threading.Lock()
         self._waiting: _Batch | None = None
         self._writer, self._readers = Pool(1), Pool(2)
-        self._connection: sqlite3.Connection | None = None
-        self._writer.run(self._open_file)
+        self._file = None
+        self._memory: sqlite3.Connection | None = None
+        self._retry_at = 0.0
+        self._writer.run(self._mend)
 
     def close(self) -> None:
         """Commit what waits and let go of the file. Rows that are still in it will be adopted by another worker."""
@@ -83,61 +95,65 @@ class Journal:
             return
         self._pid = None
         with contextlib.suppress(sqlite3.Error, OSError, TimeoutError):
-            self._writer.run(self._close_file, limit=5)
+            self._writer.run(self._close, limit=5)
         self._writer.close()
         self._readers.close()
 
-    def _open_file(self) -> None:
+    def _close(self) -> None:
+        if self._memory is not None:
+            self._retry_at = 0.0
+            self._mend()
+        for part in (self._file, self._memory):
+            if part is not None:
+                part.close()
+        self._file = self._memory = None
+
+    def _mend(self) -> None:
+        """Open the file, and bring home what is in memory. What has failed is tried again after ``RETRY`` seconds."""
+        if self._file is not None and not self._file.still_there():
+            self._fail(FileNotFoundError())
+        if (self._file is not None and self._memory is None) or time.monotonic() < self._retry_at:
+            return
         try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._name = f"{self.boot}-{secrets.token_hex(2)}"
-            # Locked before it has its name: another worker would take it for a dead one's, and remove it.
-            self._lock_file = os.open(self._path(".new"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.rename(self._path(".new"), self._path(".lock"))
-            os.close(os.open(self._path(), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            self._connection = connect(self._path())
-            for statement in SCHEMA:
-                self._connection.execute(statement)
-            sync_folder(self.folder)
-            self._inode = os.stat(self._path()).st_ino
+            if self._file is None:
+                self._file = JournalFile.make(self.folder, self.boot)
+            if self._memory is not None:
+                carry(self._memory, self._file.connection)
+                self._memory.close()
+                self._memory = None
             self.failure = None
         except (OSError, sqlite3.Error) as error:
-            self._fail(error)
+            self._fail(error, whole=_NO_ROOM)
 
-    def _close_file(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-        if self._lock_file is not None:
-            os.close(self._lock_file)
-            self._lock_file = None
-
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, error: Exception, *, whole: tuple[str, ...] = _WHOLE) -> None:
         # The type and the operating system's number only: the text may hold a path.
-        code = getattr(error, "sqlite_errorname", None) or getattr(error, "errno", None)
+        code = error_name(error) or getattr(error, "errno", None)
         self.failure = f"{type(error).__name__} {code}" if code else type(error).__name__
-        with contextlib.suppress(OSError, sqlite3.Error):
-            self._close_file()
-
-    def _path(self, suffix: str = ".db") -> Path:
-        return self.folder / (self._name + suffix)
+        # A file that somebody has removed says nothing about the disk.
+        self._retry_at = 0.0 if isinstance(error, FileNotFoundError) else time.monotonic() + RETRY
+        if self._file is not None and not error_name(error).startswith(whole):
+            self._file.close()
+            self._file = None
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
-    def write(self, statements: Sequence[Statement], *, durable: bool = False, limit: float = 5.0) -> None:
+    def write(
+        self, statements: Sequence[Statement], *, durable: bool = False, to_disk: bool = False, limit: float = 5.0
+    ) -> None:
         """Commit the statements, together with what other greenlets write now; return once they are committed.
 
-        ``durable``: also after fsync. Raises :class:`prodfix.errors.JournalUnavailable` if they were not committed, and
-        ``TimeoutError`` if that is not known after ``limit`` seconds.
+        ``durable``: also after fsync. ``to_disk``: in the file, without that; else memory will do while the disk fails.
+        Raises :class:`prodfix.errors.JournalUnavailable` if they were not committed, and ``TimeoutError`` if that is not
+        known after ``limit`` seconds.
         """
         if self._pid != os.getpid():
             raise JournalUnavailable("the journal is not open in this process")
+        to_disk = to_disk or durable
         with self._joining:
             batch = self._waiting
-            if batch is None or len(batch.statements) >= BATCH:
+            if batch is None or len(batch) >= BATCH:
                 batch = self._waiting = _Batch()
-            batch.statements.extend(statements)
+            (batch.to_disk if to_disk else batch.others).extend(statements)
             batch.durable |= durable
         # While one batch is committed the next one gathers here; the first of it to get the turn commits it for all.
         with self._its_turn(limit):
@@ -146,7 +162,7 @@ class Journal:
                     if self._waiting is batch:
                         self._waiting = None
                 self._writer.run(self._commit, batch, limit=limit)
-        if batch.error is not None:
+        if batch.error is not None and (to_disk or batch.lost):
             raise JournalUnavailable(str(batch.error)) from batch.error
 
     @contextlib.contextmanager
@@ -163,68 +179,80 @@ class Journal:
         if batch.done:  # by a greenlet whose own time was over while this thread went on
             return
         try:
-            self._execute(batch)
-        except JournalUnavailable as error:
-            batch.error = error
+            self._mend()
+            if self._memory is None:
+                self._commit_to_file(batch, batch.to_disk + batch.others)
+            elif batch.to_disk:
+                self._commit_to_file(batch, batch.to_disk)
+            if batch.others and (batch.error is not None or self._memory is not None):
+                self._commit_to_memory(batch)
         except Exception as error:  # noqa: BLE001 - a value that SQLite cannot hold: nothing of the batch is committed
-            batch.error = JournalUnavailable(type(error).__name__)
+            batch.error, batch.lost = JournalUnavailable(error_name(error) or type(error).__name__), True
         finally:
             batch.done = True
 
-    def _execute(self, batch: _Batch) -> None:
-        if self._connection is None or not self._still_there():
-            self._open_file()
-        connection = self._connection
-        if connection is None:
-            raise JournalUnavailable(self.failure or "")
+    def _commit_to_file(self, batch: _Batch, statements: Sequence[Statement]) -> None:
+        file = self._file
         try:
-            connection.execute("PRAGMA synchronous=" + ("FULL" if batch.durable else "NORMAL"))
-            with connection:
-                connection.execute("BEGIN IMMEDIATE")
-                for statement, values in batch.statements:
-                    connection.execute(statement, values)
+            if file is not None:
+                file.connection.execute("PRAGMA synchronous=" + ("FULL" if batch.durable else "NORMAL"))
+                _execute(file.connection, statements)
+                if not file.still_there():
+                    raise FileNotFoundError
+        except (OSError, sqlite3.Error) as error:
+            self._fail(error)
+            file = None
+        if file is None:
+            batch.error = JournalUnavailable(self.failure or "")
+        elif self._memory is None:
             self.failure = None
-            if not self._still_there():
-                raise JournalUnavailable(self.failure or "")
-        except sqlite3.Error as error:
-            name = getattr(error, "sqlite_errorname", "")
-            self.failure = f"{type(error).__name__} {name}".strip()
-            if name != "SQLITE_FULL":
-                self._fail(error)
-            raise JournalUnavailable(self.failure) from error
 
-    def _still_there(self) -> bool:
-        # SQLite would go on to write into a file that somebody has removed, and everything in it would be lost.
+    def _commit_to_memory(self, batch: _Batch) -> None:
+        memory = self._memory or in_memory()
         try:
-            there = os.stat(self._path()).st_ino == self._inode
-        except OSError:
-            there = False
-        if not there:
-            self._fail(FileNotFoundError())
-        return there
+            _execute(memory, batch.others)
+        except Exception:
+            if self._memory is None:
+                memory.close()  # it was not the disk
+            raise
+        self._memory = memory
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
     def read(self, query: str, values: Sequence[Any] = (), *, limit: float = 2.0) -> list[tuple[Any, ...]]:
-        """The rows of ``query`` from the files of all workers of this instance, this one's among them.
+        """The rows of ``query`` from the files of all workers of this instance, and from this one's memory.
 
-        Raises ``TimeoutError``. A file that is corrupt is left out; :meth:`adopt` puts it aside, and counts it.
+        A row that moves meanwhile may be there twice. Raises ``TimeoutError``. A file that cannot be read is left out;
+        :meth:`adopt` puts a corrupt one aside, and counts it.
         """
         if self._pid != os.getpid():
             return []
-        return self._readers.run(self._read_all, query, tuple(values), limit=limit)
+        rows: list[tuple[Any, ...]] = []
+        if self._memory is not None:  # before the files, which its rows go to
+            with self._its_turn(limit):
+                rows = self._writer.run(self._read_memory, query, tuple(values), limit=limit)
+        return rows + self._readers.run(self._read_all, query, tuple(values), limit=limit)
 
     def read_own(self, query: str, values: Sequence[Any] = (), *, limit: float = 5.0) -> list[tuple[Any, ...]]:
-        """The rows of ``query`` from this worker's own file."""
+        """The rows of ``query`` from this worker's own file, and from its memory: two of a query that counts."""
         if self._pid != os.getpid():
             return []
         with self._its_turn(limit):
             return self._writer.run(self._read_own, query, tuple(values), limit=limit)
 
     def _read_own(self, query: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-        if self._connection is None:
-            return []
-        return self._connection.execute(query, values).fetchall()
+        rows: list[tuple[Any, ...]] = []
+        if self._file is not None:
+            try:
+                rows = self._file.connection.execute(query, values).fetchall()
+            except sqlite3.DatabaseError as error:
+                if not unreadable(error):
+                    raise
+                self._fail(error)
+        return rows + self._read_memory(query, values)
+
+    def _read_memory(self, query: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        return [] if self._memory is None else self._memory.execute(query, values).fetchall()
 
     def _read_all(self, query: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         rows: list[tuple[Any, ...]] = []
@@ -235,11 +263,13 @@ class Journal:
                     try:
                         rows += connection.execute(query, values).fetchall()
                     except sqlite3.DatabaseError as error:
-                        if not corrupt(error):
+                        if not unreadable(error):
                             raise
                 return rows
             except FileNotFoundError:
                 continue  # adopted between the listing and the opening: its rows are in another file now
+            except OSError:
+                return rows  # a folder that this process may not list, a disk that fails
         return rows
 
     # -- adoption -----------------------------------------------------------------------------------------------------
@@ -252,45 +282,27 @@ class Journal:
             return self._writer.run(self._adopt_all, limit=60)
 
     def _adopt_all(self) -> int:
-        if self._connection is None:
+        if self._file is None:
             return 0
-        adopted = 0
+        outcomes = []
         for lock_path in sorted(self.folder.glob("*.lock")):
-            if lock_path == self._path(".lock"):
+            if lock_path == self._file.lock_path:
                 continue
             with dead_owner(lock_path) as dead:
                 if dead:
                     try:
-                        adopted += self._adopt(lock_path.with_suffix(".db"))
-                    except sqlite3.Error:
+                        outcomes.append(adopt(self._file.connection, lock_path.with_suffix(".db")))
+                    except (OSError, sqlite3.Error):
                         continue  # no room for it now, or a disk that fails: it is whole, and stays for a later time
-                    lock_path.unlink(missing_ok=True)
-        return adopted
+                    if outcomes[-1] is not Outcome.OTHER_VERSION:
+                        lock_path.unlink(missing_ok=True)
+        self.dropped += outcomes.count(Outcome.CORRUPT)
+        self.other_versions = outcomes.count(Outcome.OTHER_VERSION)
+        return outcomes.count(Outcome.MERGED)
 
-    def _adopt(self, path: Path) -> int:
-        if not path.exists():
-            return 0
-        connection = self._connection
-        assert connection is not None
-        connection.execute("PRAGMA synchronous=FULL")
-        broken = False
-        try:
-            connection.execute("ATTACH DATABASE ? AS dying", (str(path),))
-            with connection:
-                connection.execute("BEGIN IMMEDIATE")
-                for statement in ADOPTED:
-                    connection.execute(statement)
-        except sqlite3.DatabaseError as error:
-            # No tables (SQLITE_ERROR): its owner died while it made them, or it is none of ours.
-            broken = corrupt(error) or error.sqlite_errorname == "SQLITE_ERROR"
-            if not broken:
-                raise
-        finally:
-            with contextlib.suppress(sqlite3.Error):
-                connection.execute("DETACH DATABASE dying")
-        if broken:
-            path.rename(path.with_suffix(f".corrupt-{int(time.time())}"))
-            self.dropped += 1
-        for suffix in (".db", ".db-wal", ".db-shm"):
-            path.with_suffix(suffix).unlink(missing_ok=True)
-        return 0 if broken else 1
+
+def _execute(connection: sqlite3.Connection, statements: Sequence[Statement]) -> None:
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        for statement, values in statements:
+            connection.execute(statement, values)

@@ -12,14 +12,17 @@ from dataclasses import dataclass, field
 class Loop:
     """A background greenlet (under gevent) or thread that calls ``work`` every ``interval`` seconds until stopped.
 
-    The first time is after ``delay`` seconds. ``on_error`` is told the name and what ``work`` raised; the loop goes on.
+    The first time is after ``delay`` seconds. What ``work`` raises does not end the loop. ``on_error`` is told the name and
+    the error, once for as long as it stays one of the same type; ``on_recovery`` that the work succeeds again.
     """
 
     name: str
     work: Callable[[], None]
     interval: float
     on_error: Callable[[str, Exception], None]
+    on_recovery: Callable[[str], None] = lambda name: None
     delay: float = 0.0
+    _failing: type[Exception] | None = None
     _stopped: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
@@ -36,8 +39,18 @@ class Loop:
         self._stopped.wait(self.delay)
         while not self._stopped.is_set():
             begun = time.monotonic()
-            try:
-                self.work()
-            except Exception as error:  # noqa: BLE001 - a loop that ended would end its part of the service in silence
-                self.on_error(self.name, error)
+            self._work()
             self._stopped.wait(max(0.01, self.interval - (time.monotonic() - begun)))
+
+    def _work(self) -> None:
+        before = self._failing
+        try:
+            self.work()
+        except Exception as error:  # noqa: BLE001 - a loop that ended would end its part of the service in silence
+            self._failing = type(error)
+            if self._failing is not before:
+                self.on_error(self.name, error)
+        else:
+            self._failing = None
+            if before is not None:
+                self.on_recovery(self.name)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 import bson
+from bson.errors import BSONError
 from pymongo.errors import PyMongoError
 
 from prodfix.classifications import Classification
@@ -18,6 +19,10 @@ from prodfix.errors import ErrorCategory, Outcome, chain
 from prodfix.operations import DatabaseOperation
 from prodfix.redaction import redact_text
 from prodfix.sinks import render
+
+_WRITING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+# Their texts hold values, keys and hosts, or pieces of a body.
+_SILENT = (PyMongoError, BSONError, OverflowError, UnicodeError)
 
 Disposition = Literal["stored", "logged", "counted"]
 
@@ -62,7 +67,21 @@ class ErrorRecord:
     @property
     def outcome(self) -> Outcome | None:
         """What became of the write; ``None`` for what was not one."""
-        return self.meaning.outcome if self.operation is not None and self.operation.writes else None
+        if self.operation is None:
+            return None
+        notes = self.context.notes if self.context else None
+        if notes is not None and notes.outcome is not None:
+            return notes.outcome  # a transaction's, which knows more than its last operation
+        if self.operation.writes:
+            return self.meaning.outcome
+        # It failed while it still read.
+        writing = self.context is not None and self.context.method in _WRITING
+        return Outcome.NOT_APPLIED if writing and notes is not None and not notes.wrote else None
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the client should send it again. Not after a write that was, or may have been, applied."""
+        return self.meaning.retryable and self.outcome in (None, Outcome.NOT_APPLIED)
 
     @property
     def title(self) -> str:
@@ -107,7 +126,7 @@ class ErrorRecord:
                 "attempts": notes.retries if notes else 0,
             },
             "outcome": str(self.outcome) if self.outcome else None,
-            "retryable": self.meaning.retryable,
+            "retryable": self.retryable,
             "release": self.release or None,
         }
 
@@ -124,7 +143,7 @@ class ErrorRecord:
             "details": [problem.to_json() for problem in meaning.details[:_MOST_DETAILS]],
             "requestId": self.request_id,
             "timestamp": iso(self.timestamp),
-            "retryable": meaning.retryable,
+            "retryable": self.retryable,
         }
         if self.outcome is not None:
             body["outcome"] = str(self.outcome)
@@ -132,7 +151,7 @@ class ErrorRecord:
             body["debug"] = self.summary
         while body["details"] and len(render({"details": body["details"]})) > LARGEST_DETAILS:
             body["details"].pop()
-        return body, meaning.status, {"Retry-After": str(retry_after())} if meaning.retryable else {}
+        return body, meaning.status, {"Retry-After": str(retry_after())} if self.retryable else {}
 
 
 def summary(error: BaseException) -> str:
@@ -144,7 +163,7 @@ def summary(error: BaseException) -> str:
     for link in list(chain(error))[:3]:
         name = type(link).__name__
         code = server_code(link)
-        if isinstance(link, PyMongoError):
+        if isinstance(link, _SILENT) or type(link).__module__.startswith("gunicorn."):
             parts.append(f"{name} (code {code})" if code else name)
         else:
             text = _text(link)

@@ -28,49 +28,16 @@ MASK = "***"
 
 # ---- documents --------------------------------------------------------------------------------------------------------
 
-_SECRET_WORDS = frozenset(
-    [
-        "password",
-        "passwords",
-        "passwd",
-        "pwd",
-        "passphrase",
-        "passcode",
-        "secret",
-        "secrets",
-        "token",
-        "tokens",
-        "authorization",
-        "cookie",
-        "cookies",
-        "credential",
-        "credentials",
-        "jwt",
-        "ssn",
-        "cvv",
-        "cvc",
-        "otp",
-        "pin",
-        "apikey",
-    ]
-)
-_SECRET_ENDINGS = (
-    "password",
-    "passwd",
-    "passphrase",
-    "secret",
+_SECRET_WORDS = frozenset([
+    "password", "passwords", "passwd", "pwd", "passphrase", "passcode", "secret", "secrets", "token", "tokens",
+    "authorization", "cookie", "cookies", "credential", "credentials", "jwt", "ssn", "cvv", "cvc", "otp", "pin",
     "apikey",
-    "accesskey",
-    "secretkey",
-    "privatekey",
-    "sessionid",
-    "accesstoken",
-    "refreshtoken",
-    "authtoken",
-    "csrftoken",
-    "cardnumber",
-    "creditcard",
-)
+])  # fmt: skip
+_SECRET_LAST_WORDS = frozenset(["pass", "auth", "bearer"])  # ``dbPass``; not ``passCount`` or ``authSource``
+_SECRET_ENDINGS = (
+    "password", "passwd", "passphrase", "secret", "apikey", "accesskey", "secretkey", "privatekey", "sessionid",
+    "accesstoken", "refreshtoken", "authtoken", "csrftoken", "cardnumber", "creditcard",
+)  # fmt: skip
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 
@@ -82,9 +49,10 @@ def secret_key(name: str) -> bool:
 @lru_cache(4096)
 def _secret_words(name: str) -> bool:
     words = [word.lower() for word in _WORDS.findall(name)]
-    return not _SECRET_WORDS.isdisjoint(words) or "".join(word for word in words if not word.isdigit()).endswith(
-        _SECRET_ENDINGS
-    )
+    letters = [word for word in words if not word.isdigit()]
+    if not _SECRET_WORDS.isdisjoint(words) or not _SECRET_LAST_WORDS.isdisjoint(letters[-1:]):
+        return True
+    return "".join(letters).endswith(_SECRET_ENDINGS)
 
 
 _PLAIN = (type(None), int, float, date, timedelta, Decimal, Decimal128, ObjectId, UUID)  # hold no text
@@ -147,6 +115,19 @@ _SECRET_NAME = (
     r"(?:password|passwd|passphrase|passcode|pwd|secret|token|api[_-]?key|access[_-]?key|secret[_-]?key|private[_-]?key"
     r"|credentials?|authorization|cookie|session[_-]?id|ssn|cvv|otp)"
 )
+_SECRET_HINTS = (
+    "pass", "pwd", "secret", "token", "key", "credential", "authorization", "cookie", "session", "ssn", "cvv", "otp",
+)  # fmt: skip
+_STRING = r"""\\{0,8}+(?:"(?:[^"\\]|\\.)*+"?|'(?:[^'\\]|\\.)*+'?)"""
+
+
+def _bracketed(levels: int) -> str:
+    """All between two brackets; to the end of the text if nothing closes, or it is too deep. It never steps back."""
+    inner = _bracketed(levels - 1) if levels else r"[\[({].*+"
+    return rf"[\[({{](?:[^\[\](){{}}\"']++|{_STRING}|{inner})*+[\])}}]?"
+
+
+_SECRET_VALUE = rf"(?:[bru](?=[\"']))?(?:{_STRING}|{_bracketed(8)}|(?!\*\*\*)[^\s,;&\"'}}\])]++)"
 
 # (one of these must be in the lower-cased text for the pattern to be tried, the pattern, what stands there instead)
 _RULES: tuple[tuple[tuple[str, ...], re.Pattern[str], _Replacement], ...] = (
@@ -169,23 +150,17 @@ _RULES: tuple[tuple[tuple[str, ...], re.Pattern[str], _Replacement], ...] = (
     (("dup key",), re.compile(r'(?s)dup key: \{(?:"(?:[^"\\]|\\.)*+(?:"|\Z)|[^"\r\n])*+'), _duplicate),
     (("full error",), re.compile(r"(?s)\bfull error: \{.*"), "full error: " + MASK),
     (
-        (
-            "pass",
-            "pwd",
-            "secret",
-            "token",
-            "key",
-            "credential",
-            "authorization",
-            "cookie",
-            "session",
-            "ssn",
-            "cvv",
-            "otp",
-        ),
+        _SECRET_HINTS,
         re.compile(
-            rf"(?is)({_SECRET_NAME}s?\d{{0,4}}[\"']?\s{{0,8}}[=:]\s{{0,8}})[\[({{]{{0,3}}+(?:[bru](?=[\"']))?"
-            r"(?:\"(?:[^\"\\]|\\.)*+\"?|'(?:[^'\\]|\\.)*+'?|(?!\*\*\*)[^\s,;&\"'}\])]++)"
+            rf"(?is)({_SECRET_NAME}s?\d{{0,4}}(?:\\{{0,8}}[\"']|%2[27])?\s{{0,8}}(?:[=:]|%(?:25){{0,3}}3[ad])\s{{0,8}})"
+            rf"{_SECRET_VALUE}"
+        ),
+        r"\1" + MASK,
+    ),
+    (
+        ("--",),  # on a command line, or in the list that was made of it
+        re.compile(
+            rf"(?is)(--(?:[a-z\d]{{1,20}}[_-]){{0,4}}?{_SECRET_NAME}s?(?:[\"']\s?,)?\s{{1,8}})(?!-){_SECRET_VALUE}"
         ),
         r"\1" + MASK,
     ),
@@ -202,6 +177,21 @@ _RULES: tuple[tuple[tuple[str, ...], re.Pattern[str], _Replacement], ...] = (
     (("",), re.compile(r"(?<![\w.])[2-6](?:[ -]?\d){12,18}(?![\w])"), _card),
     (("",), re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}:\d{1,5}\b"), MASK),
     (
+        (":270", ".mongodb"),  # the driver's texts name hosts: MongoDB's ports, and the names that Atlas gives
+        re.compile(
+            r"(?i)(?<![\w.-])[\w.-]++(?:(?:(?<=\.mongodb\.net)|(?<=\.mongodbgov\.net))(?::\d{1,5})?+|(?<=\.mongodb\.net\.)"
+            r"|:270\d\d)(?!\d)"
+        ),
+        MASK,
+    ),
+    (
+        ("]:",),
+        re.compile(
+            r"\[(?!\d\d:\d\d:\d\d[\].])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f.]{0,15}(?:%[\w.-]{1,15})?\]:\d{1,5}(?!\d)"
+        ),
+        MASK,
+    ),
+    (
         ("serverdescription",),
         re.compile(r"<ServerDescription \('?[^,)]{0,300}', \d{1,5}\)"),
         "<ServerDescription (" + MASK + ")",
@@ -210,7 +200,7 @@ _RULES: tuple[tuple[tuple[str, ...], re.Pattern[str], _Replacement], ...] = (
 
 
 def redact_text(text: str) -> str:
-    """``text`` without connection strings, credentials, tokens, keys, cards and e-mail addresses."""
+    """``text`` without connection strings, hosts, credentials, tokens, keys, cards and e-mail addresses."""
     lowered = text.lower()
     for needed, pattern, instead in _RULES:
         if any(word in lowered for word in needed):

@@ -51,6 +51,7 @@ class Background:
         self._starting = threading.Lock()
         self._loops: list[Loop] = []
         self._warm = False
+        self._disk_failure: str | None = None
         self.lag_ms = 0.0
         self.serving: Callable[[], bool] = lambda: True
         """Set by the server's hook: whether this worker still takes requests, or drains."""
@@ -65,15 +66,16 @@ class Background:
             if self.running:
                 return
             services.journal.open()
+            told = (services.loop_failed, services.loop_recovered)
             # The loops of a parent process are not ours: after a fork only their records are left.
             self._loops = [
-                Loop("state", lambda: self._state(services), TICK, services.loop_failed),
+                Loop("state", lambda: self._state(services), TICK, *told),
             ]
             if services.clients.configured:
                 self._loops += [
-                    Loop("pinger", lambda: self._ping(services), services.monitor.interval, services.loop_failed),
-                    Loop("writer", lambda: self._write(services), TICK, services.loop_failed),
-                    Loop("monitor", lambda: self._tell(services), LOG_PERIOD, services.loop_failed, delay=LOG_PERIOD),
+                    Loop("pinger", lambda: self._ping(services), services.monitor.interval, *told),
+                    Loop("writer", lambda: self._write(services), TICK, *told),
+                    Loop("monitor", lambda: self._tell(services), LOG_PERIOD, *told, delay=LOG_PERIOD),
                 ]
             self._pid, self._warm = os.getpid(), False
             for loop in self._loops:
@@ -102,12 +104,20 @@ class Background:
             self._put_state(services)  # the other workers' reports need not be a second late with it
 
     def _state(self, services: Services) -> None:
+        self._tell_of_disk(services)
         self._put_state(services)
         services.queries.store()
         # Waking up late is what a blocked hub looks like from inside.
         begun = time.monotonic()
         time.sleep(0.01)
         self.lag_ms = max(0.0, round((time.monotonic() - begun) * 1000 - 10.0, 2))
+
+    def _tell_of_disk(self, services: Services) -> None:
+        failure = services.journal.failure
+        if failure != self._disk_failure:
+            self._disk_failure = failure
+            severity, message = (Severity.WARN, "fails") if failure else (Severity.INFO, "works again")
+            services.logs.note(severity, "background", f"journal {message}", facts={"failing": failure})
 
     def _put_state(self, services: Services) -> None:
         entry = orjson.dumps(services.state())
@@ -128,7 +138,7 @@ class Background:
 
     def _tell(self, services: Services) -> None:
         status = services.monitor.status()
-        services.logs.note(Severity.INFO, "connection", f"connection {status.state}", facts=status.to_json())
+        services.logs.note(Severity.INFO, "connection-status", f"connection {status.state}", facts=status.to_json())
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +164,9 @@ class Services:
     diagnostics: Diagnostics
     background: Background = field(default_factory=Background)
 
+    def __post_init__(self) -> None:
+        self.diagnostics.state = self.state
+
     @property
     def db(self) -> Any:
         """The application's database."""
@@ -177,7 +190,11 @@ class Services:
             "network": self.monitor.network(),
             "commands": {"observed": self.interceptor.commands, "listenerErrors": self.interceptor.errors},
             "logs": self.logs.sinks.status(),
-            "journal": {"failing": self.journal.failure, "quarantined": self.journal.dropped},
+            "journal": {
+                "failing": self.journal.failure,
+                "quarantined": self.journal.dropped,
+                "otherVersions": self.journal.other_versions,
+            },
             "dropped": self.storage.dropped + self.error_log.failures + self.logs.sinks.dropped,
             "loopLagMs": self.background.lag_ms,
             **environment(),
@@ -188,6 +205,10 @@ class Services:
         meaning = self.classifier.classify(error)
         facts = {"error": type(error).__name__, "code": meaning.code}
         self.logs.note(Severity.WARN, "background", f"{name} failed", facts=facts)
+
+    def loop_recovered(self, name: str) -> None:
+        """Tell that a background loop that failed succeeds again."""
+        self.logs.note(Severity.INFO, "background", f"{name} works again")
 
 
 def stored_database(clients: Clients, monitor: ConnectionMonitor) -> Callable[[], Database[Any] | None]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import secrets
 from enum import StrEnum
 from pathlib import Path
@@ -16,6 +15,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from prodfix.variables import byte_size, check_uri, level, names, switch
 
 SHORTEST_JWT_KEY = 32  # bytes; RFC 7518 section 3.2 asks HS256 for a key of at least the hash's size
 
@@ -51,31 +52,8 @@ def _environment(value: Any) -> Any:
     return text if text in set(Environment) else Environment.PRODUCTION
 
 
-def _byte_size(value: Any) -> Any:
-    """``10m``, ``512k``, ``1g`` or plain bytes, as winston's DailyRotateFile writes sizes."""
-    match = re.fullmatch(r"(\d{1,12})\s*([kmg]?)b?", str(value).strip().lower())
-    if match is None:
-        raise ValueError("must be a size such as 10m, 512k or 1048576")
-    return int(match[1]) * 1024 ** " kmg".index(match[2] or " ")
-
-
-def _names(value: Any) -> Any:
-    """Names divided by commas: ``orders.status,orders.kind``."""
-    if not isinstance(value, str):
-        return value
-    names = frozenset(name.strip() for name in value.split(",") if name.strip())
-    if not all("." in name for name in names):
-        raise ValueError("must be names such as orders.status, divided by commas")
-    return names
-
-
-def _switch(value: Any) -> Any:
-    text = str(value).strip().lower()
-    return {"1": "true", "yes": "true", "on": "true", "0": "false", "no": "false", "off": "false"}.get(text, text)
-
-
 Milliseconds = Annotated[int, Field(ge=1, le=3_600_000)]
-ByteSize = Annotated[int, BeforeValidator(_byte_size), Field(ge=1024)]
+ByteSize = Annotated[int, BeforeValidator(byte_size), Field(ge=1024)]
 
 
 class Settings(BaseSettings):
@@ -94,7 +72,7 @@ class Settings(BaseSettings):
     db_heartbeat_ms: Annotated[int, Field(ge=500, le=600_000)] = 10_000
 
     # Logging
-    log_level: Literal["debug", "info", "warn", "error"] = "info"
+    log_level: Annotated[Literal["debug", "info", "warn", "error"], BeforeValidator(level)] = "info"
     log_dir: Path = Path("var/log")
     log_file_max_size: ByteSize = 10 * 1024 * 1024
     log_file_max_files: Annotated[int, Field(ge=1, le=1000)] = 7
@@ -102,7 +80,7 @@ class Settings(BaseSettings):
     enable_query_logging: bool = True
     slow_query_threshold_ms: Annotated[int, Field(ge=0, le=3_600_000)] = 1_000
     query_log_sample: Annotated[float, Field(ge=0, le=1)] = 0.0
-    query_log_values: Annotated[frozenset[str], NoDecode, BeforeValidator(_names)] = frozenset()
+    query_log_values: Annotated[frozenset[str], NoDecode, BeforeValidator(names)] = frozenset()
     query_repeat_threshold: Annotated[int, Field(ge=2, le=10_000)] = 10
     enable_query_advice: bool = True
 
@@ -111,7 +89,7 @@ class Settings(BaseSettings):
     max_retry_attempts: Annotated[int, Field(ge=0, le=20)] = 3
     retry_base_delay_ms: Milliseconds = 1_000
     enable_error_recovery: bool = True
-    enable_operation_queue: Annotated[OperationQueue, BeforeValidator(_switch)] = OperationQueue.ON
+    enable_operation_queue: Annotated[OperationQueue, BeforeValidator(switch)] = OperationQueue.ON
     deferred_max_entries: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000
     deferred_max_attempts: Annotated[int, Field(ge=1, le=1000)] = 10
     error_retention_days: Annotated[int, Field(ge=1, le=365)] = 8
@@ -148,11 +126,14 @@ class Settings(BaseSettings):
 
     @field_validator("mongodb_uri")
     @classmethod
-    def _uri_has_a_scheme(cls, uri: SecretStr | None) -> SecretStr | None:
-        # Only the scheme is looked at: parsing a mongodb+srv URI would ask the DNS, and the application must start without.
-        if uri is not None and not uri.get_secret_value().startswith(("mongodb://", "mongodb+srv://")):
+    def _uri_is_one(cls, uri: SecretStr | None) -> SecretStr | None:
+        if uri is None:
+            return None
+        text = uri.get_secret_value().strip()
+        if not text.startswith(("mongodb://", "mongodb+srv://")):
             raise ValueError("must begin with mongodb:// or mongodb+srv://")
-        return uri
+        check_uri(text)
+        return SecretStr(text)
 
     @property
     def production(self) -> bool:
@@ -252,15 +233,31 @@ class Settings(BaseSettings):
 
 def _shared_key(path: Path) -> str:
     """The key in ``path``; made there first, atomically, so that workers that start together agree on one."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not path.exists():
-        draft = path.with_name(f"{path.name}.{secrets.token_hex(6)}")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.exists():
+            _make_key(path)
+        key = path.read_bytes().decode("utf-8", "replace").strip()
+    except OSError as error:
+        problem = f"cannot be used ({error.strerror}); name a directory that this user may make and write, or set JWT_SECRET_KEY"
+        raise SettingsError({"STATE_DIR": problem}) from None
+    if len(key.encode()) < SHORTEST_JWT_KEY:
+        problem = (
+            f"its file jwt.key is shorter than {SHORTEST_JWT_KEY} bytes; remove STATE_DIR/jwt.key, a new one is made"
+        )
+        raise SettingsError({"STATE_DIR": problem})
+    return key
+
+
+def _make_key(path: Path) -> None:
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(6)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
         with os.fdopen(descriptor, "w") as file:
             file.write(secrets.token_urlsafe(48))
-        try:
-            with contextlib.suppress(FileExistsError):
-                os.link(draft, path)
-        finally:
-            draft.unlink()
-    return path.read_text().strip()
+            file.flush()
+            os.fsync(file.fileno())  # a name that outlives a crash without its content would be an empty key
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)
+    finally:
+        draft.unlink()

@@ -1,7 +1,8 @@
 """Where log lines go: JSON to the console, and a file for each category. A slow or broken sink never reaches a request.
 
-The caller renders a line (a microsecond) and puts it into a bounded queue; a native thread writes. What does not fit
-into the queue, and what a sink refuses, is counted and shown by :meth:`Sinks.status`.
+The caller renders a line (a microsecond) and puts it into the bounded queue of its sink; a native thread writes, one for
+each sink, so that none waits for another. What does not fit into a queue, what a sink refuses, and what it keeps waiting,
+is counted and shown by :meth:`Sinks.status`.
 """
 
 from __future__ import annotations
@@ -12,13 +13,12 @@ import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 
-from prodfix.native import allocate_lock, original_queue, start_thread
+from prodfix.outlets import Outlet, Sink
 
-LONGEST_QUEUE = 10_000  # lines
 DEEPEST = 32  # levels of an entry that is not rendered as it is
 FILES = ("error", "database", "validation", "auth")
 _LINE_BREAKS = (("\u2028".encode(), b"\\u2028"), ("\u2029".encode(), b"\\u2029"), ("\u0085".encode(), b"\\u0085"))
@@ -49,14 +49,6 @@ def renderable(value: Any, level: int = 0) -> Any:
     except Exception:  # noqa: BLE001 - somebody's __str__, or more levels than Python follows
         text = f"<{type(value).__name__}>"
     return text.replace("\0", "?").encode("utf-8", "backslashreplace").decode()
-
-
-class Sink(Protocol):
-    """Something that takes whole lines. ``write`` runs in a native thread and raises ``OSError`` when it cannot."""
-
-    name: str
-
-    def write(self, data: bytes) -> None: ...
 
 
 class Console:
@@ -135,69 +127,55 @@ class RotatingFile:
 
 
 class Sinks:
-    """The console and the category files of one process, behind one bounded queue."""
+    """The console and the category files of one process, each behind a queue and a thread of its own."""
 
     def __init__(self, sinks: Iterable[Sink]) -> None:
-        self._sinks = {sink.name: sink for sink in sinks}
-        self.dropped = 0
-        self.failures: dict[str, str] = {}
-        self.failed_lines: dict[str, int] = {}
-        self._pid = 0
-        self._starting = allocate_lock()
+        self._outlets = {sink.name: Outlet(sink) for sink in sinks}
+        self.dropped = 0  # over all sinks, with what never came as far as one of them
+
+    @property
+    def failures(self) -> dict[str, str]:
+        """Why a sink fails, for each that does."""
+        return {name: outlet.failing for name, outlet in self._outlets.items() if outlet.failing}
+
+    @property
+    def failed_lines(self) -> dict[str, int]:
+        """How many lines a sink refused, for each that did."""
+        return {name: outlet.lost for name, outlet in self._outlets.items() if outlet.lost}
 
     def put(self, name: str, line: bytes) -> None:
-        """Queue one line for one sink. Never raises, never waits; a full queue drops the line and counts it."""
-        if self._pid != os.getpid():
-            self._start()
-        if self._queue.qsize() >= LONGEST_QUEUE:
+        """Queue one line for one sink, and never wait; a full queue drops the line and counts it."""
+        outlet = self._outlets.get(name)
+        if outlet is None or not outlet.put(line):
             self.dropped += 1
-        else:
-            self._queue.put((name, line))
-
-    def _start(self) -> None:
-        with self._starting:
-            if self._pid != os.getpid():
-                self._queue = original_queue()
-                start_thread(self._write_for_ever)
-                self._pid = os.getpid()
-
-    def _write_for_ever(self) -> None:
-        while True:
-            name, line = self._queue.get()
-            if isinstance(line, bytes):
-                self._write(name, line)
-            else:
-                line.release()  # a flush: everything put before it is written
-
-    def _write(self, name: str, line: bytes) -> None:
-        try:
-            self._sinks[name].write(line)
-            self.failures.pop(name, None)
-        except Exception as error:  # noqa: BLE001 - this thread is the only one: without it nothing is logged any more
-            number = error.errno if isinstance(error, OSError) else None
-            self.failures[name] = os.strerror(number) if number else type(error).__name__
-            self.failed_lines[name] = self.failed_lines.get(name, 0) + 1
 
     def flush(self, limit: float = 2.0) -> bool:
-        """Wait until what was put is written; whether it was within ``limit`` seconds."""
-        if self._pid != os.getpid():
-            return True
-        written = allocate_lock()
-        written.acquire()
-        self._queue.put(("", written))
+        """Wait until what was put is written; whether it was within ``limit`` seconds, which all sinks share.
+
+        What is not written by then is counted as ``waiting``; its thread goes on as long as the process does.
+        """
+        end = time.monotonic() + limit
+        marks = [outlet.mark() for outlet in self._outlets.values() if outlet.running]
         # The hub is blocked here, on purpose: this runs when a process ends, and nothing else should run any more.
-        return bool(written.acquire(True, limit))
+        return all([mark.acquire(True, max(0.0, end - time.monotonic())) for mark in marks])
 
     def replace(self, sink: Sink) -> None:
         """Use ``sink`` in the place of the one with its name (the command line's console is stderr)."""
-        self._sinks[sink.name] = sink
+        outlet = self._outlets.setdefault(sink.name, Outlet(sink))
+        outlet.sink = sink  # also for the lines that wait
 
     def status(self) -> dict[str, Any]:
         return {
             "dropped": self.dropped,
             "sinks": [
-                {"name": name, "failing": self.failures.get(name), "lost": self.failed_lines.get(name, 0)}
-                for name in self._sinks
+                {
+                    "name": name,
+                    "failing": outlet.failing,
+                    "lost": outlet.lost,
+                    "dropped": outlet.dropped,
+                    "waiting": outlet.waiting,
+                }
+                for name, outlet in self._outlets.items()
             ],
         }
 

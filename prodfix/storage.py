@@ -91,18 +91,8 @@ class Storage:
         rows = self._journal.read_own(query, (BATCH,))
         if not rows:
             return
-        database[ERROR_MINUTES].bulk_write(
-            [
-                ReplaceOne(
-                    {"_id": {"minute": minute, "worker": worker}},
-                    _minute(minute, worker, revision, counts),
-                    upsert=True,
-                )
-                for worker, minute, revision, counts in rows
-            ],
-            ordered=False,
-        )
-        mark = "UPDATE minutes SET stored = ? WHERE worker = ? AND minute = ?"
+        _replace(database, [_minute(minute, worker, revision, counts) for worker, minute, revision, counts in rows])
+        mark = "UPDATE minutes SET stored = max(stored, ?) WHERE worker = ? AND minute = ?"
         marks: list[Statement] = [(mark, (revision, worker, minute)) for worker, minute, revision, _ in rows]
         oldest = int(time.time() // 60) - KEPT_MINUTES
         marks.append(("DELETE FROM minutes WHERE stored >= revision AND minute < ?", (oldest,)))
@@ -118,7 +108,8 @@ class Storage:
             keep = "SELECT id FROM records WHERE stored = 1 ORDER BY at DESC LIMIT -1 OFFSET ?"
             marks.append((f"DELETE FROM records WHERE id IN ({keep})", (KEPT,)))  # noqa: S608 - no value is in the text
             self._journal.write(marks)
-        self._waiting = self._journal.read_own("SELECT count(*) FROM records WHERE stored = 0")[0][0]
+        counts = self._journal.read_own("SELECT count(*) FROM records WHERE stored = 0")
+        self._waiting = sum(count for (count,) in counts)
 
 
 def _encoded(document: dict[str, Any]) -> bytes:
@@ -137,6 +128,22 @@ def _minute(minute: int, worker: str, revision: int, counts: bytes) -> dict[str,
         "revision": revision,
         "counts": orjson.loads(counts),
     }
+
+
+def _replace(database: Database[Any], minutes: Sequence[dict[str, Any]]) -> None:
+    """Each minute in place of an earlier revision of it: the file of a disk that failed is adopted late."""
+    changes = [
+        ReplaceOne({"_id": minute["_id"], "revision": {"$lte": minute["revision"]}}, minute, upsert=True)
+        for minute in minutes
+    ]
+    try:
+        database[ERROR_MINUTES].bulk_write(changes, ordered=False)
+    except BulkWriteError as error:
+        # A later revision is there: it does not match, and the insert in its place is a duplicate.
+        if any(failure["code"] != 11000 for failure in error.details["writeErrors"]):
+            raise
+        if error.details.get("writeConcernErrors"):
+            raise
 
 
 def _insert(database: Database[Any], collection: str, documents: Sequence[dict[str, Any]]) -> None:

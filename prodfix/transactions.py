@@ -94,6 +94,7 @@ class Transactions:
         self, session: ClientSession, callback: Callable[[ClientSession], Result], left: Iterator[int]
     ) -> Result:
         session.start_transaction()
+        _note(Outcome.NOT_APPLIED)
         try:
             result = callback(session)
         except BaseException:
@@ -102,7 +103,9 @@ class Transactions:
                 session.abort_transaction()
             raise
         if session.in_transaction:
+            _note(Outcome.UNKNOWN)
             self._retrying(left, "UnknownTransactionCommitResult")(session.commit_transaction)
+        _note(None)
         return result
 
     def _retrying(self, left: Iterator[int], label: str) -> Any:
@@ -121,6 +124,8 @@ class Transactions:
     ) -> None:
         """Log the transaction, with the operations of each attempt as the driver's events told them."""
         context = current_context()
+        if error is not None:
+            _note(outcome)
         operation = database_operation(error) if error else None
         facts = {
             "database": operation.to_json() if operation else None,
@@ -138,6 +143,13 @@ class Transactions:
             if command.transaction is None and DatabaseOperation(command.operation).writes:
                 message = f"{command.operation} on {command.collection} in a transaction's callback without its session"
                 self._report(Severity.WARN, message, {"database": command.to_json(), "place": command.place})
+
+
+def _note(outcome: Outcome | None) -> None:
+    """What has become of the request's writes so far, should it end now, by an error or by its deadline."""
+    context = current_context()
+    if context is not None:
+        context.notes.outcome = outcome
 
 
 def _explained(error: PyMongoError) -> PyMongoError:

@@ -73,7 +73,7 @@ def health_becomes(served: Served, status: int, *, limit: float) -> None:
 def test_an_outage_from_its_first_to_its_last_second(server: DatabaseServer, served: Served, how: str) -> None:
     break_it, mend_it = BREAKS[how]
     token = served.bearer()
-    until(lambda: announced(served).count("connected") == 2, what="both workers' own line of the connection")
+    until(lambda: announced(served).count("connected") >= 2, what="both workers' own line of the connection")
     assert served.post(NOTES, note()).status == 201
     before = served.get(f"{DIAGNOSTICS}/errors?timeRange=1h", token).body["totalErrors"]
 
@@ -110,7 +110,7 @@ def test_an_outage_from_its_first_to_its_last_second(server: DatabaseServer, ser
     lines = [line for line in served.log_lines("database") if line["requestId"] == request_id]
     assert {(line["database"]["operation"], line["database"]["collection"]) for line in lines} == {("insert", "notes")}
 
-    until(lambda: announced(served).count("reconnecting") == 2, what="both workers' own line of the loss")
+    until(lambda: announced(served).count("reconnecting") >= 2, what="both workers' own line of the loss")
     mend_it(server)
     health_becomes(served, 200, limit=5.0)
     assert served.post(NOTES, note()).status == 201

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from typing import Any
 
 import pytest
@@ -95,6 +96,26 @@ BAD_BODIES = [
 @pytest.mark.parametrize(("body", "status", "code"), BAD_BODIES, ids=range(len(BAD_BODIES)))
 def test_a_body_that_is_no_good_gets_the_one_shape(served: Served, body: bytes, status: int, code: str) -> None:
     assert_shape(served.request("POST", NOTES, body=body, headers=JSON), status, code)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"name":"canary-name"}\r\n\r\n',
+        b"zz\r\ncanary-name\r\n",
+        b"5;canary\0-name\r\nabcde\r\n0\r\n\r\n",
+        b"5\r\ncanary-name",
+    ],
+)
+def test_a_broken_chunk_is_400_and_its_bytes_are_nowhere(served: Served, body: bytes) -> None:
+    head = f"POST {NOTES} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", served.port), timeout=10) as connection:
+        connection.sendall(head.encode() + body)
+        connection.shutdown(socket.SHUT_WR)
+        answer = connection.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b'"code":"MALFORMED_REQUEST"' in answer
+    assert "canary" not in answer.decode() + served.stdout()
 
 
 def test_text_is_not_json(served: Served) -> None:

@@ -82,6 +82,28 @@ def test_a_value_is_shown_only_where_it_is_allowed(probe: Served) -> None:
     assert (line["driverAttempts"], line["outcome"], len(line["fingerprint"])) == (1, "slow", 16)
 
 
+def test_two_hundred_requests_at_once_keep_their_commands_apart(probe: Served) -> None:
+    def ask(number: int) -> str:
+        name = f"request-{number:03d}-{secrets.token_hex(4)}"
+        probe.get(f"/probe/find?status={name}", {"X-Request-ID": name})
+        return name
+
+    with ThreadPoolExecutor(20) as pool:
+        names = set(pool.map(ask, range(200)))
+
+    def logged() -> dict[str, str] | None:
+        found = {
+            line["requestId"]: line["database"]["query"]["filter"]["status"]
+            for line in lines(probe, "query")
+            if line["requestId"] in names
+        }
+        return found if len(found) == len(names) else None
+
+    found = until(logged, what="a line for each request")
+    assert found is not None
+    assert all(request_id == status for request_id, status in found.items())
+
+
 def test_a_query_for_each_item_of_a_list_is_hinted_at_once(probe: Served) -> None:
     request_id = probe.get("/probe/each?times=25").headers["X-Request-ID"]
     (line,) = until(lambda: lines(probe, "repeated-query", request_id), what="the hint")

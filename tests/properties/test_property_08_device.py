@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import re
+
 from hypothesis import given
 from hypothesis import strategies as st
 
+from prodfix import redact_text
 from tests.properties.site import Site
 from tests.properties.strategies import (
     driver_errors,
@@ -22,15 +25,16 @@ def test_every_error_names_the_client(site: Site, error: Exception, agent: str, 
     """For any error, the error log should include client user agent and device type (mobile/desktop).
 
     And ``unknown``, which is what a script or a bot is. The user agent is cut at 256 characters; a native application
-    tells its version in ``X-App-Version``.
+    tells its version in ``X-App-Version``; what is no version, and what is a secret, is not kept.
 
     Feature: production-deployment-fix, Property 8
     """
     site.clear()
     site.fail(error, headers={"User-Agent": agent, "X-App-Version": version, "Sec-CH-UA-Mobile": hint})
     [entry] = site.errors()
-    assert entry["context"]["userAgent"] == agent[:256]
-    assert entry["context"]["appVersion"] == (version[:40] or None)
+    assert entry["context"]["userAgent"] == redact_text(agent[:256])
+    accepted = re.fullmatch(r"[A-Za-z0-9.+_()-]{1,24}", version)
+    assert entry["context"]["appVersion"] == (version if accepted else None)
     assert entry["context"]["deviceType"] in ("mobile", "desktop", "unknown")
     if hint == "?1":
         assert entry["context"]["deviceType"] == "mobile"

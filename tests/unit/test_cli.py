@@ -63,6 +63,14 @@ def test_a_bad_lifetime_is_explained_and_makes_no_token(run: Callable[..., Any],
     assert "is not a lifetime such as 90s, 15m, 12h or 7d" in result.stderr
 
 
+@pytest.mark.parametrize("option", ["--subject", "--role"])
+@pytest.mark.parametrize("text", ["", " "])
+def test_a_token_for_nobody_or_for_nothing_is_refused(run: Callable[..., Any], option: str, text: str) -> None:
+    result = run("token", option, text)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"Invalid value for '{option}': must not be empty" in result.stderr
+
+
 def test_without_a_key_it_says_which_setting_is_missing(run: Callable[..., Any]) -> None:
     result = run("token", jwt_secret_key=None)
     assert (result.exit_code, result.stdout) == (1, "")

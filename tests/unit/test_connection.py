@@ -104,6 +104,32 @@ def test_an_outage_closes_the_gate_and_one_good_ping_opens_it(lab: Lab) -> None:
     assert lab.monitor.status().state == "connected"
 
 
+def test_a_ping_that_hangs_closes_the_gate_before_it_has_failed(lab: Lab) -> None:
+    lab.ping(None)
+    seen: list[bool] = []
+
+    def hang(name: str) -> None:
+        for _ in range(4):
+            seen.append(lab.monitor.down)
+            lab.now += 0.4
+        raise LOST
+
+    lab.command = hang  # type: ignore[method-assign]
+    lab.monitor.ping()
+    assert seen == [False, False, False, True]
+    assert lab.monitor.down
+
+
+def test_slow_pings_alone_do_not_stop_an_application_whose_commands_succeed(lab: Lab) -> None:
+    lab.monitor.last_command = lambda: lab.now
+    lab.ping(None, *[NetworkTimeout("slow")] * 6)
+    assert not lab.monitor.healthy
+    lab.monitor.gate()
+    lab.monitor.last_command = lambda: lab.now - 1
+    with pytest.raises(DatabaseUnavailable):
+        lab.monitor.gate()
+
+
 def test_a_database_that_never_answered_is_down_after_the_first_ping(lab: Lab) -> None:
     lab.ping(LOST)
     assert (lab.monitor.down, lab.monitor.status().state) == (True, "disconnected")

@@ -225,6 +225,21 @@ def test_a_kill_between_applying_and_forgetting_applies_nothing_twice(
     assert (texts(database), database.books.find_one()["notes"]) == (["a", "b"], 2)
 
 
+def test_a_write_that_cannot_be_forgotten_ends_the_drain_and_is_applied_once(
+    deferred: Deferred, journal: Journal, database: Any
+) -> None:
+    deferred.put(note())
+    assert journal._file is not None
+    refuse = "CREATE TEMP TRIGGER refuse BEFORE DELETE ON writes BEGIN SELECT RAISE(FAIL, 'no room'); END"
+    journal._file.connection.execute(refuse)
+    for _ in range(2):
+        with pytest.raises(JournalUnavailable):
+            deferred.drain()
+    journal._file.connection.execute("DROP TRIGGER refuse")
+    assert (deferred.drain(), deferred.waiting()) == (1, 0)
+    assert (texts(database), database.books.find_one()["notes"]) == (["a"], 1)
+
+
 @pytest.mark.parametrize("poison", [note("x", poison=True), Write("nobody knows it", {})])
 def test_poison_goes_to_the_dead_letters_and_the_rest_goes_on(
     deferred: Deferred, journal: Journal, database: Any, poison: Write

@@ -191,6 +191,45 @@ def test_the_instance_is_as_bad_as_its_worst_worker(
     assert (connection["poolSize"], connection["capacity"]) == (2 * len(states), 10 * len(states))
 
 
+def live(**connection: Any) -> dict[str, Any]:
+    known = {"state": "connected", "uptime": 9.0, "lastError": None, "reconnectAttempts": 0, "poolExhausted": False}
+    pool = {"poolSize": 2, "availableConnections": 9, "checkedOut": 1, "waiting": 0, "capacity": 10}
+    return {"pid": 2, "connection": known | pool | connection, "journal": {"failing": "OSError 30", "quarantined": 1}}
+
+
+@pytest.mark.parametrize("trouble", [TimeoutError, OSError])
+def test_a_worker_that_cannot_read_any_journal_still_knows_itself(
+    diagnostics: Diagnostics, journal: Journal, monkeypatch: pytest.MonkeyPatch, trouble: type[Exception]
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise trouble
+
+    monkeypatch.setattr(journal, "read", refuse)
+    diagnostics.state = live
+    report = diagnostics.database()
+    assert [entry["worker"] for entry in report["workers"]] == [journal.boot]
+    assert report["connection"]["state"] == "connected"
+    assert report["journal"] == {"failing": "OSError 30", "quarantined": 1, "otherVersions": 0}
+    assert report["deferred"] == {"waiting": None, "dead": None, "enabled": True}
+
+
+def test_what_the_journal_says_of_this_worker_is_what_all_workers_answer(
+    diagnostics: Diagnostics, journal: Journal
+) -> None:
+    diagnostics.state = lambda: live(state="error")
+    worker(journal, journal.boot)
+    worker(journal, "other")
+    assert sorted(entry["worker"] for entry in diagnostics.workers()) == sorted([journal.boot, "other"])
+    report = diagnostics.database()
+    assert (report["connection"]["state"], report["journal"]["failing"]) == ("connected", None)
+
+
+def test_an_old_row_of_this_worker_does_not_count_either(diagnostics: Diagnostics, journal: Journal) -> None:
+    diagnostics.state = live
+    worker(journal, journal.boot, age=60, state="error")
+    assert [entry["connection"]["state"] for entry in diagnostics.workers()] == ["connected"]
+
+
 def test_a_worker_that_is_silent_for_long_no_longer_counts(diagnostics: Diagnostics, journal: Journal) -> None:
     worker(journal, "alive", age=1)
     worker(journal, "gone", age=60, state="error")

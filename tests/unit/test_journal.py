@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from prodfix import journal_file
+from prodfix import adoption, journal_file
+from prodfix import journal as journals
 from prodfix.errors import JournalUnavailable
 from prodfix.journal import BATCH, Journal, Statement
 
@@ -71,8 +74,8 @@ def turn_taken(journal: Journal) -> Iterator[None]:
 def statements_of(journal: Journal) -> list[str]:
     """What the connection executes from here on."""
     seen: list[str] = []
-    assert journal._connection is not None
-    journal._connection.set_trace_callback(seen.append)
+    assert journal._file is not None
+    journal._file.connection.set_trace_callback(seen.append)
     return seen
 
 
@@ -84,7 +87,7 @@ def test_what_waits_together_is_committed_once(journal: Journal, until: Callable
     with ThreadPoolExecutor(30) as pool:
         with turn_taken(journal):
             tasks = [pool.submit(journal.write, [put(str(number))]) for number in range(30)]
-            until(lambda: journal._waiting is not None and len(journal._waiting.statements) == 30)
+            until(lambda: journal._waiting is not None and len(journal._waiting) == 30)
         for task in tasks:
             task.result(5)
     assert seen.count("COMMIT") == 1
@@ -98,7 +101,7 @@ def test_a_large_batch_takes_no_more_with_it(journal: Journal, until: Callable[.
             tasks = [pool.submit(journal.write, [put(str(number)) for number in range(BATCH)])]
             until(lambda: journal._waiting is not None)
             tasks.append(pool.submit(journal.write, [put("next")]))
-            until(lambda: len(journal._waiting.statements) == 1)  # type: ignore[union-attr]
+            until(lambda: len(journal._waiting) == 1)  # type: ignore[union-attr]
         for task in tasks:
             task.result(5)
     assert seen.count("COMMIT") == 2
@@ -131,7 +134,7 @@ def test_a_batch_that_fails_is_acknowledged_to_nobody(
     with ThreadPoolExecutor(2) as pool:
         with turn_taken(journal):
             tasks = [pool.submit(journal.write, [put("a")]), pool.submit(journal.write, [bad])]
-            until(lambda: journal._waiting is not None and len(journal._waiting.statements) == 2)
+            until(lambda: journal._waiting is not None and len(journal._waiting) == 2)
         failures = [task.exception(5) for task in tasks]
     assert [type(failure) for failure in failures] == [JournalUnavailable] * 2
     assert ids(journal) == []
@@ -162,15 +165,15 @@ def test_a_folder_that_somebody_removed_is_made_again_before_anything_is_acknowl
 
 
 def test_a_folder_that_is_removed_while_it_commits_is_not_acknowledged(journal: Journal) -> None:
-    assert journal._connection is not None
-    journal._connection.create_function("vanish", 0, lambda: shutil.rmtree(journal.folder))
+    assert journal._file is not None
+    journal._file.connection.create_function("vanish", 0, lambda: shutil.rmtree(journal.folder))
     with pytest.raises(JournalUnavailable):
         journal.write([put("a"), ("SELECT vanish()", ())], durable=True)
     journal.write([put("b")], durable=True)
     assert ids(journal) == ["b"]
 
 
-def test_a_folder_that_cannot_be_made_refuses_and_says_so_without_a_path(journal: Journal) -> None:
+def test_a_folder_that_cannot_be_made_refuses_and_says_so_without_a_path(journal: Journal, retry_at_once: None) -> None:
     shutil.rmtree(journal.folder)
     journal.folder.write_text("in the way")
     with pytest.raises(JournalUnavailable):
@@ -187,7 +190,7 @@ def test_opening_on_a_broken_disk_does_not_raise(tmp_path: Path) -> None:
     journal.open()
     assert journal.failure
     with pytest.raises(JournalUnavailable):
-        journal.write([put("a")])
+        journal.write([put("a")], durable=True)
     journal.close()
 
 
@@ -203,6 +206,177 @@ def test_a_full_file_refuses_and_goes_on_once_there_is_room(
     journal.write([("DELETE FROM writes", ())])
     journal.write([put("c", bytes(150_000))], durable=True)
     assert (ids(journal), journal.failure) == (["c"], None)
+
+
+@pytest.fixture
+def retry_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journals, "RETRY", 0.0)
+
+
+@pytest.fixture
+def blocked(tmp_path: Path, retry_at_once: None) -> Iterator[Journal]:
+    """A journal whose folder cannot be made, because a file is in its way: see ``unblock``."""
+    (tmp_path / "journal").write_text("")
+    journal = Journal(tmp_path / "journal")
+    journal.open()
+    yield journal
+    journal.close()
+
+
+def unblock(journal: Journal) -> None:
+    journal.folder.unlink()
+
+
+def minute(revision: int, counts: str) -> Statement:
+    upsert = "INSERT OR REPLACE INTO minutes (worker, minute, revision, counts) VALUES ('w', 1, ?, ?)"
+    return upsert, (revision, counts)
+
+
+def test_while_the_disk_fails_memory_holds_what_need_not_survive_the_process(blocked: Journal) -> None:
+    blocked.write([put("a")])
+    for how in ({"durable": True}, {"to_disk": True}):
+        with pytest.raises(JournalUnavailable):
+            blocked.write([put("b")], **how)  # type: ignore[arg-type]
+    assert ids(blocked) == [row[0] for row in blocked.read_own(ALL)] == ["a"]
+    assert (blocked.failure, blocked.adopt()) == ("FileExistsError 17", 0)
+
+
+def test_a_batch_of_both_kinds_on_a_broken_disk_is_refused_to_those_who_need_the_disk(
+    blocked: Journal, until: Callable[..., Any]
+) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        with turn_taken(blocked):
+            tasks = [pool.submit(blocked.write, [put(name)], durable=name == "disk") for name in ("disk", "memory")]
+            until(lambda: blocked._waiting is not None and len(blocked._waiting) == 2)
+        assert [type(task.exception(5)) for task in tasks] == [JournalUnavailable, type(None)]
+    assert ids(blocked) == ["memory"]
+
+
+def test_what_is_in_memory_comes_home_once(blocked: Journal, open_journal: Callable[[], Journal]) -> None:
+    kind = "INSERT INTO queries VALUES ('w', 'find', 0, x'')"
+    blocked.write([put("a"), minute(8, "eight"), (kind, ())])
+    unblock(blocked)
+    other = open_journal()
+    other.write([put("b"), minute(5, "five")])
+    blocked.write([put("c")])
+    assert blocked.failure is None
+    assert sorted(ids(blocked)) == sorted(ids(other)) == ["a", "b", "c"]
+    assert other.read("SELECT name FROM queries") == [("find",)]
+    blocked.close()
+    assert other.adopt() == 1
+    assert other.read("SELECT revision, counts FROM minutes") == [(8, "eight")]
+
+
+def test_what_is_in_memory_comes_home_when_the_worker_ends(
+    blocked: Journal, open_journal: Callable[[], Journal]
+) -> None:
+    blocked.write([put("a")])
+    unblock(blocked)
+    blocked.close()
+    assert ids(open_journal()) == ["a"]
+
+
+def test_a_broken_disk_is_tried_again_only_now_and_then(
+    journal: Journal, until: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[str] = []
+
+    def refuse(folder: Path, boot: str) -> None:
+        tries.append(boot)
+        raise OSError(28, "No space left on device", "/a/path")
+
+    shutil.rmtree(journal.folder)
+    monkeypatch.setattr(journals.JournalFile, "make", refuse)
+    for number in range(20):
+        journal.write([put(str(number))])
+    assert (len(tries), journal.failure, len(ids(journal))) == (1, "OSError 28", 20)
+    monkeypatch.setattr(journal, "_retry_at", 0.0)
+    journal.write([put("last")])
+    assert len(tries) == 2
+
+
+def test_a_full_disk_keeps_its_rows_and_memory_takes_what_comes(
+    open_journal: Callable[[], Journal], monkeypatch: pytest.MonkeyPatch, retry_at_once: None
+) -> None:
+    monkeypatch.setattr(journal_file, "LARGEST_FILE", 80 * 4096)
+    journal, other = open_journal(), open_journal()
+    journal.write([put("a", bytes(150_000))])
+    journal.write([put("b", bytes(200_000))])
+    journal.write([put("c")])
+    assert (sorted(ids(journal)), ids(other), journal.failure) == (
+        ["a", "b", "c"],
+        ["a"],
+        "OperationalError SQLITE_FULL",
+    )
+    assert len([name for name in files(journal) if name.endswith(".lock")]) == 2
+    journal.write([("DELETE FROM writes WHERE id = 'a'", ())], to_disk=True)
+    journal.write([put("d")])
+    assert (sorted(ids(journal)), sorted(ids(other)), journal.failure) == (["b", "c", "d"], ["b", "c", "d"], None)
+
+
+class Failing:
+    """A connection to a disk that fails."""
+
+    def __init__(self, connection: Any) -> None:
+        self.close = connection.close
+
+    def execute(self, *_: Any) -> None:
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorname = "SQLITE_IOERR_WRITE"
+        raise error
+
+
+def test_a_disk_that_fails_later_keeps_its_rows_and_they_are_adopted(journal: Journal, retry_at_once: None) -> None:
+    journal.write([put("a")])
+    assert journal._file is not None
+    journal._file.connection = Failing(journal._file.connection)  # type: ignore[assignment]
+    journal.write([put("b")])
+    assert (sorted(ids(journal)), journal.failure) == (["a", "b"], "OperationalError SQLITE_IOERR_WRITE")
+    journal.write([put("c")])
+    assert (journal.adopt(), journal.failure) == (1, None)
+    assert [row[0] for row in journal.read_own(ALL)] == ["b", "c", "a"]
+
+
+def test_reading_a_disk_that_fails_tells_what_memory_holds(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert journal._file is not None
+    journal._file.connection = Failing(journal._file.connection)  # type: ignore[assignment]
+    assert journal.read_own(ALL) == []
+    journal.write([put("a")])
+    assert journal.read_own(ALL) == [("a",)]
+
+
+def test_memory_is_bounded_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blocked: Journal) -> None:
+    monkeypatch.setattr(journal_file, "LARGEST_MEMORY", 80 * 4096)
+    blocked.write([put("a", bytes(150_000))])
+    with pytest.raises(JournalUnavailable):
+        blocked.write([put("b", bytes(200_000))])
+    blocked.write([put("c")])
+    assert ids(blocked) == ["a", "c"]
+
+
+def test_a_wrong_statement_does_not_make_the_disk_a_broken_one(journal: Journal) -> None:
+    with pytest.raises(JournalUnavailable):
+        journal.write([("not sql", ())])
+    journal.write([put("a")])
+    assert (journal.failure, journal._memory) == (None, None)
+
+
+def test_a_file_that_cannot_be_made_whole_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, retry_at_once: None
+) -> None:
+    def full(folder: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    journal = Journal(tmp_path / "journal")
+    with monkeypatch.context() as patched:
+        patched.setattr(journal_file, "sync_folder", full)
+        journal.open()
+        for name in "abc":
+            journal.write([put(name)])
+        assert files(journal) == set()
+    journal.write([put("d")])
+    assert (ids(journal), journal.adopt(), journal.dropped) == (["a", "b", "c", "d"], 0, 0)
+    journal.close()
 
 
 # -- several workers --------------------------------------------------------------------------------------------------------
@@ -252,8 +426,9 @@ def test_a_file_that_cannot_be_read_is_left_out_and_put_aside(
     broken, journal = open_journal(), open_journal()
     journal.write([put("a")])
     broken.write([put("b")])
+    assert broken._file is not None
+    path = broken._file.path
     broken.close()
-    path = journal.folder / f"{broken._name}.db"
     path.write_bytes(damage(path.read_bytes()))
     assert ids(journal) == ["a"]
     assert journal.adopt() == 0
@@ -261,6 +436,64 @@ def test_a_file_that_cannot_be_read_is_left_out_and_put_aside(
     assert [name.partition("-")[0] for name in files(journal) if "corrupt" in name] == [str(os.getpid())]
     journal.write([put("c")])
     assert (ids(journal), journal.adopt()) == (["a", "c"], 0)
+
+
+def put_aside(journal: Journal) -> list[str]:
+    return sorted(name for name in files(journal) if "corrupt" in name)
+
+
+def test_what_a_young_journal_had_acknowledged_is_put_aside_with_it(journal: Journal) -> None:
+    with owner(journal.folder, "a") as other:
+        other.kill()
+        other.wait()
+    (path,) = journal.folder.glob(f"{other.boot}*.db")  # type: ignore[attr-defined]
+    path.write_bytes(b"")
+    log = path.with_suffix(".db-wal").read_bytes()
+    assert ids(journal) == []
+    assert (journal.adopt(), journal.dropped) == (0, 1)
+    file, wal = put_aside(journal)
+    assert wal == f"{file}-wal"
+    assert (journal.folder / wal).read_bytes() == log
+    assert log
+
+
+def test_what_is_put_aside_can_be_recovered_by_hand(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    with owner(journal.folder, "a", "b") as other:
+        other.kill()
+        other.wait()
+    monkeypatch.setattr(adoption, "_ROWS", ("SELECT * FROM dying.no_such_table",))  # as if its tables could not be read
+    assert (journal.adopt(), journal.dropped) == (0, 1)
+    file, _ = put_aside(journal)
+    with contextlib.closing(sqlite3.connect(journal.folder / file)) as recovered:
+        assert recovered.execute(ALL).fetchall() == [("a",), ("b",)]
+
+
+@pytest.mark.parametrize("mode", [None, "DELETE", "WAL"])
+def test_a_file_with_nothing_in_it_is_removed(journal: Journal, mode: str | None) -> None:
+    (journal.folder / "young.lock").touch()
+    (journal.folder / "young.db").touch()
+    if mode:
+        with contextlib.closing(sqlite3.connect(journal.folder / "young.db")) as young:
+            young.execute(f"PRAGMA journal_mode={mode}")
+            young.execute("CREATE TABLE t (a)")
+            young.execute("DROP TABLE t")
+    assert (journal.adopt(), journal.dropped) == (0, 0)
+    assert not [name for name in files(journal) if name.startswith("young")]
+
+
+def test_a_file_of_another_version_is_left_alone_and_shown(
+    journal: Journal, open_journal: Callable[[], Journal]
+) -> None:
+    later = open_journal()
+    later.write([put("a"), ("ALTER TABLE writes ADD COLUMN more TEXT", ()), ("PRAGMA user_version=2", ())])
+    later.close()
+    before = files(journal)
+    for _ in range(2):
+        assert (journal.adopt(), journal.dropped, journal.other_versions) == (0, 0, 1)
+    assert {name for name in files(journal) if name.endswith((".db", ".lock"))} == {
+        name for name in before if name.endswith((".db", ".lock"))
+    }
+    assert ids(journal) == []
 
 
 def test_a_healthy_file_that_does_not_fit_now_is_adopted_later(
@@ -294,7 +527,7 @@ def test_under_gevent_other_greenlets_run_while_it_commits(python: Callable[...,
     journal.open()
     # A slow disk: the writer's thread is held by SQLite for 0.3 s.
     pause = monkey.get_original("time", "sleep")
-    journal._connection.create_function("pause", 0, lambda: pause(0.3))
+    journal._file.connection.create_function("pause", 0, lambda: pause(0.3))
     turns = 0
     def turn():
         global turns

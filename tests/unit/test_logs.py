@@ -214,6 +214,6 @@ def test_a_log_call_within_a_broken_console_harms_nothing(python: Callable[..., 
     code += """
 logger.error("x"); logging.getLogger("a").error("x"); logs.note(Severity.ERROR, "e", "x")
 assert console.flush(10)
-print(console.status()["sinks"])
+print(console.failures, console.failed_lines)
 """
-    assert python(code) == "[{'name': 'console', 'failing': 'No space left on device', 'lost': 3}]\n"
+    assert python(code) == "{'console': 'No space left on device'} {'console': 3}\n"

@@ -35,23 +35,26 @@ def test_work_is_done_again_and_again_in_a_thread_that_ends_with_the_process() -
     assert (thread.daemon, thread.name, thread.is_alive()) == (True, "prodfix-test", False)
 
 
-def test_what_work_raises_is_told_and_the_loop_goes_on() -> None:
-    told: list[tuple[str, Exception]] = []
+def test_what_work_raises_is_told_once_until_it_changes_and_so_is_its_end() -> None:
+    outcomes: list[Exception | None] = [ValueError("1"), ValueError("2"), KeyError("3"), None, None, KeyError("4")]
+    told: list[tuple[str, str]] = []
     enough = threading.Event()
 
-    def hear(name: str, error: Exception) -> None:
-        told.append((name, error))
-        if len(told) == 2:
-            enough.set()
-
     def work() -> None:
-        raise ValueError("x")
+        if not outcomes:
+            enough.set()
+        elif (error := outcomes.pop(0)) is not None:
+            raise error
 
-    loop = make(work, on_error=hear)
+    loop = make(
+        work,
+        on_error=lambda name, error: told.append((name, error.args[0])),
+        on_recovery=lambda name: told.append((name, "works")),
+    )
     loop.start()
     assert enough.wait(LIMIT)
     loop.stop()
-    assert [(name, str(error)) for name, error in told[:2]] == [("test", "x")] * 2
+    assert told == [("test", what) for what in ("1", "3", "works", "4", "works")]
 
 
 @pytest.mark.parametrize("waiting", [{"delay": 3600.0}, {"interval": 3600.0}])

@@ -6,7 +6,7 @@ import copy
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -243,9 +243,10 @@ SECRETS = [
     "password", "dbPassword", "PASSWORD", "user_password", "passphrase", "pwd2", "X-Api-Key",
     "apiKey", "api_key", "Authorization", "Cookie", "Set-Cookie", "access_token", "refreshToken", "JWT", "clientSecret",
     "AWS_SECRET_ACCESS_KEY", "privateKey", "sessionId", "ssn", "cvv", "creditCard", "card_number", "otp",
+    "pass", "dbPass", "pass2", "auth", "basic_auth", "bearer",
 ]  # fmt: skip
 NAMES = ["author", "tokenizer", "keyboard", "secretary", "compass", "passenger", "spinner", "monkey", "key", "cookieless",
-         "jwtless", "sessions", "email", "name"]  # fmt: skip
+         "jwtless", "sessions", "email", "name", "passCount", "authSource", "bypass", "forbearer"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", SECRETS)
@@ -379,6 +380,24 @@ TEXTS = {
     "card with dashes": "5500-0000-0000-0004",
     "server": "<ServerDescription ('10.1.2.3', 27017) server_type: Unknown>",
     "address": "10.1.2.3:27017: [Errno 111]",
+    "host of atlas": f"{CANARY}-shard-00-01.ab1cd.mongodb.net:27017: timed out",
+    "host of atlas at an end": f"no answer from {CANARY}.ab1cd.MongoDB.net.",
+    "internal host": f"{CANARY}-1.internal:27018 is down",
+    "bare host": f"{CANARY}:27017",
+    "ipv6": "[fe80::ca:4111]:27017 refused",
+    "ipv6 with a zone": "[fe80::4111%eth0]:10255",
+    "list of passwords": f"{{'password': ['a1', '{CANARY}']}}",
+    "document of passwords": f'{{"password":{{"v":"{CANARY}"}}}}',
+    "deep password": f'"secret": {"[{" * 30}"x"{"}]" * 3}, "{CANARY}"',
+    "brackets in a password": f"token: [')', '{CANARY}']",
+    "password that nothing closes": f"password=({{[ a, b, {CANARY}",
+    "escaped json": f'{{\\"password\\": \\"{CANARY}\\"}}',
+    "command line": f"restore --password {CANARY}",
+    "command line in quotes": f'restore --db-password "x {CANARY}"',
+    "command line as a list": f"['--api-key', '{CANARY}', '-v']",
+    "password of a form": f"pwd%3D{CANARY}",
+    "password of a form twice": f"password%253A{CANARY}",
+    "quoted json in a form": f"%22password%22%3A%22{CANARY}%22",
 }  # fmt: skip
 TRACES = re.compile(r"canary|CANARY|4111|0004|10\.1\.2\.3")
 
@@ -404,6 +423,9 @@ def test_a_secret_in_a_text_is_masked_and_stays_so(text: str) -> None:
         "E11000 duplicate key error collection: app.users index: email_1",
         "123e4567-e89b-12d3-a456-426614174000",
         "4111 1111 1111 1112",
+        "file.py:123 at 12:30:45 [12:30:45]: started, ratio 1:2, [12:30:45]:1",
+        "see mongodb.network and my-mongodb.net.example, line:2701, took:270170 ms",
+        "use --password-file x --secrets, or --tokens -v",
     ],
 )
 def test_benign_words_survive(text: str) -> None:
@@ -414,6 +436,9 @@ def test_what_stands_around_a_secret_survives() -> None:
     assert redact_text(f"login of {CANARY}@example.org failed") == f"login of {MASK} failed"
     assert redact_text(f"a=1&password={CANARY}&b=2") == f"a=1&password={MASK}&b=2"
     assert redact_text('dup key: { email: "x", team.id: 5 }') == "dup key: { email: ?, team.id: ? }"
+    assert redact_text(f"{{'password': ['a', {{'b': '{CANARY}'}}], 'x': 1}}") == f"{{'password': {MASK}, 'x': 1}}"
+    assert redact_text(f"a --token {CANARY} --verbose") == f"a --token {MASK} --verbose"
+    assert redact_text("to h.internal:27017, [::1]:27017: refused") == f"to {MASK}, {MASK}: refused"
     assert redact_text(f"x\nCookie: {CANARY}\nHost: y") == f"x\nCookie: {MASK}\nHost: y"
 
 
@@ -427,7 +452,11 @@ HOSTILE = [
     "a.b-" * (M // 4) + "password", "password=" * (M // 9), 'pwd="' + "\\" * M, 'pwd="' * (M // 5), "token " * (M // 6),
     "1" * M, "4-" * (M // 2), "1." * (M // 2) + ":", "-----BEGIN " * (M // 11) + "private key", "\n" * M,
     "-----BEGIN PRIVATE KEY-----" * (M // 27), "<ServerDescription (" * (M // 20), "ghp_" * (M // 4), "SG." * (M // 3),
-    "sk-" * (M // 3), "AKIA" * (M // 4),
+    "sk-" * (M // 3), "AKIA" * (M // 4), "password=[" * (M // 10), "password=" + "[" * M, "secret:[(" * (M // 9),
+    "pwd={" + "\\" * M,
+    "pwd=['" * (M // 6), "token=[]" * (M // 8), "--a-" * (M // 4) + "password", "-" * M + "password", "--password " * (M // 11),
+    "pwd%25" * (M // 6), "a.mongodb.net." * (M // 14), "a-" * (M // 2) + ":270", "a:270" * (M // 5), "[::" * (M // 3) + "]:",
+    "[" + "1:" * (M // 2) + "]:",
 ]  # fmt: skip
 
 
@@ -439,13 +468,19 @@ def test_a_megabyte_of_hostile_text_is_linear(text: str) -> None:
 
 
 def test_a_pattern_that_looks_back_would_not_be_linear() -> None:
-    naive = re.compile(r"(?<![A-Za-z0-9])((?:[\w.-]{0,40}?[_.-])?|[a-z]{0,20}?)(?:password|secret)\s*=")
-    begun = time.process_time()
-    naive.sub("", "_" * (M // 10) + "password")
-    naive_seconds = time.process_time() - begun
-    begun = time.process_time()
-    redact_text("_" * (M // 10) + "password")
-    assert naive_seconds > 5 * (time.process_time() - begun)
+    """The control: the usual pattern takes time with the square of the length, so the margin is some hundreds."""
+
+    def seconds(work: Callable[[str], Any]) -> float:
+        text = "_" * 10_000 + "password"
+        taken = []
+        for _ in range(3):  # the best of three: another process may have had the caches
+            begun = time.process_time()
+            work(text)
+            taken.append(time.process_time() - begun)
+        return min(taken)
+
+    naive = re.compile(r"[\w.-]*(?:password|secret)\s*=")
+    assert seconds(lambda text: naive.sub("", text)) > 5 * seconds(redact_text)
 
 
 # ---- URIs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import subprocess
@@ -14,6 +15,7 @@ from pydantic import SecretStr
 from pymongo import MongoClient
 
 from prodfix import Environment, Settings, SettingsError
+from prodfix.variables import NO_URI
 
 CANARY = "canary7f3a"
 KEY = "k" * 32
@@ -102,6 +104,26 @@ def test_no_secret_is_in_the_text_of_the_settings() -> None:
 def test_a_size_is_written_as_winston_writes_it(env: Any, text: str, size: int) -> None:
     env(MAX_BODY_BYTES=text)
     assert Settings.from_env().max_body_bytes == size
+
+
+@pytest.mark.parametrize(
+    ("text", "level"), [("INFO", "info"), ("Warning", "warn"), ("WARN", "warn"), (" error ", "error")]
+)
+def test_a_level_is_understood_however_it_is_written(env: Any, text: str, level: str) -> None:
+    env(LOG_LEVEL=text)
+    assert Settings.from_env().log_level == level
+
+
+def test_white_space_around_a_uri_is_not_part_of_it(env: Any) -> None:
+    env(MONGODB_URI=" mongodb://db.example.org/app\n")
+    assert Settings.from_env().mongodb_uri == SecretStr("mongodb://db.example.org/app")
+
+
+def test_a_uri_that_the_driver_would_refuse_is_refused_at_start(env: Any) -> None:
+    env(MONGODB_URI=f"mongodb://u:{CANARY}@x@h")
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_env()
+    assert caught.value.problems == {"MONGODB_URI": NO_URI}
 
 
 @pytest.mark.parametrize(
@@ -197,3 +219,42 @@ def test_processes_that_start_together_in_development_share_one_key(tmp_path: Pa
     assert len(file.read_bytes()) >= 32
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert list(file.parent.iterdir()) == [file]
+
+
+@pytest.fixture
+def development(env: Any, tmp_path: Path) -> Path:
+    env(APP_ENV="development", STATE_DIR=str(tmp_path / "var"))
+    return tmp_path / "var"
+
+
+@pytest.mark.parametrize("content", ["", "\n", f"{CANARY}\n", CANARY * 3, "\udcff" * 5])
+def test_a_key_file_that_is_empty_or_too_short_is_refused(development: Path, content: str) -> None:
+    development.mkdir()
+    (development / "jwt.key").write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.raises(
+        SettingsError, match=r"STATE_DIR: .* shorter than 32 bytes; remove STATE_DIR/jwt\.key"
+    ) as caught:
+        Settings.from_env(served=True)
+    assert CANARY not in str(caught.value)
+
+
+def test_a_directory_that_cannot_be_made_is_told_with_what_to_do(development: Path) -> None:
+    development.write_text("a file")
+    with pytest.raises(SettingsError, match=r"STATE_DIR: cannot be used \(File exists\); name a directory"):
+        Settings.from_env(served=True)
+
+
+def test_a_directory_that_cannot_be_written_is_told_too(development: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: Any) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(os, "open", refuse)  # root may write anywhere
+    with pytest.raises(SettingsError, match=r"STATE_DIR: cannot be used \(Permission denied\)"):
+        Settings.from_env(served=True)
+
+
+def test_a_key_is_on_the_disk_before_it_has_its_name(development: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[bool] = []
+    monkeypatch.setattr(os, "fsync", lambda _: synced.append((development / "jwt.key").exists()))
+    assert Settings.from_env(served=True).jwt_secret_key
+    assert synced == [False]

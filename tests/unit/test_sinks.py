@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,7 +21,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prodfix import sinks as module
-from prodfix.sinks import FILES, LONGEST_QUEUE, Console, RotatingFile, Sinks, category_files, render, timestamp
+from prodfix.outlets import LONGEST_QUEUE
+from prodfix.sinks import FILES, Console, RotatingFile, Sinks, category_files, render, timestamp
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,14 +43,19 @@ class Kept:
 class Held(Kept):
     """A sink that waits, as a disk that hangs does."""
 
-    def __init__(self) -> None:
-        super().__init__("held")
+    def __init__(self, name: str = "held") -> None:
+        super().__init__(name)
         self.writing, self.release = threading.Event(), threading.Event()
 
     def write(self, data: bytes) -> None:
         self.writing.set()
         self.release.wait(10)
         super().write(data)
+
+
+def state(name: str, **more: Any) -> dict[str, Any]:
+    """What is shown of a sink: that all is well, or ``more``."""
+    return {"name": name, "failing": None, "lost": 0, "dropped": 0, "waiting": 0} | more
 
 
 def written(folder: Path, stem: str = "error") -> list[bytes]:
@@ -287,11 +294,13 @@ def test_a_broken_sink_is_counted_and_shown_and_the_others_go_on(error: Exceptio
     shown, other = sinks.status()["sinks"]
     assert (shown["name"], shown["lost"]) == ("broken", 3)
     assert shown["failing"] == ("No space left on device" if isinstance(error, OSError) else type(error).__name__)
-    assert other == {"name": "good", "failing": None, "lost": 0}
+    assert other == state("good")
+    assert sinks.failures == {"broken": shown["failing"]}
+    assert sinks.failed_lines == {"broken": 3}
     broken.error = None
     sinks.put("broken", b"again\n")
     assert sinks.flush(10)
-    assert sinks.status()["sinks"][0] == {"name": "broken", "failing": None, "lost": 3}
+    assert sinks.status()["sinks"][0] == state("broken", lost=3)
 
 
 def test_a_full_disk_is_shown() -> None:
@@ -300,7 +309,7 @@ def test_a_full_disk_is_shown() -> None:
         sinks.put("console", b"x\n")
         sinks.put("good", b"x\n")
         assert sinks.flush(10)
-    assert sinks.status()["sinks"][0] == {"name": "console", "failing": "No space left on device", "lost": 1}
+    assert sinks.status()["sinks"][0] == state("console", failing="No space left on device", lost=1)
     assert good.lines == [b"x\n"]
 
 
@@ -318,6 +327,7 @@ def test_a_sink_that_nobody_knows_ends_nothing() -> None:
     sinks.put("good", b"x\n")
     assert sinks.flush(10)
     assert good.lines == [b"x\n"]
+    assert sinks.status() == {"dropped": 1, "sinks": [state("good")]}
 
 
 def test_a_sink_that_hangs_holds_up_nobody_and_the_queue_is_bounded() -> None:
@@ -326,11 +336,45 @@ def test_a_sink_that_hangs_holds_up_nobody_and_the_queue_is_bounded() -> None:
     assert held.writing.wait(10)
     for number in range(LONGEST_QUEUE + 50):
         sinks.put("held", b"%d\n" % number)
-    assert sinks.status()["dropped"] == 50
+    assert sinks.status() == {"dropped": 50, "sinks": [state("held", dropped=50, waiting=LONGEST_QUEUE + 1)]}
     assert not sinks.flush(0.01)
+    assert sinks.status()["sinks"] == [state("held", dropped=50, waiting=LONGEST_QUEUE + 1)]
     held.release.set()
     assert sinks.flush(10)
     assert len(held.lines) == LONGEST_QUEUE + 1
+    assert sinks.status()["sinks"] == [state("held", dropped=50)]
+
+
+def test_a_console_that_nobody_reads_keeps_nothing_from_the_files(tmp_path: Path) -> None:
+    """Feature: production-deployment-fix, Property 9."""
+    reader, writer = os.pipe()
+    try:
+        sinks = Sinks([Console(writer), rotating(tmp_path, max_bytes=10_000)])
+        for number in range(3):
+            sinks.put("console", b"x" * 100_000 + b"\n")  # a pipe holds 64 KiB
+            sinks.put("error.log", b"%d\n" % number)
+        begun = time.monotonic()
+        assert not sinks.flush(0.5)
+        assert 0.4 < time.monotonic() - begun < 5
+        assert written(tmp_path) == [b"0\n", b"1\n", b"2\n"]
+        assert sinks.status()["sinks"] == [state("console", waiting=3), state("error.log")]
+    finally:
+        os.close(reader)  # the write ends with EPIPE
+        sinks.flush(10)
+        os.close(writer)
+
+
+def test_all_sinks_share_the_time_of_a_flush() -> None:
+    helds = [Held(name) for name in "abcd"]
+    sinks = Sinks(helds)
+    for held in helds:
+        sinks.put(held.name, b"x\n")
+    begun = time.monotonic()
+    assert not sinks.flush(0.5)
+    assert time.monotonic() - begun < 1.5
+    for held in helds:
+        held.release.set()
+    assert sinks.flush(10)
 
 
 def test_a_fork_has_a_queue_and_a_thread_of_its_own(tmp_path: Path) -> None:

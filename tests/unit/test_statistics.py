@@ -6,6 +6,7 @@ import random
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from prodfix import journal as journals
 from prodfix import statistics as module
 from prodfix import storage
 from prodfix.errors import ErrorCategory
@@ -192,3 +194,18 @@ def test_a_row_is_what_the_writer_stores(statistics: Statistics, journal: Journa
     ((worker, minute, revision, counts),) = journal.read("SELECT worker, minute, revision, counts FROM minutes")
     assert (worker, minute, revision) == (journal.boot, int(clock.now // 60), 1)
     assert orjson.loads(counts) == [["unknown", "mobile", "/", "x", 1]]
+
+
+def test_an_error_that_is_counted_while_the_disk_fails_is_counted_once(
+    tmp_path: Path, open_journal: Callable[[], Journal], clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journals, "RETRY", 0.0)
+    (tmp_path / "journal").touch()
+    statistics = Statistics(open_journal(), lambda: None, clock=clock)
+    count(statistics)
+    count(statistics)
+    assert total(statistics) == 2
+    (tmp_path / "journal").unlink()
+    count(statistics)
+    other = Statistics(open_journal(), lambda: None, clock=clock)
+    assert (total(statistics), total(other)) == (3, 3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import bson
@@ -195,6 +196,32 @@ def test_what_the_journal_refuses_is_counted(
     monkeypatch.setattr(journal, "write", refuse)
     storage.put(CONNECTION_EVENTS, {"timestamp": NOW})
     assert storage.dropped == 1
+
+
+def test_an_earlier_revision_that_is_adopted_late_does_not_replace_a_later_one(
+    journal: Journal, storage: Storage, database: Any
+) -> None:
+    for worker, revision in (("w", 8), ("w", 5), ("x", 1)):
+        row = (worker, 100, revision, orjson.dumps([["u", "m", "/", "x", revision]]))
+        journal.write([("INSERT OR REPLACE INTO minutes (worker, minute, revision, counts) VALUES (?, ?, ?, ?)", row)])
+        if revision != 5:
+            storage.tick()
+    assert sorted(document["revision"] for document in database[ERROR_MINUTES].find()) == [1, 8]
+    assert journal.read_own("SELECT revision FROM minutes WHERE stored < revision") == []
+
+
+def test_without_a_disk_everything_reaches_mongodb_all_the_same(tmp_path: Path, database: Any) -> None:
+    (tmp_path / "file").touch()
+    journal = Journal(tmp_path / "file")
+    journal.open()
+    storage = Storage(journal, lambda: database, retention_days=8)
+    put(journal, storage, "a", "b")
+    count(journal, 100, 3, 3)
+    for _ in range(2):
+        storage.tick()
+    assert (stored(database), storage.dropped, unmarked(journal)) == (["a", "b"], 0, 0)
+    assert [document["counts"][0][-1] for document in database[ERROR_MINUTES].find()] == [3]
+    journal.close()
 
 
 @pytest.mark.parametrize("value", [object(), 2**70, "\ud800", {"a\0b": 1}, {1: 2}], ids=ascii)

@@ -54,6 +54,10 @@ GOOD = signed()
 HEAD, BODY, SIGNATURE = GOOD.split(".")
 
 BAD: dict[str, str | None] = {
+    "commas for a token": ", ,",
+    "no time of issue": f"Bearer {signed(iat=None)}",
+    "valid for ever": f"Bearer {signed(exp=1e30)}",
+    "valid for years": f"Bearer {signed(exp=NOW + 400 * 24 * HOUR)}",
     "no header": None,
     "empty": "",
     "no token": "Bearer",
@@ -191,9 +195,9 @@ def test_who_asked_is_known_from_a_verified_token_only(adopt: Callable[..., Flas
 # -- a host with a JWTManager of its own ------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def hosts_own(adopt: Callable[..., Flask]) -> Flask:
+def hosts_own(adopt: Callable[..., Flask], **settings: Any) -> Flask:
     app = protected(Flask("host"))
+    adopt(app, **settings)  # before the host's own manager, which must not find its settings changed
     app.config.update(JWT_SECRET_KEY=OTHER)
     JWTManager(app)
 
@@ -207,23 +211,30 @@ def hosts_own(adopt: Callable[..., Flask]) -> Flask:
             create_access_token("admin", additional_claims=admin, expires_delta=False),
         ]
 
-    return adopt(app)
+    return app
 
 
-def test_its_tokens_and_its_key_are_what_counts(hosts_own: Flask) -> None:
-    client = hosts_own.test_client()
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [({}, [401, 401, 401, 401, 200]), ({"jwt_secret_key": None}, [200, 403, 401, 401, 401])],
+    ids=["our key decides", "without one the host's does"],
+)
+def test_whose_tokens_count(adopt: Callable[..., Flask], settings: dict[str, Any], expected: list[int]) -> None:
+    app = hosts_own(adopt, **settings)
+    client = app.test_client()
     good, user, refresh, endless = client.get("/tokens").get_json()
-    statuses = [ask(client, f"Bearer {token}").status_code for token in (good, user, refresh, endless, GOOD)]
-    assert statuses == [200, 403, 401, 401, 401]
-    assert hosts_own.config["JWT_SECRET_KEY"] == OTHER
+    assert [ask(client, f"Bearer {token}").status_code for token in (good, user, refresh, endless, GOOD)] == expected
+    assert (app.config["JWT_SECRET_KEY"], app.config["JWT_DECODE_AUDIENCE"]) == (OTHER, None)
 
 
+@pytest.mark.parametrize("settings", [{}, {"jwt_secret_key": None}], ids=["our key", "the host's"])
 @pytest.mark.parametrize("name", [name for name in BAD if name != "another key"])
-def test_its_bad_tokens_are_a_401_too(hosts_own: Flask, name: str) -> None:
-    assert ask(hosts_own.test_client(), BAD[name]).status_code == 401
+def test_bad_tokens_are_a_401_in_a_host_too(adopt: Callable[..., Flask], name: str, settings: dict[str, Any]) -> None:
+    assert ask(hosts_own(adopt, **settings).test_client(), BAD[name]).status_code == 401
 
 
-def test_its_own_views_keep_its_own_answers(hosts_own: Flask) -> None:
-    hosts_own.add_url_rule("/own", view_func=jwt_required()(lambda: "own"), endpoint="own")
-    response = hosts_own.test_client().get("/own")
+def test_its_own_views_keep_its_own_answers(adopt: Callable[..., Flask]) -> None:
+    app = hosts_own(adopt)
+    app.add_url_rule("/own", view_func=jwt_required()(lambda: "own"), endpoint="own")
+    response = app.test_client().get("/own")
     assert (response.status_code, response.get_json()) == (401, {"msg": "Missing Authorization Header"})

@@ -1,0 +1,119 @@
+"""How rows come home into a worker's file: those of a dead worker, and those that were in memory while its disk failed.
+
+All rows have keys of their own, so that merging them again changes nothing; of a minute's counts the higher revision wins.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import time
+from collections.abc import Sequence
+from enum import Enum, auto
+from pathlib import Path
+
+from prodfix.journal_file import SCHEMA_VERSION, corrupt, error_name, read_only
+
+_ROWS = (
+    "INSERT OR IGNORE INTO writes (id, entry, attempts, created)"
+    " SELECT id, entry, attempts, created FROM dying.writes ORDER BY position",
+    "INSERT OR IGNORE INTO dead (id, entry, reason, at) SELECT id, entry, reason, at FROM dying.dead",
+    "INSERT OR IGNORE INTO advice (fingerprint, at, entry) SELECT fingerprint, at, entry FROM dying.advice",
+    "INSERT OR IGNORE INTO records (id, collection, request_id, at, entry, stored)"
+    " SELECT id, collection, request_id, at, entry, stored FROM dying.records",
+    "INSERT INTO minutes (worker, minute, revision, counts, stored)"
+    " SELECT worker, minute, revision, counts, stored FROM dying.minutes WHERE true ON CONFLICT (worker, minute) DO UPDATE"
+    " SET revision=excluded.revision, counts=excluded.counts, stored=excluded.stored WHERE excluded.revision > revision",
+)
+# What a worker's commands were goes with the worker; but this one lives.
+_OWN_ROWS = (
+    *_ROWS,
+    "INSERT OR REPLACE INTO queries (worker, name, at, entry) SELECT worker, name, at, entry FROM dying.queries",
+)
+
+
+class Outcome(Enum):
+    """What became of a dead worker's file."""
+
+    MERGED = auto()
+    EMPTY = auto()
+    CORRUPT = auto()
+    """It is put aside, together with its ``-wal``, for somebody's hands."""
+    OTHER_VERSION = auto()
+    """It is left alone: a worker of its own version may come back."""
+
+
+def adopt(connection: sqlite3.Connection, path: Path) -> Outcome:
+    """Merge the dead worker's file into ``connection``, and remove it or put it aside.
+
+    Raises ``sqlite3.Error`` for what says nothing about the file: no room now, a disk that fails. It stays then.
+    """
+    outcome = _look(path) or _merge_file(connection, path)
+    if outcome is Outcome.CORRUPT:
+        _put_aside(path)
+    elif outcome is not Outcome.OTHER_VERSION:
+        for suffix in (".db", ".db-wal", ".db-shm"):
+            path.with_suffix(suffix).unlink(missing_ok=True)
+    return outcome
+
+
+def carry(memory: sqlite3.Connection, connection: sqlite3.Connection) -> None:
+    """Merge what this process has in memory into ``connection``. Raises ``sqlite3.Error``; nothing is merged then."""
+    connection.execute("ATTACH DATABASE ':memory:' AS dying")
+    try:
+        connection.deserialize(memory.serialize(), name="dying")
+        _merge(connection, _OWN_ROWS)
+    finally:
+        _detach(connection)
+
+
+def _look(path: Path) -> Outcome | None:
+    """What can be said without SQLite, which removes the ``-wal`` of an empty file as soon as it opens it."""
+    if path.exists() and path.stat().st_size:
+        return None
+    wal = path.with_suffix(".db-wal")
+    return Outcome.CORRUPT if wal.exists() and wal.stat().st_size else Outcome.EMPTY
+
+
+def _merge_file(connection: sqlite3.Connection, path: Path) -> Outcome:
+    try:
+        connection.execute("ATTACH DATABASE ? AS dying", (read_only(path),))
+        version = connection.execute("PRAGMA dying.user_version").fetchone()[0]
+        if version == SCHEMA_VERSION:
+            _merge(connection, _ROWS)
+            return Outcome.MERGED
+        tables = connection.execute("SELECT count(*) FROM dying.sqlite_master").fetchone()[0]
+        return Outcome.OTHER_VERSION if version or tables else Outcome.EMPTY
+    except sqlite3.DatabaseError as error:
+        # SQLITE_ERROR: it has our version, and not our tables.
+        if corrupt(error) or error_name(error) == "SQLITE_ERROR":
+            return Outcome.CORRUPT
+        raise
+    finally:
+        _detach(connection)
+
+
+def _merge(connection: sqlite3.Connection, statements: Sequence[str]) -> None:
+    connection.execute("PRAGMA synchronous=FULL")
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        for statement in statements:
+            connection.execute(statement)
+
+
+def _detach(connection: sqlite3.Connection) -> None:
+    with contextlib.suppress(sqlite3.Error):
+        connection.execute("DETACH DATABASE dying")
+
+
+def _put_aside(path: Path) -> None:
+    # Its -wal holds what was acknowledged last. Under the same stem SQLite's own tools can recover both. The file goes
+    # first: it must never be merged without its -wal, should we be killed in between.
+    aside = path.with_suffix(f".corrupt-{int(time.time())}")
+    if path.exists():
+        path.rename(aside)
+    wal = path.with_suffix(".db-wal")
+    if wal.exists() and wal.stat().st_size:
+        wal.rename(f"{aside}-wal")
+    for side in (wal, path.with_suffix(".db-shm")):
+        side.unlink(missing_ok=True)

@@ -1,0 +1,57 @@
+"""A sink has a queue and a thread of its own, and what it does not do is seen."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import pytest
+
+from prodfix import outlets as module
+from prodfix.outlets import LONGEST_WRITE, Outlet
+
+
+class Slow:
+    name = "slow"
+
+    def __init__(self) -> None:
+        self.writing, self.release = threading.Event(), threading.Event()
+
+    def write(self, data: bytes) -> None:
+        self.writing.set()
+        self.release.wait(10)
+
+
+def test_a_write_that_takes_too_long_is_shown_as_failing_until_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    outlet = Outlet(slow := Slow())
+    assert outlet.put(b"x\n")
+    assert slow.writing.wait(10)
+    assert outlet.failing is None
+    assert LONGEST_WRITE == 5
+    monkeypatch.setattr(module, "LONGEST_WRITE", -1)
+    assert outlet.failing == "stalled"
+    assert outlet.waiting == 1
+    slow.release.set()
+    assert outlet.mark().acquire(True, 10)
+    assert (outlet.failing, outlet.waiting) == (None, 0)
+
+
+def test_no_thread_is_started_for_a_sink_that_nothing_was_put_for() -> None:
+    outlet = Outlet(Slow())
+    assert (outlet.running, outlet.failing, outlet.waiting) == (False, None, 0)
+
+
+def test_what_hangs_in_a_parent_process_does_not_hang_in_its_child() -> None:
+    outlet = Outlet(slow := Slow())
+    outlet.put(b"x\n")
+    outlet.put(b"y\n")
+    assert slow.writing.wait(10)
+    if (child := os.fork()) == 0:
+        fresh = not outlet.running and outlet.waiting == 0 and outlet.failing is None
+        slow.release = threading.Event()
+        slow.release.set()
+        os._exit(0 if fresh and outlet.put(b"z\n") and outlet.mark().acquire(True, 10) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert outlet.waiting == 2
+    slow.release.set()
+    assert outlet.mark().acquire(True, 10)
