@@ -52,8 +52,13 @@ def test_on_a_read_only_disk_errors_are_counted_found_and_stored_and_the_reason_
         Served(tmp_path / "served", f"{server.uri}disk", STATE_DIR=str(read_only)) as served,
     ):
         token = served.bearer()
+
+        def connected() -> bool:
+            reports = asked(served, "database", token)
+            return {report.body["connection"]["state"] for report in reports} == {"connected"}
+
+        until(connected, what="both workers' state: connected")
         for answer in asked(served, "database", token):
-            assert answer.body["connection"]["state"] == "connected"
             assert answer.body["journal"]["failing"] == "OSError 30"
             assert len(answer.body["workers"]) == 1  # the one that answers: they have no place to meet
         assert served.post(NOTES, note()).status == 201
