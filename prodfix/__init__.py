@@ -6,7 +6,7 @@ Everything that an application, a blueprint or a check relies on is a name of th
 from prodfix.classifications import Classification
 from prodfix.classifier import Classifier, classify
 from prodfix.clients import Clients
-from prodfix.connection import ConnectionMonitor, ConnectionStatus, HealthCheckResult
+from prodfix.connection import ConnectionMonitor
 from prodfix.context import RequestContext, current_context
 from prodfix.deferred import Insert, Update, Write, WriteResult
 from prodfix.devices import device_type
@@ -37,6 +37,7 @@ from prodfix.services import Services, current_prodfix, run_transaction
 from prodfix.settings import Environment, Settings, SettingsError
 from prodfix.shapes import redact_command
 from prodfix.statistics import TIME_RANGES, ErrorStatistics
+from prodfix.status import ConnectionStatus, HealthCheckResult
 from prodfix.tokens import make_token, require_role
 
 __all__ = [

@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from prodfix.connection import ConnectionEvent
 from prodfix.context import RequestContext
 from prodfix.errors import ErrorCategory, Severity
 from prodfix.fingerprints import CommandKey
@@ -14,6 +13,7 @@ from prodfix.interceptor import CommandRecord
 from prodfix.logs import Logs
 from prodfix.profile import masked
 from prodfix.redaction import redact_uri
+from prodfix.status import ConnectionEvent
 from prodfix.storage import CONNECTION_EVENTS, Storage
 
 FILE = "database"

@@ -19,7 +19,7 @@ from werkzeug.local import LocalProxy
 from prodfix.advice import Advisor
 from prodfix.classifier import Classifier
 from prodfix.clients import Clients
-from prodfix.connection import ConnectionMonitor, environment
+from prodfix.connection import ConnectionMonitor
 from prodfix.deferred import Deferred
 from prodfix.diagnostics import Diagnostics
 from prodfix.documents import Documents
@@ -33,6 +33,7 @@ from prodfix.queries import QueryStatistics
 from prodfix.recovery import Recovery
 from prodfix.settings import Settings
 from prodfix.statistics import Statistics
+from prodfix.status import environment
 from prodfix.storage import Storage
 from prodfix.transactions import Transactions
 

@@ -28,6 +28,7 @@ from prodfix.application import Application
 from prodfix.clients import GatedClient
 from prodfix.journal import Journal
 from prodfix.sinks import Console
+from tests.unit.commands import Commands
 
 ROOT = Path(__file__).parents[2]
 KEY = "0123456789abcdef0123456789abcdef"
@@ -185,3 +186,8 @@ def python() -> Callable[..., str]:
         return done.stdout
 
     return run
+
+
+@pytest.fixture
+def commands() -> Commands:
+    return Commands()

@@ -22,10 +22,11 @@ from pymongo.errors import (
     WaitQueueTimeoutError,
 )
 
-from prodfix.connection import ConnectionEvent, ConnectionMonitor
+from prodfix.connection import ConnectionMonitor
 from prodfix.errors import DatabaseUnavailable
 from prodfix.pool import PoolCounter
 from prodfix.signals import connection_changed
+from prodfix.status import ConnectionEvent
 
 LOST = ServerSelectionTimeoutError("secret.host:27017: no servers")
 REFUSED = OperationFailure("Authentication failed.", 18)

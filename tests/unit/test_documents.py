@@ -9,12 +9,13 @@ from typing import Annotated, Any
 import bson
 import pytest
 from pydantic import Field
-from pymongo import IndexModel, monitoring
+from pymongo import IndexModel
 from pymongo.errors import DuplicateKeyError, WriteError
 
 from prodfix.documents import Document, Documents, encodable
 from prodfix.errors import ConcurrentModification, FieldError, NotFound, ValidationFailed
 from prodfix.schemas import GUARD
+from tests.unit.commands import Commands
 
 
 class Note(Document, collection="notes", indexes=[IndexModel("slug", unique=True, name="by_slug")]):
@@ -25,23 +26,6 @@ class Note(Document, collection="notes", indexes=[IndexModel("slug", unique=True
 
 class Plain(Document, collection="plain"):
     name: str
-
-
-class Commands(monitoring.CommandListener):
-    def __init__(self) -> None:
-        self.names: list[str] = []
-
-    def started(self, event: monitoring.CommandStartedEvent) -> None:
-        self.names.append(event.command_name)
-
-    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None: ...
-
-    def failed(self, event: monitoring.CommandFailedEvent) -> None: ...
-
-
-@pytest.fixture
-def commands() -> Commands:
-    return Commands()
 
 
 @pytest.fixture
