@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
 import bson
@@ -239,9 +239,10 @@ def validated(model: type[Document], fields: Mapping[str, Any]) -> dict[str, Any
 
 
 def encodable(document: Mapping[str, Any]) -> None:
-    """Raise :class:`prodfix.errors.ValidationFailed` for what BSON cannot hold.
+    """Raise :class:`prodfix.errors.ValidationFailed` for what BSON cannot hold, and for keys that MongoDB takes for operators
+    or paths.
 
-    Inside the driver the same failure costs a pooled connection each time.
+    Inside the driver the first costs a pooled connection each time.
     """
     try:
         size = len(bson.encode(document))
@@ -250,3 +251,21 @@ def encodable(document: Mapping[str, Any]) -> None:
         raise ValidationFailed(type(error).__name__, problems=(problem,)) from error
     if size > 16 * 1024 * 1024:
         raise ValidationFailed("too large", problems=(FieldError("body", "too_large", "More than 16 MiB"),))
+    refused = tuple(
+        FieldError(path, "key", "A key must not begin with $ or contain a dot") for path in _odd_keys(document)
+    )
+    if refused:
+        raise ValidationFailed("keys", problems=refused[:50])
+
+
+def _odd_keys(value: Any, path: str = "") -> Iterator[str]:
+    """Where keys are that MongoDB would take for an operator or a path."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            here = f"{path}.{key}" if path else str(key)
+            if str(key).startswith("$") or "." in str(key):
+                yield here[:200]
+            yield from _odd_keys(inner, here)
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            yield from _odd_keys(inner, path)

@@ -348,3 +348,15 @@ def test_the_status_shows_the_pool(lab: Lab) -> None:
     lab.monitor.pool.connection_checked_out(monitoring.ConnectionCheckedOutEvent(("here", 1), 1, 0.0))
     status = lab.monitor.status().to_json()
     assert (status["poolSize"], status["availableConnections"], status["checkedOut"]) == (1, 2, 1)
+
+
+def test_a_fork_inherits_no_counts_of_its_parents_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    counter, address = PoolCounter(), ("localhost", 27017)
+    counter.pool_created(monitoring.PoolCreatedEvent(address, {"maxPoolSize": 10}))
+    counter.connection_created(monitoring.ConnectionCreatedEvent(address, 1))
+    assert counter.totals()["total"] == 1
+    monkeypatch.setattr("prodfix.pool.os.getpid", lambda: 1)
+    assert counter.totals() == {"total": 0, "out": 0, "waiting": 0, "capacity": 0}
+    counter.pool_created(monitoring.PoolCreatedEvent(address, {"maxPoolSize": 5}))
+    counter.connection_created(monitoring.ConnectionCreatedEvent(address, 1))
+    assert (counter.totals()["total"], counter.totals()["capacity"]) == (1, 5)

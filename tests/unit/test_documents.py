@@ -156,6 +156,19 @@ def test_a_replaced_document_has_nothing_of_the_old_one_but_its_identity(notes: 
         notes.replace(made["_id"], {"slug": "C"}, version=2)
 
 
+@pytest.mark.parametrize("key", ["$gt", "a.b", "$where"])
+@pytest.mark.parametrize(
+    "deep", [lambda key: {key: 1}, lambda key: {"list": [{"inner": {key: 1}}]}], ids=["top", "deep"]
+)
+def test_a_key_that_looks_like_an_operator_or_a_path_is_refused_before_the_driver(
+    notes: Documents.Bound[Note], commands: Commands, deep: Any, key: str
+) -> None:
+    with pytest.raises(ValidationFailed) as refused:
+        notes.insert({"slug": "a", "more": deep(key)})
+    assert [(problem.code, problem.field.endswith(key)) for problem in refused.value.problems] == [("key", True)]
+    assert commands.names == []
+
+
 def test_what_is_gone_is_not_found(notes: Documents.Bound[Note]) -> None:
     nobody = bson.ObjectId()
     for ask in (notes.get, notes.delete, lambda identity: notes.patch(identity, {"text": "x"}, version=1)):
