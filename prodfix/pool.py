@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from pymongo import monitoring
@@ -22,18 +20,16 @@ class PoolCounter(monitoring.ConnectionPoolListener):
         self._servers: dict[Any, dict[str, int]] = {}
         self._pid = os.getpid()
 
-    @contextmanager
-    def _counts(self) -> Iterator[dict[Any, dict[str, int]]]:
-        """This process's counts by server. A fork inherits its parent's counts, and none of the connections."""
-        with self._lock:
-            if self._pid != os.getpid():
-                self._servers.clear()
-                self._pid = os.getpid()
-            yield self._servers
+    def _mine(self) -> dict[Any, dict[str, int]]:
+        """This process's counts by server; call it with the lock. A fork inherits its parent's counts and no connection."""
+        if self._pid != os.getpid():
+            self._servers.clear()
+            self._pid = os.getpid()
+        return self._servers
 
     def _add(self, address: Any, **changes: int) -> None:
-        with self._counts() as servers:
-            counts = servers.get(address)
+        with self._lock:
+            counts = self._mine().get(address)
             if counts is not None:  # a removed server's connections may still come back: they count no more
                 for name, change in changes.items():
                     counts[name] += change
@@ -44,13 +40,13 @@ class PoolCounter(monitoring.ConnectionPoolListener):
 
     def servers(self) -> list[tuple[Any, dict[str, int]]]:
         """The counts of each server, by its address."""
-        with self._counts() as servers:
-            return [(address, dict(counts)) for address, counts in servers.items()]
+        with self._lock:
+            return [(address, dict(counts)) for address, counts in self._mine().items()]
 
     def pool_created(self, event: monitoring.PoolCreatedEvent) -> None:
         capacity = int(event.options.get("maxPoolSize") or 100)
-        with self._counts() as servers:
-            counts = servers.setdefault(event.address, {"total": 0, "out": 0, "waiting": 0, "capacity": 0})
+        with self._lock:
+            counts = self._mine().setdefault(event.address, {"total": 0, "out": 0, "waiting": 0, "capacity": 0})
             counts["capacity"] = capacity
 
     def pool_ready(self, event: monitoring.PoolReadyEvent) -> None: ...
@@ -58,8 +54,8 @@ class PoolCounter(monitoring.ConnectionPoolListener):
     def pool_cleared(self, event: monitoring.PoolClearedEvent) -> None: ...
 
     def pool_closed(self, event: monitoring.PoolClosedEvent) -> None:
-        with self._counts() as servers:
-            servers.pop(event.address, None)
+        with self._lock:
+            self._mine().pop(event.address, None)
 
     def connection_created(self, event: monitoring.ConnectionCreatedEvent) -> None:
         self._add(event.address, total=1)
