@@ -553,11 +553,12 @@ def test_a_forked_child_has_a_file_of_its_own_and_leaves_its_parents_alone(
     python: Callable[..., str], journal: Journal
 ) -> None:
     code = """
-    import os, sys
+    import os, sys, warnings
     from pathlib import Path
     from prodfix.errors import JournalUnavailable
     from prodfix.journal import Journal
 
+    warnings.simplefilter("ignore", DeprecationWarning)  # a fork beside threads is what is tried here (Python 3.12)
     insert = "INSERT INTO writes (id, entry, created) VALUES (?, x'', 0)"
     journal = Journal(Path(sys.argv[1]))
     journal.open()
