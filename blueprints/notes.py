@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 from bson import ObjectId
 from flask import Blueprint, Response, jsonify, request
-from flask.blueprints import BlueprintSetupState
 from pydantic import Field, StringConstraints
 from pymongo import IndexModel
 
@@ -38,11 +37,6 @@ class Note(Document, collection="notes", indexes=[IndexModel("slug", unique=True
 
 
 FIELDS = frozenset({"slug", "title", "body", "notebook", "tags"})
-
-
-@blueprint.record_once
-def register(state: BlueprintSetupState) -> None:
-    state.app.extensions["prodfix"].documents.register(Note)
 
 
 @blueprint.post("")
@@ -108,7 +102,7 @@ def _fields(allowed: frozenset[str]) -> dict[str, Any]:
     """The body's fields. Raises ``ValidationFailed`` for anything but an object of known fields."""
     body = request.get_json()
     if not isinstance(body, dict):
-        raise ValidationFailed("body", problems=(FieldError("body", "object", "must be an object", "/"),))
+        raise ValidationFailed("body", problems=(FieldError("body", "object", "must be an object", ""),))
     unknown = tuple(
         FieldError(name[:80], "unknown", "is not a field of a note") for name in body if name not in allowed
     )

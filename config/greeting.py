@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 import shlex
+from importlib.util import find_spec
 
 NOTE = '{"slug": "first", "title": "My first note", "body": "Hello", "notebook": "inbox"}'
+
+
+def _notes(address: str) -> list[str]:
+    """Lines for the example plug-in, as long as nobody has deleted it."""
+    if find_spec("blueprints.notes") is None:
+        return []
+    return [
+        f"  curl -i -H 'Content-Type: application/json' -d {shlex.quote(NOTE)} {address}/api/v1/notes",
+        f"  curl -i {address}/api/v1/notes",
+    ]
 
 
 def greeting(address: str, *, database: str, token: str | None) -> str:
@@ -15,14 +26,12 @@ def greeting(address: str, *, database: str, token: str | None) -> str:
         "",
         f"prodfix answers at {address}",
         f"  health       {address}/health/db",
-        f"  notes        {address}/api/v1/notes",
         f"  diagnostics  {address}/api/v1/diagnostics",
         f"  database     {database}",
         "",
         "Try it:",
         f"  curl -i {address}/health/db",
-        f"  curl -i -H 'Content-Type: application/json' -d {shlex.quote(NOTE)} {address}/api/v1/notes",
-        f"  curl -i {address}/api/v1/notes",
+        *_notes(address),
         f"  curl -i -H {bearer} {shlex.quote(errors)}",
         "",
         f"Admin token: {token}"

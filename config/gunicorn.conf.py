@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from typing import Any
+
+from dotenv import dotenv_values
 
 APP_LOAD_ERROR = 4  # gunicorn.arbiter.Arbiter.APP_LOAD_ERROR: the arbiter halts instead of starting the worker for ever
 
@@ -25,6 +28,15 @@ accesslog = "-"
 logger_class = "config.access_log.AccessLog"
 
 
+def on_starting(server: Any) -> None:
+    """Refuse to serve without a database, once and before any worker: two that end at once make the arbiter stumble."""
+    if not (os.environ.get("MONGODB_URI") or dotenv_values(".env").get("MONGODB_URI")):
+        print(
+            "MONGODB_URI is not set. Set it, or use `make run`, which brings a database.", file=sys.stderr, flush=True
+        )
+        sys.exit(APP_LOAD_ERROR)
+
+
 def post_fork(server: Any, worker: Any) -> None:
     """Let a worker that still boots be ended.
 
@@ -38,11 +50,6 @@ def post_fork(server: Any, worker: Any) -> None:
 def post_worker_init(worker: Any) -> None:
     """Start what belongs to one process, in the process that will serve."""
     services = worker.wsgi.extensions["prodfix"]
-    if services.settings.mongodb_uri is None:
-        print(
-            "MONGODB_URI is not set. Set it, or use `make run`, which brings a database.", file=sys.stderr, flush=True
-        )
-        sys.exit(APP_LOAD_ERROR)
     services.background.serving = lambda: worker.alive
     services.start()
     worker.log.hand_over(lambda entry: _log_request(services, entry))

@@ -33,7 +33,7 @@ def parse(data: bytes | str) -> Any:
 
 
 def _refused(code: str, message: str) -> MalformedRequest:
-    return MalformedRequest(message, problems=(FieldError("body", code, message, "/"),))
+    return MalformedRequest(message, problems=(FieldError("body", code, message, ""),))
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -65,15 +65,18 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One thing that is wrong with one field. ``pointer`` is a JSON pointer (RFC 6901) into the request's body."""
+    """One thing that is wrong with one field. ``pointer`` is a JSON pointer (RFC 6901) into the request's body, made of
+    ``field`` where none is given; the whole body's is empty."""
 
     field: str
     code: str
     message: str
-    pointer: str = ""
+    pointer: str | None = None
 
     def to_json(self) -> dict[str, str]:
-        pointer = self.pointer or "/" + self.field.replace("~", "~0").replace("/", "~1").replace(".", "/")
+        pointer = self.pointer
+        if pointer is None:
+            pointer = "/" + self.field.replace("~", "~0").replace("/", "~1").replace(".", "/")
         # The names may be the client's own (an unknown field), and as long as its body.
         return {
             "field": self.field[:100],
@@ -130,14 +133,16 @@ class ValidationFailed(ClientError):
 
 def _foreign_problem(path: tuple[str, ...], code: str, message: str) -> FieldError:
     pointer = "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in path)
-    return FieldError(".".join(path) or "body", code, message, pointer or "/")
+    return FieldError(".".join(path) or "body", code, message, pointer)
 
 
 def _field_error(problem: Mapping[str, Any]) -> FieldError:
     path = [str(part) for part in problem["loc"]]
-    message = str(problem["msg"]).removeprefix("Value error, ")
+    # pydantic's own text names the class.
+    whole = str(problem["type"]) in ("model_type", "model_attributes_type")
+    message = "must be an object" if whole else str(problem["msg"]).removeprefix("Value error, ")
     pointer = "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in path)
-    return FieldError(".".join(path) or "body", str(problem["type"]), message, pointer or "/")
+    return FieldError(".".join(path) or "body", str(problem["type"]), message, pointer)
 
 
 class Conflict(ClientError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from types import ModuleType
 
@@ -10,10 +11,18 @@ from flask_pymongo import BSONObjectIdConverter
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from prodfix.application import Application
+from prodfix.documents import Document
 from prodfix.extension import ProdFix
 from prodfix.settings import Settings
 
 DIAGNOSTICS = "diagnostics"
+
+
+def _models(module: str) -> list[type[Document]]:
+    """The models that a plug-in's module defines, so that ``prodfix indexes`` knows them without being told."""
+    found = vars(sys.modules[module]).values() if module in sys.modules else ()
+    kinds = [value for value in found if isinstance(value, type) and issubclass(value, Document)]
+    return [kind for kind in kinds if kind.__module__ == module]
 
 
 def create_app(settings: Settings, blueprints: Iterable[Blueprint | ModuleType] = ()) -> Application:
@@ -31,11 +40,14 @@ def create_app(settings: Settings, blueprints: Iterable[Blueprint | ModuleType] 
     if settings.trusted_proxies:
         hops = settings.trusted_proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
-    ProdFix(settings=settings, deadline=True, served=True).init_app(app)
+    prodfix = ProdFix(settings=settings, deadline=True, served=True)
+    prodfix.init_app(app)
+    services = prodfix.services
     for plug_in in blueprints:
         blueprint = getattr(plug_in, "blueprint", plug_in)
         if not isinstance(blueprint, Blueprint):
             raise ValueError(f"{plug_in!r} is not a Blueprint and exposes none as `blueprint`")
         if blueprint.name != DIAGNOSTICS or settings.enable_diagnostics:
             app.register_blueprint(blueprint)
+            services.documents.register(*_models(blueprint.import_name))
     return app

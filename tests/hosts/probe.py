@@ -71,7 +71,6 @@ def sleep() -> Any:
 
 
 app = create_app(load_settings(), (*BLUEPRINTS, blueprint))
-app.extensions["prodfix"].documents.register(Order)
 app.extensions["prodfix"].deferred.register(
     "orders.create",
     lambda arguments: [

@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import shlex
 
+import pytest
+
 from config.greeting import greeting
 
 
@@ -31,3 +33,10 @@ def test_without_a_token_it_says_how_to_get_one() -> None:
     text = greeting("http://127.0.0.1:8000", database="somewhere", token=None)
     assert "prodfix token --role admin" in text
     assert "<token>" in text
+
+
+def test_without_the_example_plug_in_it_has_no_lines_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("config.greeting.find_spec", lambda name: None)
+    text = greeting("http://127.0.0.1:8000", database="somewhere", token="abc.def")
+    assert "notes" not in text
+    assert len(curls(text)) == 2

@@ -4,6 +4,7 @@ import runpy
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -64,13 +65,17 @@ def test_a_worker_starts_its_services_and_hands_its_access_lines_over(conf: dict
     assert services.entries == [{"event": "request", "path": "/users/***"}]
 
 
-def test_without_a_database_the_whole_server_halts(conf: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
-    services = Services(None)
+def test_without_a_database_the_server_does_not_even_start(
+    conf: dict[str, Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MONGODB_URI", raising=False)
     with pytest.raises(SystemExit) as end:
-        conf["post_worker_init"](Worker(services))
+        conf["on_starting"](None)
     assert end.value.code == Arbiter.APP_LOAD_ERROR
-    assert services.calls == []
     assert "MONGODB_URI is not set" in capsys.readouterr().err
+    (tmp_path / ".env").write_text("MONGODB_URI=mongodb://127.0.0.1/x\n")
+    conf["on_starting"](None)
 
 
 def test_a_worker_that_ends_closes_its_services(conf: dict[str, Any]) -> None:

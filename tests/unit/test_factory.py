@@ -15,6 +15,7 @@ from pydantic import SecretStr
 
 import blueprints.diagnostics
 import blueprints.health
+from prodfix import Document
 
 DIAGNOSTICS = "/api/v1/diagnostics"
 
@@ -34,6 +35,16 @@ def module(blueprint: Any) -> ModuleType:
 def test_blueprints_and_modules_that_expose_one_are_plug_ins(serve: Callable[..., Any]) -> None:
     client = serve([plug_in("one"), module(plug_in("two"))]).test_client()
     assert [client.get(path).text for path in ("/one", "/two")] == ["one", "two"]
+
+
+class Kept(Document, collection="kept"):
+    name: str
+
+
+def test_the_models_of_a_plug_ins_module_are_known_without_being_told(serve: Callable[..., Any]) -> None:
+    assert serve([plug_in()]).extensions["prodfix"].documents.models == [Kept]
+    elsewhere = Blueprint("elsewhere", "json")
+    assert serve([elsewhere]).extensions["prodfix"].documents.models == []
 
 
 def test_without_plug_ins_there_is_nothing_but_the_one_answer(serve: Callable[..., Any]) -> None:
