@@ -21,9 +21,10 @@ _ROWS = (
     "INSERT OR IGNORE INTO advice (fingerprint, at, entry) SELECT fingerprint, at, entry FROM dying.advice",
     "INSERT OR IGNORE INTO records (id, collection, request_id, at, entry, stored)"
     " SELECT id, collection, request_id, at, entry, stored FROM dying.records",
-    "INSERT INTO minutes (worker, minute, revision, counts, stored)"
-    " SELECT worker, minute, revision, counts, stored FROM dying.minutes WHERE true ON CONFLICT (worker, minute) DO UPDATE"
-    " SET revision=excluded.revision, counts=excluded.counts, stored=excluded.stored WHERE excluded.revision > revision",
+    "INSERT INTO minutes (worker, minute, revision, errors, traffic, stored)"
+    " SELECT worker, minute, revision, errors, traffic, stored FROM dying.minutes WHERE true"
+    " ON CONFLICT (worker, minute) DO UPDATE SET revision=excluded.revision, errors=excluded.errors,"
+    " traffic=excluded.traffic, stored=excluded.stored WHERE excluded.revision > revision",
 )
 # What a worker's commands were goes with the worker; but this one lives.
 _OWN_ROWS = (

@@ -52,3 +52,16 @@ class Application(Flask):
         """Nothing: our handler logs the same exception, redacted. Flask's line has its raw text and source lines."""
         if not self.extensions["prodfix"].settings.enable_error_handler:
             super().log_exception(exc_info)
+
+    def do_teardown_request(self, *arguments: Any, **options: Any) -> None:
+        # The answer is made: what a teardown function raises is no reason to throw it away.
+        try:
+            super().do_teardown_request(*arguments, **options)
+        except Exception as error:  # noqa: BLE001 - recorded
+            self.extensions["prodfix"].error_log.log_error(error)
+
+    def do_teardown_appcontext(self, *arguments: Any, **options: Any) -> None:
+        try:
+            super().do_teardown_appcontext(*arguments, **options)
+        except Exception as error:  # noqa: BLE001 - recorded
+            self.extensions["prodfix"].error_log.log_error(error)

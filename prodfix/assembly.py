@@ -9,13 +9,17 @@ from prodfix.classifications import Classification
 from prodfix.classifier import Classifier
 from prodfix.clients import Clients
 from prodfix.connection import ConnectionMonitor
+from prodfix.counters import Counters
 from prodfix.deferred import Deferred
 from prodfix.diagnostics import Diagnostics
 from prodfix.documents import Documents
 from prodfix.error_log import ErrorLog
+from prodfix.groups import Groups
 from prodfix.interceptor import CommandRecord, QueryInterceptor
 from prodfix.journal import Journal
 from prodfix.logs import Logs
+from prodfix.lookup import Lookup
+from prodfix.minutes import Minutes
 from prodfix.queries import QueryStatistics
 from prodfix.recovery import Recovery
 from prodfix.reports import Reports
@@ -24,7 +28,9 @@ from prodfix.settings import Settings
 from prodfix.sinks import Console, Sinks, category_files
 from prodfix.statistics import Statistics
 from prodfix.storage import Storage
+from prodfix.storms import Storms
 from prodfix.transactions import Transactions
+from prodfix.windows import Windows
 
 TRANSACTION_BASE = 0.2  # seconds; a write conflict is over sooner than an outage
 
@@ -53,17 +59,20 @@ def assemble(
     )
     logs = Logs(_sinks(settings), served=served)
     journal = Journal(settings.state_dir / "journal")
-    storage = Storage(journal, lambda: clients.own_db, retention_days=settings.error_retention_days)
-    reports = Reports(logs, storage, uri=uri, options=options)
     answering = stored_database(clients, monitor)
-    statistics = Statistics(journal, answering)
+    windows = Windows(journal, answering)
+    minutes, groups = Minutes(journal, windows), Groups(answering)
+    storage = Storage(journal, lambda: clients.own_db, minutes, groups, retention_days=settings.error_retention_days)
+    reports = Reports(logs, storage, uri=uri, options=options)
+    groups.on_regression = reports.regression
+    counters = Counters(journal, release=settings.release)
     error_log = ErrorLog(
         classifier,
         logs,
-        statistics,
+        counters,
         journal,
         storage,
-        answering,
+        Storms(burst=settings.error_burst, rate=settings.error_rate),
         release=settings.release,
         database_down=lambda: monitor.looked and not monitor.healthy,
     )
@@ -76,6 +85,8 @@ def assemble(
         max_entries=settings.deferred_max_entries,
         max_attempts=settings.deferred_max_attempts,
     )
+    lookup = Lookup(journal, answering)
+    diagnostics = Diagnostics(clients, journal, lookup, deferred)
     retries, base = settings.max_retry_attempts, settings.retry_base_delay_ms / 1000
     advisor = Advisor(lambda: clients.own, journal, enabled=settings.enable_query_advice, on_advice=reports.advice)
     _set_up(interceptor, settings, reports, advisor)
@@ -91,7 +102,12 @@ def assemble(
         logs=logs,
         journal=journal,
         storage=storage,
-        statistics=statistics,
+        counters=counters,
+        minutes=minutes,
+        windows=windows,
+        groups=groups,
+        statistics=Statistics(windows, dropped=diagnostics.dropped),
+        lookup=lookup,
         queries=QueryStatistics(journal, interceptor.profile),
         advisor=advisor,
         error_log=error_log,
@@ -118,7 +134,7 @@ def assemble(
             answering=lambda: not monitor.down,
             report=reports.conflict,
         ),
-        diagnostics=Diagnostics(clients, journal, error_log, deferred),
+        diagnostics=diagnostics,
     )
 
 

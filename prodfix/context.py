@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections import deque
 from collections.abc import Mapping
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from prodfix.devices import LONGEST, DeviceType, device_type, looks_mobile
+from prodfix.devices import LONGEST, DeviceType, device_type, looks_mobile, quick_device
 from prodfix.errors import Outcome
 from prodfix.fingerprints import CommandKey
 from prodfix.operations import DatabaseOperation
@@ -79,11 +80,17 @@ class RequestContext:
     mobile_hint: str
     timestamp: datetime
     notes: Notes = field(default_factory=Notes, compare=False)
+    begun: float = field(default_factory=time.monotonic, compare=False)
 
     @property
     def looks_mobile(self) -> bool:
         """Cheaper than :attr:`device_type`, and less sure."""
         return looks_mobile(self.user_agent, self.mobile_hint)
+
+    @property
+    def quick_device(self) -> DeviceType:
+        """For counting every request."""
+        return quick_device(self.user_agent, self.mobile_hint)
 
     @property
     def device_type(self) -> DeviceType:
@@ -103,6 +110,11 @@ class RequestContext:
             "ip": self.ip,
             "timestamp": iso(self.timestamp),
         }
+
+
+def new_request_id() -> str:
+    """For what happened in no request: the records of it need an ID all the same."""
+    return os.urandom(16).hex()
 
 
 def new_context(
@@ -133,6 +145,11 @@ _current: ContextVar[RequestContext | None] = ContextVar("prodfix_request", defa
 def current_context() -> RequestContext | None:
     """The context of the request that this greenlet or thread serves, or ``None`` outside one."""
     return _current.get()
+
+
+def context_of(variables: Context | None) -> RequestContext | None:
+    """The request that another greenlet served, given its context variables."""
+    return variables.get(_current) if variables is not None else None
 
 
 set_context = _current.set

@@ -41,6 +41,10 @@ def looks_mobile(user_agent: str, hint: str) -> bool:
     return "mobi" in lowered or "android" in lowered or any(token in lowered for token in _NATIVE)
 
 
+def quick_device(user_agent: str, hint: str) -> DeviceType:
+    return "mobile" if looks_mobile(user_agent, hint) else "unknown"
+
+
 @lru_cache(4096)
 def _by_user_agent(user_agent: str) -> DeviceType:
     lowered = user_agent.lower()

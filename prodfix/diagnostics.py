@@ -18,8 +18,8 @@ from pymongo.synchronous.database import Database
 from prodfix.clients import Clients
 from prodfix.context import iso
 from prodfix.deferred import Deferred
-from prodfix.error_log import ErrorLog
 from prodfix.journal import Journal
+from prodfix.lookup import Lookup
 from prodfix.records import error_summary, summary
 
 Answer = TypeVar("Answer")
@@ -40,9 +40,9 @@ _SUMMED = ("poolSize", "availableConnections", "checkedOut", "waiting", "capacit
 class Diagnostics:
     """Reads only; what it cannot learn it shows as unavailable."""
 
-    def __init__(self, clients: Clients, journal: Journal, error_log: ErrorLog, deferred: Deferred) -> None:
+    def __init__(self, clients: Clients, journal: Journal, lookup: Lookup, deferred: Deferred) -> None:
         self._clients, self._journal = clients, journal
-        self._error_log, self._deferred = error_log, deferred
+        self._lookup, self._deferred = lookup, deferred
         self.state: Callable[[], Mapping[str, Any]] | None = None
         """How this worker is now; set by who knows all of its parts."""
 
@@ -58,13 +58,17 @@ class Diagnostics:
             found[self._journal.boot] = orjson.loads(orjson.dumps(self.state()))
         return [{"worker": worker, **entry} for worker, entry in sorted(found.items())]
 
+    def dropped(self) -> int:
+        """How many records and lines the live workers of the instance had to drop."""
+        return sum(int(worker.get("dropped", 0)) for worker in self.workers())
+
     def database(self) -> dict[str, Any]:
         """The seed's database report, of all workers of the instance."""
         workers = self.workers()
         return {
             "connection": _connection([worker["connection"] for worker in workers]),
             "collections": self._collections(),
-            "recentErrors": _told(lambda: [error_summary(document) for document in self._error_log.recent()]),
+            "recentErrors": _told(lambda: [error_summary(document) for document in self._lookup.recent()]),
             "deferred": (_told(self._deferred.counts) or _UNKNOWN) | {"enabled": self._deferred.enabled},
             "journal": _journal([worker.get("journal", {}) for worker in workers]),
             "workers": workers,
@@ -74,7 +78,7 @@ class Diagnostics:
         """All records of one request, newest first."""
         return [
             {**document, "_id": str(document["_id"]), "timestamp": iso(document["timestamp"])}
-            for document in self._error_log.find(request_id)
+            for document in self._lookup.request(request_id)
         ]
 
     def test(self, operation: TestOperation) -> dict[str, Any]:

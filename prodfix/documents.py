@@ -21,7 +21,7 @@ from pymongo.synchronous.database import Database
 
 from prodfix.errors import ConcurrentModification, FieldError, NotFound, ValidationFailed
 from prodfix.schemas import GUARD, json_schema
-from prodfix.shapes import type_name
+from prodfix.shapes import document_shape, type_name
 
 Report = Callable[[str, Mapping[str, Any]], None]
 
@@ -235,7 +235,8 @@ def validated(model: type[Document], fields: Mapping[str, Any]) -> dict[str, Any
     try:
         return model.model_validate(fields).model_dump()
     except ValidationError as error:
-        raise ValidationFailed.from_pydantic(error) from error
+        facts = {"model": model.__name__, "document": document_shape(fields)}
+        raise ValidationFailed.from_pydantic(error, facts=facts) from error
 
 
 def encodable(document: Mapping[str, Any]) -> None:

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-import bson
-import pymongo
-from pymongo.errors import PyMongoError
-from pymongo.synchronous.database import Database
-
-from prodfix.classifications import Classification
+from prodfix.classifications import INVALID, UNAUTHENTICATED, Classification
 from prodfix.classifier import Classifier
-from prodfix.context import RequestContext
-from prodfix.errors import ErrorCategory, Severity
-from prodfix.frames import database_operation, stack
+from prodfix.context import RequestContext, current_context, new_request_id
+from prodfix.counters import Counters
+from prodfix.errors import ErrorCategory, FieldError, Severity
+from prodfix.frames import database_operation, places, stack
 from prodfix.journal import Journal
 from prodfix.logs import Logs
+from prodfix.operations import DatabaseOperation
 from prodfix.records import FILE_OF, ErrorRecord, summary
+from prodfix.redaction import redact_document, redact_text
+from prodfix.shapes import document_shape, mask_key
 from prodfix.signals import error_recorded
-from prodfix.statistics import Statistics
 from prodfix.storage import ERROR_LOG, Storage
+from prodfix.storms import Storms
+from prodfix.tallies import ErrorKey
 
 
 class ErrorLog:
@@ -31,29 +32,28 @@ class ErrorLog:
         self,
         classifier: Classifier,
         logs: Logs,
-        statistics: Statistics,
+        counters: Counters,
         journal: Journal,
         storage: Storage,
-        database: Callable[[], Database[Any] | None],
+        storms: Storms,
         *,
         release: str = "",
         database_down: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._classifier, self._logs, self._statistics = classifier, logs, statistics
-        self._journal, self._storage, self._database = journal, storage, database
+        self._classifier, self._logs, self._counters = classifier, logs, counters
+        self._journal, self._storage, self.storms = journal, storage, storms
         self._release = release
         self._database_down = database_down
         self.failures = 0
 
+    # -- making -----------------------------------------------------------------------------------------------------------
+
     def record(
-        self,
-        error: BaseException,
-        context: RequestContext | None,
-        request_id: str,
-        meaning: Classification | None = None,
+        self, error: BaseException, context: RequestContext | None, meaning: Classification | None = None
     ) -> ErrorRecord:
         """What ``error`` is, with what its traceback and its request know. ``meaning`` overrules the table."""
         meaning = meaning or self.meaning(error)
+        ours = meaning.category is not ErrorCategory.CLIENT
         operation = database_operation(error)
         failed = context.notes.failed if context else None
         if failed is not None and operation is not None and failed.operation == operation.operation:
@@ -62,11 +62,13 @@ class ErrorLog:
             meaning=meaning,
             summary=summary(error),
             error_type=type(error).__name__,
-            stack=stack(error) if meaning.category is not ErrorCategory.CLIENT else "",
+            stack=stack(error) if ours else "",
             context=context,
             operation=operation,
-            request_id=request_id,
+            request_id=context.request_id if context else new_request_id(),
             release=self._release,
+            places=tuple(places(error)) if ours else (),
+            facts=_facts(error, meaning, context),
         )
 
     def meaning(self, error: BaseException) -> Classification:
@@ -76,63 +78,109 @@ class ErrorLog:
             return self._classifier.unreachable(meaning)
         return meaning
 
+    def _append_facts(
+        self, meaning: Classification, kind: str, text: str, facts: Mapping[str, Any], context: RequestContext | None
+    ) -> ErrorRecord:
+        """Record what was seen without an exception."""
+        context = context or current_context()
+        record = ErrorRecord(
+            meaning=meaning,
+            summary=redact_text(text[:2000])[:500],
+            error_type=kind[:100],
+            stack="",
+            context=context,
+            operation=None,
+            request_id=context.request_id if context else new_request_id(),
+            release=self._release,
+            facts=facts,
+        )
+        self.append(record)
+        return record
+
+    # -- the seed's methods -----------------------------------------------------------------------------------------------
+
+    def log_error(self, error: BaseException, context: RequestContext | None = None) -> ErrorRecord:
+        """Record an error that nobody answers: of a background task, or one that the application has dealt with."""
+        record = self.record(error, context or current_context())
+        self.append(record)
+        return record
+
+    def log_database_error(
+        self, operation: str, collection: str, query: Any, error: BaseException, context: RequestContext | None = None
+    ) -> ErrorRecord:
+        """The same for an operation whose name, collection and query the caller knows better than the traceback.
+
+        Of ``query`` (a filter, a pipeline, a document) only the shape is kept.
+        """
+        record = self.record(error, context or current_context())
+        known = DatabaseOperation(operation, collection, {"query": document_shape(query)})
+        record = replace(record, operation=known)
+        self.append(record)
+        return record
+
+    def log_validation_error(
+        self, model: str, document: Any, errors: Sequence[FieldError], context: RequestContext | None = None
+    ) -> ErrorRecord:
+        """Record that ``document`` is not a valid ``model``: its shape, and the rules that failed."""
+        facts = {"model": model, "document": document_shape(document), "rules": _rules(errors)}
+        meaning = replace(INVALID, details=tuple(errors))
+        return self._append_facts(meaning, "ValidationError", f"{model} is not valid", facts, context)
+
+    def log_auth_error(
+        self, kind: str, user_id: str | None, reason: str, context: RequestContext | None = None
+    ) -> ErrorRecord:
+        """Record that somebody was refused: ``kind`` such as ``InvalidPassword``, the user if known, and why."""
+        facts = {"type": kind, "userId": user_id, "reason": redact_text(reason)[:500]}
+        return self._append_facts(UNAUTHENTICATED, kind, reason, facts, context)
+
+    def log_recovery(self, error: BaseException, context: RequestContext | None) -> None:
+        """Record that an operation succeeded after ``error``: a warning, and no error in the statistics."""
+        record = self.record(error, context)
+        meaning = replace(record.meaning, severity=Severity.WARN, retryable=False, outcome=None)
+        self._append(replace(record, meaning=meaning, recovered=True), (self._log, self._store_apart))
+
+    # -- keeping ----------------------------------------------------------------------------------------------------------
+
     def append(self, record: ErrorRecord) -> None:
         """Log it, count it, and store it if its kind is stored. Never raises; what cannot be kept is counted."""
-        for step in (self._log, self._keep_apart, self._announce):
+        self._append(record, (self._log, self._keep_apart, self._announce))
+
+    def _append(self, record: ErrorRecord, steps: Sequence[Callable[[ErrorRecord, bool], None]]) -> None:
+        whole = record.disposition == "counted" or self.storms.admit(record.fingerprint, record.title)
+        for step in steps:
             try:
-                step(record)
+                step(record, whole)
             except Exception:  # noqa: BLE001 - the answer matters more than its record, and each step than the one before
                 self.failures += 1
 
-    def _log(self, record: ErrorRecord) -> None:
-        if record.disposition != "counted":
+    def _log(self, record: ErrorRecord, whole: bool) -> None:
+        if record.disposition != "counted" and whole:
             self._logs.emit(record.meaning.severity, record.to_entry(), *_files(record))
 
-    def _announce(self, record: ErrorRecord) -> None:
+    def _announce(self, record: ErrorRecord, whole: bool) -> None:
         error_recorded.send(self, record=record)
 
-    def _keep_apart(self, record: ErrorRecord) -> None:
+    def _keep_apart(self, record: ErrorRecord, whole: bool) -> None:
         # The request's deadline may have passed, and must not end what tells of it.
-        contextvars.Context().run(self._keep, record)
+        contextvars.Context().run(self._keep, record, whole, True)
 
-    def _keep(self, record: ErrorRecord) -> None:
-        context = record.context
-        statements = self._statistics.count(
-            record.meaning.category,
-            context.device_type if context else "unknown",
-            context.endpoint if context else "background",
-            record.title,
-        )
+    def _store_apart(self, record: ErrorRecord, whole: bool) -> None:
+        contextvars.Context().run(self._keep, record, whole, False)
+
+    def _keep(self, record: ErrorRecord, whole: bool, counted: bool) -> None:
+        statements = self._counters.error(_key(record)) if counted else []
         if record.disposition == "stored":
-            statements += self._storage.insertion(ERROR_LOG, record.id, record.to_document(), record.request_id)
-        # Waiting for the commit (no fsync) makes the error known to every worker before its own client hears of it.
-        self._journal.write(statements, limit=0.25)
+            document = record.to_document() if whole else record.to_trace()
+            statements += self._storage.insertion(ERROR_LOG, record.id, document, record.request_id)
+        if statements:
+            # Waiting for the commit (no fsync) makes the error known to every worker before its own client hears of it.
+            self._journal.write(statements, limit=0.25)
 
-    def recent(self, most: int = 20) -> list[dict[str, Any]]:
-        """The newest error summaries: those of MongoDB, and those that still wait for it."""
-        query = "SELECT entry FROM records WHERE collection = ? ORDER BY at DESC LIMIT ?"
-        return self._merged(query, (ERROR_LOG, most), {}, most)
-
-    def find(self, request_id: str, most: int = 50) -> list[dict[str, Any]]:
-        """All records of one request, newest first, from whichever worker served it, also while MongoDB is down."""
-        query = "SELECT entry FROM records WHERE collection = ? AND request_id = ? ORDER BY at DESC LIMIT ?"
-        return self._merged(query, (ERROR_LOG, request_id, most), {"requestId": request_id}, most)
-
-    def _merged(self, query: str, values: tuple[Any, ...], wanted: dict[str, Any], most: int) -> list[dict[str, Any]]:
-        found: dict[Any, dict[str, Any]] = {}
-        document: dict[str, Any]
-        for (entry,) in self._journal.read(query, values):
-            document = bson.decode(entry, bson.CodecOptions(tz_aware=True))
-            found[document["_id"]] = document
-        database = self._database()
-        if database is not None:
-            try:
-                with pymongo.timeout(2.0):
-                    for document in database[ERROR_LOG].find(wanted).sort("timestamp", -1).limit(most):
-                        found[document["_id"]] = document
-            except PyMongoError:
-                pass  # the answer says what it covers; what this instance holds is still right
-        return sorted(found.values(), key=lambda document: document["timestamp"], reverse=True)[:most]
+    def tell_of_storms(self) -> None:
+        """One line for each kind of error that was held back since the last time."""
+        for fingerprint, title, held in self.storms.summary():
+            facts = {"fingerprint": fingerprint, "error": title, "suppressed": held}
+            self._logs.note(Severity.WARN, "storm", f"{held} more of the same were not logged", "error", facts=facts)
 
 
 def _files(record: ErrorRecord) -> list[str]:
@@ -140,3 +188,30 @@ def _files(record: ErrorRecord) -> list[str]:
     if not files or record.meaning.severity in (Severity.ERROR, Severity.CRITICAL):
         files.append("error")
     return files
+
+
+def _key(record: ErrorRecord) -> ErrorKey:
+    context = record.context
+    return ErrorKey(
+        str(record.meaning.category),
+        context.device_type if context else "unknown",
+        context.endpoint if context else "background",
+        record.fingerprint,
+        record.title,
+    )
+
+
+def _rules(problems: Sequence[FieldError]) -> list[dict[str, str]]:
+    """Which rule each field failed. An unknown field's name is the client's own."""
+    return [{"field": redact_text(mask_key(one.field[:100])), "rule": one.code[:60]} for one in problems[:50]]
+
+
+def _facts(error: BaseException, meaning: Classification, context: RequestContext | None) -> dict[str, Any]:
+    """What a kind of error tells besides: a validation failure its rules, a refusal its user and reason."""
+    facts = dict(redact_document(getattr(error, "facts", None) or {}))
+    if meaning.category is ErrorCategory.VALIDATION:
+        facts["rules"] = _rules(meaning.details)
+    elif meaning.category in (ErrorCategory.AUTHENTICATION, ErrorCategory.AUTHORIZATION):
+        user = context.notes.user_id if context else None
+        facts = {"type": type(error).__name__, "userId": user, "reason": summary(error)} | facts
+    return facts

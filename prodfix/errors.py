@@ -26,6 +26,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import ValidationError as PydanticError
@@ -87,11 +88,20 @@ class FieldError:
 
 
 class ProdFixError(Exception):
-    """Root of the exceptions that prodfix raises on purpose. ``message`` is for the log; the answer's text is the table's."""
+    """Root of the exceptions that prodfix raises on purpose. ``message`` is for the log; the answer's text is the table's.
 
-    def __init__(self, message: str = "", *, problems: tuple[FieldError, ...] = ()) -> None:
+    ``facts`` stand in the log and in no answer; they hold no value of a user.
+    """
+
+    facts: Mapping[str, Any] = MappingProxyType({})
+
+    def __init__(
+        self, message: str = "", *, problems: tuple[FieldError, ...] = (), facts: Mapping[str, Any] | None = None
+    ) -> None:
         super().__init__(message or type(self).__name__)
         self.problems = problems
+        if facts is not None:
+            self.facts = facts
 
 
 class ClientError(ProdFixError):
@@ -126,9 +136,10 @@ class ValidationFailed(ClientError):
     """Fields are wrong. ``problems`` names each of them."""
 
     @classmethod
-    def from_pydantic(cls, error: PydanticError) -> ValidationFailed:
+    def from_pydantic(cls, error: PydanticError, *, facts: Mapping[str, Any] | None = None) -> ValidationFailed:
         problems = error.errors(include_url=False, include_context=False, include_input=False)
-        return cls(f"{len(problems)} fields are wrong", problems=tuple(_field_error(problem) for problem in problems))
+        fields = tuple(_field_error(problem) for problem in problems)
+        return cls(f"{len(problems)} fields are wrong", problems=fields, facts=facts)
 
 
 def _foreign_problem(path: tuple[str, ...], code: str, message: str) -> FieldError:

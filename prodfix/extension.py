@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from flask import Flask
 from pymongo.monitoring import _EventListener
 
-from prodfix import cli, handlers, hooks, tokens
+from prodfix import boundary, cli, handlers, hooks, tokens
 from prodfix.assembly import assemble
 from prodfix.classifications import Classification
 from prodfix.connection import ConnectionMonitor
@@ -70,6 +70,7 @@ class ProdFix:
         if self._served:
             services.logs.take_over(settings.log_level)
         hooks.attach(app, services, deadline=self._deadline)
+        boundary.attach(app, services, answers=self._served and settings.enable_error_handler)
         if settings.enable_error_handler:
             handlers.attach(app, services)
         tokens.attach(app, services)

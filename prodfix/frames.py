@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from functools import lru_cache
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -32,6 +33,8 @@ _ARGUMENTS = ("filter", "pipeline", "document", "documents", "update", "replacem
 _LONGEST_STACK = 60  # frames
 _ROOTS = tuple(sorted({os.getcwd(), *(path for path in sys.path if path)}, key=len, reverse=True))
 _DRIVER = os.path.dirname(pymongo.__file__)
+# Python's own files, and ours: a bug is seldom there, and what differs between two errors never.
+_OTHERS = (os.path.dirname(os.__file__) + os.sep, os.path.dirname(__file__) + os.sep, "<frozen")
 
 
 def database_operation(error: BaseException) -> DatabaseOperation | None:
@@ -120,6 +123,20 @@ def stack(error: BaseException) -> str:
     return "\nwhich led to\n".join(parts)[:16_000]
 
 
+def places(error: BaseException) -> list[str]:
+    """Where in the application ``error`` went through, outermost first: ``file:function``, without lines, which another
+    release moves. Where no code of the application is involved, the last places of anything else."""
+    codes = [frame.f_code for frame in _frames(error.__traceback__)]
+    chosen = [code for code in codes if _in_application(code.co_filename)] or codes[-3:]
+    return [f"{_short(code.co_filename)}:{code.co_name}" for code in chosen[-_LONGEST_STACK:]]
+
+
+@lru_cache(4096)
+def _in_application(path: str) -> bool:
+    return not path.startswith(_OTHERS) and "site-packages" not in path and "dist-packages" not in path
+
+
+@lru_cache(4096)
 def _short(path: str) -> str:
     for root in _ROOTS:
         if path.startswith(root + os.sep):

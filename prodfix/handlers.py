@@ -6,7 +6,6 @@ Registered for ``HTTPException`` and ``InternalServerError``, and for types that
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable
 from typing import Any
 
@@ -87,8 +86,7 @@ def respond(services: Services, error: BaseException, meaning: Classification | 
     context = current_context()
     if context is not None and context.notes.user_id is None:
         context.notes.user_id = verified_user()
-    request_id = context.request_id if context is not None else secrets.token_hex(16)
-    record = services.error_log.record(error, context, request_id, meaning)
+    record = services.error_log.record(error, context, meaning)
     services.error_log.append(record)
     body, status, headers = record.to_response(detailed=not services.settings.production)
     response = Response(render(body), status, mimetype=_media_type())  # not the host's JSON provider's
@@ -97,7 +95,7 @@ def respond(services: Services, error: BaseException, meaning: Classification | 
             if name.lower() not in ("content-type", "content-length"):
                 response.headers[name] = value
     response.headers.update(headers)
-    response.headers["X-Request-ID"] = request_id
+    response.headers["X-Request-ID"] = record.request_id
     response.headers["Cache-Control"] = "no-store"
     if status == 401:
         response.headers.setdefault("WWW-Authenticate", "Bearer")

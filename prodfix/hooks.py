@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from contextvars import Token
 from typing import Any, cast
@@ -17,6 +18,8 @@ from prodfix.errors import BodyInterrupted, BodyTimeout
 from prodfix.services import Services
 
 SCOPE = "prodfix.scope"
+STREAM = "prodfix.stream"
+QUIET = "/health/"  # routes that monitors ask every few seconds, for ever: no part of the statistics
 
 
 def attach(app: Flask, services: Services, *, deadline: bool) -> None:
@@ -37,6 +40,9 @@ def attach(app: Flask, services: Services, *, deadline: bool) -> None:
         context = current_context()
         if context is not None:
             response.headers["X-Request-ID"] = context.request_id
+            count(services, context, response.status_code)
+            if response.is_streamed and not response.direct_passthrough:
+                request.environ[STREAM] = context
         return response
 
     def end(error: BaseException | None = None) -> None:
@@ -47,6 +53,13 @@ def attach(app: Flask, services: Services, *, deadline: bool) -> None:
     app.before_request_funcs.setdefault(None, []).insert(0, begin)
     app.after_request(finish)
     app.teardown_request(end)
+
+
+def count(services: Services, context: RequestContext, status: int) -> None:
+    """Count an answered request, with the time that it took until now."""
+    if not context.endpoint.startswith(QUIET):
+        micros = int((time.monotonic() - context.begun) * 1e6)
+        services.counters.request(context.endpoint, context.quick_device, micros, failed=status >= 500)
 
 
 def request_seconds(services: Services, context: RequestContext) -> float:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 LARGEST_FILE = 256 * 1024 * 1024  # bytes; SQLite says "full" beyond
@@ -32,7 +32,7 @@ SCHEMA = (
     "CREATE INDEX IF NOT EXISTS records_by_request ON records (request_id)",
     "CREATE INDEX IF NOT EXISTS records_to_store ON records (stored, at)",
     "CREATE TABLE IF NOT EXISTS minutes (worker TEXT NOT NULL, minute INTEGER NOT NULL, revision INTEGER NOT NULL,"
-    " counts BLOB NOT NULL, stored INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (worker, minute))",
+    " errors BLOB NOT NULL, traffic BLOB NOT NULL, stored INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (worker, minute))",
     "CREATE TABLE IF NOT EXISTS queries (worker TEXT NOT NULL, name TEXT NOT NULL, at REAL NOT NULL, entry BLOB NOT NULL,"
     " PRIMARY KEY (worker, name))",
     "CREATE TABLE IF NOT EXISTS advice (fingerprint TEXT PRIMARY KEY, at REAL NOT NULL, entry BLOB NOT NULL)",

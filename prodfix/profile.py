@@ -23,6 +23,12 @@ ACCURACY = 0.02  # relative accuracy of quantiles (DDSketch, VLDB 2019)
 _MAPPING = LogarithmicMapping(ACCURACY)
 
 
+def bin_of(micros: int) -> int:
+    """The place of a duration in a sketch; what has the same place differs by 2 % at most."""
+    place: int = _MAPPING.key(micros or 1)
+    return place
+
+
 @dataclass(slots=True)
 class Kind:
     """One kind of command: exact counts, and the durations (microseconds) of ``sampled`` of them in a DDSketch's bins."""
@@ -38,7 +44,7 @@ class Kind:
 
     def drain(self, durations: Iterable[int]) -> None:
         for micros in durations:
-            self.bins[_MAPPING.key(max(1, micros))] += 1
+            self.bins[bin_of(micros)] += 1
             self.sampled += 1
 
     def to_json(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -49,9 +50,16 @@ _MOST_DETAILS = 50
 LARGEST_DETAILS = 1400  # bytes; the whole answer stays below 2 KB
 
 
+LARGEST_RECORD = 64 * 1024  # bytes
+
+
 @dataclass(frozen=True, slots=True)
 class ErrorRecord:
-    """One error (the seed's EnrichedError and Error Log Entry). ``summary`` is redacted; ``meaning`` has the public text."""
+    """One error (the seed's EnrichedError and Error Log Entry). ``summary`` is redacted; ``meaning`` has the public text.
+
+    ``places`` are the application's functions on the way to it; ``facts`` what its kind tells besides, without values.
+    ``recovered``: the operation succeeded in the end, and nobody was told of an error.
+    """
 
     meaning: Classification
     summary: str
@@ -61,6 +69,9 @@ class ErrorRecord:
     operation: DatabaseOperation | None
     request_id: str
     release: str
+    places: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    recovered: bool = False
     timestamp: datetime = field(default_factory=lambda: datetime.now(UTC))
     id: bson.ObjectId = field(default_factory=bson.ObjectId)
 
@@ -86,7 +97,14 @@ class ErrorRecord:
     @property
     def title(self) -> str:
         """What errors of this kind have in common: no message, whose values would make every error a kind of its own."""
-        return f"{self.meaning.code} ({self.error_type})"
+        place = f" in {self.places[-1]}" if self.places else ""
+        return f"{self.meaning.code} ({self.error_type}){place}"
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits: the same for the same type, category and way through the application."""
+        parts = (self.error_type, self.meaning.category, self.meaning.code, *self.places)
+        return hashlib.blake2b("\n".join(parts).encode("utf-8", "replace"), digest_size=8).hexdigest()
 
     @property
     def disposition(self) -> Disposition:
@@ -103,13 +121,22 @@ class ErrorRecord:
         } | self._fields()
 
     def to_document(self) -> dict[str, Any]:
-        """The document of the collection ``error_log``."""
-        return {"timestamp": self.timestamp} | self._fields()
+        """The document of the collection ``error_log``, at most :data:`LARGEST_RECORD` bytes as JSON."""
+        return capped({"timestamp": self.timestamp} | self._fields())
+
+    def to_trace(self) -> dict[str, Any]:
+        """What is kept of an error in a storm of its kind: enough to find it by its request, and its group."""
+        fields = self._fields()
+        for name in ("stack", "trail", "facts"):
+            del fields[name]
+        return {"timestamp": self.timestamp, **fields, "database": None, "suppressed": True}
 
     def _fields(self) -> dict[str, Any]:
         notes = self.context.notes if self.context else None
         return {
             "requestId": self.request_id,
+            "traceId": self.context.trace_id if self.context else None,
+            "fingerprint": self.fingerprint,
             "category": str(self.meaning.category),
             "severity": str(self.meaning.severity),
             "code": self.meaning.code,
@@ -122,9 +149,10 @@ class ErrorRecord:
             "trail": notes.trail_json() if notes else [],
             "recovery": {
                 "attempted": bool(notes and notes.retries),
-                "successful": False,
+                "successful": self.recovered,
                 "attempts": notes.retries if notes else 0,
             },
+            "facts": dict(self.facts),
             "outcome": str(self.outcome) if self.outcome else None,
             "retryable": self.retryable,
             "release": self.release or None,
@@ -176,6 +204,16 @@ def _text(error: BaseException) -> str:
         return redact_text(str(error)[:2000])[:500] if error.args else ""
     except Exception:  # noqa: BLE001 - an exception of somebody else's whose text cannot be had
         return ""
+
+
+def capped(document: dict[str, Any]) -> dict[str, Any]:
+    """``document`` without what makes it too large, in the order of what is missed least."""
+    for part in (None, "facts", "trail", "database", "stack", "message", "context"):
+        if part is not None:
+            document = {**document, part: "left out: too large" if isinstance(document[part], str) else None}
+        if len(render(document)) <= LARGEST_RECORD:
+            break
+    return document
 
 
 def error_summary(document: Mapping[str, Any]) -> dict[str, Any]:

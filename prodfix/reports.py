@@ -13,6 +13,7 @@ from prodfix.interceptor import CommandRecord
 from prodfix.logs import Logs
 from prodfix.profile import masked
 from prodfix.redaction import redact_uri
+from prodfix.signals import error_regressed
 from prodfix.status import ConnectionEvent
 from prodfix.storage import CONNECTION_EVENTS, Storage
 
@@ -73,6 +74,11 @@ class Reports:
         self._logs.note(
             Severity.INFO, "advice", message, FILE, facts={"category": ErrorCategory.DATABASE_QUERY, **advice}
         )
+
+    def regression(self, group: Mapping[str, Any]) -> None:
+        """A kind of error that an admin had resolved is back."""
+        self._logs.note(Severity.ERROR, "regression", "a resolved error is back", "error", facts={"group": group})
+        error_regressed.send(self, group=group)
 
     def attempt(self, attempt: int, error: str) -> None:
         """A ping that failed: the attempt of that number to reach the database since it last answered."""

@@ -20,15 +20,19 @@ from prodfix.advice import Advisor
 from prodfix.classifier import Classifier
 from prodfix.clients import Clients
 from prodfix.connection import ConnectionMonitor
+from prodfix.counters import Counters
 from prodfix.deferred import Deferred
 from prodfix.diagnostics import Diagnostics
 from prodfix.documents import Documents
 from prodfix.error_log import ErrorLog
 from prodfix.errors import Severity
+from prodfix.groups import Groups
 from prodfix.interceptor import QueryInterceptor
 from prodfix.journal import Journal
 from prodfix.logs import Logs
+from prodfix.lookup import Lookup
 from prodfix.loops import Loop
+from prodfix.minutes import Minutes
 from prodfix.queries import QueryStatistics
 from prodfix.recovery import Recovery
 from prodfix.settings import Settings
@@ -36,11 +40,15 @@ from prodfix.statistics import Statistics
 from prodfix.status import environment
 from prodfix.storage import Storage
 from prodfix.transactions import Transactions
+from prodfix.uncaught import Uncaught
+from prodfix.windows import Windows
 
 Result = TypeVar("Result")
 
 EXTENSION = "prodfix"
 TICK = 1.0  # seconds between two batches to MongoDB, and between two states of a worker
+STORM_PERIOD = 10.0  # seconds between two summaries of errors that were not logged one by one
+FOLD_PERIOD = 3600.0
 LOG_PERIOD = 30.0  # seconds between two lines of the monitor (the seed's period)
 
 
@@ -53,6 +61,7 @@ class Background:
         self._loops: list[Loop] = []
         self._warm = False
         self._disk_failure: str | None = None
+        self._uncaught: Uncaught | None = None
         self.lag_ms = 0.0
         self.serving: Callable[[], bool] = lambda: True
         """Set by the server's hook: whether this worker still takes requests, or drains."""
@@ -67,12 +76,19 @@ class Background:
             if self.running:
                 return
             services.journal.open()
+            if services.logs.served:
+                self._uncaught = Uncaught(services.error_log.log_error)
+                self._uncaught.attach()
             told = (services.loop_failed, services.loop_recovered)
             # The loops of a parent process are not ours: after a fork only their records are left.
             self._loops = [
                 Loop("state", lambda: self._state(services), TICK, *told),
+                Loop("storms", services.error_log.tell_of_storms, STORM_PERIOD, *told, delay=STORM_PERIOD),
             ]
-            if services.clients.configured:
+            if not services.clients.configured:
+                days = services.settings.error_retention_days
+                self._loops.append(Loop("fold", lambda: services.minutes.fold(days), FOLD_PERIOD, *told))
+            else:
                 self._loops += [
                     Loop("pinger", lambda: self._ping(services), services.monitor.interval, *told),
                     Loop("writer", lambda: self._write(services), TICK, *told),
@@ -90,10 +106,14 @@ class Background:
             self._pid = 0
             for loop in self._loops:
                 loop.stop()
-            try:
-                self._write(services)
-            except Exception as error:  # noqa: BLE001 - the rest must be closed all the same; the journal keeps it
-                services.loop_failed("last write", error)
+            if self._uncaught is not None:
+                self._uncaught.detach()
+            services.error_log.tell_of_storms()
+            for name, work in (("last counts", services.counters.flush), ("last write", lambda: self._write(services))):
+                try:
+                    work()
+                except Exception as error:  # noqa: BLE001 - the rest must be closed all the same; the journal keeps it
+                    services.loop_failed(name, error)
             services.clients.close()
             services.journal.close()
             services.logs.sinks.flush()
@@ -107,6 +127,7 @@ class Background:
     def _state(self, services: Services) -> None:
         self._tell_of_disk(services)
         self._put_state(services)
+        services.counters.flush()
         services.queries.store()
         # Waking up late is what a blocked hub looks like from inside.
         begun = time.monotonic()
@@ -154,7 +175,12 @@ class Services:
     logs: Logs
     journal: Journal
     storage: Storage
+    counters: Counters
+    minutes: Minutes
+    windows: Windows
+    groups: Groups
     statistics: Statistics
+    lookup: Lookup
     queries: QueryStatistics
     advisor: Advisor
     error_log: ErrorLog
@@ -196,7 +222,8 @@ class Services:
                 "quarantined": self.journal.dropped,
                 "otherVersions": self.journal.other_versions,
             },
-            "dropped": self.storage.dropped + self.error_log.failures + self.logs.sinks.dropped,
+            "dropped": self.storage.dropped + self.minutes.dropped + self.error_log.failures + self.logs.sinks.dropped,
+            "suppressed": self.error_log.storms.held,
             "loopLagMs": self.background.lag_ms,
             **environment(),
         }

@@ -92,6 +92,8 @@ class Settings(BaseSettings):
     enable_operation_queue: Annotated[OperationQueue, BeforeValidator(switch)] = OperationQueue.ON
     deferred_max_entries: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000
     deferred_max_attempts: Annotated[int, Field(ge=1, le=1000)] = 10
+    error_burst: Annotated[int, Field(ge=1, le=1_000_000)] = 200
+    error_rate: Annotated[float, Field(gt=0, le=1_000_000)] = 5.0
     error_retention_days: Annotated[int, Field(ge=1, le=365)] = 8
 
     # Diagnostics and health

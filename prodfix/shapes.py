@@ -165,6 +165,11 @@ def _shown_paths(command: Mapping[str, Any], shown: frozenset[str]) -> frozenset
     return frozenset(field.removeprefix(prefix) for field in shown if field.startswith(prefix))
 
 
+def document_shape(document: Any) -> Any:
+    """The shape of one document: field names and types, within the same bounds as a command's."""
+    return redact_command({"insert": "", "document": document})["document"]
+
+
 def type_name(value: Any) -> str:
     return _TYPES.get(type(value)) or "?" + type(value).__name__.lower()[:40]
 

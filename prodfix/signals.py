@@ -11,3 +11,6 @@ connection_changed = _signals.signal("prodfix.connection-changed")
 
 error_recorded = _signals.signal("prodfix.error-recorded")
 """Sent with ``record`` (a :class:`prodfix.error_log.ErrorRecord`) after an error was logged."""
+
+error_regressed = _signals.signal("prodfix.error-regressed")
+"""Sent with ``group`` (fingerprint, message, releases) when a resolved kind of error is back, by one worker only."""

@@ -8,36 +8,46 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import bson
-import orjson
 import pymongo
-from pymongo import ASCENDING, DESCENDING, IndexModel, ReplaceOne
+from pymongo import ASCENDING, DESCENDING, IndexModel
 from pymongo.errors import BulkWriteError, PyMongoError
 from pymongo.synchronous.database import Database
 
 from prodfix.errors import JournalUnavailable
+from prodfix.groups import ERROR_GROUPS, Groups
 from prodfix.journal import Journal, Statement
+from prodfix.minutes import Minutes
 from prodfix.sinks import renderable
+from prodfix.windows import ERROR_HOURS, ERROR_MINUTES
 
 ERROR_LOG = "error_log"
 CONNECTION_EVENTS = "connection_events"
-ERROR_MINUTES = "error_minutes"
 
 BATCH = 200
 LIMIT = 5.0  # seconds for one batch
-WAITING = 5_000  # records of this worker that may wait for MongoDB; more are dropped and counted
+WAITING = 5_000  # records of this worker that may wait for MongoDB; the oldest are dropped then, and counted
+MINUTES_KEPT = timedelta(hours=50)
 KEPT = 500  # stored records that stay readable here, for an outage
-KEPT_MINUTES = 2 * 24 * 60
 
 
 class Storage:
     """The background writer of one process. ``tick`` is called every second, while MongoDB answers."""
 
-    def __init__(self, journal: Journal, database: Callable[[], Database[Any]], *, retention_days: int) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        database: Callable[[], Database[Any]],
+        minutes: Minutes,
+        groups: Groups,
+        *,
+        retention_days: int,
+    ) -> None:
         self._journal, self._database = journal, database
+        self._minutes, self._groups = minutes, groups
         self._retention = timedelta(days=retention_days)
         self._indexed = False
         self._waiting = 0
@@ -46,14 +56,17 @@ class Storage:
     def insertion(
         self, collection: str, identity: bson.ObjectId, document: dict[str, Any], request_id: str | None
     ) -> list[Statement]:
-        """The statements that put a document on its way; none, and one more ``dropped``, if too many wait already."""
-        if self._waiting >= WAITING:
-            self.dropped += 1
-            return []
+        """The statements that put a document on its way; if too many wait already, it takes the place of the oldest."""
         entry = _encoded({**document, "_id": identity})
-        self._waiting += 1
         insert = "INSERT OR IGNORE INTO records (id, collection, request_id, at, entry) VALUES (?, ?, ?, ?, ?)"
-        return [(insert, (str(identity), collection, request_id, time.time(), entry))]
+        statements: list[Statement] = [(insert, (str(identity), collection, request_id, time.time(), entry))]
+        if self._waiting < WAITING:
+            self._waiting += 1
+        else:
+            self.dropped += 1
+            oldest = "SELECT id FROM records WHERE stored = 0 ORDER BY at LIMIT 1"
+            statements.append((f"DELETE FROM records WHERE id IN ({oldest})", ()))  # noqa: S608 - no value is in the text
+        return statements
 
     def put(self, collection: str, document: dict[str, Any]) -> None:
         """Put a document on its way. Never raises; what the journal refuses is counted in ``dropped``."""
@@ -69,15 +82,19 @@ class Storage:
         with pymongo.timeout(LIMIT):
             if not self._indexed:
                 self._make_indexes(database)
-            self._store_minutes(database)
+            self._groups.store(database, self._minutes.store(database))
             self._store_records(database)
 
     def _make_indexes(self, database: Database[Any]) -> None:
-        seconds = int(self._retention.total_seconds())
-        for name in (ERROR_LOG, CONNECTION_EVENTS, ERROR_MINUTES):
-            indexes = [IndexModel([("timestamp", DESCENDING)], name="prodfix_expiry", expireAfterSeconds=seconds)]
-            if name == ERROR_LOG:
-                indexes.append(IndexModel([("requestId", ASCENDING)], name="prodfix_request"))
+        kept = self._retention
+        wanted = {
+            ERROR_LOG: [_expiry(kept), IndexModel([("requestId", ASCENDING)], name="prodfix_request")],
+            CONNECTION_EVENTS: [_expiry(kept)],
+            ERROR_MINUTES: [_expiry(min(kept, MINUTES_KEPT))],
+            ERROR_HOURS: [_expiry(kept)],
+            ERROR_GROUPS: self._groups.indexes(),
+        }
+        for name, indexes in wanted.items():
             try:
                 database[name].create_indexes(indexes)
             except PyMongoError as error:
@@ -85,18 +102,6 @@ class Storage:
                 if getattr(error, "code", None) not in (85, 86):
                     raise
         self._indexed = True
-
-    def _store_minutes(self, database: Database[Any]) -> None:
-        query = "SELECT worker, minute, revision, counts FROM minutes WHERE stored < revision ORDER BY minute LIMIT ?"
-        rows = self._journal.read_own(query, (BATCH,))
-        if not rows:
-            return
-        _replace(database, [_minute(minute, worker, revision, counts) for worker, minute, revision, counts in rows])
-        mark = "UPDATE minutes SET stored = max(stored, ?) WHERE worker = ? AND minute = ?"
-        marks: list[Statement] = [(mark, (revision, worker, minute)) for worker, minute, revision, _ in rows]
-        oldest = int(time.time() // 60) - KEPT_MINUTES
-        marks.append(("DELETE FROM minutes WHERE stored >= revision AND minute < ?", (oldest,)))
-        self._journal.write(marks)
 
     def _store_records(self, database: Database[Any]) -> None:
         query = "SELECT id, collection, entry FROM records WHERE stored = 0 ORDER BY at LIMIT ?"
@@ -121,29 +126,9 @@ def _encoded(document: dict[str, Any]) -> bytes:
         return bson.encode(renderable(document) | kept)
 
 
-def _minute(minute: int, worker: str, revision: int, counts: bytes) -> dict[str, Any]:
-    return {
-        "_id": {"minute": minute, "worker": worker},
-        "timestamp": datetime.fromtimestamp(minute * 60, UTC),
-        "revision": revision,
-        "counts": orjson.loads(counts),
-    }
-
-
-def _replace(database: Database[Any], minutes: Sequence[dict[str, Any]]) -> None:
-    """Each minute in place of an earlier revision of it: the file of a disk that failed is adopted late."""
-    changes = [
-        ReplaceOne({"_id": minute["_id"], "revision": {"$lte": minute["revision"]}}, minute, upsert=True)
-        for minute in minutes
-    ]
-    try:
-        database[ERROR_MINUTES].bulk_write(changes, ordered=False)
-    except BulkWriteError as error:
-        # A later revision is there: it does not match, and the insert in its place is a duplicate.
-        if any(failure["code"] != 11000 for failure in error.details["writeErrors"]):
-            raise
-        if error.details.get("writeConcernErrors"):
-            raise
+def _expiry(kept: timedelta) -> IndexModel:
+    seconds = int(kept.total_seconds())
+    return IndexModel([("timestamp", DESCENDING)], name="prodfix_expiry", expireAfterSeconds=seconds)
 
 
 def _insert(database: Database[Any], collection: str, documents: Sequence[dict[str, Any]]) -> None:
