@@ -12,12 +12,15 @@ from prodfix import (
     TIME_RANGES,
     FieldError,
     NotFound,
+    TimeRange,
     ValidationFailed,
+    current_context,
     current_prodfix,
     require_role,
 )
 
 PREFIX = "/api/v1/diagnostics"
+_NEXT = "inNextRelease"
 
 blueprint = Blueprint("diagnostics", __name__, url_prefix=PREFIX)
 
@@ -45,6 +48,9 @@ def index() -> Response:
             "endpoints": [
                 f"GET {PREFIX}/database",
                 f"GET {PREFIX}/errors?timeRange={'|'.join(TIME_RANGES)}",
+                f"GET {PREFIX}/errors/groups?timeRange={'|'.join(TIME_RANGES)}",
+                f"POST {PREFIX}/errors/groups/<fingerprint>/resolve",
+                f"POST {PREFIX}/errors/groups/<fingerprint>/reopen",
                 f"GET {PREFIX}/requests/<requestId>",
                 f"GET {PREFIX}/queries?sort={'|'.join(QUERY_SORTS)}",
                 f"POST {PREFIX}/test",
@@ -62,10 +68,32 @@ def database() -> Response:
 @blueprint.get("/errors")
 def errors() -> Response:
     """ErrorStatistics for ``timeRange`` = ``1h`` (default), ``24h`` or ``7d``."""
-    time_range = request.args.get("timeRange", "1h")
-    if time_range not in TIME_RANGES or len(request.args.getlist("timeRange")) > 1:
-        raise _one_of("timeRange", TIME_RANGES)
-    return jsonify(current_prodfix.statistics.read(time_range).to_json())
+    return jsonify(current_prodfix.statistics.read(_time_range()).to_json())
+
+
+@blueprint.get("/errors/groups")
+def groups() -> Response:
+    """The kinds of errors in ``timeRange``, the most frequent first, with their releases and whether they are resolved."""
+    statistics = current_prodfix.statistics.read(_time_range())
+    found = [group.to_json() for group in current_prodfix.groups.of(statistics.window)]
+    return jsonify({"groups": found, **statistics.coverage()})
+
+
+@blueprint.post("/errors/groups/<fingerprint>/resolve")
+def resolve(fingerprint: str) -> Response:
+    """Mark a kind of error as done: ``{"inNextRelease": true}`` if the releases that have it go on to run for a while."""
+    body: Any = request.get_json() if request.data else {}
+    if not isinstance(body, dict) or not isinstance(body.get("inNextRelease", False), bool) or set(body) - {_NEXT}:
+        raise ValidationFailed("body", problems=(FieldError(_NEXT, "boolean", "must be true or false"),))
+    context = current_context()
+    admin = (context.notes.user_id if context else None) or "unknown"
+    return _changed(current_prodfix.groups.resolve(fingerprint, by=admin, in_next_release=body.get(_NEXT, False)))
+
+
+@blueprint.post("/errors/groups/<fingerprint>/reopen")
+def reopen(fingerprint: str) -> Response:
+    """Take that back."""
+    return _changed(current_prodfix.groups.reopen(fingerprint))
 
 
 @blueprint.get("/requests/<request_id>")
@@ -94,6 +122,20 @@ def test() -> Response:
     if operation not in TEST_OPERATIONS or set(cast("dict[str, Any]", body)) != {"operation"}:
         raise _one_of("operation", TEST_OPERATIONS)
     return jsonify(current_prodfix.diagnostics.test(operation))
+
+
+def _time_range() -> TimeRange:
+    value = request.args.get("timeRange", "1h")
+    for time_range in TIME_RANGES:
+        if value == time_range and len(request.args.getlist("timeRange")) < 2:
+            return time_range
+    raise _one_of("timeRange", TIME_RANGES)
+
+
+def _changed(found: bool) -> Response:
+    if not found:
+        raise NotFound("no such group")
+    return jsonify({"changed": True})
 
 
 def _one_of(field: str, values: tuple[str, ...]) -> ValidationFailed:

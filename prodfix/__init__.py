@@ -36,7 +36,7 @@ from prodfix.redaction import redact_document, redact_text, redact_uri
 from prodfix.services import Services, current_prodfix, run_transaction
 from prodfix.settings import Environment, Settings, SettingsError
 from prodfix.shapes import redact_command
-from prodfix.statistics import TIME_RANGES, ErrorStatistics
+from prodfix.statistics import TIME_RANGES, ErrorStatistics, TimeRange
 from prodfix.status import ConnectionStatus, HealthCheckResult
 from prodfix.tokens import make_token, require_role
 
@@ -74,6 +74,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "Severity",
+    "TimeRange",
     "Update",
     "ValidationFailed",
     "Write",

@@ -106,7 +106,7 @@ def assemble(
         minutes=minutes,
         windows=windows,
         groups=groups,
-        statistics=Statistics(windows, dropped=diagnostics.dropped),
+        statistics=Statistics(windows, live=diagnostics.workers),
         lookup=lookup,
         queries=QueryStatistics(journal, interceptor.profile),
         advisor=advisor,

@@ -45,8 +45,9 @@ class Boundary:
         return self._answers and not (self._app.testing or self._app.debug if propagates is None else propagates)
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        head = _Head(environ, start_response)
         try:
-            body = self._inner(environ, start_response)
+            body = self._inner(environ, head)
         except Exception as error:
             context = current_context()
             record = self.services.error_log.log_error(error, context)
@@ -54,15 +55,33 @@ class Boundary:
                 count(self.services, context, record.meaning.status)
             if not self.answers:
                 raise
-            return [_answer(record, start_response)]
+            return [_answer(record, start_response, sys.exc_info())]
         finally:
             # A teardown function that raises takes those before it along, and what stayed would be the next request's:
             # one greenlet serves all requests of a kept-alive connection.
             scope = environ.pop(SCOPE, None)
             if scope is not None:
                 scope.end()
-        context = environ.pop(STREAM, None)
-        return body if context is None else Stream(self, body, context, start_response)
+        return body if head.held is None else Stream(self, body, environ.pop(STREAM), head)
+
+
+class _Head:
+    """``start_response``, which waits for the first part of a streamed body.
+
+    PEP 3333 lets a second call replace the first one's headers; gunicorn adds to them instead.
+    """
+
+    __slots__ = ("_environ", "held", "start_response")
+
+    def __init__(self, environ: dict[str, Any], start_response: StartResponse) -> None:
+        self._environ, self.start_response = environ, start_response
+        self.held: tuple[Any, ...] | None = None
+
+    def __call__(self, *head: Any) -> Any:
+        if STREAM not in self._environ:
+            return self.start_response(*head)
+        self.held = head
+        return None
 
 
 class Stream:
@@ -72,13 +91,9 @@ class Stream:
     say that a body is not complete.
     """
 
-    def __init__(
-        self, boundary: Boundary, body: Iterable[bytes], context: RequestContext, start_response: StartResponse
-    ) -> None:
-        self._boundary, self._body, self._context = boundary, body, context
-        self._start_response = start_response
+    def __init__(self, boundary: Boundary, body: Iterable[bytes], context: RequestContext, head: _Head) -> None:
+        self._boundary, self._body, self._context, self._head = boundary, body, context, head
         self._parts: Iterator[bytes] = iter(body)
-        self._begun = False
 
     def __iter__(self) -> Stream:
         return self
@@ -88,23 +103,31 @@ class Stream:
         try:
             part = next(self._parts)
         except StopIteration:
+            self._begin()
             raise
         except Exception as error:  # noqa: BLE001 - recorded, and answered or raised again
             return self._failed(error)
         finally:
             reset_context(token)
-        self._begun = True
+        self._begin()
         return part
+
+    def _begin(self) -> None:
+        held, self._head.held = self._head.held, None
+        if held is not None:
+            self._head.start_response(*held)
 
     def _failed(self, error: Exception) -> bytes:
         record = self._boundary.services.error_log.log_error(error, self._context)
+        begun = self._head.held is None
         if not self._boundary.answers:
+            self._begin()
             raise error
-        if self._begun:
+        if begun:
             # gunicorn closes the connection for it, and says nothing: it is told already.
             raise ConnectionResetError(errno.ECONNRESET, "the body is not complete") from error
-        self._parts = iter(())
-        return _answer(record, self._start_response)
+        self._head.held, self._parts = None, iter(())
+        return _answer(record, self._head.start_response)
 
     def close(self) -> None:
         close = getattr(self._body, "close", None)
@@ -116,7 +139,7 @@ class Stream:
                 reset_context(token)
 
 
-def _answer(record: ErrorRecord, start_response: StartResponse) -> bytes:
+def _answer(record: ErrorRecord, start_response: StartResponse, replaced: Any = None) -> bytes:
     body, status, headers = record.to_response()
     content = render(body)
     sent = {
@@ -126,5 +149,5 @@ def _answer(record: ErrorRecord, start_response: StartResponse) -> bytes:
         "Cache-Control": "no-store",
         **headers,
     }
-    start_response(f"{status} {HTTPStatus(status).phrase}", list(sent.items()), sys.exc_info())
+    start_response(f"{status} {HTTPStatus(status).phrase}", list(sent.items()), replaced)
     return content

@@ -58,10 +58,6 @@ class Diagnostics:
             found[self._journal.boot] = orjson.loads(orjson.dumps(self.state()))
         return [{"worker": worker, **entry} for worker, entry in sorted(found.items())]
 
-    def dropped(self) -> int:
-        """How many records and lines the live workers of the instance had to drop."""
-        return sum(int(worker.get("dropped", 0)) for worker in self.workers())
-
     def database(self) -> dict[str, Any]:
         """The seed's database report, of all workers of the instance."""
         workers = self.workers()

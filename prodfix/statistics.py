@@ -25,12 +25,16 @@ ENDPOINTS = 20
 
 @dataclass(frozen=True, slots=True)
 class ErrorStatistics:
-    """The seed's ErrorStatistics, and what it covers. Minutes are counted since the epoch, ``first`` to ``last`` inclusive."""
+    """The seed's ErrorStatistics, and what it covers. Minutes are counted since the epoch, ``first`` to ``last`` inclusive.
+
+    ``workers`` is how many have counted something or are there now, ``dropped`` what those of this instance had to drop.
+    """
 
     time_range: TimeRange
     first: int
     last: int
     window: Window
+    workers: int
     dropped: int
 
     @property
@@ -50,10 +54,16 @@ class ErrorStatistics:
             "devices": self._devices(),
             "endpoints": self._endpoints(),
             "series": {"stepMinutes": _STEPS[self.time_range], "points": self._series()},
+            **self.coverage(),
+        }
+
+    def coverage(self) -> dict[str, Any]:
+        """What an answer that is made of this covers."""
+        return {
             "scope": self.window.scope,
             "windowFrom": iso(moment_of(self.first)),
             "windowTo": iso(moment_of(self.last + 1)),
-            "workers": len(self.window.workers),
+            "workers": self.workers,
             "dropped": self.dropped,
         }
 
@@ -104,10 +114,10 @@ class ErrorStatistics:
 
 
 class Statistics:
-    """Answers for all workers. ``dropped`` tells how many records the workers of this instance had to drop."""
+    """Answers for all workers. ``live`` tells how those of this instance are."""
 
-    def __init__(self, windows: Windows, *, dropped: Callable[[], int] = lambda: 0) -> None:
-        self._windows, self._dropped = windows, dropped
+    def __init__(self, windows: Windows, *, live: Callable[[], list[dict[str, Any]]] = list) -> None:
+        self._windows, self._live = windows, live
 
     def read(self, time_range: TimeRange) -> ErrorStatistics:
         """The statistics of the last hour, day or week. Never raises for a database that is down.
@@ -118,7 +128,10 @@ class Statistics:
         first = last - _MINUTES[time_range] + 1
         if time_range == "7d":
             first -= first % HOUR  # minutes are not kept for so long
-        return ErrorStatistics(time_range, first, last, self._windows.load(first, last), self._dropped())
+        window, live = self._windows.load(first, last), self._live()
+        workers = window.workers.union(str(worker["worker"]) for worker in live)
+        dropped = sum(int(worker.get("dropped", 0)) for worker in live)
+        return ErrorStatistics(time_range, first, last, window, len(workers), dropped)
 
 
 def _rates(requests: int, failed: int) -> dict[str, Any]:
