@@ -1,0 +1,177 @@
+"""The outermost layer: streams and teardown functions that fail, in the served application and in a host."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import orjson
+import pytest
+from flask import Flask, Response
+
+from prodfix import deadlines
+from prodfix.application import Application
+from prodfix.context import current_context
+
+
+class Asked:
+    """One request straight into the WSGI application, as a server makes it."""
+
+    def __init__(self, app: Flask, path: str) -> None:
+        self.heads: list[tuple[str, dict[str, str]]] = []
+        self.parts: list[bytes] = []
+        environ = {
+            "REQUEST_METHOD": "GET",
+            "PATH_INFO": path,
+            "SERVER_NAME": "localhost",
+            "SERVER_PORT": "80",
+            "SERVER_PROTOCOL": "HTTP/1.1",
+            "wsgi.input": io.BytesIO(),
+            "wsgi.url_scheme": "http",
+            "HTTP_X_REQUEST_ID": "request-1",
+        }
+        body = app(environ, self._start)
+        try:
+            for part in body:
+                self.parts.append(part)
+        finally:
+            getattr(body, "close", lambda: None)()
+
+    def _start(self, status: str, headers: list[tuple[str, str]], error: Any = None) -> None:
+        self.heads.append((status, dict(headers)))
+
+    @property
+    def answer(self) -> Any:
+        return orjson.loads(b"".join(self.parts))
+
+
+def failing_stream(parts: int) -> Callable[[], Response]:
+    def view() -> Response:
+        def made() -> Iterator[bytes]:
+            for _ in range(parts):
+                yield b"part"
+            raise ValueError("in the stream")
+
+        return Response(made())
+
+    return view
+
+
+def plug(app: Flask) -> Flask:
+    app.add_url_rule("/stream/0", "stream0", failing_stream(0))
+    app.add_url_rule("/stream/1", "stream1", failing_stream(1))
+    app.add_url_rule("/fine", "fine", lambda: "fine")
+    app.add_url_rule("/list", "list", lambda: Response([b"a", b"b"]))
+    app.add_url_rule("/generated", "generated", lambda: Response(part for part in (b"a", b"b")))
+    app.add_url_rule("/empty", "empty", lambda: Response(iter(())))
+    return app
+
+
+@pytest.fixture
+def served(serve: Callable[..., Application]) -> Flask:
+    return plug(serve([], app_env="production"))
+
+
+@pytest.fixture
+def host(adopt: Callable[..., Flask]) -> Flask:
+    return plug(adopt(enable_diagnostics=False))
+
+
+def errors(app: Flask) -> dict[str, int]:
+    by_endpoint: dict[str, int] = app.extensions["prodfix"].statistics.read("1h").to_json()["errorsByEndpoint"]
+    return by_endpoint
+
+
+@pytest.mark.parametrize(
+    ("path", "body"), [("/fine", b"fine"), ("/list", b"ab"), ("/generated", b"ab"), ("/empty", b"")]
+)
+def test_what_does_not_fail_is_as_without_us(served: Flask, path: str, body: bytes) -> None:
+    asked = Asked(served, path)
+    assert [head[0] for head in asked.heads] == ["200 OK"]
+    assert (b"".join(asked.parts), asked.heads[0][1]["X-Request-ID"]) == (body, "request-1")
+
+
+def test_a_stream_that_fails_at_once_becomes_an_answer(served: Flask) -> None:
+    asked = Asked(served, "/stream/0")
+    ((status, headers),) = asked.heads
+    assert (status, headers["Content-Type"]) == (
+        "500 INTERNAL SERVER ERROR".title().replace("Server", "Server"),
+        "application/json",
+    )
+    assert (asked.answer["code"], asked.answer["requestId"]) == ("INTERNAL_ERROR", "request-1")
+    assert headers["X-Request-ID"] == "request-1"
+    assert errors(served) == {"/stream/0": 1}
+
+
+def test_a_stream_that_fails_later_is_cut(served: Flask) -> None:
+    with pytest.raises(ConnectionResetError) as cut:
+        Asked(served, "/stream/1")
+    assert isinstance(cut.value.__cause__, ValueError)
+    assert errors(served) == {"/stream/1": 1}
+
+
+@pytest.mark.parametrize("path", ["/stream/0", "/stream/1"])
+def test_in_a_host_the_exception_goes_on_and_is_recorded(host: Flask, path: str) -> None:
+    with pytest.raises(ValueError, match="in the stream"):
+        Asked(host, path)
+    assert errors(host) == {path: 1}
+
+
+@pytest.mark.parametrize("switch", ["TESTING", "DEBUG", "PROPAGATE_EXCEPTIONS"])
+def test_where_flask_lets_exceptions_through_so_do_we(served: Flask, switch: str) -> None:
+    served.config[switch] = True
+    with pytest.raises(ValueError, match="in the stream"):
+        Asked(served, "/stream/0")
+
+
+def test_a_teardown_function_that_fails_leaves_the_answer_alone(served: Flask) -> None:
+    @served.teardown_request
+    def fail(error: BaseException | None) -> None:
+        raise ValueError("at the end")
+
+    asked = Asked(served, "/fine")
+    assert (asked.heads[0][0], asked.parts) == ("200 OK", [b"fine"])
+    assert errors(served) == {"/fine": 1}
+
+
+def test_in_a_host_a_teardown_function_fails_as_without_us(host: Flask) -> None:
+    @host.teardown_appcontext
+    def fail(error: BaseException | None) -> None:
+        raise ValueError("at the end")
+
+    with pytest.raises(ValueError, match="at the end"):
+        Asked(host, "/fine")
+    assert errors(host) == {"background": 1}
+
+
+@pytest.mark.parametrize("application", ["served", "host"])
+def test_nothing_of_a_request_stays_whatever_its_teardown_does(
+    application: str, request: pytest.FixtureRequest
+) -> None:
+    app: Flask = request.getfixturevalue(application)
+    app.teardown_request(lambda error: 1 / 0)
+    try:
+        Asked(app, "/fine")
+    except ZeroDivisionError:
+        assert application == "host"
+    assert (current_context(), deadlines.remaining()) == (None, None)
+
+
+def test_parts_are_made_in_the_context_of_their_request_and_nothing_of_it_stays(served: Flask) -> None:
+    seen: list[Any] = []
+
+    @served.get("/context")
+    def view() -> Response:
+        def made() -> Iterator[bytes]:
+            for _ in range(2):
+                context = current_context()
+                seen.append(context.request_id if context else None)
+                yield b"."
+
+        response = Response(made())
+        response.call_on_close(lambda: seen.append(bool(current_context())))
+        return response
+
+    Asked(served, "/context")
+    assert (seen, current_context()) == (["request-1", "request-1", True], None)
