@@ -51,6 +51,7 @@ def index() -> Response:
                 f"GET {PREFIX}/errors/groups?timeRange={'|'.join(TIME_RANGES)}",
                 f"POST {PREFIX}/errors/groups/<fingerprint>/resolve",
                 f"POST {PREFIX}/errors/groups/<fingerprint>/reopen",
+                f"GET {PREFIX}/incidents",
                 f"GET {PREFIX}/requests/<requestId>",
                 f"GET {PREFIX}/queries?sort={'|'.join(QUERY_SORTS)}",
                 f"POST {PREFIX}/test",
@@ -94,6 +95,12 @@ def resolve(fingerprint: str) -> Response:
 def reopen(fingerprint: str) -> Response:
     """Take that back."""
     return _changed(current_prodfix.groups.reopen(fingerprint))
+
+
+@blueprint.get("/incidents")
+def incidents() -> Response:
+    """From the loss of the database, or a jump of the error rate, to its end: the newest first."""
+    return jsonify(current_prodfix.incident_log.read())
 
 
 @blueprint.get("/requests/<request_id>")

@@ -21,6 +21,9 @@ _ROWS = (
     "INSERT OR IGNORE INTO advice (fingerprint, at, entry) SELECT fingerprint, at, entry FROM dying.advice",
     "INSERT OR IGNORE INTO records (id, collection, request_id, at, entry, stored)"
     " SELECT id, collection, request_id, at, entry, stored FROM dying.records",
+    "INSERT INTO incidents (id, revision, entry, stored) SELECT id, revision, entry, stored FROM dying.incidents WHERE true"
+    " ON CONFLICT (id) DO UPDATE SET revision=excluded.revision, entry=excluded.entry, stored=excluded.stored"
+    " WHERE excluded.revision > revision",
     "INSERT INTO minutes (worker, minute, revision, errors, traffic, stored)"
     " SELECT worker, minute, revision, errors, traffic, stored FROM dying.minutes WHERE true"
     " ON CONFLICT (worker, minute) DO UPDATE SET revision=excluded.revision, errors=excluded.errors,"

@@ -14,7 +14,10 @@ from prodfix.deferred import Deferred
 from prodfix.diagnostics import Diagnostics
 from prodfix.documents import Documents
 from prodfix.error_log import ErrorLog
+from prodfix.errors import ErrorCategory
 from prodfix.groups import Groups
+from prodfix.incident_log import IncidentLog
+from prodfix.incidents import Incidents
 from prodfix.interceptor import CommandRecord, QueryInterceptor
 from prodfix.journal import Journal
 from prodfix.logs import Logs
@@ -27,11 +30,13 @@ from prodfix.services import Services, stored_database
 from prodfix.settings import Settings
 from prodfix.sinks import Console, Sinks, category_files
 from prodfix.statistics import Statistics
+from prodfix.status import ConnectionEvent
 from prodfix.storage import Storage
 from prodfix.storms import Storms
 from prodfix.transactions import Transactions
 from prodfix.windows import Windows
 
+_OF_DATABASE = (ErrorCategory.DATABASE_CONNECTION, ErrorCategory.TIMEOUT)
 TRANSACTION_BASE = 0.2  # seconds; a write conflict is over sooner than an outage
 
 
@@ -66,6 +71,7 @@ def assemble(
     reports = Reports(logs, storage, uri=uri, options=options)
     groups.on_regression = reports.regression
     counters = Counters(journal, release=settings.release)
+    incidents = Incidents(journal, instance=settings.instance, release=settings.release)
     error_log = ErrorLog(
         classifier,
         logs,
@@ -75,6 +81,7 @@ def assemble(
         Storms(burst=settings.error_burst, rate=settings.error_rate),
         release=settings.release,
         database_down=lambda: monitor.looked and not monitor.healthy,
+        on_failure=lambda record: incidents.failed(database=record.meaning.category in _OF_DATABASE),
     )
     deferred = Deferred(
         journal,
@@ -91,7 +98,13 @@ def assemble(
     advisor = Advisor(lambda: clients.own, journal, enabled=settings.enable_query_advice, on_advice=reports.advice)
     _set_up(interceptor, settings, reports, advisor)
     monitor.last_command = lambda: interceptor.last_success
-    monitor.on_event, monitor.on_attempt = reports.connection, reports.attempt
+    monitor.on_attempt = reports.attempt
+
+    def connection_changed(event: ConnectionEvent) -> None:
+        (incidents.end if event.event == "connected" else incidents.begin)("database_lost")
+        reports.connection(event)
+
+    monitor.on_event = connection_changed
     monitor.interval, monitor.max_age = settings.health_ping_interval_ms / 1000, settings.health_max_age_ms / 1000
     return Services(
         settings=settings,
@@ -108,6 +121,8 @@ def assemble(
         groups=groups,
         statistics=Statistics(windows, live=diagnostics.workers),
         lookup=lookup,
+        incidents=incidents,
+        incident_log=IncidentLog(journal, answering, on_closed=reports.incident),
         queries=QueryStatistics(journal, interceptor.profile),
         advisor=advisor,
         error_log=error_log,

@@ -39,11 +39,12 @@ class ErrorLog:
         *,
         release: str = "",
         database_down: Callable[[], bool] = lambda: False,
+        on_failure: Callable[[ErrorRecord], None] = lambda record: None,
     ) -> None:
         self._classifier, self._logs, self._counters = classifier, logs, counters
         self._journal, self._storage, self.storms = journal, storage, storms
         self._release = release
-        self._database_down = database_down
+        self._database_down, self._on_failure = database_down, on_failure
         self.failures = 0
 
     # -- making -----------------------------------------------------------------------------------------------------------
@@ -158,6 +159,8 @@ class ErrorLog:
             self._logs.emit(record.meaning.severity, record.to_entry(), *_files(record))
 
     def _announce(self, record: ErrorRecord, whole: bool) -> None:
+        if record.meaning.status >= 500:
+            self._on_failure(record)
         error_recorded.send(self, record=record)
 
     def _keep_apart(self, record: ErrorRecord, whole: bool) -> None:

@@ -37,6 +37,8 @@ SCHEMA = (
     " PRIMARY KEY (worker, name))",
     "CREATE TABLE IF NOT EXISTS advice (fingerprint TEXT PRIMARY KEY, at REAL NOT NULL, entry BLOB NOT NULL)",
     "CREATE TABLE IF NOT EXISTS status (worker TEXT PRIMARY KEY, at REAL NOT NULL, entry BLOB NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS incidents (id TEXT PRIMARY KEY, revision INTEGER NOT NULL, entry BLOB NOT NULL,"
+    " stored INTEGER NOT NULL DEFAULT 0)",
     f"PRAGMA user_version={SCHEMA_VERSION}",
     "COMMIT",
 )

@@ -80,6 +80,11 @@ class Reports:
         self._logs.note(Severity.ERROR, "regression", "a resolved error is back", "error", facts={"group": group})
         error_regressed.send(self, group=group)
 
+    def incident(self, summary: Mapping[str, Any]) -> None:
+        """An incident is over."""
+        message = f"incident over after {summary['seconds']:.0f} s: {summary['cause']}"
+        self._logs.note(Severity.WARN, "incident", message, FILE, facts={"incident": summary})
+
     def attempt(self, attempt: int, error: str) -> None:
         """A ping that failed: the attempt of that number to reach the database since it last answered."""
         facts = {"category": ErrorCategory.DATABASE_CONNECTION, "attempt": attempt, "error": error}

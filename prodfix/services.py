@@ -27,6 +27,8 @@ from prodfix.documents import Documents
 from prodfix.error_log import ErrorLog
 from prodfix.errors import Severity
 from prodfix.groups import Groups
+from prodfix.incident_log import IncidentLog
+from prodfix.incidents import Incidents
 from prodfix.interceptor import QueryInterceptor
 from prodfix.journal import Journal
 from prodfix.logs import Logs
@@ -34,6 +36,7 @@ from prodfix.lookup import Lookup
 from prodfix.loops import Loop
 from prodfix.minutes import Minutes
 from prodfix.queries import QueryStatistics
+from prodfix.rates import BEFORE, RECENT, jumped
 from prodfix.recovery import Recovery
 from prodfix.settings import Settings
 from prodfix.statistics import Statistics
@@ -47,6 +50,7 @@ Result = TypeVar("Result")
 
 EXTENSION = "prodfix"
 TICK = 1.0  # seconds between two batches to MongoDB, and between two states of a worker
+RATE_PERIOD = 10.0  # seconds between two looks at the share of failed requests
 STORM_PERIOD = 10.0  # seconds between two summaries of errors that were not logged one by one
 FOLD_PERIOD = 3600.0
 LOG_PERIOD = 30.0  # seconds between two lines of the monitor (the seed's period)
@@ -83,6 +87,7 @@ class Background:
             # The loops of a parent process are not ours: after a fork only their records are left.
             self._loops = [
                 Loop("state", lambda: self._state(services), TICK, *told),
+                Loop("rates", lambda: self._watch_rate(services), RATE_PERIOD, *told, delay=RATE_PERIOD),
                 Loop("storms", services.error_log.tell_of_storms, STORM_PERIOD, *told, delay=STORM_PERIOD),
             ]
             if not services.clients.configured:
@@ -109,7 +114,12 @@ class Background:
             if self._uncaught is not None:
                 self._uncaught.detach()
             services.error_log.tell_of_storms()
-            for name, work in (("last counts", services.counters.flush), ("last write", lambda: self._write(services))):
+            last: tuple[tuple[str, Callable[[], None]], ...] = (
+                ("last counts", services.counters.flush),
+                ("last incident", services.incidents.flush),
+                ("last write", lambda: self._write(services)),
+            )
+            for name, work in last:
                 try:
                     work()
                 except Exception as error:  # noqa: BLE001 - the rest must be closed all the same; the journal keeps it
@@ -128,11 +138,22 @@ class Background:
         self._tell_of_disk(services)
         self._put_state(services)
         services.counters.flush()
+        services.incidents.flush()
         services.queries.store()
         # Waking up late is what a blocked hub looks like from inside.
         begun = time.monotonic()
         time.sleep(0.01)
         self.lag_ms = max(0.0, round((time.monotonic() - begun) * 1000 - 10.0, 2))
+
+    def _watch_rate(self, services: Services) -> None:
+        incidents = services.incidents
+        jumping = "error_rate" in incidents.open
+        jump = jumped(services.windows.recent(RECENT + BEFORE), services.windows.now(), jumping=jumping)
+        # While the database is lost, that is the incident.
+        if jump and "database_lost" not in incidents.open:
+            incidents.begin("error_rate")
+        elif jumping:
+            incidents.end("error_rate")
 
     def _tell_of_disk(self, services: Services) -> None:
         failure = services.journal.failure
@@ -153,6 +174,7 @@ class Background:
                 services.documents.prepare()
                 self._warm = True
             services.storage.tick()
+            services.incident_log.store(services.clients.own_db)
             services.deferred.drain()
             services.advisor.work()
         else:
@@ -181,6 +203,8 @@ class Services:
     groups: Groups
     statistics: Statistics
     lookup: Lookup
+    incidents: Incidents
+    incident_log: IncidentLog
     queries: QueryStatistics
     advisor: Advisor
     error_log: ErrorLog

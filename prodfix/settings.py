@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import socket
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -107,6 +108,7 @@ class Settings(BaseSettings):
     app_release: Annotated[str, Field(max_length=100)] = ""
     render_git_commit: Annotated[str, Field(max_length=100)] = ""
     render: bool = False
+    render_instance_id: Annotated[str, Field(max_length=100)] = ""
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 8_000
     web_concurrency: Annotated[int, Field(ge=1, le=128)] = 2
@@ -145,6 +147,11 @@ class Settings(BaseSettings):
     def release(self) -> str:
         """What is deployed: ``APP_RELEASE``, or the commit that Render names."""
         return self.app_release or self.render_git_commit
+
+    @property
+    def instance(self) -> str:
+        """Which instance of the service this is: Render's name for it, or the host's."""
+        return self.render_instance_id or socket.gethostname()[:100]
 
     @property
     def durable(self) -> bool:

@@ -25,6 +25,7 @@ from prodfix.sinks import renderable
 from prodfix.windows import ERROR_HOURS, ERROR_MINUTES
 
 ERROR_LOG = "error_log"
+INCIDENTS = "incidents"
 CONNECTION_EVENTS = "connection_events"
 
 BATCH = 200
@@ -93,6 +94,7 @@ class Storage:
             ERROR_MINUTES: [_expiry(min(kept, MINUTES_KEPT))],
             ERROR_HOURS: [_expiry(kept)],
             ERROR_GROUPS: self._groups.indexes(),
+            INCIDENTS: [_expiry(kept, "to")],
         }
         for name, indexes in wanted.items():
             try:
@@ -126,9 +128,9 @@ def _encoded(document: dict[str, Any]) -> bytes:
         return bson.encode(renderable(document) | kept)
 
 
-def _expiry(kept: timedelta) -> IndexModel:
+def _expiry(kept: timedelta, field: str = "timestamp") -> IndexModel:
     seconds = int(kept.total_seconds())
-    return IndexModel([("timestamp", DESCENDING)], name="prodfix_expiry", expireAfterSeconds=seconds)
+    return IndexModel([(field, DESCENDING)], name="prodfix_expiry", expireAfterSeconds=seconds)
 
 
 def _insert(database: Database[Any], collection: str, documents: Sequence[dict[str, Any]]) -> None:
