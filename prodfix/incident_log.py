@@ -6,6 +6,7 @@ it again changes nothing; until MongoDB is back the parts of this instance are r
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
@@ -16,7 +17,7 @@ import bson
 import orjson
 import pymongo
 from pymongo import ReturnDocument
-from pymongo.errors import PyMongoError
+from pymongo.errors import DuplicateKeyError, PyMongoError
 from pymongo.synchronous.database import Database
 
 from prodfix.context import iso
@@ -122,9 +123,12 @@ def _head(database: Database[Any], part: dict[str, Any]) -> bson.ObjectId:
             }
         },
     ]
-    head: Any = database[HEADS].find_one_and_update(
-        {"_id": part["cause"]}, change, upsert=True, return_document=ReturnDocument.AFTER
-    )
+    wanted = {"_id": part["cause"]}
+    with contextlib.suppress(
+        DuplicateKeyError
+    ):  # of two upserts at once one may be refused (manual: upsert with unique index)
+        database[HEADS].update_one(wanted, {"$setOnInsert": {"incident": None}}, upsert=True)
+    head: Any = database[HEADS].find_one_and_update(wanted, change, return_document=ReturnDocument.AFTER)
     identity: bson.ObjectId = head["incident"]
     return identity
 

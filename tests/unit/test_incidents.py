@@ -1,0 +1,220 @@
+"""Incidents: each worker's part, one record of all, and nothing counted twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from prodfix import incident_log as logs
+from prodfix.incident_log import INCIDENTS, IncidentLog
+from prodfix.incidents import FOLLOWED, GAP, Incidents
+from prodfix.journal import Journal
+
+START = 1_800_000_000.0
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Worker:
+    """One worker's incidents, on a journal of its own."""
+
+    def __init__(self, journal: Journal, clock: Clock, database: Any, instance: str, closed: list[Any]) -> None:
+        self.journal = journal
+        self.own = Incidents(journal, instance=instance, release="v1", clock=clock)
+        self.log = IncidentLog(journal, lambda: database, clock=clock, on_closed=closed.append)
+        self._database = database
+
+    def store(self) -> None:
+        self.own.flush()
+        self.log.store(self._database)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def closed() -> list[Any]:
+    return []
+
+
+@pytest.fixture
+def worker(
+    open_journal: Callable[[], Journal], clock: Clock, database: Any, closed: list[Any]
+) -> Callable[..., Worker]:
+    return lambda instance="a": Worker(open_journal(), clock, database, instance, closed)
+
+
+@pytest.fixture
+def alone(open_journal: Callable[[], Journal], clock: Clock, closed: list[Any]) -> Callable[..., Worker]:
+    """Workers of an instance whose MongoDB is down."""
+    return lambda instance="a": Worker(open_journal(), clock, None, instance, closed)
+
+
+def only(answer: dict[str, Any]) -> dict[str, Any]:
+    (incident,) = answer["incidents"]
+    return dict(incident)
+
+
+def test_the_parts_of_all_workers_are_one_incident(
+    worker: Callable[..., Worker], clock: Clock, closed: list[Any]
+) -> None:
+    workers = [worker("a"), worker("a"), worker("b")]
+    for number, one in enumerate(workers):
+        clock.now = START + number
+        one.own.begin("database_lost")
+        for _ in range(number + 1):
+            one.own.failed(database=True)
+        one.own.count("deferred", 2)
+    clock.now = START + 60
+    for one in workers:
+        one.own.end("database_lost")
+        one.own.count("replayed", 2)
+    for _ in range(3):
+        for one in workers:
+            one.store()
+    for one in workers:
+        incident = only(one.log.read())
+        assert (incident["failed"], incident["deferred"], incident["replayed"]) == (6, 6, 6)
+        assert (incident["workers"], incident["instances"], incident["releases"]) == (3, ["a", "b"], ["v1"])
+        assert (incident["seconds"], incident["status"], incident["cause"]) == (60.0, "open", "database_lost")
+    assert not closed
+    clock.now += logs.SETTLED + 1
+    for one in workers:
+        one.store()
+    (told,) = closed
+    assert (told["failed"], told["status"]) == (6, "closed")
+
+
+def test_workers_that_store_at_once_make_one_incident(
+    worker: Callable[..., Worker], database: Any, clock: Clock
+) -> None:
+    workers = [worker() for _ in range(6)]
+    for one in workers:
+        one.own.begin("database_lost")
+        one.own.failed(database=True)
+        one.own.flush()
+    with ThreadPoolExecutor(6) as pool:
+        for task in [pool.submit(one.store) for one in workers]:
+            task.result(30)
+    assert database[INCIDENTS].count_documents({}) == 1
+    assert only(workers[0].log.read())["failed"] == 6
+
+
+def test_without_the_head_each_would_have_its_own(
+    worker: Callable[..., Worker], database: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The control: what becomes of workers that look first, and insert then.
+    monkeypatch.setattr(logs, "_head", lambda database, part: part["id"])
+    workers = [worker() for _ in range(2)]
+    parts = []
+    for one in workers:
+        one.own.begin("database_lost")
+        one.own.flush()
+        parts += one.journal.read_own("SELECT id FROM incidents")
+    monkeypatch.setattr(type(database[INCIDENTS]), "find_one", lambda *_, **__: None)
+    for one in workers:
+        one.log.store(database)
+    assert database[INCIDENTS].count_documents({}) == 2
+
+
+def test_while_mongodb_is_down_the_workers_of_the_instance_say_the_same(alone: Callable[..., Worker]) -> None:
+    first, second = alone(), alone()
+    for one in (first, second):
+        one.own.begin("database_lost")
+        one.own.failed(database=True)
+        one.own.flush()
+    answers = [one.log.read() for one in (first, second)]
+    assert answers[0] == answers[1]
+    assert (answers[0]["scope"], only(answers[0])["failed"], only(answers[0])["status"]) == ("instance", 2, "open")
+
+
+def test_what_failed_before_the_loss_was_certain_belongs_to_it(alone: Callable[..., Worker], clock: Clock) -> None:
+    one = alone()
+    one.own.failed(database=True)
+    clock.now += 8
+    one.own.failed(database=True)
+    one.own.failed(database=False)
+    clock.now += 1
+    one.own.begin("database_lost")
+    one.own.flush()
+    incident = only(one.log.read())
+    assert (incident["failed"], incident["seconds"]) == (1, 1.0)
+
+
+def test_an_outage_that_pauses_for_a_moment_is_one_and_a_later_one_another(
+    worker: Callable[..., Worker], clock: Clock
+) -> None:
+    one = worker()
+    for pause in (GAP - 1, GAP + 30):
+        one.own.begin("database_lost")
+        clock.now += 5
+        one.own.end("database_lost")
+        one.store()
+        clock.now += pause
+    one.own.begin("database_lost")
+    one.store()
+    assert [incident["seconds"] for incident in one.log.read()["incidents"]] == [0.0, 5 + GAP - 1 + 5]
+
+
+def test_causes_are_told_apart(worker: Callable[..., Worker]) -> None:
+    one = worker()
+    one.own.begin("database_lost")
+    one.own.begin("error_rate")
+    one.own.failed(database=False)
+    one.store()
+    found = {incident["cause"]: incident["failed"] for incident in one.log.read()["incidents"]}
+    assert found == {"database_lost": 0, "error_rate": 1}
+
+
+def test_replays_belong_to_the_incident_that_deferred_them_and_failures_after_it_do_not(
+    alone: Callable[..., Worker], clock: Clock
+) -> None:
+    one = alone()
+    one.own.begin("database_lost")
+    one.own.end("database_lost")
+    clock.now += 60
+    for name in ("replayed", "dead", "failed", "retried"):
+        one.own.count(name)
+    clock.now += FOLLOWED
+    one.own.count("replayed")
+    one.own.flush()
+    incident = only(one.log.read())
+    assert [incident[name] for name in ("replayed", "dead", "failed", "retried")] == [1, 1, 0, 0]
+
+
+def test_the_part_of_a_worker_that_died_is_stored_by_another(
+    worker: Callable[..., Worker], clock: Clock, database: Any
+) -> None:
+    dead, alive = worker(), worker()
+    dead.own.begin("database_lost")
+    dead.own.count("failed", 3)
+    dead.store()
+    dead.own.count("failed", 4)
+    dead.own.flush()
+    dead.journal.close()
+    alive.journal.adopt()
+    alive.store()
+    assert only(alive.log.read())["failed"] == 7
+    assert database[INCIDENTS].count_documents({}) == 1
+
+
+def test_old_parts_leave_the_journal(worker: Callable[..., Worker], clock: Clock) -> None:
+    one = worker()
+    one.own.begin("database_lost")
+    one.own.end("database_lost")
+    one.store()
+    clock.now += FOLLOWED + logs.SETTLED + 1
+    one.own.begin("error_rate")
+    one.store()
+    assert [row[0].split(":")[1] for row in one.journal.read_own("SELECT id FROM incidents")] == ["error_rate"]
