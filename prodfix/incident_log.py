@@ -27,7 +27,7 @@ from prodfix.storage import INCIDENTS
 
 HEADS = "incident_heads"
 
-SETTLED = 20.0  # seconds after its end until an incident is summed up
+SETTLED = 10.0  # seconds after its end until an incident is summed up
 MOST = 100  # in one answer
 LIMIT = 3.0  # seconds
 

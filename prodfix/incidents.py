@@ -122,6 +122,11 @@ class Incidents:
     def open(self) -> frozenset[Cause]:
         return frozenset(cause for cause, part in self._parts.items() if part.open)
 
+    def within(self, cause: Cause, seconds: float) -> bool:
+        """Whether it lasts, or ended no longer ago than that."""
+        part = self._parts.get(cause)
+        return part is not None and (part.open or self._clock() - part.end < seconds)
+
     def flush(self) -> None:
         """Make this worker's parts known to the others. Raises ``JournalUnavailable``."""
         with self._lock:

@@ -149,8 +149,8 @@ class Background:
         incidents = services.incidents
         jumping = "error_rate" in incidents.open
         jump = jumped(services.windows.recent(RECENT + BEFORE), services.windows.now(), jumping=jumping)
-        # While the database is lost, that is the incident.
-        if jump and "database_lost" not in incidents.open:
+        # What failed because the database was lost is that incident.
+        if jump and not incidents.within("database_lost", (RECENT + 1) * 60):
             incidents.begin("error_rate")
         elif jumping:
             incidents.end("error_rate")
