@@ -43,8 +43,17 @@ def _mongoengine(error: Any) -> Iterable[Problem]:
     return _nested(error.to_dict(), ())
 
 
+def _pydantic_1(error: Any) -> Iterable[Problem]:
+    """``errors()`` of the first pydantic, which the second still has as ``pydantic.v1``; its messages may hold values."""
+    for problem in error.errors():
+        yield tuple(str(part) for part in problem["loc"]), str(problem["type"]), "This value is not valid"
+
+
 _READERS: dict[tuple[str, str], Reader] = {
     ("marshmallow", "ValidationError"): _marshmallow,
     ("jsonschema", "ValidationError"): _jsonschema,
     ("mongoengine", "ValidationError"): _mongoengine,
+    ("pydantic", "ValidationError"): _pydantic_1,
 }
+KNOWN = tuple(_READERS)
+"""Package and name of each class that is known here."""

@@ -19,9 +19,11 @@ from pymongo import helpers_shared
 from tenacity import Future, RetryError
 
 from prodfix import errors
-from prodfix.classifications import CODES, INTERNAL_ERROR, TYPES, Classification
+from prodfix.classifications import INTERNAL_ERROR, Classification
 from prodfix.classifier import Classifier, classify, server_code
+from prodfix.error_types import TYPES
 from prodfix.errors import ErrorCategory, Outcome
+from prodfix.server_codes import SERVER_CODES
 
 CANARY = "canary-7f3a@secret.example"
 
@@ -394,9 +396,41 @@ def test_a_retry_error_without_an_error_is_an_internal_error() -> None:
     assert classify(RetryError(last)) is INTERNAL_ERROR
 
 
-def test_an_error_that_only_happened_while_another_was_handled_is_its_own() -> None:
-    error = KeyError("a bug in an except clause")
-    error.__context__ = mongo.AutoReconnect("x")
+def during(error: BaseException, *others: BaseException) -> BaseException:
+    for outer, inner in zip((error, *others), others, strict=False):
+        outer.__context__ = inner
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (during(KeyError(), mongo.AutoReconnect("x")), INTERRUPTED),
+        # What the code in between did to the database is not known, whatever the first error left undone.
+        (during(KeyError(), mongo.ServerSelectionTimeoutError("x")), INTERRUPTED),
+        (during(KeyError(), ValueError(), failure(112)), ("DATABASE_BUSY", 503, MAYBE, True)),
+        (during(KeyError(), failure(18)), ("DATABASE_UNAVAILABLE", 503, MAYBE, False)),
+        (during(KeyError(), retried(mongo.AutoReconnect("x"))), INTERRUPTED),
+        (during(Wrapped(), caused(KeyError(), failure(50))), TIMED_OUT),
+        (caused(Wrapped(), during(KeyError(), failure(50))), TIMED_OUT),
+        (during(errors.NotFound(), mongo.AutoReconnect("x")), ("NOT_FOUND", 404, None, False)),
+    ],
+)
+def test_what_the_driver_raised_before_tells_why_the_service_fails(error: BaseException, expected: Any) -> None:
+    assert row(error) == expected
+
+
+@pytest.mark.parametrize("other", [failure(11000), failure(121), bson.errors.InvalidId(), errors.NotFound()], ids=repr)
+def test_but_a_bug_in_an_except_clause_is_never_the_clients(other: Exception) -> None:
+    assert classify(during(KeyError("a bug"), other)) is INTERNAL_ERROR
+    # Not even with an outage behind it: the nearest one says what was being handled.
+    assert classify(during(KeyError("a bug"), failure(11000), mongo.AutoReconnect("x"))) is INTERNAL_ERROR
+
+
+def test_what_is_hidden_with_from_none_is_hidden() -> None:
+    error = during(KeyError(), mongo.AutoReconnect("x"))
+    assert classify(error) is not INTERNAL_ERROR  # the control
+    error.__suppress_context__ = True
     assert classify(error) is INTERNAL_ERROR
 
 
@@ -457,6 +491,6 @@ def test_a_timeout_while_nothing_answers_keeps_its_outcome() -> None:
 
 
 def test_every_row_that_asks_for_another_try_is_503_504_or_408() -> None:
-    rows = [*TYPES.values(), *CODES.values()]
+    rows = [*TYPES.values(), *(row for _, row in SERVER_CODES.values())]
     assert {meaning.status for meaning in rows if meaning.retryable} <= {408, 503, 504}
     assert all(meaning.message and "{" not in meaning.message for meaning in rows)

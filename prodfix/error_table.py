@@ -1,0 +1,72 @@
+"""The table of errors as it is printed: every type, server's code, label and HTTP status with its meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from prodfix.classifications import INVALID, Classification
+from prodfix.classifier import Classifier
+from prodfix.error_types import LABELS
+from prodfix.foreign import KNOWN
+from prodfix.server_codes import SERVER_CODES
+from prodfix.web_errors import NAMED, STATUSES
+
+COLUMNS = ("category", "status", "code", "severity", "transient", "retryable", "outcome")
+_RULES = {
+    "always": "decides",
+    "unknown": "decides if the code is unknown and the connection was not lost",
+    "outcome": "only the outcome, where it was unknown",
+}
+
+
+def entries(classifier: Classifier) -> list[dict[str, Any]]:
+    """Rows with ``kind`` (``type``, ``code``, ``label`` or ``status``), ``key``, ``name``, the :data:`COLUMNS`, and ``own`` for
+    an application's. A type whose errors are looked into has no columns but its ``note``."""
+    return [*_types(classifier), *_codes(), *_labels(), *_statuses()]
+
+
+def _types(classifier: Classifier) -> Iterator[dict[str, Any]]:
+    known = {_name(kind): (row, kind in classifier.own) for kind, row in classifier.rows.items()}
+    known |= {f"{module}.{name}": (row, False) for (module, name), row in NAMED.items()}
+    known |= {f"{package}.{name}": (INVALID, False) for package, name in KNOWN}
+    for name, (row, own) in sorted(known.items()):
+        if isinstance(row, Classification):
+            yield _entry("type", name, name, row, own=own)
+        else:
+            yield {"kind": "type", "key": name, "name": name, "own": own, "note": "decided error by error"}
+
+
+def _codes() -> Iterator[dict[str, Any]]:
+    for code, (name, row) in SERVER_CODES.items():
+        yield _entry("code", code, name, row)
+
+
+def _labels() -> Iterator[dict[str, Any]]:
+    for label, (row, rule) in LABELS.items():
+        yield _entry("label", label, label, row) | {"note": _RULES[rule]}
+
+
+def _statuses() -> Iterator[dict[str, Any]]:
+    for status, row in STATUSES.items():
+        yield _entry("status", status, row.code, row)
+
+
+def _entry(kind: str, key: str | int, name: str, row: Classification, *, own: bool = False) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "key": key,
+        "name": name,
+        "category": str(row.category),
+        "status": row.status,
+        "code": row.code,
+        "severity": str(row.severity),
+        "transient": row.transient,
+        "retryable": row.retryable,
+        "outcome": str(row.outcome) if row.outcome else None,
+        "own": own,
+    }
+
+
+def _name(kind: type[BaseException]) -> str:
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
