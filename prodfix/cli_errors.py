@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 import click
-from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from prodfix.error_table import COLUMNS, entries
+from prodfix.error_table import entries
 from prodfix.services import current_prodfix
 
 _TITLES = {
@@ -19,7 +20,9 @@ _TITLES = {
     "label": "Labels of the driver and the server",
     "status": "HTTP statuses",
 }
-NARROWEST = 100  # columns; a terminal that is narrower wraps
+_RETRIES = (("transient", "now"), ("retryable", "client"))
+_LEGEND = "retry: now = prodfix may try again by itself; client = the answer asks the client to"
+_WIDE = 130  # columns; below them the category stands under the code
 
 
 @click.group("errors")
@@ -37,26 +40,29 @@ def table(as_json: bool, kind: str | None) -> None:
         click.echo(json.dumps(rows, indent=1))
         return
     console = Console(highlight=False)
-    if console.width < NARROWEST or not console.is_terminal:
-        console = Console(highlight=False, width=max(console.width, 140))
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console = Console(highlight=False, width=_WIDE)  # a file or a pipe has no width of its own
     for name, title in _TITLES.items():
         if kind in (None, name):
-            console.print(_drawn(title, [row for row in rows if row["kind"] == name]))
+            shown = [row for row in rows if row["kind"] == name]
+            console.print(f"\n{title}\n", style="bold", markup=False)
+            console.print(_drawn(shown, wide=console.width >= _WIDE))
+    console.print(f"\n{_LEGEND}", markup=False)
 
 
-def _drawn(title: str, rows: list[dict[str, Any]]) -> Table:
-    drawn = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for header in ("", "name", *COLUMNS):
+def _drawn(rows: list[dict[str, Any]], *, wide: bool) -> Table:
+    drawn = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="underline")
+    for header in ("", "name", "status", "code", *(("category",) if wide else ()), "severity", "retry", "outcome"):
         drawn.add_column(header, no_wrap=header != "name", overflow="fold")
     for row in rows:
-        key = str(row["key"]) if row["key"] != row["name"] else ""
-        name = f"{row['name']}{' *' if row['own'] else ''}"
-        cells = [_shown(row.get(column)) for column in COLUMNS]
-        drawn.add_row(key, f"{name}\n  {row['note']}" if "note" in row else name, *cells)
+        key, name = str(row["key"]), row["name"]
+        if row["own"]:
+            name += " *"
+        if "note" in row:
+            name += f"\n  {row['note']}"
+        code, category = row.get("code", ""), row.get("category", "")
+        cells = [code, category] if wide else [f"{code}\n{category}" if code else ""]
+        retry = " ".join(word for column, word in _RETRIES if row.get(column))
+        cells = [str(row.get("status", "")), *cells, row.get("severity", ""), retry, row.get("outcome") or ""]
+        drawn.add_row("" if key == row["name"] else key, *map(Text, (name, *cells)))
     return drawn
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else ""
-    return "" if value is None else str(value)

@@ -12,7 +12,7 @@ from prodfix.foreign import KNOWN
 from prodfix.server_codes import SERVER_CODES
 from prodfix.web_errors import NAMED, STATUSES
 
-COLUMNS = ("category", "status", "code", "severity", "transient", "retryable", "outcome")
+_OF_AN_OUTCOME = ("kind", "key", "name", "outcome", "own", "note")
 _RULES = {
     "always": "decides",
     "unknown": "decides if the code is unknown and the connection was not lost",
@@ -21,8 +21,9 @@ _RULES = {
 
 
 def entries(classifier: Classifier) -> list[dict[str, Any]]:
-    """Rows with ``kind`` (``type``, ``code``, ``label`` or ``status``), ``key``, ``name``, the :data:`COLUMNS`, and ``own`` for
-    an application's. A type whose errors are looked into has no columns but its ``note``."""
+    """Rows with ``kind`` (``type``, ``code``, ``label`` or ``status``), ``key``, ``name``, ``own`` (an application's), and what
+    the error means: ``category``, ``status``, ``code``, ``severity``, ``transient``, ``retryable``, ``outcome``. A type
+    whose errors are looked into one by one has a ``note`` instead, and a label that gives an outcome only has that."""
     return [*_types(classifier), *_codes(), *_labels(), *_statuses()]
 
 
@@ -44,7 +45,8 @@ def _codes() -> Iterator[dict[str, Any]]:
 
 def _labels() -> Iterator[dict[str, Any]]:
     for label, (row, rule) in LABELS.items():
-        yield _entry("label", label, label, row) | {"note": _RULES[rule]}
+        entry = _entry("label", label, label, row) | {"note": _RULES[rule]}
+        yield {key: value for key, value in entry.items() if rule != "outcome" or key in _OF_AN_OUTCOME}
 
 
 def _statuses() -> Iterator[dict[str, Any]]:

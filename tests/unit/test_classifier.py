@@ -5,11 +5,13 @@ from __future__ import annotations
 import builtins
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import bson.errors
 import pytest
 from bson import encode
+from flask import Flask
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
@@ -18,7 +20,7 @@ from pymongo import errors as mongo
 from pymongo import helpers_shared
 from tenacity import Future, RetryError
 
-from prodfix import errors
+from prodfix import ProdFix, Settings, errors
 from prodfix.classifications import INTERNAL_ERROR, Classification
 from prodfix.classifier import Classifier, classify, server_code
 from prodfix.error_types import TYPES
@@ -450,6 +452,70 @@ def test_the_chain_of_an_error_stops_at_from_none() -> None:
     assert len(list(errors.chain(caused(Wrapped(), *(Wrapped() for _ in range(100)))))) == 20
 
 
+# ---- groups
+
+
+def group(*errors: Exception) -> ExceptionGroup[Exception]:
+    return ExceptionGroup("canary", errors)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (group(failure(112), failure(112)), BUSY),
+        (group(mongo.AutoReconnect("x")), INTERRUPTED),
+        (group(failure(112), mongo.AutoReconnect("x")), INTERRUPTED),
+        (group(failure(112), ValueError()), ("DATABASE_BUSY", 503, MAYBE, False)),
+        (group(failure(11000), errors.NotFound()), ("DUPLICATE_KEY", 409, MAYBE, False)),
+        (group(group(failure(11000)), group(group(failure(18)))), MISCONFIGURED),
+        (group(failure(64), failure(112)), ("DATABASE_TIMEOUT", 504, MAYBE, False)),
+        (group(retried(mongo.AutoReconnect("x"))), INTERRUPTED),
+        (group(errors.NotFound()), ("NOT_FOUND", 404, None, False)),
+        (caused(Wrapped(), group(group(failure(112)))), BUSY),
+        (caused(Wrapped(), group(KeyError())), ("INTERNAL_ERROR", 500, None, False)),
+        (during(Wrapped(), group(failure(112))), ("DATABASE_BUSY", 503, MAYBE, True)),
+        (during(Wrapped(), group(failure(11000))), ("INTERNAL_ERROR", 500, None, False)),
+    ],
+)
+def test_a_group_is_what_its_worst_member_is(error: BaseException, expected: Any) -> None:
+    assert row(error) == expected
+
+
+def test_a_group_is_retryable_only_if_all_of_it_is_and_tells_no_details() -> None:
+    assert classify(group(failure(112), failure(246))).retryable
+    assert not classify(group(failure(112), KeyError())).retryable
+    duplicate = failure(11000, keyPattern={"email": 1})
+    assert classify(duplicate).details  # the control
+    assert classify(group(duplicate)).details == ()
+    # Nor a text that is true of one member only.
+    assert "applied" not in classify(group(failure(64), failure(112))).message
+    assert "applied" in classify(failure(64)).message
+
+
+def test_a_group_without_end_ends() -> None:
+    error: Exception = failure(112)
+    for _ in range(200):
+        error = group(error)
+    assert classify(error) == INTERNAL_ERROR
+    assert classify(caused(Wrapped(), error)) == INTERNAL_ERROR
+
+
+def test_the_chain_of_an_error_holds_what_groups_and_retries_hold() -> None:
+    inner, last, cause = KeyError(), mongo.AutoReconnect("x"), ValueError()
+    waiting = retried(last)
+    outer = caused(group(inner, waiting), cause)
+    assert list(errors.chain(outer)) == [outer, inner, waiting, last, cause]
+    assert len(list(errors.chain(group(*(KeyError() for _ in range(1000)))))) == 20
+
+
+def test_a_retry_that_is_not_done_is_not_waited_for() -> None:
+    running = RetryError(Future(1))
+    assert classify(running) is INTERNAL_ERROR
+    assert list(errors.chain(running)) == [running]
+    running.last_attempt.cancel()
+    assert classify(running) is INTERNAL_ERROR
+
+
 # ---- rows of an application
 
 OWN = Classification(ErrorCategory.CLIENT, 418, "TEAPOT", "I am a teapot")
@@ -494,3 +560,48 @@ def test_every_row_that_asks_for_another_try_is_503_504_or_408() -> None:
     rows = [*TYPES.values(), *(row for _, row in SERVER_CODES.values())]
     assert {meaning.status for meaning in rows if meaning.retryable} <= {408, 503, 504}
     assert all(meaning.message and "{" not in meaning.message for meaning in rows)
+
+
+def test_a_callable_row_finds_the_meaning_of_each_error() -> None:
+    own = Classifier({Wrapped: lambda error: OWN if error.args else INTERNAL_ERROR})
+    assert own.classify(Wrapped("x")) is OWN
+    assert own.classify(Wrapped()) is INTERNAL_ERROR
+    assert own.classify(type("Derived", (Wrapped,), {})("x")) is OWN
+    assert own.failures == 0
+
+
+@pytest.mark.parametrize("row", [lambda error: 1 / 0, lambda error: None, lambda error: replace(OWN, status=200)])
+def test_a_callable_row_that_fails_is_counted_and_does_not_hide_the_error(row: Any) -> None:
+    own = Classifier({Wrapped: row})
+    assert own.classify(Wrapped("x")) is INTERNAL_ERROR
+    assert own.failures == 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ({"Wrapped": OWN}, "not a type of exception"),
+        ({int: OWN}, "not a type of exception"),
+        ({Wrapped(): OWN}, "not a type of exception"),
+        ({Wrapped: "TEAPOT"}, "neither a Classification nor callable"),
+        ({Wrapped: replace(OWN, status=200)}, "Wrapped has a status outside 400..599"),
+        ({Wrapped: replace(OWN, status=600)}, "status"),
+        ({Wrapped: replace(OWN, status=True)}, "status"),
+        ({Wrapped: replace(OWN, status="418")}, "status"),
+        ({Wrapped: replace(OWN, code="teapot")}, "code"),
+        ({Wrapped: replace(OWN, code="")}, "code"),
+        ({Wrapped: replace(OWN, code="TEA POT")}, "code"),
+        ({Wrapped: replace(OWN, code="TEAPOT\n")}, "code"),
+        ({Wrapped: replace(OWN, message=" ")}, "message"),
+        ({Wrapped: replace(OWN, message=None)}, "message"),
+        ({Wrapped: replace(OWN, category="tea")}, "ErrorCategory"),
+        ({Wrapped: replace(OWN, severity="bad")}, "Severity"),
+        ({Wrapped: replace(OWN, outcome="maybe")}, "outcome"),
+    ],
+)
+def test_a_bad_row_is_refused_at_start(rows: Any, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        Classifier(rows)
+    with pytest.raises(ValueError, match=says):
+        ProdFix(Flask("host"), settings=Settings(jwt_secret_key=None, app_env="development"), classifications=rows)
+    Classifier({Wrapped: OWN})  # the control
