@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -17,7 +18,14 @@ from pymongo.errors import (
     WaitQueueTimeoutError,
 )
 from werkzeug.datastructures import WWWAuthenticate
-from werkzeug.exceptions import HTTPException, InternalServerError, NotFound, TooManyRequests, Unauthorized
+from werkzeug.exceptions import (
+    HTTPException,
+    InternalServerError,
+    NotFound,
+    ServiceUnavailable,
+    TooManyRequests,
+    Unauthorized,
+)
 
 from prodfix import errors
 from prodfix.classifications import Classification
@@ -151,6 +159,12 @@ def test_a_validation_error_names_its_fields_and_not_their_values(client: Any) -
         ("application/problem+json", "application/problem+json"),
         ("application/problem+json, application/json;q=0.9", "application/problem+json"),
         ("text/html, application/problem+json;q=0.5", "application/problem+json"),
+        ("application/problem+json;q=0", "application/json"),
+        ("application/problem+json;q=0, */*", "application/json"),
+        ("application/problem+json;q=0.2, application/json;q=0.8", "application/json"),
+        ("APPLICATION/Problem+JSON;charset=utf-8", "application/problem+json"),
+        ("application/problem+json;q=nonsense", "application/json"),
+        (",;,q=;=", "application/json"),
         ("application/json", "application/json"),
         ("*/*", "application/json"),
         ("", "application/json"),
@@ -199,16 +213,27 @@ def test_a_challenge_survives_and_where_there_is_none_one_is_added(host: Flask, 
     assert client.get("/raise/authentication").headers["WWW-Authenticate"] == "Bearer"
 
 
-def test_the_applications_own_retry_after_is_replaced_by_one_that_is_spread(
-    host: Flask, adopt: Callable[..., Flask]
-) -> None:
+def test_the_applications_own_retry_after_is_kept_and_spread(host: Flask, adopt: Callable[..., Flask]) -> None:
     @host.get("/limited")
     def limited() -> None:
-        raise TooManyRequests(retry_after=5)
+        raise TooManyRequests(retry_after=50)
 
-    response = adopt(host).test_client().get("/limited")
-    assert response.headers.getlist("Retry-After") == [response.headers["Retry-After"]]
-    assert_is_ours(response, 429, "RATE_LIMITED")
+    @host.get("/closed")
+    def closed() -> None:
+        raise ServiceUnavailable(retry_after=datetime(2040, 1, 1, tzinfo=UTC))
+
+    client = adopt(host, app_env="production").test_client()
+    seconds = set()
+    for _ in range(40):
+        response = client.get("/limited")
+        assert_is_ours(response, 429, "RATE_LIMITED")
+        (value,) = response.headers.getlist("Retry-After")
+        seconds.add(int(value))
+    assert len(seconds) > 1
+    assert min(seconds) >= 50 <= max(seconds) <= 62  # never sooner than the application said
+    response = client.get("/closed")
+    assert_is_ours(response, 503, "HTTP_503")
+    assert response.headers.getlist("Retry-After") == ["Sun, 01 Jan 2040 00:00:00 GMT"]
 
 
 def test_a_body_that_is_still_on_its_way_ends_the_connection(client: Any) -> None:
