@@ -7,12 +7,14 @@ import os
 from typing import Any
 
 import click
+from flask.cli import AppGroup
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from prodfix.error_table import entries
 from prodfix.services import current_prodfix
+from prodfix.sinks import Console as Stderr
 
 _TITLES = {
     "type": "Exception types (the most derived class that has a row decides)",
@@ -22,12 +24,11 @@ _TITLES = {
 }
 _RETRIES = (("transient", "now"), ("retryable", "client"))
 _LEGEND = "retry: now = prodfix may try again by itself; client = the answer asks the client to"
+STDERR = 2
 _WIDE = 130  # columns; below them the category stands under the code
 
 
-@click.group("errors")
-def errors() -> None:
-    """How errors are classified."""
+errors = AppGroup("errors", help="How errors are classified.")
 
 
 @errors.command("table")
@@ -35,6 +36,7 @@ def errors() -> None:
 @click.option("--kind", type=click.Choice(list(_TITLES)), help="Only one of the four tables.")
 def table(as_json: bool, kind: str | None) -> None:
     """Print what each error means, the application's own rows among them (marked with *)."""
+    current_prodfix.logs.sinks.replace(Stderr(STDERR))
     rows = [row for row in entries(current_prodfix.classifier) if kind in (None, row["kind"])]
     if as_json:
         click.echo(json.dumps(rows, indent=1))
