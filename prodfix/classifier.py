@@ -12,6 +12,7 @@ from tenacity import RetryError
 
 from prodfix import foreign, web_errors
 from prodfix.classifications import (
+    DAMAGED,
     DATABASE_ERROR,
     DUPLICATE,
     INTERNAL_ERROR,
@@ -20,6 +21,7 @@ from prodfix.classifications import (
     MISCONFIGURED,
     NOT_DURABLE,
     UNAVAILABLE,
+    UNFINISHED,
     Classification,
     Row,
     check_row,
@@ -39,6 +41,8 @@ from prodfix.origins import MOST, ancestry, given_up
 from prodfix.server_codes import SERVER_CODES
 from prodfix.server_replies import code_of, details_of, key_fields, mappings, rule_fields
 
+# Rows of codes that say no more than that it failed.
+_VAGUE = (DATABASE_ERROR, UNFINISHED, DAMAGED)
 _RANK = {severity: rank for rank, severity in enumerate(Severity)}
 
 
@@ -131,10 +135,12 @@ class Classifier:
         if isinstance(error, (mongo.BulkWriteError, mongo.ClientBulkWriteException)):
             return self._by_parts(details_of(error), depth)
         row = _of_code(server_code(error))
+        if isinstance(error, mongo.WriteConcernError) and row is not None and row.outcome is Outcome.NOT_APPLIED:
+            row = NOT_DURABLE  # it was applied, whatever then kept it from being confirmed
         lost = row is INTERRUPTED or isinstance(error, mongo.ConnectionFailure)
+        vague = not lost and (row is None or row in _VAGUE)
         for label, (meaning, rule) in LABELS.items():
-            decides = rule == "always" or (rule == "unknown" and row is None and not lost)
-            if decides and error.has_error_label(label):
+            if error.has_error_label(label) and (rule == "always" or (rule == "vague" and vague)):
                 return meaning
         if row is DUPLICATE:
             return replace(row, details=key_fields(details_of(error)))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from prodfix.classifications import INVALID, Classification
+from prodfix.classifications import INVALID, Classification, Row
 from prodfix.classifier import Classifier
-from prodfix.error_types import LABELS
+from prodfix.error_types import LABELS, NOTES
 from prodfix.foreign import KNOWN
 from prodfix.server_codes import SERVER_CODES
 from prodfix.web_errors import NAMED, STATUSES
@@ -15,7 +15,7 @@ from prodfix.web_errors import NAMED, STATUSES
 _OF_AN_OUTCOME = ("kind", "key", "name", "outcome", "own", "note")
 _RULES = {
     "always": "decides",
-    "unknown": "decides if the code is unknown and the connection was not lost",
+    "vague": "decides if the code says no more than DATABASE_ERROR and the connection was not lost",
     "outcome": "only the outcome, where it was unknown",
 }
 
@@ -23,19 +23,22 @@ _RULES = {
 def entries(classifier: Classifier) -> list[dict[str, Any]]:
     """Rows with ``kind`` (``type``, ``code``, ``label`` or ``status``), ``key``, ``name``, ``own`` (an application's), and what
     the error means: ``category``, ``status``, ``code``, ``severity``, ``transient``, ``retryable``, ``outcome``. A type
-    whose errors are looked into one by one has a ``note`` instead, and a label that gives an outcome only has that."""
+    whose errors are looked into one by one has only a ``note``, and a label that gives an outcome has only that and one."""
     return [*_types(classifier), *_codes(), *_labels(), *_statuses()]
 
 
 def _types(classifier: Classifier) -> Iterator[dict[str, Any]]:
-    known = {_name(kind): (row, kind in classifier.own) for kind, row in classifier.rows.items()}
-    known |= {f"{module}.{name}": (row, False) for (module, name), row in NAMED.items()}
-    known |= {f"{package}.{name}": (INVALID, False) for package, name in KNOWN}
-    for name, (row, own) in sorted(known.items()):
+    known: dict[str, tuple[Row, bool, str]] = {}
+    for kind, row in classifier.rows.items():
+        own = kind in classifier.own
+        known[_name(kind)] = (row, own, "" if own else NOTES.get(kind, ""))
+    known |= {f"{module}.{name}": (row, False, "") for (module, name), row in NAMED.items()}
+    known |= {f"{package}.{name}": (INVALID, False, "") for package, name in KNOWN}
+    for name, (row, own, note) in sorted(known.items()):
         if isinstance(row, Classification):
-            yield _entry("type", name, name, row, own=own)
+            yield _entry("type", name, name, row, own=own) | ({"note": note} if note else {})
         else:
-            yield {"kind": "type", "key": name, "name": name, "own": own, "note": "decided error by error"}
+            yield {"kind": "type", "key": name, "name": name, "own": own, "note": note or "decided error by error"}
 
 
 def _codes() -> Iterator[dict[str, Any]]:

@@ -91,10 +91,7 @@ TYPES: dict[type[BaseException], Classification] = {
     DeadlineExceeded: DEADLINE,
     # The driver's. A wait for a connection or a server that was too long is a connection's error, not a timeout.
     mongo.PyMongoError: DATABASE_ERROR,
-    mongo.OperationFailure: DATABASE_ERROR,
     mongo.ConnectionFailure: INTERRUPTED,
-    mongo.AutoReconnect: INTERRUPTED,
-    mongo.NotPrimaryError: INTERRUPTED,
     mongo.ServerSelectionTimeoutError: UNAVAILABLE,
     mongo.WaitQueueTimeoutError: BUSY,
     _PoolClosedError: INTERRUPTED,
@@ -108,8 +105,6 @@ TYPES: dict[type[BaseException], Classification] = {
     files.NoFile: NOT_FOUND,
     files.FileExists: DUPLICATE,
     files.CorruptGridFile: DAMAGED,
-    # What BSON cannot hold came from the request far more often than from the code: the raw driver's InvalidDocument,
-    # InvalidId and InvalidStringData are the client's 422, though a view that builds a wrong document has it too.
     bson.errors.BSONError: INVALID,
     bson.errors.InvalidBSON: UNFINISHED,
     # Validation. What pydantic raises besides ValidationError tells of a defect in the application's models.
@@ -120,7 +115,7 @@ TYPES: dict[type[BaseException], Classification] = {
     tenacity.RetryError: INTERNAL_ERROR,
     tenacity.TryAgain: INTERNAL_ERROR,
     BaseExceptionGroup: INTERNAL_ERROR,
-    # The application's own calls to the outside; while the request's body is read they are the client's (web_errors).
+    # The application's own calls to the outside.
     ConnectionError: NETWORK_FAILED,
     TimeoutError: NETWORK_FAILED,
     socket.gaierror: NETWORK_FAILED,
@@ -161,22 +156,38 @@ RULES: dict[type[BaseException], Callable[[Any], Classification]] = {
 }
 
 
+# Said in the printed table, for what the columns alone do not tell.
+_BODY = "while the request's body is read: 400"
+NOTES: dict[type[BaseException], str] = {
+    bson.errors.BSONError: "also InvalidDocument of the raw driver: taken for the client's, though a view may have built it",
+    OSError: "by errno: network, critical (disk or files used up), else a defect; " + _BODY,
+    OverflowError: "an integer that BSON cannot hold: 422; else a defect",
+    mongo.ConfigurationError: "while the DNS does not answer: 503; else a DATABASE_ERROR",
+    ConnectionError: _BODY,
+    TimeoutError: _BODY,
+    RecursionError: "in the JSON of a request's body: 400",
+    tenacity.RetryError: "what its last try was; this if there is none",
+    BaseExceptionGroup: "its worst member",
+    PartlyApplied: "its cause, with this outcome",
+}
+
+
 class Label(NamedTuple):
     """What a label of the driver or the server does to an error that carries it."""
 
     row: Classification
     rule: str
-    """``always``: it decides. ``unknown``: it decides for an error whose code is not known and whose connection was not lost.
-    ``outcome``: only the row's outcome is taken."""
+    """``always``: it decides. ``vague``: it decides for an error whose code is unknown or says no more than DATABASE_ERROR, and
+    whose connection was not lost. ``outcome``: only the row's outcome is taken."""
 
 
 # In this order.
 LABELS: dict[str, Label] = {
     "UnknownTransactionCommitResult": Label(UNCERTAIN_COMMIT, "always"),
-    "SystemOverloadedError": Label(BUSY, "unknown"),
-    "TransientTransactionError": Label(CONTENDED, "unknown"),
-    "RetryableWriteError": Label(INTERRUPTED, "unknown"),
-    "RetryableError": Label(INTERRUPTED, "unknown"),
-    "ResumableChangeStreamError": Label(INTERRUPTED, "unknown"),
+    "SystemOverloadedError": Label(BUSY, "vague"),
+    "TransientTransactionError": Label(CONTENDED, "vague"),
+    "RetryableWriteError": Label(INTERRUPTED, "vague"),
+    "RetryableError": Label(INTERRUPTED, "vague"),
+    "ResumableChangeStreamError": Label(INTERRUPTED, "vague"),
     "NoWritesPerformed": Label(UNAVAILABLE, "outcome"),
 }

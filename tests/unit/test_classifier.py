@@ -191,6 +191,12 @@ def test_not_primary_carries_its_code_in_its_details_only() -> None:
         (failure(None, "UnknownTransactionCommitResult"), ("DATABASE_BUSY", 503, MAYBE, True)),
         (labelled(mongo.AutoReconnect("x"), "UnknownTransactionCommitResult"), ("DATABASE_BUSY", 503, MAYBE, True)),
         (failure(None, "TransientTransactionError"), BUSY),
+        (failure(2, "TransientTransactionError"), BUSY),
+        (failure(11601, "TransientTransactionError"), BUSY),
+        (failure(2, "SystemOverloadedError", "RetryableError"), BUSY),
+        (failure(2, "RetryableWriteError"), INTERRUPTED),
+        (failure(13, "SystemOverloadedError", "RetryableError"), MISCONFIGURED),
+        (failure(50, "NoWritesPerformed"), ("DATABASE_TIMEOUT", 504, NO, True)),
         (labelled(mongo.AutoReconnect("x"), "TransientTransactionError"), INTERRUPTED),
         (labelled(mongo.AutoReconnect("x"), "NoWritesPerformed"), UNAVAILABLE),
         (failure(10107, "NoWritesPerformed"), UNAVAILABLE),
@@ -201,6 +207,12 @@ def test_not_primary_carries_its_code_in_its_details_only() -> None:
 )
 def test_a_label_of_the_driver_decides(error: BaseException, expected: Any) -> None:
     assert row(error) == expected
+
+
+@pytest.mark.parametrize("code", [None, 1, 2, 100, 131, 11602])
+def test_a_write_that_was_not_confirmed_never_says_that_it_was_not_applied(code: int | None) -> None:
+    expected = INTERRUPTED if code == 11602 else ("DATABASE_ERROR", 500, YES, False)
+    assert row(mongo.WriteConcernError("x", code, {"code": code})) == expected
 
 
 def test_a_dns_that_does_not_answer_is_an_unreachable_database() -> None:
@@ -542,6 +554,8 @@ def test_a_row_for_a_parent_leaves_the_rows_below_it_alone() -> None:
     assert own.classify(ValueError()) == OWN
     assert own.classify(failure(11000)).code == "DUPLICATE_KEY"
     assert own.classify(mongo.AutoReconnect("x")).code == "DATABASE_UNAVAILABLE"
+    assert Classifier({mongo.ConnectionFailure: OWN}).classify(mongo.AutoReconnect("x")) == OWN
+    assert Classifier({mongo.PyMongoError: OWN}).classify(failure(11000)) == OWN
     assert Classifier({errors.ClientError: OWN}).classify(errors.NotFound()).status == 404
 
 

@@ -45,6 +45,7 @@ ELSEWHERE = (
 # These mean what their parent means.
 INHERIT = set(
     """
+    pymongo.errors.AutoReconnect pymongo.errors.NotPrimaryError pymongo.errors.OperationFailure
     pymongo.errors.BulkWriteError pymongo.errors.ClientBulkWriteException pymongo.errors.CollectionInvalid
     pymongo.errors.CursorNotFound pymongo.errors.EncryptedCollectionError pymongo.errors.EncryptionError
     pymongo.errors.InvalidName pymongo.errors.InvalidOperation pymongo.errors.InvalidURI pymongo.errors.WriteError
