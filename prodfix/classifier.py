@@ -76,9 +76,9 @@ class Classifier:
             return _detailed(self._asked(self.rows[kind], error), error)
         if depth == MOST:
             return INTERNAL_ERROR
-        inner = given_up(error) or web_errors.original(error)
-        if inner is not None:
-            return self._classify(inner, depth + 1)
+        for inner in (given_up(error), web_errors.original(error)):
+            if inner is not None:
+                return self._classify(inner, depth + 1)
         if isinstance(error, BaseExceptionGroup):
             return _worst([self._classify(member, depth + 1) for member in error.exceptions])
         if isinstance(error, PartlyApplied) and error.__cause__ is not None:

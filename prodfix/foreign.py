@@ -16,7 +16,10 @@ def problems(error: BaseException) -> list[Problem] | None:
     for kind in type(error).__mro__:
         reader = _READERS.get((kind.__module__.partition(".")[0], kind.__name__))
         if reader is not None:
-            return list(reader(error))[:MOST]
+            try:
+                return list(reader(error))[:MOST]
+            except Exception:  # noqa: BLE001 - another version's: what it is, is known, and only what it says is not
+                return []
     return None
 
 

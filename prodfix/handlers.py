@@ -19,7 +19,7 @@ from werkzeug.exceptions import BadRequest, HTTPException, InternalServerError, 
 
 from prodfix.classifications import INTERNAL_ERROR
 from prodfix.context import current_context, iso
-from prodfix.errors import BodyInterrupted, ClientError, Severity
+from prodfix.errors import ClientError, ErrorCategory, Severity
 from prodfix.services import Services
 from prodfix.sinks import render
 
@@ -110,8 +110,8 @@ def _answer(services: Services, error: BaseException) -> Response:
     response.headers["Cache-Control"] = "no-store"
     if status == 401:
         response.headers.setdefault("WWW-Authenticate", "Bearer")
-    if isinstance(error, BodyInterrupted) or status == 408:
-        response.headers["Connection"] = "close"  # the rest of the body is still on its way
+    if record.meaning.category is ErrorCategory.NETWORK and status in (400, 408):
+        response.headers["Connection"] = "close"  # the rest of the body is still on its way, or is none
     return response
 
 

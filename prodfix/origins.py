@@ -18,7 +18,9 @@ def given_up(error: BaseException) -> BaseException | None:
 
 def came_from(error: BaseException) -> BaseException | None:
     """The cause, or without one what was being handled, unless ``from None`` hides it."""
-    return error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if error.__cause__ is not None or error.__suppress_context__:
+        return error.__cause__
+    return error.__context__
 
 
 def ancestry(error: BaseException) -> Iterator[tuple[BaseException, bool]]:

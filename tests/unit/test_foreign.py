@@ -44,6 +44,11 @@ def test_other_libraries_validation_errors_are_field_errors(error: Exception, fi
     assert "canary" not in str(meaning)
 
 
+def test_an_error_that_cannot_be_read_is_a_validation_error_without_details() -> None:
+    meaning = classify(error_of("marshmallow.exceptions"))  # no `messages`
+    assert (meaning.code, meaning.details) == ("VALIDATION_FAILED", ())
+
+
 def test_an_error_of_the_same_name_from_elsewhere_is_not() -> None:
     assert problems(error_of("shop.errors", messages={})) is None
     assert classify(error_of("shop.errors", messages={})).code == "INTERNAL_ERROR"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from flask import Blueprint, Flask, Response, abort, got_request_exception, redirect, request
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 from pymongo.errors import (
     AutoReconnect,
     DuplicateKeyError,
@@ -30,6 +30,7 @@ from werkzeug.exceptions import (
 from prodfix import errors
 from prodfix.classifications import Classification
 from prodfix.errors import ErrorCategory
+from prodfix.signals import error_recorded
 
 MEMBERS = {"type", "title", "status", "detail", "code", "message", "details", "requestId", "timestamp", "retryable"}
 CANARY = "canary7f3a"
@@ -193,6 +194,41 @@ def test_in_development_a_defect_says_what_it_is_and_in_production_not(
 def test_switched_off_everything_is_flasks_own(host: Flask, adopt: Callable[..., Flask]) -> None:
     client = adopt(host, enable_error_handler=False).test_client()
     assert client.get("/nowhere").mimetype == client.get("/raise/defect").mimetype == "text/html"
+
+
+@pytest.mark.parametrize(
+    ("code", "retryable", "cause"), [(18, False, "DatabaseRefused"), (11600, True, "DatabaseUnavailable")]
+)
+def test_while_the_pinger_is_refused_nobody_is_told_to_try_again(
+    serve: Callable[..., Any],
+    fail: Any,
+    database_uri: str,
+    until: Callable[..., Any],
+    code: int,
+    retryable: bool,
+    cause: str,
+) -> None:
+    app = serve(mongodb_uri=SecretStr(database_uri), app_env="production")
+    services = app.extensions["prodfix"]
+    app.add_url_rule("/", view_func=lambda: str(services.db.things.find_one({"name": CANARY})))
+    services.start()
+    until(lambda: services.monitor.healthy)
+    client = app.test_client()
+    assert client.get("/").status_code == 200  # the control
+    records = []
+    with error_recorded.connected_to(lambda sender, record: records.append(record), sender=services.error_log):
+        fail("ping", app_name="prodfix-watch", errorCode=code)
+        until(lambda: services.monitor.down)
+        response = client.get("/")
+    assert_is_ours(response, 503, "DATABASE_UNAVAILABLE")
+    assert response.get_json()["retryable"] is retryable
+    (record,) = records
+    reason = "OperationFailure" if code == 18 else "NotPrimaryError"
+    assert (record.summary, record.meaning.severity) == (f"{cause} ({reason})", "critical")
+    assert record.operation.collection == "things"
+    fail.off()
+    until(lambda: services.monitor.healthy)
+    assert client.get("/").status_code == 200
 
 
 # -- headers ----------------------------------------------------------------------------------------------------------------

@@ -254,6 +254,7 @@ def test_a_broken_chunk_in_a_host_is_a_400(host: Any, data: bytes) -> None:
     reader = ChunkedReader(type("Request", (), {"trailers": []})(), IterUnreader(iter([data])))
     stream = type("Input", (), {"read": lambda self, size=-1: reader.read(1024)})()
     response = send(host, "/stream", stream)
+    assert response.headers["Connection"] == "close"  # what follows on it is no request
     assert (response.status_code, response.get_json()["code"]) == (400, "MALFORMED_REQUEST"), response.text
 
 
