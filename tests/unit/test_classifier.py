@@ -24,7 +24,7 @@ from prodfix import ProdFix, Settings, errors
 from prodfix.classifications import INTERNAL_ERROR, Classification
 from prodfix.classifier import Classifier, classify, server_code
 from prodfix.error_types import TYPES
-from prodfix.errors import ErrorCategory, Outcome
+from prodfix.errors import ErrorCategory, Outcome, Severity
 from prodfix.server_codes import SERVER_CODES
 
 CANARY = "canary-7f3a@secret.example"
@@ -526,6 +526,43 @@ def test_a_retry_that_is_not_done_is_not_waited_for() -> None:
     assert list(errors.chain(running)) == [running]
     running.last_attempt.cancel()
     assert classify(running) is INTERNAL_ERROR
+
+
+LEAVES = [
+    *(lambda code=code: failure(code) for code in (2, 18, 50, 64, 112, 121, 11000, 11600)),
+    *(KeyError, mongo.NetworkTimeout, mongo.WaitQueueTimeoutError, errors.NotFound, ConnectionResetError, OSError),
+]
+TREES: st.SearchStrategy[Exception] = st.recursive(
+    st.sampled_from(LEAVES).map(lambda make: make()),
+    lambda inner: (
+        st.lists(inner, min_size=1, max_size=3).map(lambda members: group(*members))
+        | inner.map(retried)
+        | st.tuples(inner, inner).map(lambda pair: caused(*pair))
+        | st.tuples(inner, inner).map(lambda pair: during(*pair))
+    ),
+    max_leaves=8,
+)
+
+
+@given(error=TREES, explicit=st.booleans())
+def test_however_errors_hang_together_a_bug_is_never_the_clients_by_accident(error: Exception, explicit: bool) -> None:
+    bug = caused(Wrapped(), error) if explicit else during(Wrapped(), error)
+    meaning = classify(bug)
+    assert isinstance(meaning, Classification)
+    if not explicit:
+        assert meaning.status >= 500
+        assert meaning.outcome in (None, Outcome.UNKNOWN)
+    assert len(list(errors.chain(bug))) <= 20
+
+
+@given(members=st.lists(TREES, min_size=1, max_size=4))
+def test_a_group_is_no_better_than_any_of_its_members(members: list[Exception]) -> None:
+    order = list(Severity)
+    rows, whole = [classify(member) for member in members], classify(group(*members))
+    assert order.index(whole.severity) == max(order.index(row.severity) for row in rows)
+    assert whole.retryable == all(row.retryable for row in rows)
+    assert whole.transient == all(row.transient for row in rows)
+    assert whole.outcome in {Outcome.UNKNOWN, *(row.outcome for row in rows)}
 
 
 # ---- rows of an application
