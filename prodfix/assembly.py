@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from prodfix.advice import Advisor
-from prodfix.classifications import Classification
+from prodfix.classifications import Row
 from prodfix.classifier import Classifier
 from prodfix.clients import Clients
 from prodfix.connection import ConnectionMonitor
@@ -44,7 +44,7 @@ def assemble(
     settings: Settings,
     *,
     uri: str | None,
-    classifications: Mapping[type[BaseException], Classification] | None,
+    classifications: Mapping[type[BaseException], Row] | None,
     interceptor: QueryInterceptor,
     monitor: ConnectionMonitor,
     served: bool,

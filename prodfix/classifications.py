@@ -1,35 +1,17 @@
-"""What each error means: one table, by type and by the server's code."""
+"""The rows of the table of errors: every meaning that an error can have.
+
+Which error has which of them stand in ``error_types`` (exception types and labels), ``server_codes`` (MongoDB's codes) and
+``web_errors`` (HTTP and JWT); an application adds its own with ``ProdFix(classifications=...)``.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import bson.errors
-from pydantic import ValidationError as PydanticError
-from pymongo import errors as mongo
-
-from prodfix.errors import (
-    AuthenticationRequired,
-    BodyInterrupted,
-    BodyTimeout,
-    ClientError,
-    Conflict,
-    DatabaseNotConfigured,
-    DatabaseUnavailable,
-    DeadlineExceeded,
-    ErrorCategory,
-    FieldError,
-    Forbidden,
-    JournalUnavailable,
-    MalformedRequest,
-    NotFound,
-    Outcome,
-    PartlyApplied,
-    Severity,
-    ShuttingDown,
-    ValidationFailed,
-)
+from prodfix.errors import ErrorCategory, FieldError, Outcome, Severity
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +30,54 @@ class Classification:
     details: tuple[FieldError, ...] = field(default=())
 
 
+Row = Classification | Callable[[Any], Classification]
+"""A meaning, or what finds the meaning of one error: ``(error) -> Classification``."""
+
+
+def check_rows(rows: Mapping[Any, Any]) -> None:
+    """Raise ``ValueError`` for a row that could not be answered with: told at start, and not at the first error."""
+    for kind, row in rows.items():
+        if not isinstance(kind, type) or not issubclass(kind, BaseException):
+            raise ValueError(f"classifications: {kind!r} is not a type of exception")
+        if isinstance(row, Classification):
+            check_row(row, kind.__name__)
+        elif not callable(row):
+            raise ValueError(f"classifications: the row of {kind.__name__} is neither a Classification nor callable")
+
+
+def check_row(row: Any, name: str) -> None:
+    """Raise ``ValueError`` if ``row``, which is that of ``name``, is no error that can be answered."""
+    wrong, is_one = None, isinstance(row, Classification)
+    if not is_one:
+        wrong = "gave something that is no Classification"
+    elif not isinstance(row.category, ErrorCategory) or not isinstance(row.severity, Severity):
+        wrong = "needs an ErrorCategory and a Severity"
+    elif row.outcome is not None and not isinstance(row.outcome, Outcome):
+        wrong = "has an outcome that is no Outcome"
+    elif isinstance(row.status, bool) or not isinstance(row.status, int) or not 400 <= row.status <= 599:
+        wrong = "has a status outside 400..599"
+    elif not isinstance(row.code, str) or not re.fullmatch("[A-Z][A-Z0-9_]{0,59}", row.code):
+        wrong = "has a code that is not in capital letters, digits and underscores"
+    elif not isinstance(row.message, str) or not row.message.strip():
+        wrong = "has no message"
+    if wrong is not None:
+        raise ValueError(f"classifications: the row of {name} {wrong}")
+
+
+def with_outcome(row: Classification, outcome: Outcome | None) -> Classification:
+    """``row`` where what became of the write is ``outcome``. A text that says it was applied does not stay."""
+    if row.outcome is Outcome.APPLIED and outcome is not Outcome.APPLIED:
+        return replace(row, outcome=outcome, message=INTERNAL_ERROR.message)
+    return replace(row, outcome=outcome)
+
+
 def _row(category: ErrorCategory, status: int, code: str, message: str, **more: Any) -> Classification:
     return Classification(category, status, code, message, **more)
 
 
 INTERNAL_ERROR = _row(ErrorCategory.UNKNOWN, 500, "INTERNAL_ERROR", "An error occurred")
+FATAL = replace(INTERNAL_ERROR, severity=Severity.CRITICAL)
+NETWORK_FAILED = replace(INTERNAL_ERROR, category=ErrorCategory.NETWORK, transient=True, outcome=Outcome.UNKNOWN)
 UNAVAILABLE = _row(
     ErrorCategory.DATABASE_CONNECTION,
     503,
@@ -78,6 +103,8 @@ TIMED_OUT = _row(
 DATABASE_ERROR = _row(
     ErrorCategory.DATABASE_QUERY, 500, "DATABASE_ERROR", "An error occurred", outcome=Outcome.NOT_APPLIED
 )
+UNFINISHED = replace(DATABASE_ERROR, outcome=Outcome.UNKNOWN)
+DAMAGED = replace(DATABASE_ERROR, severity=Severity.CRITICAL)
 DUPLICATE = _row(
     ErrorCategory.DUPLICATE_KEY,
     409,
@@ -97,7 +124,9 @@ INVALID = _row(
 MALFORMED = _row(
     ErrorCategory.CLIENT, 400, "MALFORMED_REQUEST", "The request could not be read", severity=Severity.INFO
 )
+BODY_BROKEN = replace(MALFORMED, category=ErrorCategory.NETWORK)
 TOO_LARGE = _row(ErrorCategory.CLIENT, 413, "PAYLOAD_TOO_LARGE", "The request is too large", severity=Severity.INFO)
+DOCUMENT_TOO_LARGE = replace(TOO_LARGE, category=ErrorCategory.VALIDATION, outcome=Outcome.NOT_APPLIED)
 NOT_FOUND = _row(ErrorCategory.CLIENT, 404, "NOT_FOUND", "Not found", severity=Severity.INFO)
 CONFLICTING = _row(
     ErrorCategory.CONFLICT,
@@ -143,56 +172,3 @@ BODY_LATE = _row(
     retryable=True,
     outcome=Outcome.NOT_APPLIED,
 )
-
-# The most derived class that has a row decides. Server errors are told apart by their code first (see CODES).
-TYPES: dict[type[BaseException], Classification] = {
-    MalformedRequest: MALFORMED,
-    BodyInterrupted: replace(MALFORMED, category=ErrorCategory.NETWORK),
-    AuthenticationRequired: UNAUTHENTICATED,
-    Forbidden: FORBIDDEN,
-    NotFound: NOT_FOUND,
-    BodyTimeout: BODY_LATE,
-    ValidationFailed: INVALID,
-    Conflict: CONFLICTING,
-    ClientError: MALFORMED,
-    DatabaseNotConfigured: MISCONFIGURED,
-    DatabaseUnavailable: UNAVAILABLE,
-    JournalUnavailable: UNAVAILABLE,
-    PartlyApplied: replace(DATABASE_ERROR, outcome=Outcome.UNKNOWN),
-    ShuttingDown: SHUTTING_DOWN,
-    DeadlineExceeded: DEADLINE,
-    mongo.ServerSelectionTimeoutError: UNAVAILABLE,
-    mongo.WaitQueueTimeoutError: BUSY,
-    mongo.NetworkTimeout: TIMED_OUT,
-    mongo.ConnectionFailure: INTERRUPTED,
-    mongo.ExecutionTimeout: TIMED_OUT,
-    mongo.WTimeoutError: APPLIED_LATE,
-    mongo.WriteConcernError: NOT_DURABLE,
-    mongo.DuplicateKeyError: DUPLICATE,
-    mongo.DocumentTooLarge: replace(TOO_LARGE, category=ErrorCategory.VALIDATION, outcome=Outcome.NOT_APPLIED),
-    mongo.ProtocolError: replace(DATABASE_ERROR, outcome=Outcome.UNKNOWN),
-    mongo.PyMongoError: DATABASE_ERROR,
-    bson.errors.BSONError: INVALID,
-    bson.errors.InvalidBSON: replace(DATABASE_ERROR, outcome=Outcome.UNKNOWN),
-    PydanticError: INVALID,
-}
-
-# MongoDB's error codes (src/mongo/base/error_codes.yml). The server's refusal of our own credentials is never the user's 401.
-CODES: dict[int, Classification] = {
-    11000: DUPLICATE,
-    11001: DUPLICATE,
-    12582: DUPLICATE,
-    121: INVALID,
-    13: MISCONFIGURED,
-    18: MISCONFIGURED,
-    8000: MISCONFIGURED,
-    50: TIMED_OUT,
-    202: TIMED_OUT,
-    262: TIMED_OUT,
-    64: APPLIED_LATE,
-    112: CONTENDED,
-    251: CONTENDED,
-    246: CONTENDED,
-    462: BUSY,
-    **dict.fromkeys((6, 7, 89, 91, 134, 189, 9001, 10058, 10107, 11600, 11602, 13435, 13436), INTERRUPTED),
-}

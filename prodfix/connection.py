@@ -16,8 +16,8 @@ import pymongo
 from pymongo import MongoClient, monitoring
 from pymongo.errors import ConfigurationError, OperationFailure, PyMongoError
 
-from prodfix.classifier import server_code
-from prodfix.errors import DatabaseUnavailable
+from prodfix.classifier import classify, server_code
+from prodfix.errors import DatabaseRefused, DatabaseUnavailable, ErrorCategory
 from prodfix.heartbeats import Heartbeats, Topology
 from prodfix.pool import PoolCounter
 from prodfix.signals import connection_changed
@@ -40,6 +40,8 @@ class _Seen:
     latency_ms: float | None = None
     last_error: str | None = None
     refused: bool = False
+    cause: str | None = None
+    misconfigured: bool = False
     announced: State | None = None
 
 
@@ -109,9 +111,10 @@ class ConnectionMonitor:
         return max(self.max_age - self.interval, self.interval)
 
     def gate(self) -> None:
-        """Raise :class:`prodfix.errors.DatabaseUnavailable` while the database is known to be down."""
+        """Raise :class:`prodfix.errors.DatabaseUnavailable` while the database is known to be down, and its subclass
+        :class:`prodfix.errors.DatabaseRefused` while it is our credentials or settings that keep it away."""
         if self.down:
-            raise DatabaseUnavailable
+            raise (DatabaseRefused if self._seen.misconfigured else DatabaseUnavailable)(cause=self._seen.cause)
 
     def health(self) -> HealthCheckResult:
         seen = self._seen
@@ -175,6 +178,7 @@ class ConnectionMonitor:
         seen.successes += 1
         seen.failures = 0
         seen.last_good, seen.latency_ms, seen.refused = now, round(latency_ms, 2), False
+        seen.cause, seen.misconfigured = None, False
         if seen.successes >= HYSTERESIS:
             self._announce("connected")
 
@@ -185,6 +189,9 @@ class ConnectionMonitor:
         seen.successes = 0
         code = server_code(error)
         seen.last_error = f"{type(error).__name__} (code {code})" if code else type(error).__name__
+        seen.cause, meaning = type(error).__name__, classify(error)
+        lasting = meaning.category is ErrorCategory.DATABASE_CONNECTION or isinstance(error, ConfigurationError)
+        seen.misconfigured = lasting and not meaning.transient
         refused = isinstance(error, (OperationFailure, ConfigurationError)) and not getattr(error, "timeout", False)
         seen.refused = refused or not isinstance(error, PyMongoError)
         self.on_attempt(seen.failures, seen.last_error)

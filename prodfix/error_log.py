@@ -49,11 +49,9 @@ class ErrorLog:
 
     # -- making -----------------------------------------------------------------------------------------------------------
 
-    def record(
-        self, error: BaseException, context: RequestContext | None, meaning: Classification | None = None
-    ) -> ErrorRecord:
-        """What ``error`` is, with what its traceback and its request know. ``meaning`` overrules the table."""
-        meaning = meaning or self.meaning(error)
+    def record(self, error: BaseException, context: RequestContext | None) -> ErrorRecord:
+        """What ``error`` is, with what its traceback and its request know."""
+        meaning = self.meaning(error)
         ours = meaning.category is not ErrorCategory.CLIENT
         operation = database_operation(error)
         failed = context.notes.failed if context else None

@@ -15,6 +15,7 @@
     │   └── ValidationFailed         422
     ├── DatabaseNotConfigured        503
     ├── DatabaseUnavailable          503   (also a pymongo ServerSelectionTimeoutError: raised inside the driver)
+    │   └── DatabaseRefused          503   no try helps
     ├── JournalUnavailable           503
     ├── PartlyApplied                as its cause, with an unknown outcome
     ├── ShuttingDown                 503
@@ -31,6 +32,8 @@ from typing import Any
 
 from pydantic import ValidationError as PydanticError
 from pymongo import errors as mongo
+
+from prodfix import origins
 
 
 class ErrorCategory(StrEnum):
@@ -173,15 +176,20 @@ class DatabaseNotConfigured(ProdFixError):
 
 
 class DatabaseUnavailable(mongo.ServerSelectionTimeoutError, ProdFixError):
-    """The database is known to be down, so it was not asked.
+    """The database is known to be down, so it was not asked. ``cause`` is the type of what the last ping met.
 
     Raised inside the driver's server selection by :class:`prodfix.clients.Clients`, and therefore an exception that the
     driver knows not to retry.
     """
 
-    def __init__(self, message: str = "") -> None:
+    def __init__(self, message: str = "", *, cause: str | None = None) -> None:
         mongo.ServerSelectionTimeoutError.__init__(self, message or "the database does not answer")
         self.problems = ()
+        self.cause = cause
+
+
+class DatabaseRefused(DatabaseUnavailable):
+    """The database answers, but refuses our credentials, or the driver our settings: waiting does not help."""
 
 
 class JournalUnavailable(ProdFixError):
@@ -201,10 +209,5 @@ class DeadlineExceeded(ProdFixError):
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:
-    """The error, then what it came from, nearest first; a cycle or a very long chain ends it."""
-    seen: set[int] = set()
-    current: BaseException | None = error
-    while current is not None and id(current) not in seen and len(seen) < 20:
-        seen.add(id(current))
-        yield current
-        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
+    """:func:`prodfix.origins.chain`: the error, then all that it came from."""
+    return origins.chain(error)

@@ -9,7 +9,7 @@ from pymongo.monitoring import _EventListener
 
 from prodfix import boundary, cli, handlers, hooks, tokens
 from prodfix.assembly import assemble
-from prodfix.classifications import Classification
+from prodfix.classifications import Row
 from prodfix.connection import ConnectionMonitor
 from prodfix.interceptor import QueryInterceptor
 from prodfix.services import EXTENSION, Services
@@ -20,7 +20,8 @@ class ProdFix:
     """prodfix for one Flask application.
 
     ``settings``: default :meth:`Settings.from_env`. ``uri``: where our own records go; default ``MONGODB_URI``; without
-    one, statistics and records are this instance's only. ``classifications``: rows for the application's own errors.
+    one, statistics and records are this instance's only. ``classifications``: rows for the application's own errors, each a
+    :class:`Classification` or a callable ``(error) -> Classification``.
     ``deadline``: one deadline for each request; off for adopters until they ask for it. ``served``: prodfix owns the
     process's logging, as in the application of :func:`prodfix.create_app`.
     """
@@ -31,7 +32,7 @@ class ProdFix:
         *,
         settings: Settings | None = None,
         uri: str | None = None,
-        classifications: Mapping[type[BaseException], Classification] | None = None,
+        classifications: Mapping[type[BaseException], Row] | None = None,
         deadline: bool = False,
         served: bool = False,
     ) -> None:
@@ -73,5 +74,7 @@ class ProdFix:
         boundary.attach(app, services, answers=self._served and settings.enable_error_handler)
         if settings.enable_error_handler:
             handlers.attach(app, services)
+        else:
+            handlers.stand_back(app, services)
         tokens.attach(app, services)
         cli.attach(app)

@@ -16,7 +16,10 @@ def problems(error: BaseException) -> list[Problem] | None:
     for kind in type(error).__mro__:
         reader = _READERS.get((kind.__module__.partition(".")[0], kind.__name__))
         if reader is not None:
-            return list(reader(error))[:MOST]
+            try:
+                return list(reader(error))[:MOST]
+            except Exception:  # noqa: BLE001 - another version's: what it is, is known, and only what it says is not
+                return []
     return None
 
 
@@ -43,8 +46,17 @@ def _mongoengine(error: Any) -> Iterable[Problem]:
     return _nested(error.to_dict(), ())
 
 
+def _pydantic_1(error: Any) -> Iterable[Problem]:
+    """``errors()`` of the first pydantic, which the second still has as ``pydantic.v1``; its messages may hold values."""
+    for problem in error.errors():
+        yield tuple(str(part) for part in problem["loc"]), str(problem["type"]), "This value is not valid"
+
+
 _READERS: dict[tuple[str, str], Reader] = {
     ("marshmallow", "ValidationError"): _marshmallow,
     ("jsonschema", "ValidationError"): _jsonschema,
     ("mongoengine", "ValidationError"): _mongoengine,
+    ("pydantic", "ValidationError"): _pydantic_1,
 }
+KNOWN = tuple(_READERS)
+"""Package and name of each class that is known here."""

@@ -192,7 +192,8 @@ def summary(error: BaseException) -> str:
         name = type(link).__name__
         code = server_code(link)
         if isinstance(link, _SILENT) or type(link).__module__.startswith("gunicorn."):
-            parts.append(f"{name} (code {code})" if code else name)
+            reason = f"code {code}" if code else getattr(link, "cause", None)  # a DatabaseUnavailable's
+            parts.append(f"{name} ({reason})" if isinstance(reason, str) else name)
         else:
             text = _text(link)
             parts.append(f"{name}: {text}" if text and text != name else name)

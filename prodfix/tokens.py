@@ -70,13 +70,15 @@ def attach(app: Flask, services: Services) -> None:
         JWT_ACCESS_TOKEN_EXPIRES=timedelta(minutes=15),
     )
     manager = JWTManager(app)
+    manager.token_verification_loader(lambda header, claims: bool(_complete(claims)))
+    if not settings.enable_error_handler:
+        return  # its own answers, as every other's
 
     def refuse(*reasons: Any) -> Response:
         return respond(services, AuthenticationRequired(reasons[0] if isinstance(reasons[0], str) else "not valid"))
 
     for name in (*_LOADERS_OF_REASON, *_LOADERS_OF_CLAIMS):
         getattr(manager, f"{name}_loader")(refuse)
-    manager.token_verification_loader(lambda header, claims: bool(_complete(claims)))
 
 
 def _complete(claims: Mapping[str, Any]) -> bool:

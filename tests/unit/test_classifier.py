@@ -5,11 +5,13 @@ from __future__ import annotations
 import builtins
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import bson.errors
 import pytest
 from bson import encode
+from flask import Flask
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
@@ -18,10 +20,12 @@ from pymongo import errors as mongo
 from pymongo import helpers_shared
 from tenacity import Future, RetryError
 
-from prodfix import errors
-from prodfix.classifications import CODES, INTERNAL_ERROR, TYPES, Classification
+from prodfix import ProdFix, Settings, errors
+from prodfix.classifications import INTERNAL_ERROR, Classification
 from prodfix.classifier import Classifier, classify, server_code
-from prodfix.errors import ErrorCategory, Outcome
+from prodfix.error_types import TYPES
+from prodfix.errors import ErrorCategory, Outcome, Severity
+from prodfix.server_codes import SERVER_CODES
 
 CANARY = "canary-7f3a@secret.example"
 
@@ -187,6 +191,12 @@ def test_not_primary_carries_its_code_in_its_details_only() -> None:
         (failure(None, "UnknownTransactionCommitResult"), ("DATABASE_BUSY", 503, MAYBE, True)),
         (labelled(mongo.AutoReconnect("x"), "UnknownTransactionCommitResult"), ("DATABASE_BUSY", 503, MAYBE, True)),
         (failure(None, "TransientTransactionError"), BUSY),
+        (failure(2, "TransientTransactionError"), BUSY),
+        (failure(11601, "TransientTransactionError"), BUSY),
+        (failure(2, "SystemOverloadedError", "RetryableError"), BUSY),
+        (failure(2, "RetryableWriteError"), INTERRUPTED),
+        (failure(13, "SystemOverloadedError", "RetryableError"), MISCONFIGURED),
+        (failure(50, "NoWritesPerformed"), ("DATABASE_TIMEOUT", 504, NO, True)),
         (labelled(mongo.AutoReconnect("x"), "TransientTransactionError"), INTERRUPTED),
         (labelled(mongo.AutoReconnect("x"), "NoWritesPerformed"), UNAVAILABLE),
         (failure(10107, "NoWritesPerformed"), UNAVAILABLE),
@@ -197,6 +207,12 @@ def test_not_primary_carries_its_code_in_its_details_only() -> None:
 )
 def test_a_label_of_the_driver_decides(error: BaseException, expected: Any) -> None:
     assert row(error) == expected
+
+
+@pytest.mark.parametrize("code", [None, 1, 2, 100, 131, 11602])
+def test_a_write_that_was_not_confirmed_never_says_that_it_was_not_applied(code: int | None) -> None:
+    expected = INTERRUPTED if code == 11602 else ("DATABASE_ERROR", 500, YES, False)
+    assert row(mongo.WriteConcernError("x", code, {"code": code})) == expected
 
 
 def test_a_dns_that_does_not_answer_is_an_unreachable_database() -> None:
@@ -394,9 +410,41 @@ def test_a_retry_error_without_an_error_is_an_internal_error() -> None:
     assert classify(RetryError(last)) is INTERNAL_ERROR
 
 
-def test_an_error_that_only_happened_while_another_was_handled_is_its_own() -> None:
-    error = KeyError("a bug in an except clause")
-    error.__context__ = mongo.AutoReconnect("x")
+def during(error: BaseException, *others: BaseException) -> BaseException:
+    for outer, inner in zip((error, *others), others, strict=False):
+        outer.__context__ = inner
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (during(KeyError(), mongo.AutoReconnect("x")), INTERRUPTED),
+        # What the code in between did to the database is not known, whatever the first error left undone.
+        (during(KeyError(), mongo.ServerSelectionTimeoutError("x")), INTERRUPTED),
+        (during(KeyError(), ValueError(), failure(112)), ("DATABASE_BUSY", 503, MAYBE, True)),
+        (during(KeyError(), failure(18)), ("DATABASE_UNAVAILABLE", 503, MAYBE, False)),
+        (during(KeyError(), retried(mongo.AutoReconnect("x"))), INTERRUPTED),
+        (during(Wrapped(), caused(KeyError(), failure(50))), TIMED_OUT),
+        (caused(Wrapped(), during(KeyError(), failure(50))), TIMED_OUT),
+        (during(errors.NotFound(), mongo.AutoReconnect("x")), ("NOT_FOUND", 404, None, False)),
+    ],
+)
+def test_what_the_driver_raised_before_tells_why_the_service_fails(error: BaseException, expected: Any) -> None:
+    assert row(error) == expected
+
+
+@pytest.mark.parametrize("other", [failure(11000), failure(121), bson.errors.InvalidId(), errors.NotFound()], ids=repr)
+def test_but_a_bug_in_an_except_clause_is_never_the_clients(other: Exception) -> None:
+    assert classify(during(KeyError("a bug"), other)) is INTERNAL_ERROR
+    # Not even with an outage behind it: the nearest one says what was being handled.
+    assert classify(during(KeyError("a bug"), failure(11000), mongo.AutoReconnect("x"))) is INTERNAL_ERROR
+
+
+def test_what_is_hidden_with_from_none_is_hidden() -> None:
+    error = during(KeyError(), mongo.AutoReconnect("x"))
+    assert classify(error) is not INTERNAL_ERROR  # the control
+    error.__suppress_context__ = True
     assert classify(error) is INTERNAL_ERROR
 
 
@@ -414,6 +462,107 @@ def test_the_chain_of_an_error_stops_at_from_none() -> None:
     hidden.__suppress_context__ = False
     assert len(list(errors.chain(hidden))) == 2
     assert len(list(errors.chain(caused(Wrapped(), *(Wrapped() for _ in range(100)))))) == 20
+
+
+# ---- groups
+
+
+def group(*errors: Exception) -> ExceptionGroup[Exception]:
+    return ExceptionGroup("canary", errors)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (group(failure(112), failure(112)), BUSY),
+        (group(mongo.AutoReconnect("x")), INTERRUPTED),
+        (group(failure(112), mongo.AutoReconnect("x")), INTERRUPTED),
+        (group(failure(112), ValueError()), ("DATABASE_BUSY", 503, MAYBE, False)),
+        (group(failure(11000), errors.NotFound()), ("DUPLICATE_KEY", 409, MAYBE, False)),
+        (group(group(failure(11000)), group(group(failure(18)))), MISCONFIGURED),
+        (group(failure(64), failure(112)), ("DATABASE_TIMEOUT", 504, MAYBE, False)),
+        (group(retried(mongo.AutoReconnect("x"))), INTERRUPTED),
+        (group(errors.NotFound()), ("NOT_FOUND", 404, None, False)),
+        (caused(Wrapped(), group(group(failure(112)))), BUSY),
+        (caused(Wrapped(), group(KeyError())), ("INTERNAL_ERROR", 500, None, False)),
+        (during(Wrapped(), group(failure(112))), ("DATABASE_BUSY", 503, MAYBE, True)),
+        (during(Wrapped(), group(failure(11000))), ("INTERNAL_ERROR", 500, None, False)),
+    ],
+)
+def test_a_group_is_what_its_worst_member_is(error: BaseException, expected: Any) -> None:
+    assert row(error) == expected
+
+
+def test_a_group_is_retryable_only_if_all_of_it_is_and_tells_no_details() -> None:
+    assert classify(group(failure(112), failure(246))).retryable
+    assert not classify(group(failure(112), KeyError())).retryable
+    duplicate = failure(11000, keyPattern={"email": 1})
+    assert classify(duplicate).details  # the control
+    assert classify(group(duplicate)).details == ()
+    # Nor a text that is true of one member only.
+    assert "applied" not in classify(group(failure(64), failure(112))).message
+    assert "applied" in classify(failure(64)).message
+
+
+def test_a_group_without_end_ends() -> None:
+    error: Exception = failure(112)
+    for _ in range(200):
+        error = group(error)
+    assert classify(error) == INTERNAL_ERROR
+    assert classify(caused(Wrapped(), error)) == INTERNAL_ERROR
+
+
+def test_the_chain_of_an_error_holds_what_groups_and_retries_hold() -> None:
+    inner, last, cause = KeyError(), mongo.AutoReconnect("x"), ValueError()
+    waiting = retried(last)
+    outer = caused(group(inner, waiting), cause)
+    assert list(errors.chain(outer)) == [outer, inner, waiting, last, cause]
+    assert len(list(errors.chain(group(*(KeyError() for _ in range(1000)))))) == 20
+
+
+def test_a_retry_that_is_not_done_is_not_waited_for() -> None:
+    running = RetryError(Future(1))
+    assert classify(running) is INTERNAL_ERROR
+    assert list(errors.chain(running)) == [running]
+    running.last_attempt.cancel()
+    assert classify(running) is INTERNAL_ERROR
+
+
+LEAVES = [
+    *(lambda code=code: failure(code) for code in (2, 18, 50, 64, 112, 121, 11000, 11600)),
+    *(KeyError, mongo.NetworkTimeout, mongo.WaitQueueTimeoutError, errors.NotFound, ConnectionResetError, OSError),
+]
+TREES: st.SearchStrategy[Exception] = st.recursive(
+    st.sampled_from(LEAVES).map(lambda make: make()),
+    lambda inner: (
+        st.lists(inner, min_size=1, max_size=3).map(lambda members: group(*members))
+        | inner.map(retried)
+        | st.tuples(inner, inner).map(lambda pair: caused(*pair))
+        | st.tuples(inner, inner).map(lambda pair: during(*pair))
+    ),
+    max_leaves=8,
+)
+
+
+@given(error=TREES, explicit=st.booleans())
+def test_however_errors_hang_together_a_bug_is_never_the_clients_by_accident(error: Exception, explicit: bool) -> None:
+    bug = caused(Wrapped(), error) if explicit else during(Wrapped(), error)
+    meaning = classify(bug)
+    assert isinstance(meaning, Classification)
+    if not explicit:
+        assert meaning.status >= 500
+        assert meaning.outcome in (None, Outcome.UNKNOWN)
+    assert len(list(errors.chain(bug))) <= 20
+
+
+@given(members=st.lists(TREES, min_size=1, max_size=4))
+def test_a_group_is_no_better_than_any_of_its_members(members: list[Exception]) -> None:
+    order = list(Severity)
+    rows, whole = [classify(member) for member in members], classify(group(*members))
+    assert order.index(whole.severity) == max(order.index(row.severity) for row in rows)
+    assert whole.retryable == all(row.retryable for row in rows)
+    assert whole.transient == all(row.transient for row in rows)
+    assert whole.outcome in {Outcome.UNKNOWN, *(row.outcome for row in rows)}
 
 
 # ---- rows of an application
@@ -442,6 +591,8 @@ def test_a_row_for_a_parent_leaves_the_rows_below_it_alone() -> None:
     assert own.classify(ValueError()) == OWN
     assert own.classify(failure(11000)).code == "DUPLICATE_KEY"
     assert own.classify(mongo.AutoReconnect("x")).code == "DATABASE_UNAVAILABLE"
+    assert Classifier({mongo.ConnectionFailure: OWN}).classify(mongo.AutoReconnect("x")) == OWN
+    assert Classifier({mongo.PyMongoError: OWN}).classify(failure(11000)) == OWN
     assert Classifier({errors.ClientError: OWN}).classify(errors.NotFound()).status == 404
 
 
@@ -457,6 +608,51 @@ def test_a_timeout_while_nothing_answers_keeps_its_outcome() -> None:
 
 
 def test_every_row_that_asks_for_another_try_is_503_504_or_408() -> None:
-    rows = [*TYPES.values(), *CODES.values()]
+    rows = [*TYPES.values(), *(row for _, row in SERVER_CODES.values())]
     assert {meaning.status for meaning in rows if meaning.retryable} <= {408, 503, 504}
     assert all(meaning.message and "{" not in meaning.message for meaning in rows)
+
+
+def test_a_callable_row_finds_the_meaning_of_each_error() -> None:
+    own = Classifier({Wrapped: lambda error: OWN if error.args else INTERNAL_ERROR})
+    assert own.classify(Wrapped("x")) is OWN
+    assert own.classify(Wrapped()) is INTERNAL_ERROR
+    assert own.classify(type("Derived", (Wrapped,), {})("x")) is OWN
+    assert own.failures == 0
+
+
+@pytest.mark.parametrize("row", [lambda error: 1 / 0, lambda error: None, lambda error: replace(OWN, status=200)])
+def test_a_callable_row_that_fails_is_counted_and_does_not_hide_the_error(row: Any) -> None:
+    own = Classifier({Wrapped: row})
+    assert own.classify(Wrapped("x")) is INTERNAL_ERROR
+    assert own.failures == 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ({"Wrapped": OWN}, "not a type of exception"),
+        ({int: OWN}, "not a type of exception"),
+        ({Wrapped(): OWN}, "not a type of exception"),
+        ({Wrapped: "TEAPOT"}, "neither a Classification nor callable"),
+        ({Wrapped: replace(OWN, status=200)}, "Wrapped has a status outside 400..599"),
+        ({Wrapped: replace(OWN, status=600)}, "status"),
+        ({Wrapped: replace(OWN, status=True)}, "status"),
+        ({Wrapped: replace(OWN, status="418")}, "status"),
+        ({Wrapped: replace(OWN, code="teapot")}, "code"),
+        ({Wrapped: replace(OWN, code="")}, "code"),
+        ({Wrapped: replace(OWN, code="TEA POT")}, "code"),
+        ({Wrapped: replace(OWN, code="TEAPOT\n")}, "code"),
+        ({Wrapped: replace(OWN, message=" ")}, "message"),
+        ({Wrapped: replace(OWN, message=None)}, "message"),
+        ({Wrapped: replace(OWN, category="tea")}, "ErrorCategory"),
+        ({Wrapped: replace(OWN, severity="bad")}, "Severity"),
+        ({Wrapped: replace(OWN, outcome="maybe")}, "outcome"),
+    ],
+)
+def test_a_bad_row_is_refused_at_start(rows: Any, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        Classifier(rows)
+    with pytest.raises(ValueError, match=says):
+        ProdFix(Flask("host"), settings=Settings(jwt_secret_key=None, app_env="development"), classifications=rows)
+    Classifier({Wrapped: OWN})  # the control

@@ -22,9 +22,11 @@ from pymongo.errors import (
     WaitQueueTimeoutError,
 )
 
+from prodfix.classifier import classify
 from prodfix.connection import ConnectionMonitor
-from prodfix.errors import DatabaseUnavailable
+from prodfix.errors import DatabaseRefused, DatabaseUnavailable
 from prodfix.pool import PoolCounter
+from prodfix.records import summary
 from prodfix.signals import connection_changed
 from prodfix.status import ConnectionEvent
 
@@ -103,6 +105,37 @@ def test_an_outage_closes_the_gate_and_one_good_ping_opens_it(lab: Lab) -> None:
     lab.ping(None)
     lab.monitor.gate()
     assert lab.monitor.status().state == "connected"
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "retryable"),
+    [
+        (LOST, DatabaseUnavailable, True),
+        (NetworkTimeout("slow"), DatabaseUnavailable, True),
+        (OperationFailure("not now", 11600), DatabaseUnavailable, True),
+        (ConfigurationError("The DNS query name does not exist"), DatabaseUnavailable, True),
+        (REFUSED, DatabaseRefused, False),
+        (OperationFailure("not authorized", 13), DatabaseRefused, False),
+        (OperationFailure("atlas", 8000), DatabaseRefused, False),
+        (ConfigurationError("no such option"), DatabaseRefused, False),
+    ],
+    ids=repr,
+)
+def test_the_gate_says_why_the_database_is_away_and_whether_waiting_helps(
+    lab: Lab, error: Exception, kind: type, retryable: bool
+) -> None:
+    lab.ping(None, *[error] * 4)
+    with pytest.raises(DatabaseUnavailable) as caught:
+        lab.monitor.gate()
+    assert type(caught.value) is kind
+    meaning = classify(caught.value)
+    assert (meaning.code, meaning.severity, meaning.retryable) == ("DATABASE_UNAVAILABLE", "critical", retryable)
+    assert summary(caught.value) == f"{kind.__name__} ({type(error).__name__})"
+    # Put right, lost again for another reason: the old one is forgotten.
+    lab.ping(None, *[LOST] * 4)
+    with pytest.raises(DatabaseUnavailable) as caught:
+        lab.monitor.gate()
+    assert summary(caught.value) == "DatabaseUnavailable (ServerSelectionTimeoutError)"
 
 
 def test_a_ping_that_hangs_closes_the_gate_before_it_has_failed(lab: Lab) -> None:

@@ -19,10 +19,11 @@ from pymongo.errors import (
     ServerSelectionTimeoutError,
 )
 
-from prodfix.classifications import CODES, INTERNAL_ERROR, INVALID, TYPES
+from prodfix.classifications import INTERNAL_ERROR, INVALID
 from prodfix.classifier import Classifier
 from prodfix.context import RequestContext, new_context
 from prodfix.error_log import ErrorLog
+from prodfix.error_types import TYPES
 from prodfix.errors import (
     AuthenticationRequired,
     DatabaseUnavailable,
@@ -34,6 +35,7 @@ from prodfix.errors import (
 )
 from prodfix.journal import Journal
 from prodfix.records import ErrorRecord, error_summary, summary
+from prodfix.server_codes import SERVER_CODES
 from prodfix.signals import error_recorded
 from prodfix.sinks import render
 from prodfix.statistics import Statistics
@@ -123,7 +125,7 @@ def test_each_kind_goes_to_its_file_is_counted_and_stored_or_not(
 
 
 def test_all_rows_of_the_table_can_be_recorded_and_answered(error_log: ErrorLog, context: RequestContext) -> None:
-    for meaning in [*TYPES.values(), *CODES.values()]:
+    for meaning in [*TYPES.values(), *(row for _, row in SERVER_CODES.values())]:
         made = record(error_log, ValueError("x"), context, meaning=meaning)
         body, status, headers = made.to_response()
         assert status == body["status"] == meaning.status

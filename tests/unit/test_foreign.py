@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import deque
 from typing import Any
 
@@ -43,6 +44,26 @@ def test_other_libraries_validation_errors_are_field_errors(error: Exception, fi
     assert "canary" not in str(meaning)
 
 
+def test_an_error_that_cannot_be_read_is_a_validation_error_without_details() -> None:
+    meaning = classify(error_of("marshmallow.exceptions"))  # no `messages`
+    assert (meaning.code, meaning.details) == ("VALIDATION_FAILED", ())
+
+
 def test_an_error_of_the_same_name_from_elsewhere_is_not() -> None:
     assert problems(error_of("shop.errors", messages={})) is None
     assert classify(error_of("shop.errors", messages={})).code == "INTERNAL_ERROR"
+
+
+def test_the_first_pydantic_that_the_second_has_with_it_is_known() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is deprecated, and applications have it all the same
+        from pydantic.v1 import BaseModel, ValidationError
+
+    class Old(BaseModel):
+        age: int
+
+    with pytest.raises(ValidationError) as caught:
+        Old(age="canary")  # type: ignore[arg-type]
+    meaning = classify(caught.value)
+    assert (meaning.code, [problem.pointer for problem in meaning.details]) == ("VALIDATION_FAILED", ["/age"])
+    assert "canary" not in repr(meaning)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from flask import Blueprint, Flask, Response, abort, got_request_exception, redirect, request
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 from pymongo.errors import (
     AutoReconnect,
     DuplicateKeyError,
@@ -17,11 +18,19 @@ from pymongo.errors import (
     WaitQueueTimeoutError,
 )
 from werkzeug.datastructures import WWWAuthenticate
-from werkzeug.exceptions import HTTPException, InternalServerError, NotFound, TooManyRequests, Unauthorized
+from werkzeug.exceptions import (
+    HTTPException,
+    InternalServerError,
+    NotFound,
+    ServiceUnavailable,
+    TooManyRequests,
+    Unauthorized,
+)
 
 from prodfix import errors
 from prodfix.classifications import Classification
 from prodfix.errors import ErrorCategory
+from prodfix.signals import error_recorded
 
 MEMBERS = {"type", "title", "status", "detail", "code", "message", "details", "requestId", "timestamp", "retryable"}
 CANARY = "canary7f3a"
@@ -151,6 +160,12 @@ def test_a_validation_error_names_its_fields_and_not_their_values(client: Any) -
         ("application/problem+json", "application/problem+json"),
         ("application/problem+json, application/json;q=0.9", "application/problem+json"),
         ("text/html, application/problem+json;q=0.5", "application/problem+json"),
+        ("application/problem+json;q=0", "application/json"),
+        ("application/problem+json;q=0, */*", "application/json"),
+        ("application/problem+json;q=0.2, application/json;q=0.8", "application/json"),
+        ("APPLICATION/Problem+JSON;charset=utf-8", "application/problem+json"),
+        ("application/problem+json;q=nonsense", "application/json"),
+        (",;,q=;=", "application/json"),
         ("application/json", "application/json"),
         ("*/*", "application/json"),
         ("", "application/json"),
@@ -181,6 +196,41 @@ def test_switched_off_everything_is_flasks_own(host: Flask, adopt: Callable[...,
     assert client.get("/nowhere").mimetype == client.get("/raise/defect").mimetype == "text/html"
 
 
+@pytest.mark.parametrize(
+    ("code", "retryable", "cause"), [(18, False, "DatabaseRefused"), (11600, True, "DatabaseUnavailable")]
+)
+def test_while_the_pinger_is_refused_nobody_is_told_to_try_again(
+    serve: Callable[..., Any],
+    fail: Any,
+    database_uri: str,
+    until: Callable[..., Any],
+    code: int,
+    retryable: bool,
+    cause: str,
+) -> None:
+    app = serve(mongodb_uri=SecretStr(database_uri), app_env="production")
+    services = app.extensions["prodfix"]
+    app.add_url_rule("/", view_func=lambda: str(services.db.things.find_one({"name": CANARY})))
+    services.start()
+    until(lambda: services.monitor.healthy)
+    client = app.test_client()
+    assert client.get("/").status_code == 200  # the control
+    records = []
+    with error_recorded.connected_to(lambda sender, record: records.append(record), sender=services.error_log):
+        fail("ping", app_name="prodfix-watch", errorCode=code)
+        until(lambda: services.monitor.down)
+        response = client.get("/")
+    assert_is_ours(response, 503, "DATABASE_UNAVAILABLE")
+    assert response.get_json()["retryable"] is retryable
+    (record,) = records
+    reason = "OperationFailure" if code == 18 else "NotPrimaryError"
+    assert (record.summary, record.meaning.severity) == (f"{cause} ({reason})", "critical")
+    assert record.operation.collection == "things"
+    fail.off()
+    until(lambda: services.monitor.healthy)
+    assert client.get("/").status_code == 200
+
+
 # -- headers ----------------------------------------------------------------------------------------------------------------
 
 
@@ -199,16 +249,27 @@ def test_a_challenge_survives_and_where_there_is_none_one_is_added(host: Flask, 
     assert client.get("/raise/authentication").headers["WWW-Authenticate"] == "Bearer"
 
 
-def test_the_applications_own_retry_after_is_replaced_by_one_that_is_spread(
-    host: Flask, adopt: Callable[..., Flask]
-) -> None:
+def test_the_applications_own_retry_after_is_kept_and_spread(host: Flask, adopt: Callable[..., Flask]) -> None:
     @host.get("/limited")
     def limited() -> None:
-        raise TooManyRequests(retry_after=5)
+        raise TooManyRequests(retry_after=50)
 
-    response = adopt(host).test_client().get("/limited")
-    assert response.headers.getlist("Retry-After") == [response.headers["Retry-After"]]
-    assert_is_ours(response, 429, "RATE_LIMITED")
+    @host.get("/closed")
+    def closed() -> None:
+        raise ServiceUnavailable(retry_after=datetime(2040, 1, 1, tzinfo=UTC))
+
+    client = adopt(host, app_env="production").test_client()
+    seconds = set()
+    for _ in range(40):
+        response = client.get("/limited")
+        assert_is_ours(response, 429, "RATE_LIMITED")
+        (value,) = response.headers.getlist("Retry-After")
+        seconds.add(int(value))
+    assert len(seconds) > 1
+    assert min(seconds) >= 50 <= max(seconds) <= 62  # never sooner than the application said
+    response = client.get("/closed")
+    assert_is_ours(response, 503, "HTTP_503")
+    assert response.headers.getlist("Retry-After") == ["Sun, 01 Jan 2040 00:00:00 GMT"]
 
 
 def test_a_body_that_is_still_on_its_way_ends_the_connection(client: Any) -> None:

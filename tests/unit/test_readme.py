@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from prodfix import Settings
-from prodfix.classifications import CODES, TYPES
-from prodfix.handlers import _STATUS
+from prodfix.error_types import TYPES
+from prodfix.server_codes import SERVER_CODES
+from prodfix.web_errors import STATUSES, WEB_TYPES
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 ROWS = dict(re.findall(r"^\| `([A-Z_]+)`(?: \*)? \| (?:`([^`]*)`)?", README, flags=re.MULTILINE))
@@ -46,7 +47,15 @@ def test_the_table_names_no_setting_that_there_is_not() -> None:
 
 
 def test_every_code_of_the_table_of_errors_is_documented() -> None:
-    codes = {row.code for row in (*TYPES.values(), *CODES.values(), *_STATUS.values())}
+    codes = {
+        row.code
+        for row in (
+            *TYPES.values(),
+            *WEB_TYPES.values(),
+            *STATUSES.values(),
+            *(row for _, row in SERVER_CODES.values()),
+        )
+    }
     assert codes <= set(ROWS)
 
 
