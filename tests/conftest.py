@@ -9,9 +9,22 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from hypothesis import HealthCheck, settings
 from pymongo import MongoClient
 
 from tests.servers import DatabaseServer
+
+# `prodfix` gives the same answer each time, as a gate must; `search` looks for what nobody has thought of yet:
+# pytest --hypothesis-profile=search
+settings.register_profile(
+    "prodfix",
+    max_examples=100,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+settings.register_profile("search", settings.get_profile("prodfix"), max_examples=1000, derandomize=False)
+settings.load_profile("prodfix")
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""How the properties are searched, and the served application that most of them ask."""
+"""The served application that most of the properties ask."""
 
 from __future__ import annotations
 
@@ -9,22 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
 from loguru import logger
 
 from tests.properties.site import Site
-
-# `prodfix` gives the same answer each time, as a gate must; `search` looks for what nobody has thought of yet:
-# pytest tests/properties --hypothesis-profile=search
-settings.register_profile(
-    "prodfix",
-    max_examples=100,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-settings.register_profile("search", settings.get_profile("prodfix"), max_examples=1000, derandomize=False)
-settings.load_profile("prodfix")
 
 _TAKEN_OVER = ("gunicorn.error", "gunicorn.access", "werkzeug", "flask.app", "py.warnings", "pymongo")
 
