@@ -15,13 +15,14 @@ from prodfix.documents import Documents
 from prodfix.error_log import ErrorLog
 from prodfix.interceptor import CommandRecord, QueryInterceptor
 from prodfix.journal import Journal
+from prodfix.log_files import category_files
 from prodfix.logs import Logs
 from prodfix.queries import QueryStatistics
 from prodfix.recovery import Recovery
 from prodfix.reports import Reports
 from prodfix.services import Services, stored_database
 from prodfix.settings import Settings
-from prodfix.sinks import Console, Sinks, category_files
+from prodfix.sinks import Console, Sinks
 from prodfix.statistics import Statistics
 from prodfix.storage import Storage
 from prodfix.transactions import Transactions
@@ -37,6 +38,7 @@ def assemble(
     interceptor: QueryInterceptor,
     monitor: ConnectionMonitor,
     served: bool,
+    owning: bool = False,
 ) -> Services:
     """The services of one application. Opens no file and no connection.
 
@@ -51,7 +53,7 @@ def assemble(
         watchers=monitor.watchers,
         gate=monitor.gate,
     )
-    logs = Logs(_sinks(settings), served=served)
+    logs = Logs(_sinks(settings), served=served, owning=owning)
     journal = Journal(settings.state_dir / "journal")
     storage = Storage(journal, lambda: clients.own_db, retention_days=settings.error_retention_days)
     reports = Reports(logs, storage, uri=uri, options=options)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from prodfix import ErrorCategory
 from prodfix.context import new_context
 from prodfix.error_log import ErrorLog
-from prodfix.sinks import Console, Sinks, category_files
+from prodfix.log_files import category_files
+from prodfix.sinks import Console, Sinks
 from tests.properties.site import Site
 from tests.properties.strategies import client_errors, driver_errors, errors, own_errors, python_errors
 

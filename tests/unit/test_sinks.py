@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prodfix import sinks as module
+from prodfix.log_files import FILES, RotatingFile, category_files
 from prodfix.outlets import LONGEST_QUEUE
-from prodfix.sinks import FILES, Console, RotatingFile, Sinks, category_files, render, timestamp
+from prodfix.sinks import Console, Sinks, render, timestamp
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,7 +37,7 @@ class Kept:
     def write(self, data: bytes) -> None:
         if self.error is not None:
             raise self.error
-        self.lines.append(data)
+        self.lines += data.splitlines(keepends=True)
 
 
 class Held(Kept):
@@ -138,7 +138,7 @@ sys.stdin.readline()
 for number in range(500):
     file.write(f"{name} {number} {'x' * 90}\\n".encode())
 """
-OURS = """from prodfix.sinks import RotatingFile
+OURS = """from prodfix.log_files import RotatingFile
 file = RotatingFile(Path(sys.argv[1]) / "error.log", max_bytes=4_096, keep=1000, daily=False)"""
 NAIVE = """from logging import LogRecord
 from logging.handlers import RotatingFileHandler
@@ -211,26 +211,48 @@ def test_a_line_that_is_larger_than_a_file_is_whole(tmp_path: Path) -> None:
     assert sorted(map(len, written(tmp_path))) == [2, 2, 5001]
 
 
+def at(*moment: int) -> float:
+    return datetime(*moment, tzinfo=UTC).timestamp()  # type: ignore[misc, arg-type]
+
+
 def test_a_day_of_utc_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    moment = datetime(2026, 1, 1, 23, 59, tzinfo=UTC)
-
-    class Clock(datetime):
-        @classmethod
-        def now(cls, tz: Any = None) -> datetime:
-            return moment.astimezone(tz)
-
-    monkeypatch.setattr(module, "datetime", Clock)
     monkeypatch.setenv("TZ", "Pacific/Auckland")
-    file = rotating(tmp_path, max_bytes=10_000, daily=True)
+    now = at(2026, 1, 1, 23, 59)
+    file = rotating(tmp_path, max_bytes=10_000, daily=True, clock=lambda: now)
     file.write(b"first\n")
-    os.utime(file.path, (moment.timestamp(), moment.timestamp()))
     file.write(b"second\n")
-    os.utime(file.path, (moment.timestamp(), moment.timestamp()))
     assert len(list(tmp_path.glob("error*.log"))) == 1
-    moment += timedelta(minutes=2)
+    now = at(2026, 1, 2, 0, 1)
     file.write(b"next day\n")
     assert file.path.read_bytes() == b"next day\n"
     assert written(tmp_path) == [b"first\n", b"second\n", b"next day\n"]
+
+
+def test_two_writers_at_midnight_make_one_new_file(tmp_path: Path) -> None:
+    """Also where the disk's own clock is of another day than ours, as that of a network disk may be."""
+    now = at(2020, 1, 1, 23, 59)
+    files = [rotating(tmp_path, max_bytes=10**6, daily=True, clock=lambda: now) for _ in range(2)]
+    barrier = threading.Barrier(2)
+
+    def write(number: int) -> None:
+        nonlocal now
+        for line in range(200):
+            if line == 100:
+                barrier.wait(10)
+                now = at(2020, 1, 2)
+                barrier.wait(10)
+            files[number].write(f"{number} {line:03}\n".encode())
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    (old,) = tmp_path.glob("error.[0-9]*.log")
+    days = [old.read_bytes().splitlines(), files[0].path.read_bytes().splitlines()]
+    for day, begin in zip(days, (0, 100), strict=True):
+        wanted = [[f"{number} {line:03}".encode() for line in range(begin, begin + 100)] for number in range(2)]
+        assert [[line for line in day if line[:1] == name] for name in (b"0", b"1")] == wanted
 
 
 @pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.rename(path.with_suffix(".old"))])
@@ -248,7 +270,7 @@ def test_a_disk_that_is_full_in_the_middle_of_a_line_leaves_no_half_of_it(
     code = """
         import resource, sys
         from pathlib import Path
-        from prodfix.sinks import RotatingFile
+        from prodfix.log_files import RotatingFile
         file = RotatingFile(Path(sys.argv[1]) / "error.log", max_bytes=100_000, keep=1, daily=False)
         file.write(b"before\\n")
         resource.setrlimit(resource.RLIMIT_FSIZE, (20, resource.RLIM_INFINITY))
