@@ -363,7 +363,9 @@ def test_a_sink_that_hangs_holds_up_nobody_and_the_queue_is_bounded() -> None:
     assert sinks.status()["sinks"] == [state("held", dropped=50, waiting=LONGEST_QUEUE + 1)]
     held.release.set()
     assert sinks.flush(10)
-    assert len(held.lines) == LONGEST_QUEUE + 1
+    told, lines = held.lines.pop(1), held.lines
+    assert json.loads(told)["message"] == "held works again, 50 lines lost"
+    assert lines == [b"0\n", *[b"%d\n" % number for number in range(LONGEST_QUEUE)]]
     assert sinks.status()["sinks"] == [state("held", dropped=50)]
 
 
