@@ -80,7 +80,9 @@ print(time.monotonic() - begun, file=sys.stderr)
 
 
 def test_a_pipe_that_nobody_reads_does_not_hold_the_arbiter() -> None:
-    done = subprocess.run([sys.executable, "-c", STUCK], cwd=REPOSITORY, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(
+        [sys.executable, "-c", STUCK], cwd=REPOSITORY, capture_output=True, text=True, timeout=30, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert float(done.stderr) < 5
 
