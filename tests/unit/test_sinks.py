@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prodfix.log_files import FILES, RotatingFile, category_files
-from prodfix.outlets import LONGEST_QUEUE
+from prodfix.outlets import LARGEST_QUEUE, LONGEST_QUEUE
 from prodfix.sinks import Console, Sinks, render, timestamp
 
 ROOT = Path(__file__).parents[2]
@@ -440,3 +440,130 @@ def test_a_pipe_that_takes_a_line_in_parts_gets_all_of_it() -> None:
     os.close(reader)
     os.close(writer)
     assert b"".join(got) == line
+
+
+TWO_ON_ONE_PIPE = """
+import os, sys
+from prodfix.sinks import Console
+console = Console()
+print("ready", file=sys.stderr, flush=True)
+for number in range(200):
+    console.write(b"".join(sys.argv[1].encode() * size + b"\\n" for size in (10, 20_000, 3_000)))
+"""
+
+
+@pytest.mark.parametrize("locked", [True, False])
+def test_two_workers_on_one_pipe_do_not_mix_their_lines(locked: bool) -> None:
+    """A pipe takes 4 KiB whole, and a line with a stack is longer. The control has no lock, and tears."""
+    code = TWO_ON_ONE_PIPE if locked else "import fcntl; fcntl.lockf = lambda *a: None\n" + TWO_ON_ONE_PIPE
+    reader, writer = os.pipe()
+    command, pipe = [sys.executable, "-c", code], subprocess.PIPE
+    started = [subprocess.Popen([*command, name], cwd=ROOT, stdout=writer, stderr=pipe) for name in "ab"]
+    os.close(writer)
+    assert [process.stderr.readline() for process in started if process.stderr] == [b"ready\n"] * 2
+    lines = b"".join(iter(lambda: os.read(reader, 3_000), b"")).splitlines()
+    os.close(reader)
+    assert [process.communicate(timeout=20)[1] for process in started] == [b"", b""]
+    whole = [line for line in lines if line and line == line[:1] * len(line) and len(line) in (10, 20_000, 3_000)]
+    assert (len(lines) == len(whole) == 1200) == locked
+
+
+def test_a_console_that_took_half_a_line_begins_a_new_one(tmp_path: Path, python: Callable[..., str]) -> None:
+    code = """
+        import os, resource, sys
+        from prodfix.outlets import PartlyWritten
+        from prodfix.sinks import Console
+        console = Console(os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (25, resource.RLIM_INFINITY))
+        for _ in range(2):
+            try: console.write(b"first line\\nsecond line\\nthird line\\n")
+            except PartlyWritten as error: print(error.written, error.strerror)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+        console.write(b"after\\n")
+    """
+    assert python(code, tmp_path / "out") == "23 File too large\n0 File too large\n"
+    assert (tmp_path / "out").read_text() == "first line\nsecond line\nth\nafter\n"
+
+
+def test_a_pipe_that_somebody_made_non_blocking_is_waited_for() -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    sinks = Sinks([Console(writer)])
+    for number in range(20):
+        sinks.put("console", b"%d" % number * 10_000 + b"\n")
+    sinks.put("console", b"end\n")
+    os.set_blocking(reader, True)
+    got = b""
+    while not got.endswith(b"end\n"):
+        got += os.read(reader, 65536)
+    assert got == b"".join(b"%d" % number * 10_000 + b"\n" for number in range(20)) + b"end\n"
+    assert sinks.flush(10)
+    assert sinks.status()["sinks"] == [state("console")]
+    os.close(reader)
+    os.close(writer)
+
+
+def test_a_failing_sink_is_told_about_once_and_again_when_it_works() -> None:
+    """On the console and in the error log, and in the sink itself once it takes lines again."""
+    sinks = Sinks(
+        [console := Kept("console"), errors := Kept("error.log"), broken := Kept("auth.log", OSError(28, "x"))]
+    )
+    for _ in range(50):
+        sinks.put("auth.log", b"x\n")
+        assert sinks.flush(10)
+    broken.error = None
+    sinks.put("auth.log", b"y\n")
+    assert sinks.flush(10)
+    messages = ["auth.log fails: No space left on device", "auth.log works again, 50 lines lost"]
+    for other in (console, errors):
+        assert [json.loads(line)["message"] for line in other.lines] == messages
+    assert [broken.lines[0], json.loads(broken.lines[1])["message"]] == [b"y\n", messages[1]]
+    assert sinks.dropped == 0
+
+
+def test_a_sink_that_comes_and_goes_does_not_fill_the_others() -> None:
+    sinks = Sinks([console := Kept("console"), broken := Kept("auth.log")])
+    for number in range(100):
+        broken.error = OSError(28, "x") if number % 2 else None
+        sinks.put("auth.log", b"x\n")
+        assert sinks.flush(10)
+    assert len(console.lines) == 2
+
+
+@pytest.mark.parametrize("broken", ["console", "error.log"])
+def test_a_sink_does_not_tell_of_itself(broken: str) -> None:
+    names = ("console", "error.log")
+    kept = {name: Kept(name, OSError(28, "x") if name == broken else None) for name in names}
+    sinks = Sinks(kept.values())
+    sinks.put(broken, b"x\n")
+    assert sinks.flush(10)
+    assert sinks.flush(10)
+    assert sinks.failed_lines == {broken: 1}
+    (other,) = set(names) - {broken}
+    assert len(kept[other].lines) == 1
+
+
+def test_the_last_flush_tells_what_is_missing() -> None:
+    sinks = Sinks([held := Held("console"), errors := Kept("error.log")])
+    for _ in range(3):
+        sinks.put("console", b"x\n")
+    assert not sinks.close(0.2)
+    (line,) = errors.lines
+    assert json.loads(line)["message"] == "console: 3 lines lost at the end of the process"
+    held.release.set()
+    assert sinks.flush(10)
+    assert sinks.close()
+    assert len(errors.lines) == 1
+
+
+def test_a_queue_is_bounded_in_bytes_too() -> None:
+    sinks = Sinks([held := Held()])
+    sinks.put("held", b"0\n")
+    assert held.writing.wait(10)
+    for _ in range(200):
+        sinks.put("held", b"x" * 65_535 + b"\n")
+    (shown,) = sinks.status()["sinks"]
+    assert shown["waiting"] * 65_536 <= LARGEST_QUEUE + 65_536
+    assert shown["dropped"] + shown["waiting"] == 201
+    held.release.set()
+    assert sinks.flush(10)
