@@ -443,11 +443,17 @@ def test_a_pipe_that_takes_a_line_in_parts_gets_all_of_it() -> None:
 
 
 TWO_ON_ONE_PIPE = """
-import os, sys
+import os, sys, time
 from prodfix.sinks import Console
+write = os.write
+def in_parts(descriptor, data):
+    time.sleep(0.0002)
+    return write(descriptor, data[:4096])
+os.write = in_parts
 console = Console()
 print("ready", file=sys.stderr, flush=True)
-for number in range(200):
+sys.stdin.readline()
+for number in range(60):
     console.write(b"".join(sys.argv[1].encode() * size + b"\\n" for size in (10, 20_000, 3_000)))
 """
 
@@ -458,14 +464,17 @@ def test_two_workers_on_one_pipe_do_not_mix_their_lines(locked: bool) -> None:
     code = TWO_ON_ONE_PIPE if locked else "import fcntl; fcntl.lockf = lambda *a: None\n" + TWO_ON_ONE_PIPE
     reader, writer = os.pipe()
     command, pipe = [sys.executable, "-c", code], subprocess.PIPE
-    started = [subprocess.Popen([*command, name], cwd=ROOT, stdout=writer, stderr=pipe) for name in "ab"]
+    started = [subprocess.Popen([*command, name], cwd=ROOT, stdin=pipe, stdout=writer, stderr=pipe) for name in "ab"]
     os.close(writer)
     assert [process.stderr.readline() for process in started if process.stderr] == [b"ready\n"] * 2
-    lines = b"".join(iter(lambda: os.read(reader, 3_000), b"")).splitlines()
+    for process in started:
+        process.stdin.write(b"go\n")
+        process.stdin.flush()
+    lines = b"".join(iter(lambda: os.read(reader, 65_536), b"")).splitlines()
     os.close(reader)
     assert [process.communicate(timeout=20)[1] for process in started] == [b"", b""]
     whole = [line for line in lines if line and line == line[:1] * len(line) and len(line) in (10, 20_000, 3_000)]
-    assert (len(lines) == len(whole) == 1200) == locked
+    assert (len(lines) == len(whole) == 360) == locked
 
 
 def test_a_console_that_took_half_a_line_begins_a_new_one(tmp_path: Path, python: Callable[..., str]) -> None:
