@@ -96,7 +96,7 @@ class Background:
                 services.loop_failed("last write", error)
             services.clients.close()
             services.journal.close()
-            services.logs.sinks.flush()
+            services.logs.sinks.close()
 
     def _ping(self, services: Services) -> None:
         before = services.monitor.healthy
