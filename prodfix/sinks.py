@@ -136,7 +136,10 @@ class Sinks:
         for name, lines in missing.items():
             if lines:
                 self._tell(name, "warn", f"{name}: {lines} lines lost at the end of the process", lost=lines)
-        return not any(missing.values()) or (self.flush(limit / 4) and False)
+        if any(missing.values()):
+            self.flush(limit / 4)
+            return False
+        return True
 
     def replace(self, sink: Sink) -> None:
         """Use ``sink`` in the place of the one with its name (the command line's console is stderr)."""

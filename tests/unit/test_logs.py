@@ -280,6 +280,31 @@ def test_an_entry_that_somebody_binds_is_not_taken_for_ours(served: Callable[...
     assert CANARY not in json.dumps(entry)
 
 
+@pytest.mark.parametrize("gevent", [True, False])
+def test_what_ends_a_greenlet_or_a_thread_is_one_line_without_its_text(
+    python: Callable[..., str], gevent: bool
+) -> None:
+    """Python and gevent would print the text to stderr, which ``python`` expects to be empty."""
+    patch = "from gevent import monkey; monkey.patch_all()\n" if gevent else ""
+    code = """
+import threading
+def fail(): raise ValueError(CANARY)
+thread = threading.Thread(target=fail); thread.start(); thread.join()
+"""
+    spawned = """
+import gevent
+gevent.spawn(fail).join()
+gevent.get_hub().threadpool.spawn(fail).wait()
+"""
+    printed = python(patch + SERVED.replace("LEVEL", "'info'") + code + spawned * gevent)
+    entries = [json.loads(line) for line in printed.splitlines()]
+    assert {entry["event"] for entry in entries} == {"uncaught"}
+    kinds = ["a thread", "a greenlet", "a greenlet"] if gevent else ["a thread"]
+    assert [entry["message"] for entry in entries] == [f"{kind} ended with ValueError" for kind in kinds]
+    assert all("in fail" in entry["stack"] for entry in entries)
+    assert CANARY not in printed
+
+
 def test_what_is_said_last_is_written_without_a_flush(python: Callable[..., str]) -> None:
     """A process that ends before it serves: nobody closes its services."""
     printed = python(SERVED.replace("LEVEL", "'info'") + "\nfor number in range(5000): logger.info('{}', number)\n")
