@@ -156,7 +156,8 @@ class Outlet:
         except Exception as error:  # noqa: BLE001 - without this thread nothing reaches the sink any more
             number = error.errno if isinstance(error, OSError) else None
             self._failure = os.strerror(number) if number else type(error).__name__
-            self.lost += lines - (data.count(b"\n", 0, error.written) if isinstance(error, PartlyWritten) else 0)
+            written = data.count(b"\n", 0, error.written) if isinstance(error, PartlyWritten) else 0
+            self.lost += max(0, lines - written)
         self._begun, self._writing = None, 0
 
     def _tell_failing(self, reason: str) -> None:
@@ -168,7 +169,7 @@ class Outlet:
         missing, self._telling = self.untold, False
         # Not through the queue, which may be full.
         if line := self._on_change(self.sink, None, missing):
-            self._try(line, 1)
+            self._try(line, 0)  # a telling that fails is not one of the lines that were put
         if not self._failure:
             self._told += missing
 

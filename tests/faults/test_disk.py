@@ -140,33 +140,35 @@ def test_a_full_log_disk_costs_no_request_and_no_line_of_the_console(
                 file.write(b"x" * 4096)
         sent = refused(served, 30)
         until(lambda: logged(served.stdout_lines()) == sorted(sent), what="every line on the console")
-        kept = len(served.log_lines("validation"))
+
+        def lost() -> int:
+            return len(sent) - len(logged(served.log_lines("validation")))
 
         def counted() -> bool:
             states = sinks(served, "validation.log")
             reasons = {state["failing"] for state in states}
-            return reasons == {"No space left on device"} and sum(state["lost"] for state in states) == 30 - kept > 0
+            return "No space left on device" in reasons and sum(state["lost"] for state in states) == lost() > 0
 
-        until(counted, what="the reason, and the exact number of lost lines, from both workers")
-        told = news(served.stdout_lines(), "validation.log")
-        assert [line["message"] for line in told] == ["validation.log fails: No space left on device"] * 2
+        until(counted, what="the reason, and the exact number of lost lines")
+        told = [line["message"] for line in news(served.stdout_lines(), "validation.log")]
+        # Once from each worker that has found out, whatever else may fit in between.
+        assert 1 <= told.count("validation.log fails: No space left on device") <= 2
 
         ballast.unlink()
 
-        def works() -> bool:
+        def all_told() -> bool:
+            """In the file itself, between its own lines: how many are missing there."""
             sent.extend(refused(served, 2))
-            return {state["failing"] for state in sinks(served, "validation.log")} == {None}
+            missing = sum(line["lost"] for line in news(served.log_lines("validation"), "validation.log"))
+            return missing == sum(state["lost"] for state in sinks(served, "validation.log")) == lost()
 
-        until(works, what="both workers' file works again")
-        # Between the file's own lines: what is missing there.
+        until(all_told, limit=20, what="every lost line told of, from both workers")
         until(
-            lambda: (
-                sum(line.get("lost", 0) for line in news(served.log_lines("validation"), "validation.log")) == 30 - kept
-            ),
-            what="the number of lost lines in the file itself",
+            lambda: {state["failing"] for state in sinks(served, "validation.log")} == {None},
+            what="both workers report that the file works",
         )
-        assert len(logged(served.log_lines("validation"))) == len(sent) - (30 - kept)
-        assert logged(served.stdout_lines()) == sorted(sent)
+        assert lost() > 0
+        until(lambda: logged(served.stdout_lines()) == sorted(sent), what="every line on the console")
 
 
 class Elsewhere(Served):

@@ -71,7 +71,8 @@ class Outcome:
     @property
     def perfect(self) -> bool:
         wanted = {name: list(range(LINES)) for name in NAMES}
-        return not self.refused and not self.torn and self.orders == wanted
+        bounded = all(path.stat().st_size <= 100_000 for path in self.files)
+        return not self.refused and not self.torn and self.orders == wanted and bounded
 
 
 def test_a_storm_of_four_processes_is_written_whole_and_in_order(tmp_path: Path) -> None:
@@ -79,10 +80,10 @@ def test_a_storm_of_four_processes_is_written_whole_and_in_order(tmp_path: Path)
     assert (outcome.refused, outcome.torn) == (0, 0)
     assert outcome.perfect
     assert len(outcome.files) > 50
-    assert all(path.stat().st_size <= 100_000 for path in outcome.files)
 
 
 def test_without_the_lock_it_is_not(tmp_path: Path) -> None:
+    """At the least files grow beyond their limit; lines get out of order or lost too, but not each time."""
     assert not Outcome(tmp_path, STORM.replace("BROKEN", NO_LOCK)).perfect
 
 

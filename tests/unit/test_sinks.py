@@ -576,3 +576,21 @@ def test_a_queue_is_bounded_in_bytes_too() -> None:
     assert shown["dropped"] + shown["waiting"] == 201
     held.release.set()
     assert sinks.flush(10)
+
+
+def test_a_telling_that_fails_is_not_counted_and_is_told_later() -> None:
+    class Narrow(Kept):
+        """Takes the lines that are put, and not what is told of it."""
+
+        def write(self, data: bytes) -> None:
+            if b"event" in data:
+                raise OSError(28, "x")
+            super().write(data)
+
+    sinks = Sinks([narrow := Narrow("auth.log", OSError(28, "x")), Kept("console")])
+    for error in (narrow.error, None, None):
+        narrow.error = error
+        sinks.put("auth.log", b"x\n")
+        assert sinks.flush(10)
+    assert sinks.failed_lines == {"auth.log": 1}
+    assert sinks._outlets["auth.log"].untold == 1
