@@ -5,11 +5,11 @@ monkey.patch_all()
 import sys
 
 from blueprints import BLUEPRINTS
-from config import load_settings
+from config import load_settings, log_lines
 from prodfix import SettingsError, create_app
 
 try:
     app = create_app(load_settings(), BLUEPRINTS)
 except SettingsError as error:
-    print(error, file=sys.stderr)
+    log_lines.tell("critical", str(error))
     sys.exit(4)  # gunicorn's code for "the application cannot be loaded": it stops instead of trying for ever

@@ -1,14 +1,15 @@
-"""The access log: one JSON object per answered request, beside the application's own lines on stdout."""
+"""gunicorn's two logs as JSON on stdout: a line for each answered request, and what the arbiter and its workers say."""
 
 from __future__ import annotations
 
-import json
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from gunicorn.glogging import Logger
+
+from config import log_lines
 
 # Health checks come every few seconds, for ever.
 QUIET = "/health/"
@@ -18,7 +19,10 @@ Entry = dict[str, Any]
 
 
 class AccessLog(Logger):  # type: ignore[misc]  # gunicorn has no types
-    """gunicorn's logger with access lines as JSON. They hold no query string, no header and nothing of the body."""
+    """gunicorn's logger with JSON lines. Access lines hold no query string, no header and nothing of the body.
+
+    Once a worker has loaded an application that owns the process's logging, both logs go through that.
+    """
 
     def setup(self, cfg: Any) -> None:
         """Called by the arbiter before it would preload the application: the last moment to prevent that.
@@ -47,8 +51,17 @@ class AccessLog(Logger):  # type: ignore[misc]  # gunicorn has no types
         except Exception:  # noqa: BLE001 - see above; gunicorn itself does the same
             self.error("%s", traceback.format_exc())
 
+    def _set_handler(self, log: Any, output: Any, fmt: Any, stream: Any = None) -> None:
+        """Called by gunicorn for each log, with "-" or the name of a file (`--error-logfile`)."""
+        super()._set_handler(log, output, log_lines.Formatter() if log is self.error_log else fmt, stream)
+        if output == "-":
+            log.handlers.remove(self._get_gunicorn_handler(log))
+            handler = log_lines.Handler()
+            handler._gunicorn = True  # type: ignore[attr-defined]  # so that gunicorn finds it again
+            log.addHandler(handler)
+
     def _print(self, entry: Entry) -> None:
-        self.access_log.info("%s", json.dumps(entry))
+        log_lines.write(log_lines.encoded(entry | {"path": log_lines.redacted(entry["path"])}))
 
 
 def _line(resp: Any, path: str, environ: Mapping[str, Any], request_time: timedelta) -> Entry:

@@ -8,11 +8,21 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from dotenv import dotenv_values
+from gunicorn.errors import AppImportError, HaltServer
 
-APP_LOAD_ERROR = 4  # gunicorn.arbiter.Arbiter.APP_LOAD_ERROR: the arbiter halts instead of starting the worker for ever
+from config import log_lines
+
+# Of gunicorn.arbiter.Arbiter: at these the arbiter halts, instead of starting the worker for ever.
+WORKER_BOOT_ERROR, APP_LOAD_ERROR = 3, 4
+
+
+def _setting(name: str) -> str:
+    return os.environ.get(name) or dotenv_values(".env").get(name) or ""
+
 
 worker_class = "gevent"
 # Longest request deadline < graceful_timeout < the 30 s after which Render kills: at the end of this time gunicorn itself
@@ -26,30 +36,74 @@ keepalive = 5
 control_socket_disable = True
 accesslog = "-"
 logger_class = "config.access_log.AccessLog"
+# The arbiter's; a worker's is the application's. What it does not know the application will refuse.
+loglevel = {"debug": "debug", "warn": "warning", "warning": "warning", "error": "error"}.get(
+    _setting("LOG_LEVEL").lower(), "info"
+)
 
 
 def on_starting(server: Any) -> None:
-    """Refuse to serve without a database, once and before any worker: two that end at once make the arbiter stumble."""
-    if not (os.environ.get("MONGODB_URI") or dotenv_values(".env").get("MONGODB_URI")):
-        print(
-            "MONGODB_URI is not set. Set it, or use `make run`, which brings a database.", file=sys.stderr, flush=True
-        )
+    """Refuse to serve without a database, once and before any worker."""
+    if not _setting("MONGODB_URI"):
+        log_lines.tell("critical", "MONGODB_URI is not set. Set it, or use `make run`, which brings a database.")
         sys.exit(APP_LOAD_ERROR)
+    if server is not None:
+        server.reap_workers = _halting_once(server.reap_workers)
+
+
+def _halting_once(reap: Callable[[], None]) -> Callable[[], None]:
+    """gunicorn's reaping of workers, which raises once.
+
+    A second worker that does not boot would raise HaltServer out of the halt that the first one is the reason of: the
+    arbiter would end with a traceback, and leave the other workers behind.
+    """
+    halting = False
+
+    def reap_workers() -> None:
+        nonlocal halting
+        while True:
+            try:
+                return reap()
+            except HaltServer:
+                if not halting:
+                    halting = True
+                    raise
+
+    return reap_workers
 
 
 def post_fork(server: Any, worker: Any) -> None:
-    """Let a worker that still boots be ended.
+    """Let a worker that still boots be ended, and let it say why it cannot boot.
 
     Until it has its own handlers it runs the arbiter's, which only queue the signal, for an arbiter that is not there:
     a SIGTERM in this moment would be lost, and the end delayed by the whole graceful_timeout.
     """
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)
+    worker.init_process = _telling(worker, worker.init_process)
+
+
+def _telling(worker: Any, init_process: Callable[[], None]) -> Callable[[], None]:
+    """gunicorn itself prints the text of what ends a worker as it is: a URI with its password, when a driver refuses it."""
+
+    def run() -> None:
+        try:
+            init_process()
+        except Exception as error:  # noqa: BLE001 - see above
+            reason = "The worker has failed" if worker.booted else "The application cannot be loaded"
+            facts = {"error": log_lines.described(error), "stack": log_lines.places(error)}
+            log_lines.tell("critical", reason, logger="gunicorn.error", **facts)
+            code = APP_LOAD_ERROR if isinstance(error, AppImportError) else WORKER_BOOT_ERROR
+            sys.exit(1 if worker.booted else code)
+
+    return run
 
 
 def post_worker_init(worker: Any) -> None:
     """Start what belongs to one process, in the process that will serve."""
-    services = worker.wsgi.extensions["prodfix"]
+    services = getattr(worker.wsgi, "extensions", {}).get("prodfix")
+    if services is None:
+        return  # an application without prodfix
     services.background.serving = lambda: worker.alive
     services.start()
     worker.log.hand_over(lambda entry: _log_request(services, entry))

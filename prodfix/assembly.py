@@ -20,6 +20,7 @@ from prodfix.incident_log import IncidentLog
 from prodfix.incidents import Incidents
 from prodfix.interceptor import CommandRecord, QueryInterceptor
 from prodfix.journal import Journal
+from prodfix.log_files import category_files
 from prodfix.logs import Logs
 from prodfix.lookup import Lookup
 from prodfix.minutes import Minutes
@@ -28,7 +29,7 @@ from prodfix.recovery import Recovery
 from prodfix.reports import Reports
 from prodfix.services import Services, stored_database
 from prodfix.settings import Settings
-from prodfix.sinks import Console, Sinks, category_files
+from prodfix.sinks import Console, Sinks
 from prodfix.statistics import Statistics
 from prodfix.status import ConnectionEvent
 from prodfix.storage import Storage
@@ -48,6 +49,7 @@ def assemble(
     interceptor: QueryInterceptor,
     monitor: ConnectionMonitor,
     served: bool,
+    owning: bool = False,
 ) -> Services:
     """The services of one application. Opens no file and no connection.
 
@@ -62,7 +64,7 @@ def assemble(
         watchers=monitor.watchers,
         gate=monitor.gate,
     )
-    logs = Logs(_sinks(settings), served=served)
+    logs = Logs(_sinks(settings), served=served, owning=owning)
     journal = Journal(settings.state_dir / "journal")
     answering = stored_database(clients, monitor)
     windows = Windows(journal, answering)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from prodfix.devices import LONGEST, DeviceType, device_type, looks_mobile, quick_device
+from prodfix.devices import LONGEST, DeviceType, client_hint, device_type, looks_mobile, quick_device
 from prodfix.errors import Outcome
 from prodfix.fingerprints import CommandKey
 from prodfix.operations import DatabaseOperation
@@ -133,7 +133,7 @@ def new_context(
         ip=ip,
         user_agent=header("User-Agent", "")[:LONGEST],
         app_version=version if _VERSION.fullmatch(version := header("X-App-Version", "")) else "",
-        mobile_hint=header("Sec-CH-UA-Mobile", "")[:4],
+        mobile_hint=client_hint(headers),
         timestamp=timestamp or datetime.now(UTC),
     )
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
-from flask import Flask
+from flask import Flask, request
 from pymongo.monitoring import _EventListener
+from werkzeug.exceptions import InternalServerError
 
 from prodfix import boundary, cli, handlers, hooks, tokens
 from prodfix.assembly import assemble
@@ -22,8 +24,9 @@ class ProdFix:
     ``settings``: default :meth:`Settings.from_env`. ``uri``: where our own records go; default ``MONGODB_URI``; without
     one, statistics and records are this instance's only. ``classifications``: rows for the application's own errors, each a
     :class:`Classification` or a callable ``(error) -> Classification``.
-    ``deadline``: one deadline for each request; off for adopters until they ask for it. ``served``: prodfix owns the
-    process's logging, as in the application of :func:`prodfix.create_app`.
+    ``deadline``: one deadline for each request; off for adopters until they ask for it. ``logging``: prodfix takes over the
+    process's logging: JSON lines with the request's ID for everybody's loggers. ``served``: that too, and all else that the
+    application of :func:`prodfix.create_app` has.
     """
 
     def __init__(
@@ -34,10 +37,11 @@ class ProdFix:
         uri: str | None = None,
         classifications: Mapping[type[BaseException], Row] | None = None,
         deadline: bool = False,
+        logging: bool = False,
         served: bool = False,
     ) -> None:
         self._settings, self._uri, self._classifications = settings, uri, classifications
-        self._deadline, self._served = deadline, served
+        self._deadline, self._served, self._logging = deadline, served, logging or served
         self._interceptor = QueryInterceptor()
         self._monitor = ConnectionMonitor(lambda: self.services.clients.watch)
         self._services: Services | None = None
@@ -66,15 +70,30 @@ class ProdFix:
             interceptor=self._interceptor,
             monitor=self._monitor,
             served=self._served,
+            owning=self._logging,
         )
         app.extensions[EXTENSION] = services
-        if self._served:
+        if self._logging:
             services.logs.take_over(settings.log_level)
         hooks.attach(app, services, deadline=self._deadline)
         boundary.attach(app, services, answers=self._served and settings.enable_error_handler)
         if settings.enable_error_handler:
             handlers.attach(app, services)
+            if self._logging:
+                _log_each_error_once(app)
         else:
             handlers.stand_back(app, services)
         tokens.attach(app, services)
         cli.attach(app)
+
+
+def _log_each_error_once(app: Flask) -> None:
+    """Leave Flask's own line of an exception out where our handler logs the same one. A host's handler may log nothing."""
+    flasks = app.log_exception
+
+    def log_exception(exc_info: Any) -> None:
+        handler = app._find_error_handler(InternalServerError(), request.blueprints)
+        if getattr(handler, "__module__", None) != handlers.__name__:
+            flasks(exc_info)
+
+    app.log_exception = log_exception  # type: ignore[method-assign]

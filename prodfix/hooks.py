@@ -104,6 +104,7 @@ def _context(current: Request) -> RequestContext:
             "User-Agent": header("HTTP_USER_AGENT", ""),
             "X-App-Version": header("HTTP_X_APP_VERSION", ""),
             "Sec-CH-UA-Mobile": header("HTTP_SEC_CH_UA_MOBILE", ""),
+            "Sec-CH-UA-Platform": header("HTTP_SEC_CH_UA_PLATFORM", ""),
         },
     )
 

@@ -119,3 +119,17 @@ def start_timer(seconds: float) -> Any:
     from gevent import Timeout
 
     return Timeout.start_new(seconds)
+
+
+def wait_until_writable(descriptor: int) -> None:
+    """Block the calling native thread until ``descriptor`` takes bytes. Never call it where greenlets run."""
+    if under_gevent():
+        from gevent.monkey import get_original
+
+        poll = get_original("select", "poll")()
+    else:
+        import select
+
+        poll = select.poll()
+    poll.register(descriptor, 4)  # POLLOUT
+    poll.poll()

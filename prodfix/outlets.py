@@ -7,16 +7,33 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from typing import Any, Protocol
+from weakref import WeakSet
 
 from prodfix.native import allocate_lock, original_queue, start_thread
 
 LONGEST_QUEUE = 10_000  # lines
+LARGEST_QUEUE = 8 * 2**20  # bytes
+LONGEST_BATCH = 256  # lines that are written in one go, if so many wait
+LARGEST_BATCH = 256 * 2**10  # bytes, and one line more
 LONGEST_WRITE = 5.0  # seconds; what takes longer is shown as failing, though it may still come to an end
+QUIET = 10.0  # seconds between two tellings that a sink fails, which may come and go with each line
+
+
+class PartlyWritten(OSError):
+    """A sink took only the first ``written`` bytes, which are whole lines."""
+
+    def __init__(self, error: OSError, written: int) -> None:
+        super().__init__(error.errno, error.strerror)
+        self.written: int = error.written if isinstance(error, PartlyWritten) else written
 
 
 class Sink(Protocol):
-    """Something that takes whole lines. ``write`` runs in a native thread and raises ``OSError`` when it cannot."""
+    """Something that takes whole lines, one or many. ``write`` runs in a native thread.
+
+    It raises ``OSError`` if it took none, and :class:`PartlyWritten` if it took some.
+    """
 
     name: str
 
@@ -24,16 +41,32 @@ class Sink(Protocol):
 
 
 class Outlet:
-    """The way to one sink. The thread is started by the first line, in each process that has one."""
+    """The way to one sink. The thread is started by the first line, in each process that has one.
 
-    def __init__(self, sink: Sink) -> None:
+    ``on_change(sink, reason, missing)`` is told that the sink fails, with the reason; and that it works again, with
+    ``None`` and how many lines it did not get: then it returns the line that tells so in the sink itself. It is called by
+    whichever thread finds out, and must not wait.
+    """
+
+    def __init__(self, sink: Sink, on_change: Callable[[Sink, str | None, int], bytes] | None = None) -> None:
         self.sink = sink
-        self.dropped = 0  # what a full queue did not take
-        self.lost = 0  # what the sink did not take
-        self._failure: str | None = None
-        self._begun: float | None = None  # when the write that is running began
-        self._marks: list[Any] = []
+        self._on_change = on_change or (lambda sink, reason, missing: b"")
         self._pid = 0
+        self._reset()
+        _outlets.add(self)
+
+    def _reset(self) -> None:
+        """Begin from nothing: what a parent process was in the middle of is not ours."""
+        self.dropped = 0  # lines that a full queue did not take
+        self.lost = 0  # lines that the sink did not take
+        self._told = 0  # of both
+        self._failure: str | None = None
+        self._telling = False  # that it fails has been told, and not yet that it works again
+        self._quiet_until = 0.0
+        self._begun: float | None = None  # when the write that is running began
+        self._writing = 0  # lines of that write
+        self._put = self._taken = 0  # bytes; each is changed by a step that no other Python thread can interrupt
+        self._marks: list[Any] = []
         self._starting = allocate_lock()
 
     @property
@@ -49,15 +82,23 @@ class Outlet:
     @property
     def waiting(self) -> int:
         """How many lines are put and not yet written; after a flush in vain, what it could not write."""
-        return max(0, self._queue.qsize() - len(self._marks)) + (self._begun is not None) if self.running else 0
+        return max(0, self._queue.qsize() - len(self._marks)) + self._writing if self.running else 0
+
+    @property
+    def untold(self) -> int:
+        """How many lines are missing in the sink of which nothing was told yet."""
+        return self.lost + self.dropped - self._told
 
     def put(self, line: bytes) -> bool:
         """Queue one line, and never wait; whether there was room for it."""
         if not self.running:
             self._start()
-        if self._queue.qsize() >= LONGEST_QUEUE:
+        size = len(line)
+        if self._queue.qsize() >= LONGEST_QUEUE or self._put - self._taken + size > LARGEST_QUEUE:
             self.dropped += 1
+            self._tell_failing("its queue is full")
             return False
+        self._put += size
         self._queue.put(line)
         return True
 
@@ -73,28 +114,73 @@ class Outlet:
         with self._starting:
             if not self.running:
                 self._queue = original_queue()
-                # What a parent process was in the middle of is not ours.
-                self._failure, self._begun, self._marks = None, None, []
                 start_thread(self._write_for_ever)
                 self._pid = os.getpid()
 
     def _write_for_ever(self) -> None:
         while True:
-            line = self._queue.get()
-            if isinstance(line, bytes):
-                self._write(line)
-            else:
-                self._marks.remove(line)
-                line.release()
+            lines, mark = self._take()
+            if lines:
+                self._write(b"".join(lines), len(lines))
+            if mark is not None:
+                self._marks.remove(mark)
+                mark.release()
 
-    def _write(self, line: bytes) -> None:
+    def _take(self) -> tuple[list[bytes], Any]:
+        """All lines that wait, up to a batch, and the mark behind them, if that came first. Waits for one of both."""
+        item = self._queue.get()
+        lines: list[bytes] = []
+        size = 0
+        while isinstance(item, bytes):
+            lines.append(item)
+            self._writing = len(lines)
+            size += len(item)
+            if len(lines) >= LONGEST_BATCH or size >= LARGEST_BATCH or not self._queue.qsize():
+                return lines, None
+            item = self._queue.get()
+        return lines, item
+
+    def _write(self, data: bytes, lines: int) -> None:
+        self._try(data, lines)
+        self._taken += len(data)
+        if self._failure:
+            self._tell_failing(self._failure)
+        elif self._telling or (self.untold and time.monotonic() >= self._quiet_until):
+            self._tell_working()
+
+    def _try(self, data: bytes, lines: int) -> None:
         self._begun = time.monotonic()
         try:
-            self.sink.write(line)
+            self.sink.write(data)
             self._failure = None
         except Exception as error:  # noqa: BLE001 - without this thread nothing reaches the sink any more
             number = error.errno if isinstance(error, OSError) else None
             self._failure = os.strerror(number) if number else type(error).__name__
-            self.lost += 1
-        finally:
-            self._begun = None
+            written = data.count(b"\n", 0, error.written) if isinstance(error, PartlyWritten) else 0
+            self.lost += max(0, lines - written)
+        self._begun, self._writing = None, 0
+
+    def _tell_failing(self, reason: str) -> None:
+        if not self._telling and (now := time.monotonic()) >= self._quiet_until:
+            self._telling, self._quiet_until = True, now + QUIET
+            self._on_change(self.sink, reason, 0)
+
+    def _tell_working(self) -> None:
+        missing, self._telling = self.untold, False
+        # Not through the queue, which may be full.
+        if line := self._on_change(self.sink, None, missing):
+            self._try(line, 0)  # a telling that fails is not one of the lines that were put
+        if not self._failure:
+            self._told += missing
+
+
+_outlets: WeakSet[Outlet] = WeakSet()
+
+
+def _after_fork() -> None:
+    # A lock that another thread held when the process forked stays locked in the child for ever.
+    for outlet in _outlets:
+        outlet._reset()
+
+
+os.register_at_fork(after_in_child=_after_fork)

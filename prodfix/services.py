@@ -126,7 +126,7 @@ class Background:
                     services.loop_failed(name, error)
             services.clients.close()
             services.journal.close()
-            services.logs.sinks.flush()
+            services.logs.sinks.close()
 
     def _ping(self, services: Services) -> None:
         before = services.monitor.healthy

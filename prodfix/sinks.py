@@ -1,39 +1,46 @@
 """Where log lines go: JSON to the console, and a file for each category. A slow or broken sink never reaches a request.
 
-The caller renders a line (a microsecond) and puts it into the bounded queue of its sink; a native thread writes, one for
-each sink, so that none waits for another. What does not fit into a queue, what a sink refuses, and what it keeps waiting,
-is counted and shown by :meth:`Sinks.status`.
+The caller renders a line (a few microseconds) and puts it into the bounded queue of its sink; a native thread writes, one
+for each sink, so that none waits for another. What does not fit into a queue, what a sink refuses, and what it keeps
+waiting, is counted, shown by :meth:`Sinks.status`, and told in the log itself.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+import re
 import time
+from collections import deque
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import orjson
 
-from prodfix.outlets import Outlet, Sink
+from prodfix.native import wait_until_writable
+from prodfix.outlets import Outlet, PartlyWritten, Sink
 
 DEEPEST = 32  # levels of an entry that is not rendered as it is
-FILES = ("error", "database", "validation", "auth")
-_LINE_BREAKS = (("\u2028".encode(), b"\\u2028"), ("\u2029".encode(), b"\\u2029"), ("\u0085".encode(), b"\\u0085"))
+# What is no printable text, or reorders it: DEL and the C1 controls (0x9B is a terminal's ESC [), LINE and PARAGRAPH
+# SEPARATOR, and the bidirectional controls. orjson escapes what lies below 0x20, and refuses half characters.
+_UNSAFE = re.compile(rb"\x7f|\xc2[\x80-\x9f]|\xe2(?:\x80[\xa8-\xae]|\x81[\xa6-\xa9])")
 
 
 def render(entry: Mapping[str, Any]) -> bytes:
-    """One line of JSON. Whatever stands in ``entry``, it is one line and valid UTF-8."""
+    """One line of JSON. Whatever stands in ``entry``, it is one line, valid UTF-8 and harmless to a terminal."""
     try:
         line = orjson.dumps(entry, default=str, option=orjson.OPT_NON_STR_KEYS)
     except (TypeError, ValueError):  # half a character, a number beyond 64 bits, or nested too deeply
         line = orjson.dumps(renderable(entry))
-    for broken, escaped in _LINE_BREAKS:
-        if broken in line:
-            line = line.replace(broken, escaped)
+    if not line.isascii() or b"\x7f" in line:
+        line = _UNSAFE.sub(_escaped, line)
     return line + b"\n"
+
+
+def _escaped(match: re.Match[bytes]) -> bytes:
+    return b"\\u%04x" % ord(match[0].decode())
 
 
 def renderable(value: Any, level: int = 0) -> Any:
@@ -52,86 +59,49 @@ def renderable(value: Any, level: int = 0) -> Any:
 
 
 class Console:
-    """A file descriptor of the process, 1 for stdout. Partial writes of a pipe are continued."""
+    """A file descriptor of the process, 1 for stdout. Partial writes of a pipe are continued.
+
+    Workers share the pipe, which mixes the parts of what is larger than 4 KiB: each write holds a POSIX record lock on it.
+    """
 
     def __init__(self, descriptor: int = 1) -> None:
         self.name = "console"
         self.descriptor = descriptor
+        self._torn = False  # half a line was written, and then no more
 
     def write(self, data: bytes) -> None:
-        while data:
-            data = data[os.write(self.descriptor, data) :]
-
-
-class RotatingFile:
-    """One file that any number of processes append to; rotated by size and, if ``daily``, by UTC day.
-
-    Each write holds an flock on a sibling ``.lock`` file; a process notices by the inode that another one has rotated.
-    Rotating without such a lock loses lines as soon as two workers write (Delgan/loguru#929).
-    """
-
-    def __init__(self, path: Path, *, max_bytes: int, keep: int, daily: bool) -> None:
-        self.name = path.name
-        self.path, self.max_bytes, self.keep, self.daily = path, max_bytes, keep, daily
-        self._descriptor: int | None = None
-        self._pid = 0
-
-    def write(self, data: bytes) -> None:
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(
-            self.path.with_suffix(self.path.suffix + ".lock"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600
-        )
+        # Not flock: workers have inherited one open file, and it would be the lock of all of them.
+        with contextlib.suppress(OSError):  # a device that knows no locks
+            fcntl.lockf(self.descriptor, fcntl.LOCK_EX)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            descriptor = self._current(len(data))
-            size = os.fstat(descriptor).st_size
-            try:
-                while data:
-                    data = data[os.write(descriptor, data) :]
-            except OSError:
-                os.ftruncate(descriptor, size)  # a disk that was full in the middle of a line leaves no half of it
-                raise
+            self._write(data)
         finally:
-            os.close(lock)
+            with contextlib.suppress(OSError):
+                fcntl.lockf(self.descriptor, fcntl.LOCK_UN)
 
-    def _current(self, coming: int) -> int:
-        if self._descriptor is None or self._pid != os.getpid() or not self._same_file(self._descriptor):
-            self._reopen()
-        assert self._descriptor is not None
-        state = os.fstat(self._descriptor)
-        written, today = datetime.fromtimestamp(state.st_mtime, UTC).date(), datetime.now(UTC).date()
-        stale = self.daily and written < today
-        if state.st_size and (stale or state.st_size + coming > self.max_bytes):
-            self._rotate()
-        return self._descriptor
-
-    def _same_file(self, descriptor: int) -> bool:
-        try:
-            return os.stat(self.path).st_ino == os.fstat(descriptor).st_ino
-        except FileNotFoundError:
-            return False
-
-    def _reopen(self) -> None:
-        if self._descriptor is not None and self._pid == os.getpid():
-            os.close(self._descriptor)
-        self._descriptor = None
-        self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        self._pid = os.getpid()
-
-    def _rotate(self) -> None:
-        os.rename(self.path, self.path.with_name(f"{self.path.stem}.{time.time_ns()}{self.path.suffix}"))
-        self._reopen()
-        old = sorted(self.path.parent.glob(f"{self.path.stem}.[0-9]*{self.path.suffix}"))
-        for path in old[: max(0, len(old) - self.keep + 1)]:
-            path.unlink(missing_ok=True)
+    def _write(self, data: bytes) -> None:
+        view, begun = memoryview(b"\n" + data if self._torn else data), int(self._torn)
+        done = 0
+        while done < len(view):
+            try:
+                done += os.write(self.descriptor, view[done:])
+            except BlockingIOError:  # whoever shares the pipe has made it so
+                wait_until_writable(self.descriptor)
+            except OSError as error:
+                whole = bytes(view[:done]).rfind(b"\n") + 1
+                self._torn = (self._torn and not done) or done > whole
+                raise PartlyWritten(error, max(0, whole - begun)) from error
+        self._torn = False
 
 
 class Sinks:
     """The console and the category files of one process, each behind a queue and a thread of its own."""
 
     def __init__(self, sinks: Iterable[Sink]) -> None:
-        self._outlets = {sink.name: Outlet(sink) for sink in sinks}
+        self._outlets = {sink.name: Outlet(sink, self._changed) for sink in sinks}
         self.dropped = 0  # over all sinks, with what never came as far as one of them
+        self.news: deque[dict[str, Any]] | None = None
+        """What is to be told of sinks, if the console is not ours: whoever logs next takes it from here."""
 
     @property
     def failures(self) -> dict[str, str]:
@@ -159,9 +129,21 @@ class Sinks:
         # The hub is blocked here, on purpose: this runs when a process ends, and nothing else should run any more.
         return all([mark.acquire(True, max(0.0, end - time.monotonic())) for mark in marks])
 
+    def close(self, limit: float = 2.0) -> bool:
+        """Flush for the last time; what a sink did not get, and will not, is told on the others. Whether all got all."""
+        self.flush(limit)
+        missing = {name: outlet.untold + outlet.waiting for name, outlet in self._outlets.items()}
+        for name, lines in missing.items():
+            if lines:
+                self._tell(name, "warn", f"{name}: {lines} lines lost at the end of the process", lost=lines)
+        if any(missing.values()):
+            self.flush(limit / 4)
+            return False
+        return True
+
     def replace(self, sink: Sink) -> None:
         """Use ``sink`` in the place of the one with its name (the command line's console is stderr)."""
-        outlet = self._outlets.setdefault(sink.name, Outlet(sink))
+        outlet = self._outlets.setdefault(sink.name, Outlet(sink, self._changed))
         outlet.sink = sink  # also for the lines that wait
 
     def status(self) -> dict[str, Any]:
@@ -179,10 +161,34 @@ class Sinks:
             ],
         }
 
+    def _changed(self, sink: Sink, reason: str | None, missing: int) -> bytes:
+        name = sink.name
+        if reason is not None:
+            return self._tell(name, "warn", f"{name} fails: {reason}", failing=reason)
+        return self._tell(name, "info", f"{name} works again, {missing} lines lost", failing=None, lost=missing)
 
-def category_files(folder: Path, *, max_bytes: int, keep: int, daily: bool) -> list[RotatingFile]:
-    """``error.log``, ``database.log``, ``validation.log`` and ``auth.log`` in ``folder``."""
-    return [RotatingFile(folder / f"{name}.log", max_bytes=max_bytes, keep=keep, daily=daily) for name in FILES]
+    def _tell(self, sink: str, level: str, message: str, **facts: Any) -> bytes:
+        """Put one line on the console and into the error log, if it is not of them that it tells; the line."""
+        entry = {
+            "timestamp": timestamp(),
+            "level": level,
+            "severity": level,
+            "event": "sink",
+            "message": message,
+            "requestId": None,
+            "category": "sink",
+            "database": None,
+            "stack": "",
+            "sink": sink,
+            **facts,
+        }
+        line = render(entry)
+        for name in {"console", "error.log"} - {sink}:
+            if name == "console" and self.news is not None:
+                self.news.append(entry)
+            elif name in self._outlets:
+                self.put(name, line)
+        return line
 
 
 def timestamp() -> str:

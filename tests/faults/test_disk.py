@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import json
+import os
 import secrets
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,18 +25,30 @@ NOTES = "/api/v1/notes"
 DIAGNOSTICS = "/api/v1/diagnostics"
 
 
-@pytest.fixture
-def read_only(tmp_path: Path) -> Iterator[Path]:
-    """A folder in which nothing can be made, not even by root."""
-    folder = tmp_path / "read-only"
+@contextlib.contextmanager
+def mounted(folder: Path, options: str) -> Iterator[Path]:
+    """A disk of one megabyte."""
     folder.mkdir()
     try:
-        mount = ["mount", "-t", "tmpfs", "-o", "size=1m,ro", "none", str(folder)]
+        mount = ["mount", "-t", "tmpfs", "-o", f"size=1m{options}", "none", str(folder)]
         subprocess.run(mount, check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("mount is not permitted here")
     yield folder
     subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.fixture
+def read_only(tmp_path: Path) -> Iterator[Path]:
+    """A folder in which nothing can be made, not even by root."""
+    with mounted(tmp_path / "read-only", ",ro") as folder:
+        yield folder
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    with mounted(tmp_path / "small", "") as folder:
+        yield folder
 
 
 def note() -> dict[str, Any]:
@@ -81,3 +98,131 @@ def test_on_a_read_only_disk_errors_are_counted_found_and_stored_and_the_reason_
         lines = [line for line in served.stdout_lines() if line.get("event") == "background"]
         assert len(lines) <= 6  # both workers: that the journal fails, and that a loop lost MongoDB, and found it
         assert str(read_only) not in str(lines)
+
+
+# ---- the disk of the log, and the console
+
+
+def refused(served: Served, count: int) -> list[str]:
+    """So many requests that are refused and logged, each answered in time; their IDs."""
+    found = []
+    for _ in range(count):
+        begun = time.monotonic()
+        answer = served.post(NOTES, {"title": "x" * 200})
+        assert time.monotonic() - begun < 2
+        assert answer.status == 422
+        found.append(answer.body["requestId"])
+    return found
+
+
+def sinks(served: Served, name: str) -> list[dict[str, Any]]:
+    """What the admin is told of one sink, for each worker."""
+    report = served.get(f"{DIAGNOSTICS}/database", served.bearer()).body
+    states = [state for worker in report["workers"] for state in worker["logs"]["sinks"]]
+    return [state for state in states if state["name"] == name]
+
+
+def logged(lines: list[dict[str, Any]]) -> list[str]:
+    return sorted(line["requestId"] for line in lines if line.get("event") == "error")
+
+
+def news(lines: list[dict[str, Any]], sink: str) -> list[dict[str, Any]]:
+    return [line for line in lines if line.get("event") == "sink" and line["sink"] == sink]
+
+
+def test_a_full_log_disk_costs_no_request_and_no_line_of_the_console(
+    tmp_path: Path, small: Path, database_uri: str
+) -> None:
+    ballast = small / "ballast"
+    with Served(tmp_path / "served", database_uri, LOG_DIR=str(small)) as served:
+        with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+            while True:
+                file.write(b"x" * 4096)
+        sent = refused(served, 30)
+        until(lambda: logged(served.stdout_lines()) == sorted(sent), what="every line on the console")
+
+        def lost() -> int:
+            return len(sent) - len(logged(served.log_lines("validation")))
+
+        def counted() -> bool:
+            states = sinks(served, "validation.log")
+            reasons = {state["failing"] for state in states}
+            return "No space left on device" in reasons and sum(state["lost"] for state in states) == lost() > 0
+
+        until(counted, what="the reason, and the exact number of lost lines")
+        told = [line["message"] for line in news(served.stdout_lines(), "validation.log")]
+        # Once from each worker that has found out, whatever else may fit in between.
+        assert 1 <= told.count("validation.log fails: No space left on device") <= 2
+
+        ballast.unlink()
+
+        def all_told() -> bool:
+            """In the file itself, between its own lines: how many are missing there."""
+            sent.extend(refused(served, 2))
+            missing = sum(line["lost"] for line in news(served.log_lines("validation"), "validation.log"))
+            return missing == sum(state["lost"] for state in sinks(served, "validation.log")) == lost()
+
+        until(all_told, limit=20, what="every lost line told of, from both workers")
+        until(
+            lambda: {state["failing"] for state in sinks(served, "validation.log")} == {None},
+            what="both workers report that the file works",
+        )
+        assert lost() > 0
+        until(lambda: logged(served.stdout_lines()) == sorted(sent), what="every line on the console")
+
+
+class Elsewhere(Served):
+    """Served with another file as its stdout."""
+
+    console: Path
+
+    def _output(self, name: str) -> Path:
+        return self.console if name == "stdout" else super()._output(name)
+
+    def stdout(self) -> str:
+        return ""
+
+
+def test_a_console_that_takes_nothing_costs_no_request_and_no_line_of_a_file(tmp_path: Path, database_uri: str) -> None:
+    served = Elsewhere(tmp_path / "served", database_uri)
+    served.console = Path("/dev/full")
+    with served:
+        sent = refused(served, 20)
+        until(lambda: logged(served.log_lines("validation")) == sorted(sent), what="every line in its file")
+        until(
+            lambda: {state["failing"] for state in sinks(served, "console")} == {"No space left on device"},
+            what="the reason from both workers",
+        )
+        assert sum(state["lost"] for state in sinks(served, "console")) >= 20
+        told = [line["message"] for line in news(served.log_lines("error"), "console")]
+        assert told == ["console fails: No space left on device"] * 2
+
+
+def test_a_console_that_nobody_reads_costs_no_request_no_line_of_a_file_and_no_time_at_the_end(
+    tmp_path: Path, database_uri: str
+) -> None:
+    served = Elsewhere(tmp_path / "served", database_uri)
+    served.console = tmp_path / "pipe"
+    os.mkfifo(served.console)
+    reader = os.open(served.console, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 4096)
+        with served:
+            sent = refused(served, 40)
+            until(lambda: logged(served.log_lines("validation")) == sorted(sent), what="every line in its file")
+            until(
+                lambda: sum(state["waiting"] for state in sinks(served, "console")) > 20,
+                what="the waiting lines in the report",
+            )
+            begun = time.monotonic()
+            assert served.stop() == 0
+            assert time.monotonic() - begun < 15
+        (tell, other) = news(served.log_lines("error"), "console")
+        assert "lines lost at the end of the process" in tell["message"]
+        assert tell["lost"] + other["lost"] > 20
+        # What did come through is whole lines.
+        *lines, rest = os.read(reader, 65_536).split(b"\n")
+        assert all(json.loads(line) for line in lines)
+        assert len(rest) < 4096
+    finally:
+        os.close(reader)

@@ -28,7 +28,7 @@ def test_a_worker_that_is_killed_is_replaced_also_when_preloading_is_asked_for(
             what="a worker in the place of the killed one",
         )
         assert served.get("/health/live").status == 200
-    assert "--preload is ignored" in (tmp_path / "stderr.txt").read_text()
+    assert "--preload is ignored" in served.stdout()
 
 
 def test_a_request_leaves_one_line_with_the_request_id_of_its_answer(tmp_path: Path, database_uri: str) -> None:
@@ -50,7 +50,45 @@ def test_a_request_leaves_one_line_with_the_request_id_of_its_answer(tmp_path: P
 def test_without_a_database_the_server_halts_with_one_reason(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="ended with code 4"):
         Served(tmp_path, None).start()
-    assert (tmp_path / "stderr.txt").read_text().count("MONGODB_URI is not set") == 1
+    assert (tmp_path / "stdout.txt").read_text().count("MONGODB_URI is not set") == 1
+
+
+FAILURES = {
+    "import": ("raise ValueError('cannot reach mongodb://app:canary7f3a@db.example.org/x')", 3),
+    "settings": ("from wsgi import app", 4),
+    "no application": ("", 4),
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_a_worker_that_cannot_boot_ends_the_server_and_tells_no_secret(
+    tmp_path: Path, database_uri: str, failure: str
+) -> None:
+    """Three workers that fail at once: gunicorn's arbiter alone would stumble over the second one."""
+    code, expected = FAILURES[failure]
+    (tmp_path / "failing.py").write_text(code)
+    served = Served(
+        tmp_path,
+        "mongodb://app:canary7f3a@127.0.0.1:9/x",
+        workers=3,
+        application="failing:app",
+        APP_ENV="production",
+        JWT_SECRET_KEY="canary7f3a",
+        PYTHONPATH=f"{REPOSITORY}:{tmp_path}",
+    )
+    served.launch()
+    assert served._process is not None
+    try:
+        assert served._process.wait(20) == expected
+    finally:
+        served.stop(limit=5)
+    printed = served.stdout()
+    assert len(served.stdout_lines()) == len(printed.splitlines())
+    reasons = [line for line in served.stdout_lines() if line["level"] == "critical"]
+    assert 1 <= len(reasons) <= 3
+    assert all(line["requestId"] is None and line["timestamp"].endswith("Z") for line in served.stdout_lines())
+    assert "canary7f3a" not in printed + (tmp_path / "stderr.txt").read_text()
+    assert (tmp_path / "stderr.txt").read_text() == ""
 
 
 CONF = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,9 +22,9 @@ def logging_restored() -> Iterator[None]:
     """The served application takes over the logging of its process: here it is given back."""
     loggers = [logging.root, *map(logging.getLogger, _TAKEN_OVER)]
     before = [(each, each.handlers, each.level, each.propagate) for each in loggers]
-    shown = warnings.showwarning
+    shown, hook = warnings.showwarning, threading.excepthook
     yield
-    warnings.showwarning = shown
+    warnings.showwarning, threading.excepthook = shown, hook
     for each, handlers, level, propagate in before:
         each.handlers, each.propagate = handlers, propagate
         each.setLevel(level)

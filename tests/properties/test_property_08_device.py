@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prodfix import redact_text
+from prodfix.devices import quick_device
 from tests.properties.site import Site
 from tests.properties.strategies import (
     driver_errors,
@@ -36,7 +37,7 @@ def test_every_error_names_the_client(site: Site, error: Exception, agent: str, 
     accepted = re.fullmatch(r"[A-Za-z0-9.+_()-]{1,24}", version)
     assert entry["context"]["appVersion"] == (version if accepted else None)
     assert entry["context"]["deviceType"] in ("mobile", "desktop", "unknown")
-    if hint == "?1":
+    if hint == "?1" and quick_device(agent, "") != "unknown":  # a bot stays one, whatever it claims
         assert entry["context"]["deviceType"] == "mobile"
 
 
@@ -52,3 +53,18 @@ def test_the_device_is_the_right_one(site: Site, error: Exception, known: tuple[
     site.fail(error, headers={"User-Agent": agent})
     assert [entry["context"]["deviceType"] for entry in site.errors()] == [device]
     assert site.services.statistics.read("1h").to_json()["errorsByDevice"][device] == before + 1
+
+
+@given(error=stored, known=known_agents, platform=st.sampled_from(["Android", "iOS", "Windows", "", "junk"]))
+def test_a_tablet_is_known_by_its_platform(site: Site, error: Exception, known: tuple[str, str], platform: str) -> None:
+    """A tablet's browser says that it is not mobile, and on which platform it runs. A bot stays one, whatever it claims.
+
+    Feature: production-deployment-fix, Property 8
+    """
+    agent, device = known
+    site.clear()
+    hints = {"Sec-CH-UA-Mobile": "?0", "Sec-CH-UA-Platform": f'"{platform}"'}
+    site.fail(error, headers={"User-Agent": agent, **hints})
+    machine = device == "unknown" and agent != ""
+    expected = "mobile" if platform in ("Android", "iOS") and not machine else device
+    assert [entry["context"]["deviceType"] for entry in site.errors()] == [expected]

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import errno
+import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,7 +14,8 @@ from hypothesis import strategies as st
 from prodfix import ErrorCategory
 from prodfix.context import new_context
 from prodfix.error_log import ErrorLog
-from prodfix.sinks import Console, Sinks, category_files
+from prodfix.log_files import FILES, category_files
+from prodfix.sinks import Console, Sinks
 from tests.properties.site import Site
 from tests.properties.strategies import client_errors, driver_errors, errors, own_errors, python_errors
 
@@ -97,6 +101,52 @@ def test_the_request_is_answered_all_the_same(outlets: Outlets, error: Exception
     """
     outlets.log(error, broken)
     assert outlets.site.fail(error).status_code >= 400
+
+
+class Memory:
+    """A sink that keeps its entries, or one that is broken."""
+
+    def __init__(self, name: str, *, broken: bool = False) -> None:
+        self.name, self.broken = name, broken
+        self.entries: list[dict[str, Any]] = []
+
+    def write(self, data: bytes) -> None:
+        if self.broken:
+            raise OSError(errno.ENOSPC, "x")
+        self.entries += map(json.loads, data.splitlines())
+
+    @property
+    def requests(self) -> list[str]:
+        return [entry["requestId"] for entry in self.entries if entry.get("event") != "sink"]
+
+
+NAMES = ("console", *(f"{name}.log" for name in FILES))
+
+
+@given(many=st.lists(logged, min_size=1, max_size=8), broken=st.sampled_from(NAMES))
+def test_with_one_sink_failing_every_other_one_has_every_line(site: Site, many: list[Exception], broken: str) -> None:
+    """What it did not get is counted exactly and shown, and told once on the others; the same lines in all other places.
+
+    Feature: production-deployment-fix, Property 9
+    """
+    log: ErrorLog = site.services.error_log
+    records = [log.record(error, None, f"request-{number}") for number, error in enumerate(many)]
+    kept: dict[bool, dict[str, Memory]] = {}
+    for fails in (False, True):
+        kept[fails] = {name: Memory(name, broken=fails and name == broken) for name in NAMES}
+        site.services.logs.sinks = sinks = Sinks(kept[fails].values())
+        for record in records:
+            log.append(record)
+        assert sinks.flush()
+        assert sinks.flush()  # what the first one's writes had to tell
+    for name in NAMES:
+        assert kept[True][name].requests == ([] if name == broken else kept[False][name].requests)
+    missing = len(kept[False][broken].requests)
+    assert sinks.failed_lines == ({broken: missing} if missing else {})
+    assert sinks.failures == ({broken: os.strerror(errno.ENOSPC)} if missing else {})
+    told = [entry["message"] for name in NAMES for entry in kept[True][name].entries if entry.get("event") == "sink"]
+    places = {"console", "error.log"} - {broken}
+    assert told == [f"{broken} fails: {os.strerror(errno.ENOSPC)}"] * (len(places) if missing else 0)
 
 
 def test_the_search_misses_what_is_not_there(outlets: Outlets) -> None:

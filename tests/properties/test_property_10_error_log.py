@@ -1,13 +1,25 @@
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
+import re
+import runpy
 import secrets
+import urllib.parse
+import warnings
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
-from hypothesis import given
+import pytest
+from gunicorn.config import Config
+from hypothesis import example, given
 from hypothesis import strategies as st
+from loguru import logger
 
-from prodfix import RequestContext
+from config.access_log import AccessLog
+from prodfix import RequestContext, Severity
 from prodfix.sinks import render
 from tests.properties.site import Site
 from tests.properties.strategies import (
@@ -20,6 +32,7 @@ from tests.properties.strategies import (
     python_errors,
     text,
 )
+from tests.servers import REPOSITORY
 
 CONTEXT = {
     "requestId",
@@ -104,3 +117,85 @@ def test_a_plain_line_would_be_forged() -> None:
     forged = 'x\n{"severity": "info"}'
     assert len(forged.splitlines()) == 2
     assert len(render({"message": forged}).decode().splitlines()) == 1
+
+
+# ---- nobody forges a line
+
+BREAKS = "\r\n\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
+HIDDEN = "\0\x07\x08\x1b\x7f\x80\x9b\x9d\u202a\u202e\u2066\u2069\ud800\udfff"
+hostile = st.text(st.characters() | st.sampled_from(BREAKS + HIDDEN + '{}%s"\\<>'), max_size=60)
+UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What a terminal acts on, or a reader of lines."""
+
+
+def _say(site: Site, words: str) -> int:
+    """Say ``words`` in every way that there is; how many lines that should have been."""
+    log, lines = logging.getLogger("somebody.else"), 0
+    with contextlib.suppress(Exception):  # loguru's: a template that asks for what it is not given, in the caller
+        logger.info(words, other=words)
+        lines += 1
+    logger.info("{}", words)
+    logger.info(words)
+    logger.bind(words=words, nested={words: [words]}).info("bound")
+    logger.info("{words}", words=words)
+    log.warning(words)
+    log.warning("%s", words)
+    log.warning(words, words)
+    log.error("raised", exc_info=ValueError(words))
+    logging.getLogger(words).error("named")
+    warnings.showwarning(UserWarning(words), UserWarning, words, 1)
+    site.services.logs.note(Severity.WARN, "event", words, facts={"fact": words, words: 1})
+    return lines + 11
+
+
+def _ask(site: Site, words: str) -> int:
+    """Ask with ``words`` in path, header and body; the error's line, if it was no plain 404 or 400."""
+    sent = words.encode("latin-1", "replace").decode("latin-1").translate(dict.fromkeys(b"\r\n\0"))
+    path = f"/raise/{urllib.parse.quote(words.encode('utf-8', 'surrogatepass'))}"
+    headers = {"User-Agent": sent, "X-Request-ID": sent, "X-App-Version": sent, "Sec-CH-UA-Platform": sent}
+    return int(site.fail(ValueError(words), path=path, headers=headers).status_code == 500)
+
+
+def _access(site: Site, words: str) -> int:
+    """An access line, as gunicorn's worker has it written."""
+    conf = runpy.run_path(str(REPOSITORY / "config" / "gunicorn.conf.py"))
+    config = Config()
+    config.set("accesslog", "-")
+    log = AccessLog(config)
+    log.hand_over(lambda entry: conf["_log_request"](site.services, entry))
+    wsgi = words.encode("utf-8", "surrogatepass").decode("latin-1")
+    environ = {"PATH_INFO": "/" + wsgi, "REQUEST_METHOD": wsgi, "REMOTE_ADDR": words}
+    response = SimpleNamespace(status=200, headers=[("X-Request-ID", words)])
+    log.access(response, None, environ, timedelta(0))
+    return int(not ("/" + words).startswith("/health/"))
+
+
+@pytest.mark.parametrize("ways", [_say, _ask, _access])
+@given(words=hostile)
+@example(words=BREAKS + HIDDEN)
+@example(words='x\r\n{"level":"info","message":"all is well"}')
+def test_nobody_forges_a_line(site: Site, ways: Callable[[Site, str], int], words: str) -> None:
+    """Whatever stands in messages, arguments, user agents, paths, headers and warnings: so many lines, each of JSON.
+
+    Feature: production-deployment-fix, Property 10
+    """
+    # pytest's own handlers raise what a wrong call of a logger raises in them.
+    logging.root.handlers = [each for each in logging.root.handlers if not type(each).__module__.startswith("_pytest")]
+    site.clear()
+    expected = ways(site, words)
+    site.services.logs.sinks.flush()
+    told = site.console.data.decode()
+    assert len(told.splitlines()) == told.count("\n") == expected
+    assert all(isinstance(json.loads(line), dict) for line in told.splitlines())
+    for printed in (told, *(path.read_text() for path in site.folder.glob("log/*.log"))):
+        assert not UNSAFE.search(printed.replace("\n", ""))
+    assert site.services.logs.sinks.dropped == 0
+
+
+def test_a_plain_formatter_would_be_forged() -> None:
+    """The control: the same texts as the standard library prints them."""
+    plain = logging.Formatter("%(levelname)s %(message)s")
+    record = logging.LogRecord("x", logging.INFO, "x", 1, 'x\r\n{"level":"info"}', None, None)
+    assert len(plain.format(record).splitlines()) == 2
+    assert UNSAFE.search(plain.format(logging.LogRecord("x", logging.INFO, "x", 1, HIDDEN, None, None)))
+    assert len(json.dumps({"a": BREAKS}, ensure_ascii=False).splitlines()) > 1

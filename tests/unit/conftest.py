@@ -165,13 +165,13 @@ def own_logging() -> Iterator[None]:
     names = ("gunicorn.error", "gunicorn.access", "werkzeug", "flask.app", "py.warnings")
     loggers = [logging.root, *map(logging.getLogger, names)]
     before = [(one, one.handlers[:], one.level, one.propagate) for one in loggers]
-    driver, show = logging.getLogger("pymongo").level, warnings.showwarning
+    driver, show, hook = logging.getLogger("pymongo").level, warnings.showwarning, threading.excepthook
     yield
     for one, handlers, level, propagate in before:
         one.handlers, one.propagate = handlers, propagate
         one.setLevel(level)
     logging.getLogger("pymongo").setLevel(driver)
-    warnings.showwarning = show
+    warnings.showwarning, threading.excepthook = show, hook
     logger.remove()
 
 

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-import io
 import json
 import logging
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -74,12 +74,45 @@ def test_an_answer_of_gunicorn_itself_has_no_request_id(log: AccessLog) -> None:
     assert line["requestId"] is None
 
 
-def test_until_it_is_handed_over_a_line_is_one_line_on_stdout(log: AccessLog) -> None:
-    stream = io.StringIO()
-    logging.getLogger("gunicorn.access").handlers[0].setStream(stream)  # type: ignore[attr-defined]
-    log.access(RESPONSE, None, ENVIRON | {"PATH_INFO": '/a\n"b'}, timedelta(0))
-    (line,) = stream.getvalue().splitlines()
-    assert json.loads(line)["path"] == '/a\n"b'
+def test_until_it_is_handed_over_a_line_is_one_line_on_stdout(
+    log: AccessLog, capfd: pytest.CaptureFixture[str]
+) -> None:
+    log.access(RESPONSE, None, ENVIRON | {"PATH_INFO": '/a\n"b\x7f/max@example.org'}, timedelta(0))
+    (line,) = capfd.readouterr().out.splitlines()
+    assert json.loads(line)["path"] == '/a\n"b\x7f/***'
+    assert line.isprintable()
+
+
+def test_what_gunicorn_says_itself_is_json_on_stdout(log: AccessLog, capfd: pytest.CaptureFixture[str]) -> None:
+    log.info("Booting worker with pid: %s", 7)
+    error = ValueError("mongodb://app:canary7f3a@h/x")
+    log.error("Exception in worker process\n\x1b[31m", exc_info=error)
+    out, err = capfd.readouterr()
+    booting, failed = map(json.loads, out.splitlines())
+    assert (booting["level"], booting["message"], booting["logger"]) == (
+        "info",
+        "Booting worker with pid: 7",
+        "gunicorn.error",
+    )
+    assert (failed["level"], failed["message"]) == ("error", "Exception in worker process\n\x1b[31m")
+    assert failed["error"].startswith("ValueError: mongodb://***")
+    assert failed["stack"] == "ValueError"
+    assert "canary7f3a" not in out + err
+    assert "\x1b" not in out
+
+
+def test_a_file_for_gunicorns_errors_has_the_same_lines(tmp_path: Path) -> None:
+    config = Config()
+    config.set("errorlog", str(tmp_path / "gunicorn.log"))
+    log = AccessLog(config)
+    try:
+        log.error("a\nb")
+        (line,) = (tmp_path / "gunicorn.log").read_text().splitlines()
+        assert json.loads(line)["message"] == "a\nb"
+    finally:
+        for handler in logging.getLogger("gunicorn.error").handlers[:]:
+            handler.close()
+            logging.getLogger("gunicorn.error").removeHandler(handler)
 
 
 @pytest.mark.parametrize(
@@ -96,9 +129,9 @@ def test_it_stays_silent_when_access_logging_is_off(log: AccessLog) -> None:
     assert lines(log) == []
 
 
-def test_preloading_is_turned_off_before_the_arbiter_would_do_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_preloading_is_turned_off_before_the_arbiter_would_do_it(capfd: pytest.CaptureFixture[str]) -> None:
     config = Config()
     config.set("preload_app", True)
     AccessLog(config)
     assert config.preload_app is False
-    assert "--preload is ignored" in capsys.readouterr().err
+    assert "--preload is ignored" in capfd.readouterr().out

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import runpy
 import shlex
 import subprocess
@@ -66,14 +67,15 @@ def test_a_worker_starts_its_services_and_hands_its_access_lines_over(conf: dict
 
 
 def test_without_a_database_the_server_does_not_even_start(
-    conf: dict[str, Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    conf: dict[str, Any], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MONGODB_URI", raising=False)
     with pytest.raises(SystemExit) as end:
         conf["on_starting"](None)
     assert end.value.code == Arbiter.APP_LOAD_ERROR
-    assert "MONGODB_URI is not set" in capsys.readouterr().err
+    (line,) = capfd.readouterr().out.splitlines()
+    assert json.loads(line)["message"].startswith("MONGODB_URI is not set")
     (tmp_path / ".env").write_text("MONGODB_URI=mongodb://127.0.0.1/x\n")
     conf["on_starting"](None)
 

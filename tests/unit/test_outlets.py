@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from prodfix import outlets as module
-from prodfix.outlets import LONGEST_WRITE, Outlet
+from prodfix.outlets import LONGEST_BATCH, LONGEST_WRITE, Outlet
 
 
 class Slow:
@@ -55,3 +55,45 @@ def test_what_hangs_in_a_parent_process_does_not_hang_in_its_child() -> None:
     assert outlet.waiting == 2
     slow.release.set()
     assert outlet.mark().acquire(True, 10)
+
+
+def test_a_fork_while_another_thread_starts_an_outlet_does_not_lock_the_child() -> None:
+    outlet = Outlet(slow := Slow())
+    slow.release.set()
+    outlet._starting.acquire()  # as another thread has it in this moment
+    if (child := os.fork()) == 0:
+        os._exit(0 if outlet.put(b"x\n") and outlet.mark().acquire(True, 10) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_child_counts_its_own_losses_only() -> None:
+    class Broken(Slow):
+        def write(self, data: bytes) -> None:
+            raise OSError(28, "x")
+
+    outlet = Outlet(Broken())
+    outlet.put(b"x\n")
+    assert outlet.mark().acquire(True, 10)
+    assert (outlet.lost, outlet.failing) == (1, "No space left on device")
+    if (child := os.fork()) == 0:
+        os._exit(0 if (outlet.lost, outlet.failing, outlet.untold) == (0, None, 0) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_what_waits_is_written_in_one_go_up_to_a_batch() -> None:
+    sizes: list[int] = []
+
+    class Counting(Slow):
+        def write(self, data: bytes) -> None:
+            sizes.append(data.count(b"\n"))
+            super().write(data)
+
+    outlet = Outlet(slow := Counting())
+    outlet.put(b"x\n")
+    assert slow.writing.wait(10)
+    for _ in range(2 * LONGEST_BATCH):
+        outlet.put(b"x\n")
+    slow.release.set()
+    assert outlet.mark().acquire(True, 10)
+    assert sizes == [1, LONGEST_BATCH, LONGEST_BATCH]
+    assert outlet.waiting == 0

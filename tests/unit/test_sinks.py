@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prodfix import sinks as module
-from prodfix.outlets import LONGEST_QUEUE
-from prodfix.sinks import FILES, Console, RotatingFile, Sinks, category_files, render, timestamp
+from prodfix.log_files import FILES, RotatingFile, category_files
+from prodfix.outlets import LARGEST_QUEUE, LONGEST_QUEUE
+from prodfix.sinks import Console, Sinks, render, timestamp
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,7 +37,7 @@ class Kept:
     def write(self, data: bytes) -> None:
         if self.error is not None:
             raise self.error
-        self.lines.append(data)
+        self.lines += data.splitlines(keepends=True)
 
 
 class Held(Kept):
@@ -138,7 +138,7 @@ sys.stdin.readline()
 for number in range(500):
     file.write(f"{name} {number} {'x' * 90}\\n".encode())
 """
-OURS = """from prodfix.sinks import RotatingFile
+OURS = """from prodfix.log_files import RotatingFile
 file = RotatingFile(Path(sys.argv[1]) / "error.log", max_bytes=4_096, keep=1000, daily=False)"""
 NAIVE = """from logging import LogRecord
 from logging.handlers import RotatingFileHandler
@@ -211,26 +211,48 @@ def test_a_line_that_is_larger_than_a_file_is_whole(tmp_path: Path) -> None:
     assert sorted(map(len, written(tmp_path))) == [2, 2, 5001]
 
 
+def at(*moment: int) -> float:
+    return datetime(*moment, tzinfo=UTC).timestamp()  # type: ignore[misc, arg-type]
+
+
 def test_a_day_of_utc_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    moment = datetime(2026, 1, 1, 23, 59, tzinfo=UTC)
-
-    class Clock(datetime):
-        @classmethod
-        def now(cls, tz: Any = None) -> datetime:
-            return moment.astimezone(tz)
-
-    monkeypatch.setattr(module, "datetime", Clock)
     monkeypatch.setenv("TZ", "Pacific/Auckland")
-    file = rotating(tmp_path, max_bytes=10_000, daily=True)
+    now = at(2026, 1, 1, 23, 59)
+    file = rotating(tmp_path, max_bytes=10_000, daily=True, clock=lambda: now)
     file.write(b"first\n")
-    os.utime(file.path, (moment.timestamp(), moment.timestamp()))
     file.write(b"second\n")
-    os.utime(file.path, (moment.timestamp(), moment.timestamp()))
     assert len(list(tmp_path.glob("error*.log"))) == 1
-    moment += timedelta(minutes=2)
+    now = at(2026, 1, 2, 0, 1)
     file.write(b"next day\n")
     assert file.path.read_bytes() == b"next day\n"
     assert written(tmp_path) == [b"first\n", b"second\n", b"next day\n"]
+
+
+def test_two_writers_at_midnight_make_one_new_file(tmp_path: Path) -> None:
+    """Also where the disk's own clock is of another day than ours, as that of a network disk may be."""
+    now = at(2020, 1, 1, 23, 59)
+    files = [rotating(tmp_path, max_bytes=10**6, daily=True, clock=lambda: now) for _ in range(2)]
+    barrier = threading.Barrier(2)
+
+    def write(number: int) -> None:
+        nonlocal now
+        for line in range(200):
+            if line == 100:
+                barrier.wait(10)
+                now = at(2020, 1, 2)
+                barrier.wait(10)
+            files[number].write(f"{number} {line:03}\n".encode())
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    (old,) = tmp_path.glob("error.[0-9]*.log")
+    days = [old.read_bytes().splitlines(), files[0].path.read_bytes().splitlines()]
+    for day, begin in zip(days, (0, 100), strict=True):
+        wanted = [[f"{number} {line:03}".encode() for line in range(begin, begin + 100)] for number in range(2)]
+        assert [[line for line in day if line[:1] == name] for name in (b"0", b"1")] == wanted
 
 
 @pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.rename(path.with_suffix(".old"))])
@@ -248,7 +270,7 @@ def test_a_disk_that_is_full_in_the_middle_of_a_line_leaves_no_half_of_it(
     code = """
         import resource, sys
         from pathlib import Path
-        from prodfix.sinks import RotatingFile
+        from prodfix.log_files import RotatingFile
         file = RotatingFile(Path(sys.argv[1]) / "error.log", max_bytes=100_000, keep=1, daily=False)
         file.write(b"before\\n")
         resource.setrlimit(resource.RLIMIT_FSIZE, (20, resource.RLIM_INFINITY))
@@ -341,7 +363,9 @@ def test_a_sink_that_hangs_holds_up_nobody_and_the_queue_is_bounded() -> None:
     assert sinks.status()["sinks"] == [state("held", dropped=50, waiting=LONGEST_QUEUE + 1)]
     held.release.set()
     assert sinks.flush(10)
-    assert len(held.lines) == LONGEST_QUEUE + 1
+    told, lines = held.lines.pop(1), held.lines
+    assert json.loads(told)["message"] == "held works again, 50 lines lost"
+    assert lines == [b"0\n", *[b"%d\n" % number for number in range(LONGEST_QUEUE)]]
     assert sinks.status()["sinks"] == [state("held", dropped=50)]
 
 
@@ -416,3 +440,157 @@ def test_a_pipe_that_takes_a_line_in_parts_gets_all_of_it() -> None:
     os.close(reader)
     os.close(writer)
     assert b"".join(got) == line
+
+
+TWO_ON_ONE_PIPE = """
+import os, sys, time
+from prodfix.sinks import Console
+write = os.write
+def in_parts(descriptor, data):
+    time.sleep(0.0002)
+    return write(descriptor, data[:4096])
+os.write = in_parts
+console = Console()
+print("ready", file=sys.stderr, flush=True)
+sys.stdin.readline()
+for number in range(60):
+    console.write(b"".join(sys.argv[1].encode() * size + b"\\n" for size in (10, 20_000, 3_000)))
+"""
+
+
+@pytest.mark.parametrize("locked", [True, False])
+def test_two_workers_on_one_pipe_do_not_mix_their_lines(locked: bool) -> None:
+    """A pipe takes 4 KiB whole, and a line with a stack is longer. The control has no lock, and tears."""
+    code = TWO_ON_ONE_PIPE if locked else "import fcntl; fcntl.lockf = lambda *a: None\n" + TWO_ON_ONE_PIPE
+    reader, writer = os.pipe()
+    command, pipe = [sys.executable, "-c", code], subprocess.PIPE
+    started = [subprocess.Popen([*command, name], cwd=ROOT, stdin=pipe, stdout=writer, stderr=pipe) for name in "ab"]
+    os.close(writer)
+    assert [process.stderr.readline() for process in started if process.stderr] == [b"ready\n"] * 2
+    for process in started:
+        process.stdin.write(b"go\n")
+        process.stdin.flush()
+    lines = b"".join(iter(lambda: os.read(reader, 65_536), b"")).splitlines()
+    os.close(reader)
+    assert [process.communicate(timeout=20)[1] for process in started] == [b"", b""]
+    whole = [line for line in lines if line and line == line[:1] * len(line) and len(line) in (10, 20_000, 3_000)]
+    assert (len(lines) == len(whole) == 360) == locked
+
+
+def test_a_console_that_took_half_a_line_begins_a_new_one(tmp_path: Path, python: Callable[..., str]) -> None:
+    code = """
+        import os, resource, sys
+        from prodfix.outlets import PartlyWritten
+        from prodfix.sinks import Console
+        console = Console(os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (25, resource.RLIM_INFINITY))
+        for _ in range(2):
+            try: console.write(b"first line\\nsecond line\\nthird line\\n")
+            except PartlyWritten as error: print(error.written, error.strerror)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+        console.write(b"after\\n")
+    """
+    assert python(code, tmp_path / "out") == "23 File too large\n0 File too large\n"
+    assert (tmp_path / "out").read_text() == "first line\nsecond line\nth\nafter\n"
+
+
+def test_a_pipe_that_somebody_made_non_blocking_is_waited_for() -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    sinks = Sinks([Console(writer)])
+    for number in range(20):
+        sinks.put("console", b"%d" % number * 10_000 + b"\n")
+    sinks.put("console", b"end\n")
+    os.set_blocking(reader, True)
+    got = b""
+    while not got.endswith(b"end\n"):
+        got += os.read(reader, 65536)
+    assert got == b"".join(b"%d" % number * 10_000 + b"\n" for number in range(20)) + b"end\n"
+    assert sinks.flush(10)
+    assert sinks.status()["sinks"] == [state("console")]
+    os.close(reader)
+    os.close(writer)
+
+
+def test_a_failing_sink_is_told_about_once_and_again_when_it_works() -> None:
+    """On the console and in the error log, and in the sink itself once it takes lines again."""
+    sinks = Sinks(
+        [console := Kept("console"), errors := Kept("error.log"), broken := Kept("auth.log", OSError(28, "x"))]
+    )
+    for _ in range(50):
+        sinks.put("auth.log", b"x\n")
+        assert sinks.flush(10)
+    broken.error = None
+    sinks.put("auth.log", b"y\n")
+    assert sinks.flush(10)
+    messages = ["auth.log fails: No space left on device", "auth.log works again, 50 lines lost"]
+    for other in (console, errors):
+        assert [json.loads(line)["message"] for line in other.lines] == messages
+    assert [broken.lines[0], json.loads(broken.lines[1])["message"]] == [b"y\n", messages[1]]
+    assert sinks.dropped == 0
+
+
+def test_a_sink_that_comes_and_goes_does_not_fill_the_others() -> None:
+    sinks = Sinks([console := Kept("console"), broken := Kept("auth.log")])
+    for number in range(100):
+        broken.error = OSError(28, "x") if number % 2 else None
+        sinks.put("auth.log", b"x\n")
+        assert sinks.flush(10)
+    assert len(console.lines) == 2
+
+
+@pytest.mark.parametrize("broken", ["console", "error.log"])
+def test_a_sink_does_not_tell_of_itself(broken: str) -> None:
+    names = ("console", "error.log")
+    kept = {name: Kept(name, OSError(28, "x") if name == broken else None) for name in names}
+    sinks = Sinks(kept.values())
+    sinks.put(broken, b"x\n")
+    assert sinks.flush(10)
+    assert sinks.flush(10)
+    assert sinks.failed_lines == {broken: 1}
+    (other,) = set(names) - {broken}
+    assert len(kept[other].lines) == 1
+
+
+def test_the_last_flush_tells_what_is_missing() -> None:
+    sinks = Sinks([held := Held("console"), errors := Kept("error.log")])
+    for _ in range(3):
+        sinks.put("console", b"x\n")
+    assert not sinks.close(0.2)
+    (line,) = errors.lines
+    assert json.loads(line)["message"] == "console: 3 lines lost at the end of the process"
+    held.release.set()
+    assert sinks.flush(10)
+    assert sinks.close()
+    assert len(errors.lines) == 1
+
+
+def test_a_queue_is_bounded_in_bytes_too() -> None:
+    sinks = Sinks([held := Held()])
+    sinks.put("held", b"0\n")
+    assert held.writing.wait(10)
+    for _ in range(200):
+        sinks.put("held", b"x" * 65_535 + b"\n")
+    (shown,) = sinks.status()["sinks"]
+    assert shown["waiting"] * 65_536 <= LARGEST_QUEUE + 65_536
+    assert shown["dropped"] + shown["waiting"] == 201
+    held.release.set()
+    assert sinks.flush(10)
+
+
+def test_a_telling_that_fails_is_not_counted_and_is_told_later() -> None:
+    class Narrow(Kept):
+        """Takes the lines that are put, and not what is told of it."""
+
+        def write(self, data: bytes) -> None:
+            if b"event" in data:
+                raise OSError(28, "x")
+            super().write(data)
+
+    sinks = Sinks([narrow := Narrow("auth.log", OSError(28, "x")), Kept("console")])
+    for error in (narrow.error, None, None):
+        narrow.error = error
+        sinks.put("auth.log", b"x\n")
+        assert sinks.flush(10)
+    assert sinks.failed_lines == {"auth.log": 1}
+    assert sinks._outlets["auth.log"].untold == 1
