@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from prodfix.advice import Advisor
+from prodfix.breaker import Breaker
+from prodfix.budget import RetryBudget
 from prodfix.classifications import Classification
 from prodfix.classifier import Classifier
 from prodfix.clients import Clients
@@ -44,17 +46,21 @@ def assemble(
     """
     options = settings.mongo_options()
     classifier = Classifier(classifications)
+    recovers = settings.enable_error_recovery
+    breaker = Breaker(lambda: monitor.down, failures=settings.breaker_failures if recovers else 0)
     clients = Clients(
         uri,
         options,
         listeners=(interceptor, monitor.pool) if settings.enable_query_logging else (monitor.pool,),
         watchers=monitor.watchers,
-        gate=monitor.gate,
+        gate=breaker.gate,
+        call=breaker.call,
     )
     logs = Logs(_sinks(settings), served=served)
     journal = Journal(settings.state_dir / "journal")
     storage = Storage(journal, lambda: clients.own_db, retention_days=settings.error_retention_days)
     reports = Reports(logs, storage, uri=uri, options=options)
+    breaker.on_change = reports.breaker
     answering = stored_database(clients, monitor)
     statistics = Statistics(journal, answering)
     error_log = ErrorLog(
@@ -77,6 +83,7 @@ def assemble(
         max_attempts=settings.deferred_max_attempts,
     )
     retries, base = settings.max_retry_attempts, settings.retry_base_delay_ms / 1000
+    budget = RetryBudget(share=settings.retry_budget)
     advisor = Advisor(lambda: clients.own, journal, enabled=settings.enable_query_advice, on_advice=reports.advice)
     _set_up(interceptor, settings, reports, advisor)
     monitor.last_command = lambda: interceptor.last_success
@@ -88,6 +95,7 @@ def assemble(
         clients=clients,
         interceptor=interceptor,
         monitor=monitor,
+        breaker=breaker,
         logs=logs,
         journal=journal,
         storage=storage,
@@ -101,13 +109,16 @@ def assemble(
             deferred,
             retries=retries,
             base=base,
-            enabled=settings.enable_error_recovery,
+            mobile_retries=settings.mobile_extra_retries,
+            enabled=recovers,
+            budget=budget,
             on_retry=reports.retry,
         ),
         transactions=Transactions(
             lambda: clients.application,
             retries=retries,
             base=min(base, TRANSACTION_BASE),
+            budget=budget,
             report=reports.transaction,
             verbose=settings.log_level == "debug",
         ),

@@ -124,6 +124,7 @@ class ErrorRecord:
                 "attempted": bool(notes and notes.retries),
                 "successful": False,
                 "attempts": notes.retries if notes else 0,
+                "driverRetries": notes.driver_retries if notes else 0,
             },
             "outcome": str(self.outcome) if self.outcome else None,
             "retryable": self.retryable,

@@ -17,6 +17,7 @@ from pymongo.synchronous.database import Database
 from werkzeug.local import LocalProxy
 
 from prodfix.advice import Advisor
+from prodfix.breaker import Breaker
 from prodfix.classifier import Classifier
 from prodfix.clients import Clients
 from prodfix.connection import ConnectionMonitor
@@ -101,6 +102,7 @@ class Background:
     def _ping(self, services: Services) -> None:
         before = services.monitor.healthy
         services.monitor.ping()
+        services.breaker.look()
         if services.monitor.healthy != before:
             self._put_state(services)  # the other workers' reports need not be a second late with it
 
@@ -151,6 +153,7 @@ class Services:
     clients: Clients
     interceptor: QueryInterceptor
     monitor: ConnectionMonitor
+    breaker: Breaker
     logs: Logs
     journal: Journal
     storage: Storage
@@ -189,6 +192,8 @@ class Services:
             "connection": self.monitor.status().to_json(),
             "servers": self.monitor.status().servers,
             "network": self.monitor.network(),
+            "breaker": self.breaker.to_json(),
+            "recovery": self.recovery.to_json(),
             "commands": {"observed": self.interceptor.commands, "listenerErrors": self.interceptor.errors},
             "logs": self.logs.sinks.status(),
             "journal": {

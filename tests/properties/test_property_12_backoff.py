@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pymongo import MongoClient
-from pymongo.errors import NetworkTimeout, OperationFailure
+from pymongo.errors import AutoReconnect, OperationFailure
 
 from prodfix import Classifier, Recovery, Settings
 from prodfix.transactions import JITTER as TRANSACTION_JITTER
@@ -34,10 +34,10 @@ def delays_of(retries: int, base: float) -> list[float]:
     slept: list[float] = []
 
     def lost() -> None:
-        raise NetworkTimeout("lost")
+        raise AutoReconnect("lost")
 
     recovery = Recovery(Classifier(), None, retries=retries, base=base, sleep=slept.append)  # type: ignore[arg-type]
-    with pytest.raises(NetworkTimeout):
+    with pytest.raises(AutoReconnect):
         recovery.run(lost, idempotent=True)
     return slept
 
