@@ -74,11 +74,12 @@ class Enforced:
     an ``except Exception`` in a view or in a retry loop cannot swallow it; outside it is ``error``.
     """
 
-    __slots__ = ("_end", "_error", "_outer", "_seconds", "_timer", "_token")
+    __slots__ = ("_end", "_error", "_outer", "_paused", "_seconds", "_timer", "_token")
 
     def __init__(self, seconds: float | None, error: type[Exception]) -> None:
         self._seconds, self._error = seconds, error
         self._timer: Any = None
+        self._paused = False
 
     def __enter__(self) -> None:
         self._outer = _innermost.get()
@@ -95,10 +96,16 @@ class Enforced:
             if raised is self._timer:
                 raise self._error from raised
 
-    def _pause(self) -> None:
+    def _pause(self) -> bool:
+        """Whether it was not paused already."""
+        if self._paused:
+            return False
         self._timer.close()
+        self._paused = True
+        return True
 
     def _go_on(self) -> None:
+        self._paused = False
         self._timer = start_timer(max(self._end - time.monotonic(), ANSWERING))
 
 
@@ -111,8 +118,8 @@ def shield() -> Iterator[None]:
     paused = []
     enforced = _innermost.get()
     while enforced is not None:
-        enforced._pause()
-        paused.append(enforced)
+        if enforced._pause():
+            paused.append(enforced)
         enforced = enforced._outer
     try:
         yield

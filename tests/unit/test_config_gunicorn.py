@@ -53,6 +53,16 @@ def start_command() -> str:
     return (REPOSITORY / "Procfile").read_text().strip().removeprefix("web: ")
 
 
+@pytest.mark.parametrize(("given", "seconds"), [(None, 25), ("", 25), ("soon", 25), ("40500", 40), ("10", 1)])
+def test_a_worker_that_ends_has_as_long_as_the_settings_say(
+    monkeypatch: pytest.MonkeyPatch, given: str | None, seconds: int
+) -> None:
+    monkeypatch.delenv("GRACEFUL_TIMEOUT_MS", raising=False)
+    if given is not None:
+        monkeypatch.setenv("GRACEFUL_TIMEOUT_MS", given)
+    assert runpy.run_path(str(PATH))["graceful_timeout"] == seconds
+
+
 def test_a_worker_starts_its_services_and_hands_its_access_lines_over(conf: dict[str, Any]) -> None:
     services = Services("mongodb://127.0.0.1/x")
     worker = Worker(services)

@@ -1,0 +1,185 @@
+"""A TCP proxy in front of a database server: it counts the commands that pass, and breaks the connection as it is told.
+
+The server names its own address in the answer to ``hello``, and a driver that discovers servers goes there, past the proxy.
+So clients use ``directConnection=true``, as :attr:`Proxy.uri` says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import struct
+import threading
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import bson
+
+from config.ports import free_port
+
+Mode = Literal["pass", "blackhole", "refuse"]
+
+_OP_MSG = 2013
+# The driver's own: how servers are discovered and watched.
+HOUSEKEEPING = frozenset({"hello", "ismaster", "isMaster", "ping", "endSessions", "buildInfo"})
+
+
+class Proxy:
+    """A context manager, in a thread of its own.
+
+    ``pass``: all passes. ``blackhole``: what arrives is swallowed, in both directions, and new connections are taken and
+    never served, as when packets are dropped. ``refuse``: all connections are cut, and new ones at once.
+    """
+
+    def __init__(self, upstream: int) -> None:
+        self.port = free_port()
+        self._upstream = upstream
+        self._mode: Mode = "pass"
+        self._lose: tuple[str, int] = ("", 0)
+        self._links: set[asyncio.StreamWriter] = set()
+        self._counts: Counter[str] = Counter()
+        self.lost: list[str] = []
+        """Commands whose answer was not handed on."""
+        self._loop = asyncio.new_event_loop()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="proxy", daemon=True)
+
+    @property
+    def uri(self) -> str:
+        return f"mongodb://127.0.0.1:{self.port}/?directConnection=true"
+
+    def database_uri(self, name: str) -> str:
+        return f"mongodb://127.0.0.1:{self.port}/{name}?directConnection=true"
+
+    @property
+    def commands(self) -> Counter[str]:
+        """Commands that reached the proxy so far, by name, also those that it swallowed."""
+        return Counter(self._counts)
+
+    @property
+    def work(self) -> int:
+        """All of them but the driver's housekeeping."""
+        return sum(count for name, count in self._counts.items() if name not in HOUSEKEEPING)
+
+    def set(self, mode: Mode) -> None:
+        self._do(lambda: self._change(mode))
+
+    def lose_reply_of(self, command: str, count: int = 1) -> None:
+        """Let the next ``count`` of these commands reach the server, and cut the connection instead of handing on the answer."""
+        self._do(lambda: setattr(self, "_lose", (command, count)))
+
+    def _do(self, change: Callable[[], None]) -> None:
+        done = threading.Event()
+
+        def now() -> None:
+            change()
+            done.set()
+
+        self._loop.call_soon_threadsafe(now)
+        assert done.wait(5), "the proxy does not answer"
+
+    def _change(self, mode: Mode) -> None:
+        self._mode = mode
+        # After a blackhole nobody knows what was swallowed on the old connections.
+        if mode != "blackhole":
+            for link in [*self._links]:
+                link.transport.abort()
+
+    # -- in its thread ----------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", self.port))
+        self._ready.set()
+        self._loop.run_forever()
+        server.close()
+        self._change("refuse")
+        tasks = asyncio.all_tasks(self._loop)
+        for task in tasks:
+            task.cancel()
+        self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        self._loop.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._mode == "refuse":
+            writer.transport.abort()
+            return
+        self._links.add(writer)
+        names: dict[int, str] = {}  # of the commands whose answer is still to come, by the driver's number
+        upstream: asyncio.StreamWriter | None = None
+        try:
+            answers, upstream = await asyncio.open_connection("127.0.0.1", self._upstream)
+            ways = [self._requests(reader, upstream, names), self._answers(answers, writer, names)]
+            await self._until_one_ends(ways)
+        except OSError:
+            pass  # the server is not there: the client sees its connection end
+        finally:
+            self._links.discard(writer)
+            for link in (writer, upstream):
+                if link is not None:
+                    link.transport.abort()
+
+    @staticmethod
+    async def _until_one_ends(ways: list[Coroutine[Any, Any, None]]) -> None:
+        tasks = [asyncio.ensure_future(way) for way in ways]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _requests(
+        self, reader: asyncio.StreamReader, upstream: asyncio.StreamWriter, names: dict[int, str]
+    ) -> None:
+        while (message := await _message(reader)) is not None:
+            name = _command(message)
+            if name:
+                self._counts[name] += 1
+                names[struct.unpack_from("<i", message, 4)[0]] = name
+            if self._mode == "pass":
+                upstream.write(message)
+                await upstream.drain()
+
+    async def _answers(
+        self, answers: asyncio.StreamReader, writer: asyncio.StreamWriter, names: dict[int, str]
+    ) -> None:
+        while (message := await _message(answers)) is not None:
+            name = names.pop(struct.unpack_from("<i", message, 8)[0], "")
+            wanted, left = self._lose
+            if left and name == wanted:
+                self._lose = (wanted, left - 1)
+                self.lost.append(name)
+                return
+            if self._mode == "pass":
+                writer.write(message)
+                await writer.drain()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        assert self._ready.wait(5), "the proxy did not start"
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
+
+
+async def _message(reader: asyncio.StreamReader) -> bytes | None:
+    """One message of MongoDB's wire protocol; ``None`` at the end of the connection."""
+    with contextlib.suppress(asyncio.IncompleteReadError, OSError):
+        head = await reader.readexactly(4)
+        return head + await reader.readexactly(struct.unpack("<i", head)[0] - 4)
+    return None
+
+
+def _command(message: bytes) -> str:
+    """The command's name, or "" for what is no OP_MSG (the driver's first hello is an OP_QUERY)."""
+    if struct.unpack_from("<i", message, 12)[0] != _OP_MSG or message[20] != 0:
+        return ""
+    length = struct.unpack_from("<i", message, 21)[0]
+    return str(next(iter(bson.decode(message[21 : 21 + length])), ""))
