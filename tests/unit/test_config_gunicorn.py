@@ -121,10 +121,10 @@ def test_the_start_command_says_the_same_as_the_configuration(conf: dict[str, An
     assert words[-3:] == ["-c", "config/gunicorn.conf.py", "wsgi:app"]
     given = {
         "worker_class": words[words.index("-k") + 1],
-        "graceful_timeout": int(words[words.index("--graceful-timeout") + 1]),
         "timeout": int(words[words.index("--timeout") + 1]),
         "keepalive": int(words[words.index("--keep-alive") + 1]),
         "accesslog": words[words.index("--access-logfile") + 1],
         "control_socket_disable": "--no-control-socket" in words,
     }
     assert given == {name: conf[name] for name in given}
+    assert "--graceful-timeout" not in words, "it would win over GRACEFUL_TIMEOUT_MS"
