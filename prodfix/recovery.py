@@ -69,7 +69,9 @@ class Recovery:
         except Exception as error:
             if not self.enabled or not tries.worth(error):
                 raise
-            return self._again(tries, operation, error)
+            first = error
+        # Outside of the block: a later error would get this one as its context, and it should be what the operation raised.
+        return self._again(tries, operation, first)
 
     def to_json(self) -> dict[str, Any]:
         """What it has done since this process began."""
