@@ -1,7 +1,8 @@
 """The circuit breaker of one process: closed, open, half-open.
 
 Two things open it. The pinger, which asks the database from outside: what it knows to be down is not asked by requests,
-and its next good ping closes it. And the operations themselves, when they fail while pings are good, as they do when a
+and its next good ping closes it; as does a ping with more patience, one at a time, as a database that is slow to answer
+is not down. And the operations themselves, when they fail while pings are good, as they do when a
 server answers but cannot work: then one operation at a time tries, and closes it if it succeeds.
 
 No library: pybreaker 1.4 holds one lock around each call, so that all operations of a process would run one after
@@ -30,6 +31,8 @@ SECONDS = 10.0  # over which shares are counted
 SHARE, ENOUGH = 0.5, 20  # failures' share that opens it, and of how many operations at least
 SHORTEST, LONGEST = 1.0, 8.0  # seconds from opening to the first probe, and between probes that go on failing
 PROBE_LIMIT = 2.0  # seconds for an operation that probes
+PATIENCE = 5.0  # seconds for a ping that looks whether the database is only slow
+TRUST = 7.0  # seconds for which such an answer counts: until there can be another
 # MaxTimeMSExpired, NetworkTimeout, NetworkInterfaceExceededTimeLimit, ExceededTimeLimit
 _TIMEOUT_CODES = frozenset({50, 89, 202, 262})
 
@@ -67,7 +70,7 @@ def _failed(error: Exception) -> bool | None:
 class Breaker:
     """``gate`` is asked before a server is selected, ``call`` is around each operation, ``look`` follows each ping.
 
-    ``down``: whether the pinger knows the database to be down. ``failures``: operations in a row that open it; 0 leaves
+    ``down``: whether the pinger finds the database down. ``failures``: operations in a row that open it; 0 leaves
     it to the pinger alone.
     """
 
@@ -79,7 +82,7 @@ class Breaker:
         on_change: Change = lambda before, after, facts: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._down = down
+        self._pinger_says_down = down
         self.failures = failures
         self.on_change = on_change
         self._clock = clock
@@ -95,9 +98,13 @@ class Breaker:
             self._in_a_row = 0
             self._open = self._probing = self._told_down = False
             self._wait, self._probe_at = SHORTEST, 0.0
+            self._trusted_until = 0.0
             self._since = datetime.now(UTC)
             self.opened = self.refused = self.probes = 0
             self._told = BreakerState.CLOSED
+
+    def _down(self) -> bool:
+        return self._pinger_says_down() and self._clock() >= self._trusted_until
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
@@ -210,7 +217,7 @@ class Breaker:
         operations, failures = self._window.sums()
         return self._in_a_row >= self.failures or (operations >= ENOUGH and failures >= operations * SHARE)
 
-    # -- told ---------------------------------------------------------------------------------------------------------
+    # -- beside requests ---------------------------------------------------------------------------------------------------------
 
     def look(self) -> None:
         """Tell of a change that the pinger has found. Called after each ping; never raises what ``on_change`` does not."""
@@ -223,6 +230,18 @@ class Breaker:
                 self._close()  # the ping was the probe
             self._told_down = down
         self._tell()
+
+    def ask(self, patiently: Callable[[], object]) -> None:
+        """While the pinger finds the database down, see whether it is only slow. Called by one background loop; never raises."""
+        if not self._pinger_says_down():
+            return
+        try:
+            patiently()
+        except Exception:  # noqa: BLE001 - whatever goes wrong is the answer
+            self._trusted_until = 0.0
+        else:
+            self._trusted_until = self._clock() + TRUST
+        self.look()
 
     def _tell(self) -> None:
         with self._lock:

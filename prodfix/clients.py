@@ -1,8 +1,8 @@
 """The connections to MongoDB: made on first use, once in each process, never before a fork.
 
 Three clients, so that the parts cannot disturb each other: the application's (flask-pymongo's, with the listeners), our
-own for what prodfix stores and asks (no command listeners: it can never log itself), and the watch, with one
-connection, which an exhausted pool of the application cannot starve.
+own for what prodfix stores and asks (no command listeners: it can never log itself), and the watch, with a connection for
+pings and one for those with patience, which an exhausted pool of the application cannot starve.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ class Clients:
                 self.uri,
                 connect=False,
                 event_listeners=list(watchers),
-                **(brief | {"appname": "prodfix-watch", "maxPoolSize": 1, "retryReads": False}),
+                **(brief | {"appname": "prodfix-watch", "maxPoolSize": 2, "retryReads": False}),
             )
         )
 

@@ -17,7 +17,7 @@ from pymongo.synchronous.database import Database
 from werkzeug.local import LocalProxy
 
 from prodfix.advice import Advisor
-from prodfix.breaker import Breaker
+from prodfix.breaker import PATIENCE, Breaker
 from prodfix.classifier import Classifier
 from prodfix.clients import Clients
 from prodfix.connection import ConnectionMonitor
@@ -76,6 +76,7 @@ class Background:
             if services.clients.configured:
                 self._loops += [
                     Loop("pinger", lambda: self._ping(services), services.monitor.interval, *told),
+                    Loop("probe", lambda: self._probe(services), TICK, *told),
                     Loop("writer", lambda: self._write(services), TICK, *told),
                     Loop("monitor", lambda: self._tell(services), LOG_PERIOD, *told, delay=LOG_PERIOD),
                 ]
@@ -105,6 +106,13 @@ class Background:
         services.breaker.look()
         if services.monitor.healthy != before:
             self._put_state(services)  # the other workers' reports need not be a second late with it
+
+    def _probe(self, services: Services) -> None:
+        def patiently() -> None:
+            with pymongo.timeout(PATIENCE):
+                services.clients.watch.admin.command("ping")
+
+        services.breaker.ask(patiently)
 
     def _state(self, services: Services) -> None:
         self._tell_of_disk(services)

@@ -169,6 +169,21 @@ def test_operations_that_fail_while_pings_are_good_open_the_breaker_and_one_prob
     assert told[-1] == "closed"
 
 
+def test_a_database_that_is_slow_to_answer_pings_is_not_refused(
+    server: DatabaseServer, serve: Callable[..., Served]
+) -> None:
+    served = serve()
+    client: MongoClient[Any]
+    with MongoClient(server.uri) as client:
+        data = {"failCommands": ["ping"], "blockConnection": True, "blockTimeMS": 1300, "appName": "prodfix-watch"}
+        client.admin.command("configureFailPoint", "failCommand", mode="alwaysOn", data=data)
+        until(lambda: served.get("/health/db").status == 503, limit=5, what="/health/db -> 503")
+        until(lambda: served.get("/probe/find?status=new").status == 200, limit=8, what="an answer all the same")
+        assert {served.get("/probe/find?status=new").status for _ in range(40)} == {200}
+        client.admin.command("configureFailPoint", "failCommand", mode="off")
+    until(lambda: served.get("/health/db").status == 200, limit=5, what="/health/db -> 200")
+
+
 def count(server: DatabaseServer, counter: str) -> int:
     client: MongoClient[dict[str, Any]]
     with MongoClient(server.uri) as client:

@@ -24,7 +24,7 @@ from pymongo.errors import (
     WaitQueueTimeoutError,
 )
 
-from prodfix.breaker import LONGEST, PROBE_LIMIT, Breaker
+from prodfix.breaker import LONGEST, PROBE_LIMIT, TRUST, Breaker
 from prodfix.errors import DatabaseUnavailable
 
 FAILURES = [
@@ -226,6 +226,36 @@ def test_what_the_pinger_knows_to_be_down_is_refused_and_a_good_ping_closes_it()
     world.breaker.gate()
     assert world.breaker.to_json()["cause"] is None
     assert world.changes == [("closed", "open"), ("open", "closed")]
+
+
+def test_a_database_that_answers_a_patient_ping_is_slow_and_not_down() -> None:
+    world = World(failures=3)
+
+    def lost() -> None:
+        raise AutoReconnect("lost")
+
+    def passes() -> bool:
+        try:
+            world.breaker.gate()
+        except DatabaseUnavailable:
+            return False
+        return True
+
+    world.breaker.ask(lambda: pytest.fail("nobody asks while pings are good"))
+    world.down = True
+    world.breaker.look()
+    world.breaker.ask(lost)
+    assert not passes()
+    world.breaker.ask(lambda: None)
+    assert (passes(), world.breaker.state) == (True, "closed")
+    world.now += TRUST
+    assert not passes(), "one answer does not count for ever"
+    world.breaker.ask(lambda: None)
+    world.breaker.ask(lost)
+    assert not passes()
+    world.breaker.ask(lambda: None)
+    assert [world.call(FAILURES[0]) for _ in range(4)] == ["failed"] * 3 + ["refused"]
+    assert world.breaker.to_json()["cause"] == "operations"
 
 
 def test_operations_that_failed_with_the_database_do_not_keep_it_open_when_that_is_back() -> None:
