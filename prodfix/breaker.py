@@ -58,9 +58,10 @@ Change = Callable[[BreakerState, BreakerState, dict[str, Any]], None]
 def _failed(error: Exception) -> bool | None:
     """Whether ``error`` says that the database does not work; ``None`` for what says nothing about it.
 
-    A database that refuses has answered. What never reached it, as our own pool was full or a document is none, says nothing.
+    A database that refuses has answered. What never reached it says nothing: our own pool was full, a document was none, or
+    the pinger knew already.
     """
-    if isinstance(error, mongo.WaitQueueTimeoutError):
+    if isinstance(error, (mongo.WaitQueueTimeoutError, DatabaseUnavailable)):
         return None
     if isinstance(error, (mongo.ConnectionFailure, mongo.ExecutionTimeout)):
         return True
@@ -155,6 +156,7 @@ class Breaker:
         failed: bool | None = True if probe else None  # a probe that a deadline cuts has failed
         try:
             if probe:
+                self._tell()
                 with pymongo.timeout(PROBE_LIMIT):
                     result = operation()
             else:
@@ -180,10 +182,10 @@ class Breaker:
                 raise DatabaseUnavailable("operations fail")
             self._probing = True
             self.probes += 1
-        self._tell()
         return True
 
     def _leave(self, probe: bool, failed: bool | None) -> None:
+        opens = False
         with self._lock:
             if failed is not None:
                 self._window.add(1, int(failed))
@@ -191,11 +193,11 @@ class Breaker:
             if probe:
                 self._end_probe(failed)
             elif failed and not self._open and not self._down() and self._too_many():
-                self._open = True
+                opens = self._open = True
                 self.opened += 1
                 self._wait = SHORTEST
                 self._probe_at = self._clock() + self._wait
-        if probe or failed:
+        if probe or opens:  # what the pinger finds is told by the pinger, and not by a request with its ID
             self._tell()
 
     def _end_probe(self, failed: bool | None) -> None:

@@ -108,6 +108,14 @@ def test_half_of_many_operations_open_it_too_and_old_ones_do_not_count() -> None
     assert world.breaker.state == "open"
 
 
+def test_what_the_gate_refuses_is_not_counted_as_a_failure() -> None:
+    world = World(failures=2)
+    for _ in range(5):
+        assert world.call(DatabaseUnavailable()) == "refused"
+    facts = world.breaker.to_json()
+    assert (facts["windowFailures"], facts["failuresInARow"], facts["state"]) == (0, 0, "closed")
+
+
 def test_zero_leaves_it_to_the_pinger() -> None:
     world = World(failures=0)
     assert {world.call(FAILURES[0]) for _ in range(100)} == {"failed"}
@@ -272,6 +280,7 @@ def test_operations_that_fail_while_it_is_known_to_be_down_open_nothing_of_their
     world.down = True
     for _ in range(10):
         world.call(FAILURES[0])
+    assert world.changes == [], "and what the pinger finds is told after a ping, not by a request"
     world.down = False
     assert world.call() == "done"
 
