@@ -24,10 +24,16 @@ def _setting(name: str) -> str:
     return os.environ.get(name) or dotenv_values(".env").get(name) or ""
 
 
+def _graceful_timeout() -> int:
+    """Whole seconds of GRACEFUL_TIMEOUT_MS. What is no number is told by the settings, with everything else that is wrong."""
+    given = os.environ.get("GRACEFUL_TIMEOUT_MS") or dotenv_values(".env").get("GRACEFUL_TIMEOUT_MS") or ""
+    return max(1, int(given) // 1000) if given.isdecimal() else 25
+
+
 worker_class = "gevent"
 # Longest request deadline < graceful_timeout < the 30 s after which Render kills: at the end of this time gunicorn itself
 # kills the worker, without any hook.
-graceful_timeout = 25
+graceful_timeout = _graceful_timeout()
 # Under gevent this is no limit for requests: it ends a worker whose hub has not run for so long.
 timeout = 60
 # Idle connections count as work when a worker ends, so this also delays each deploy.

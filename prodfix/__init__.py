@@ -8,6 +8,7 @@ from prodfix.classifier import Classifier, classify
 from prodfix.clients import Clients
 from prodfix.connection import ConnectionMonitor
 from prodfix.context import RequestContext, current_context
+from prodfix.deadlines import deadline
 from prodfix.deferred import Insert, Update, Write, WriteResult
 from prodfix.devices import device_type
 from prodfix.diagnostics import TEST_OPERATIONS
@@ -83,6 +84,7 @@ __all__ = [
     "create_app",
     "current_context",
     "current_prodfix",
+    "deadline",
     "device_type",
     "make_token",
     "redact_command",

@@ -1,4 +1,4 @@
-"""The served application's Flask: strict JSON, one deadline for each view, and each error logged once."""
+"""The served application's Flask: strict JSON, and each error logged once."""
 
 from __future__ import annotations
 
@@ -8,13 +8,10 @@ from typing import Any
 import bson
 from flask import Flask
 from flask.json.provider import DefaultJSONProvider
-from flask.typing import ResponseReturnValue
 from pydantic import BaseModel
 
-from prodfix import deadlines
 from prodfix.bodies import parse
 from prodfix.context import iso
-from prodfix.errors import DeadlineExceeded
 
 
 class StrictJSON(DefaultJSONProvider):
@@ -42,11 +39,6 @@ class Application(Flask):
     """Flask as gunicorn serves it."""
 
     json_provider_class = StrictJSON
-
-    def dispatch_request(self) -> ResponseReturnValue:
-        # gunicorn's --timeout watches the hub, not a request: without this a view that waits is never ended.
-        with deadlines.Enforced(deadlines.remaining(), DeadlineExceeded):
-            return super().dispatch_request()
 
     def log_exception(self, exc_info: Any) -> None:
         """Nothing: our handler logs the same exception, redacted. Flask's line has its raw text and source lines."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from prodfix.advice import Advisor
+from prodfix.breaker import Breaker
+from prodfix.budget import RetryBudget
 from prodfix.classifications import Row
 from prodfix.classifier import Classifier
 from prodfix.clients import Clients
 from prodfix.connection import ConnectionMonitor
+from prodfix.context import current_context
 from prodfix.counters import Counters
 from prodfix.deferred import Deferred
 from prodfix.diagnostics import Diagnostics
@@ -57,12 +60,16 @@ def assemble(
     """
     options = settings.mongo_options()
     classifier = Classifier(classifications)
+    recovers = settings.enable_error_recovery
+    failures = settings.breaker_failures if recovers else 0
+    breaker = Breaker(lambda: monitor.down, failures=failures, refuse=monitor.gate)
     clients = Clients(
         uri,
         options,
         listeners=(interceptor, monitor.pool) if settings.enable_query_logging else (monitor.pool,),
         watchers=monitor.watchers,
-        gate=monitor.gate,
+        gate=breaker.gate,
+        call=breaker.call,
     )
     logs = Logs(_sinks(settings), served=served, owning=owning)
     journal = Journal(settings.state_dir / "journal")
@@ -72,6 +79,7 @@ def assemble(
     storage = Storage(journal, lambda: clients.own_db, minutes, groups, retention_days=settings.error_retention_days)
     reports = Reports(logs, storage, uri=uri, options=options)
     groups.on_regression = reports.regression
+    breaker.on_change = reports.breaker
     counters = Counters(journal, release=settings.release)
     incidents = Incidents(journal, instance=settings.instance, release=settings.release)
     error_log = ErrorLog(
@@ -97,10 +105,19 @@ def assemble(
     lookup = Lookup(journal, answering)
     diagnostics = Diagnostics(clients, journal, lookup, deferred)
     retries, base = settings.max_retry_attempts, settings.retry_base_delay_ms / 1000
+    budget = RetryBudget(share=settings.retry_budget)
     advisor = Advisor(lambda: clients.own, journal, enabled=settings.enable_query_advice, on_advice=reports.advice)
     _set_up(interceptor, settings, reports, advisor)
     monitor.last_command = lambda: interceptor.last_success
     monitor.on_attempt = reports.attempt
+
+    def on_retry(attempt: int, delay: float, error: BaseException) -> None:
+        incidents.count("retried")
+        reports.retry(attempt, delay, error)
+
+    def on_recovered(attempts: int, error: BaseException) -> None:
+        incidents.count("recovered")
+        error_log.log_recovery(error, current_context())
 
     def connection_changed(event: ConnectionEvent) -> None:
         (incidents.end if event.event == "connected" else incidents.begin)("database_lost")
@@ -114,6 +131,7 @@ def assemble(
         clients=clients,
         interceptor=interceptor,
         monitor=monitor,
+        breaker=breaker,
         logs=logs,
         journal=journal,
         storage=storage,
@@ -134,13 +152,17 @@ def assemble(
             deferred,
             retries=retries,
             base=base,
-            enabled=settings.enable_error_recovery,
-            on_retry=reports.retry,
+            mobile_retries=settings.mobile_extra_retries,
+            enabled=recovers,
+            budget=budget,
+            on_retry=on_retry,
+            on_recovered=on_recovered,
         ),
         transactions=Transactions(
             lambda: clients.application,
             retries=retries,
             base=min(base, TRANSACTION_BASE),
+            budget=budget,
             report=reports.transaction,
             verbose=settings.log_level == "debug",
         ),

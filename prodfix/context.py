@@ -30,7 +30,7 @@ KINDS = 200  # kinds of commands of a request that are told apart
 @dataclass(slots=True)
 class Notes:
     """What becomes known while a request is served: the user once a view has verified one, its database commands,
-    and what recovery did."""
+    and what recovery did: ``retries`` are our own, ``driver_retries`` commands that the driver has sent again by itself."""
 
     user_id: str | None = None
     commands: int = 0
@@ -40,6 +40,7 @@ class Notes:
     failed: DatabaseOperation | None = None
     outcome: Outcome | None = None
     retries: int = 0
+    driver_retries: int = 0
     recovered: bool = False
 
     @property

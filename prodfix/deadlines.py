@@ -2,31 +2,64 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar, Token
-from typing import Any
+from typing import Any, TypeVar
 
 from prodfix.native import start_timer
 
 JOURNAL_SHARE = 0.5  # seconds of each deadline that are kept for the journal: the database never gets them
+ANSWERING = 0.5  # seconds that a view has at least, to answer, once a shielded block is over
+VIEW = "__prodfix_deadline__"
 
-_deadline: ContextVar[float | None] = ContextVar("prodfix_deadline", default=None)
+View = TypeVar("View", bound=Callable[..., Any])
+Ends = tuple[float, float]
+"""When the request's time is over, and when the database's is, in monotonic seconds."""
+
+_deadline: ContextVar[Ends | None] = ContextVar("prodfix_deadline", default=None)
+_innermost: ContextVar[Enforced | None] = ContextVar("prodfix_enforced", default=None)
 
 
-def start(seconds: float) -> Token[float | None]:
+def deadline(seconds: float | None) -> Callable[[View], View]:
+    """Give a view a deadline of its own instead of ``REQUEST_DEADLINE_MS``; ``None`` exempts it (exports, change streams).
+
+    Above or below the route's decorator. It is known before the body is read. Raises ``ValueError`` for what is no
+    number of seconds above 0.
+    """
+    if seconds is not None and (callable(seconds) or not 0 < seconds < math.inf):
+        raise ValueError("deadline() takes a number of seconds above 0, or None: @deadline(30)")
+
+    def mark(view: View) -> View:
+        setattr(view, VIEW, seconds)
+        return view
+
+    return mark
+
+
+def start(seconds: float) -> Token[Ends | None]:
     """Begin a deadline for what this greenlet or thread does from here on. Give the token to :func:`stop`."""
-    return _deadline.set(time.monotonic() + seconds)
+    now = time.monotonic()
+    return _deadline.set((now + seconds, now + database_share(seconds)))
 
 
-def stop(token: Token[float | None]) -> None:
+def stop(token: Token[Ends | None]) -> None:
     _deadline.reset(token)
 
 
 def remaining() -> float | None:
     """Seconds left, never negative; ``None`` where there is no deadline."""
-    end = _deadline.get()
-    return None if end is None else max(0.0, end - time.monotonic())
+    ends = _deadline.get()
+    return None if ends is None else max(0.0, ends[0] - time.monotonic())
+
+
+def database_remaining() -> float | None:
+    """Seconds left for the database: :func:`remaining` without what is kept for the journal."""
+    ends = _deadline.get()
+    return None if ends is None else max(0.0, ends[1] - time.monotonic())
 
 
 def database_share(seconds: float) -> float:
@@ -41,21 +74,58 @@ class Enforced:
     an ``except Exception`` in a view or in a retry loop cannot swallow it; outside it is ``error``.
     """
 
-    __slots__ = ("_error", "_seconds", "_timer")
+    __slots__ = ("_end", "_error", "_outer", "_paused", "_seconds", "_timer", "_token")
 
     def __init__(self, seconds: float | None, error: type[Exception]) -> None:
         self._seconds, self._error = seconds, error
         self._timer: Any = None
+        self._paused = False
 
     def __enter__(self) -> None:
+        self._outer = _innermost.get()
         if self._seconds is not None:
             self._timer = start_timer(self._seconds)
+            if self._timer is not None:
+                self._end = time.monotonic() + self._seconds
+                self._token = _innermost.set(self)
 
     def __exit__(self, kind: Any, raised: BaseException | None, trace: Any) -> None:
         if self._timer is not None:
             self._timer.close()
+            _innermost.reset(self._token)
             if raised is self._timer:
                 raise self._error from raised
+
+    def _pause(self) -> bool:
+        """Whether it was not paused already."""
+        if self._paused:
+            return False
+        self._timer.close()
+        self._paused = True
+        return True
+
+    def _go_on(self) -> None:
+        self._paused = False
+        self._timer = start_timer(max(self._end - time.monotonic(), ANSWERING))
+
+
+@contextmanager
+def shield() -> Iterator[None]:
+    """A block that no deadline of this greenlet cuts, and which must therefore be bounded itself.
+
+    What is left of them goes on afterwards, and at least ``ANSWERING`` seconds: what was done must still be told.
+    """
+    paused = []
+    enforced = _innermost.get()
+    while enforced is not None:
+        if enforced._pause():
+            paused.append(enforced)
+        enforced = enforced._outer
+    try:
+        yield
+    finally:
+        for enforced in paused:
+            enforced._go_on()
 
 
 def backoff(attempt: int, base: float, *, longest: float = 16.0, jitter: float = 0.1) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from prodfix.classifications import INVALID, UNAUTHENTICATED, Classification
+from prodfix.classifications import INTERNAL_ERROR, INVALID, UNAUTHENTICATED, Classification
 from prodfix.classifier import Classifier
 from prodfix.context import RequestContext, current_context, new_request_id
 from prodfix.counters import Counters
@@ -50,7 +50,24 @@ class ErrorLog:
     # -- making -----------------------------------------------------------------------------------------------------------
 
     def record(self, error: BaseException, context: RequestContext | None) -> ErrorRecord:
-        """What ``error`` is, with what its traceback and its request know."""
+        """What ``error`` is, with what its traceback and its request know. Never raises: what is too odd to be looked at is an
+        internal error, and counted in ``failures``."""
+        try:
+            return self._record(error, context)
+        except Exception:  # noqa: BLE001 - somebody's exception with properties that raise
+            self.failures += 1
+            return ErrorRecord(
+                meaning=INTERNAL_ERROR,
+                summary=type(error).__name__,
+                error_type=type(error).__name__,
+                stack="",
+                context=context,
+                operation=None,
+                request_id=context.request_id if context else new_request_id(),
+                release=self._release,
+            )
+
+    def _record(self, error: BaseException, context: RequestContext | None) -> ErrorRecord:
         meaning = self.meaning(error)
         ours = meaning.category is not ErrorCategory.CLIENT
         operation = database_operation(error)

@@ -1,29 +1,39 @@
-"""Before, after and at the end of each request. No hook ever raises, except for what is the client's fault."""
+"""Before, after and at the end of each request, and its one deadline. No hook ever raises, except for what is the
+client's fault."""
 
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Token
 from typing import Any, cast
 
 import pymongo
 from flask import Flask, request
+from flask.typing import ResponseReturnValue
 from flask.wrappers import Request, Response
 from werkzeug.exceptions import ClientDisconnected
 
 from prodfix import deadlines
 from prodfix.context import RequestContext, current_context, new_context, reset_context, set_context
-from prodfix.errors import BodyInterrupted, BodyTimeout
+from prodfix.errors import BodyInterrupted, BodyTimeout, DeadlineExceeded
 from prodfix.services import Services
 
 SCOPE = "prodfix.scope"
 STREAM = "prodfix.stream"
 QUIET = "/health/"  # routes that monitors ask every few seconds, for ever: no part of the statistics
+SHORTEST = 0.05  # seconds; a client cannot ask for a deadline in which nothing can be done
+_MILLISECONDS = re.compile(r"[0-9]{1,9}")
+_UNMARKED = object()
 
 
 def attach(app: Flask, services: Services, *, deadline: bool) -> None:
-    """Request IDs for every answer; with ``deadline``, also one deadline for each request and a limit for its body."""
+    """Request IDs for every answer; with ``deadline``, also one deadline for each request and a limit for its body.
+
+    Without it only views that :func:`prodfix.deadline` gives one have a deadline.
+    """
 
     def begin() -> None:
         services.start()
@@ -31,10 +41,12 @@ def attach(app: Flask, services: Services, *, deadline: bool) -> None:
         context = _context(current)
         # In the environ, which is this request's alone: a request within a request shares the application context and its g.
         scope = current.environ[SCOPE] = _Scope(set_context(context))
-        if deadline:
-            seconds = request_seconds(services, context)
+        seconds = _seconds(app, services, current, context, everywhere=deadline)
+        if seconds is not None:
             scope.begin(seconds)
-            _read_body(current, services.settings.body_timeout_ms / 1000)
+        if deadline or seconds is not None:
+            body = services.settings.body_timeout_ms / 1000
+            _read_body(current, body if seconds is None else min(body, seconds))
 
     def finish(response: Response) -> Response:
         context = current_context()
@@ -53,6 +65,7 @@ def attach(app: Flask, services: Services, *, deadline: bool) -> None:
     app.before_request_funcs.setdefault(None, []).insert(0, begin)
     app.after_request(finish)
     app.teardown_request(end)
+    app.dispatch_request = _ended(app.dispatch_request)  # type: ignore[method-assign]
 
 
 def count(services: Services, context: RequestContext, status: int) -> None:
@@ -62,10 +75,30 @@ def count(services: Services, context: RequestContext, status: int) -> None:
         services.counters.request(context.endpoint, context.quick_device, micros, failed=status >= 500)
 
 
-def request_seconds(services: Services, context: RequestContext) -> float:
-    """The deadline of this request: mobile devices get more (the seed's mobile strategy)."""
-    seconds = services.settings.request_deadline_ms / 1000
-    return seconds * services.settings.mobile_timeout_factor if context.looks_mobile else seconds
+def _ended(dispatch: Callable[[], ResponseReturnValue]) -> Callable[[], ResponseReturnValue]:
+    """gunicorn's --timeout watches the hub, not a request: without this a view that waits is never ended."""
+
+    def dispatch_request() -> ResponseReturnValue:
+        with deadlines.Enforced(deadlines.remaining(), DeadlineExceeded):
+            return dispatch()
+
+    return dispatch_request
+
+
+def _seconds(
+    app: Flask, services: Services, current: Request, context: RequestContext, *, everywhere: bool
+) -> float | None:
+    """The deadline of this request, ``None`` for none: its view's own or everybody's, more of it for mobile devices (the
+    seed's mobile strategy), or less if the client says so."""
+    view = app.view_functions.get(current.endpoint or "")
+    own: Any = getattr(view, deadlines.VIEW, _UNMARKED)
+    if own is _UNMARKED:
+        own = services.settings.request_deadline_ms / 1000 if everywhere else None
+    if own is None:
+        return None
+    seconds: float = own * services.settings.mobile_timeout_factor if context.looks_mobile else own
+    asked = current.environ.get("HTTP_X_REQUEST_TIMEOUT_MS", "")
+    return min(seconds, max(int(asked) / 1000, SHORTEST)) if _MILLISECONDS.fullmatch(asked) else seconds
 
 
 class _Scope:
@@ -76,7 +109,7 @@ class _Scope:
 
     def __init__(self, context: Token[RequestContext | None]) -> None:
         self._context = context
-        self._deadline: Token[float | None] | None = None
+        self._deadline: Token[deadlines.Ends | None] | None = None
         self._database: Any = None
 
     def begin(self, seconds: float) -> None:

@@ -186,9 +186,13 @@ class QueryInterceptor(CommandListener):
         key = command_key(name, command)
         self.profile.add(key, micros, failed=failed)
         context = current_context()
-        if context is not None and context.notes.note(key, micros, failed) == self.repeats:
-            self.profile.repeat(key)
-            self.on_repeat(key, context)
+        if context is not None:
+            # The driver keeps an operation's ID when it sends the command again.
+            if event.operation_id is not None and _failed.get()[0] == event.operation_id:
+                context.notes.driver_retries += 1
+            if context.notes.note(key, micros, failed) == self.repeats:
+                self.profile.repeat(key)
+                self.on_repeat(key, context)
         observer = _observed.get()
         if observer is not None:
             number = command.get("txnNumber") if command.get("autocommit") is False else None

@@ -151,6 +151,7 @@ class ErrorRecord:
                 "attempted": bool(notes and notes.retries),
                 "successful": self.recovered,
                 "attempts": notes.retries if notes else 0,
+                "driverRetries": notes.driver_retries if notes else 0,
             },
             "facts": dict(self.facts),
             "outcome": str(self.outcome) if self.outcome else None,

@@ -35,6 +35,12 @@ class Reports:
         facts = {"attempt": attempt, "delaySeconds": round(delay, 3), "error": type(error).__name__}
         self._logs.note(Severity.WARN, "retry", f"trying again after {type(error).__name__}", facts=facts)
 
+    def breaker(self, before: str, after: str, facts: Mapping[str, Any]) -> None:
+        """The circuit breaker has changed its state."""
+        severity = Severity.INFO if after == "closed" else Severity.WARN
+        facts = {"category": ErrorCategory.DATABASE_CONNECTION, "before": str(before), "after": str(after), **facts}
+        self._logs.note(severity, "breaker", f"circuit breaker {after}", FILE, facts=facts)
+
     def transaction(self, severity: Severity, message: str, facts: Mapping[str, Any]) -> None:
         self._logs.note(severity, "transaction", message, FILE, facts=facts)
 

@@ -7,9 +7,14 @@ from collections.abc import Callable
 
 from tenacity import RetryCallState, Retrying, retry_if_exception
 
-from prodfix.deadlines import backoff, remaining
+from prodfix.deadlines import backoff, database_remaining
 
 Note = Callable[[int, float, BaseException], None]
+
+
+def fits(attempt: int, base: float, left: float | None, jitter: float = 0.1) -> bool:
+    """Whether ``left`` seconds are more than the longest that the delay after this attempt can be."""
+    return left is None or left > backoff(attempt, base, jitter=0) * (1 + jitter)
 
 
 def retrying(
@@ -19,20 +24,22 @@ def retrying(
     transient: Callable[[BaseException], bool],
     jitter: float = 0.1,
     on_retry: Note = lambda attempt, delay, error: None,
+    allowed: Callable[[], bool] = lambda: True,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Retrying:
     """A tenacity controller: ``1 + retries`` tries at most, delays of ``base`` seconds, 2x, 4x ... up to 16 s, each spread by
     ``jitter`` (a share of it).
 
-    A delay that the request's deadline does not leave is not begun. ``on_retry`` is told of each delay before it; the
-    error at the end is the operation's own, never tenacity's.
+    A delay that the database's part of the request's deadline does not leave is not begun. ``allowed`` is asked last, for
+    each retry that would be made. ``on_retry`` is told of each delay before it; the error at the end is the operation's
+    own, never tenacity's.
     """
 
     def stop(state: RetryCallState) -> bool:
-        left = remaining()
-        # upcoming_sleep is not computed yet when tenacity asks whether to stop, so the longest it can be is compared.
-        return state.attempt_number > retries or (
-            left is not None and left <= backoff(state.attempt_number, base, jitter=0) * (1 + jitter)
+        return (
+            state.attempt_number > retries
+            or not fits(state.attempt_number, base, database_remaining(), jitter)
+            or not allowed()
         )
 
     def before_sleep(state: RetryCallState) -> None:

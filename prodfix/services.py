@@ -17,6 +17,7 @@ from pymongo.synchronous.database import Database
 from werkzeug.local import LocalProxy
 
 from prodfix.advice import Advisor
+from prodfix.breaker import PATIENCE, Breaker
 from prodfix.classifier import Classifier
 from prodfix.clients import Clients
 from prodfix.connection import ConnectionMonitor
@@ -96,6 +97,7 @@ class Background:
             else:
                 self._loops += [
                     Loop("pinger", lambda: self._ping(services), services.monitor.interval, *told),
+                    Loop("probe", lambda: self._probe(services), TICK, *told),
                     Loop("writer", lambda: self._write(services), TICK, *told),
                     Loop("monitor", lambda: self._tell(services), LOG_PERIOD, *told, delay=LOG_PERIOD),
                 ]
@@ -131,8 +133,16 @@ class Background:
     def _ping(self, services: Services) -> None:
         before = services.monitor.healthy
         services.monitor.ping()
+        services.breaker.look()
         if services.monitor.healthy != before:
             self._put_state(services)  # the other workers' reports need not be a second late with it
+
+    def _probe(self, services: Services) -> None:
+        def patiently() -> None:
+            with pymongo.timeout(PATIENCE):
+                services.clients.watch.admin.command("ping")
+
+        services.breaker.ask(patiently)
 
     def _state(self, services: Services) -> None:
         self._tell_of_disk(services)
@@ -194,6 +204,7 @@ class Services:
     clients: Clients
     interceptor: QueryInterceptor
     monitor: ConnectionMonitor
+    breaker: Breaker
     logs: Logs
     journal: Journal
     storage: Storage
@@ -239,6 +250,8 @@ class Services:
             "connection": self.monitor.status().to_json(),
             "servers": self.monitor.status().servers,
             "network": self.monitor.network(),
+            "breaker": self.breaker.to_json(),
+            "recovery": self.recovery.to_json(),
             "commands": {"observed": self.interceptor.commands, "listenerErrors": self.interceptor.errors},
             "logs": self.logs.sinks.status(),
             "journal": {

@@ -89,6 +89,9 @@ class Settings(BaseSettings):
     enable_error_handler: bool = True
     max_retry_attempts: Annotated[int, Field(ge=0, le=20)] = 3
     retry_base_delay_ms: Milliseconds = 1_000
+    mobile_extra_retries: Annotated[int, Field(ge=0, le=20)] = 1
+    retry_budget: Annotated[float, Field(ge=0, le=1)] = 0.2
+    breaker_failures: Annotated[int, Field(ge=0, le=10_000)] = 10
     enable_error_recovery: bool = True
     enable_operation_queue: Annotated[OperationQueue, BeforeValidator(switch)] = OperationQueue.ON
     deferred_max_entries: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000
@@ -120,6 +123,8 @@ class Settings(BaseSettings):
     request_deadline_ms: Milliseconds = 10_000
     mobile_timeout_factor: Annotated[float, Field(ge=1, le=10)] = 2.0
     body_timeout_ms: Milliseconds = 5_000
+    graceful_timeout_ms: Milliseconds = 25_000
+    shutdown_limit_ms: Milliseconds = 30_000
     max_body_bytes: ByteSize = 1024 * 1024
 
     # Tokens
@@ -230,6 +235,13 @@ class Settings(BaseSettings):
             problems["JWT_SECRET_KEY"] = f"must be at least {SHORTEST_JWT_KEY} bytes long"
         if self.production and not self.diagnostics_auth_required:
             problems["DIAGNOSTICS_AUTH_REQUIRED"] = "cannot be false in production"
+        longest = self.request_deadline_ms * self.mobile_timeout_factor
+        if longest >= self.graceful_timeout_ms:
+            problems["REQUEST_DEADLINE_MS"] = (
+                "times MOBILE_TIMEOUT_FACTOR must be less than GRACEFUL_TIMEOUT_MS: a deploy would cut such requests"
+            )
+        if self.graceful_timeout_ms >= self.shutdown_limit_ms:
+            problems["GRACEFUL_TIMEOUT_MS"] = "must be less than SHUTDOWN_LIMIT_MS, after which the host kills"
         if self.health_max_age_ms <= self.health_ping_interval_ms:
             problems["HEALTH_MAX_AGE_MS"] = "must be longer than HEALTH_PING_INTERVAL_MS"
         return problems

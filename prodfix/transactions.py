@@ -15,6 +15,7 @@ from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.synchronous.client_session import ClientSession
 
+from prodfix.budget import RetryBudget
 from prodfix.context import current_context
 from prodfix.errors import Outcome, Severity
 from prodfix.frames import database_operation
@@ -46,6 +47,7 @@ class Transactions:
         *,
         retries: int,
         base: float,
+        budget: RetryBudget | None = None,
         report: Report = lambda severity, message, facts: None,
         sleep: Callable[[float], None] = time.sleep,
         verbose: bool = False,
@@ -53,6 +55,7 @@ class Transactions:
         self._client = client
         self.verbose = verbose
         self.retries, self.base = retries, base
+        self._budget = budget
         self._report = report
         self._sleep = sleep
 
@@ -63,6 +66,8 @@ class Transactions:
         the commit raised last; then nothing is applied, or, if the error has the label
         ``UnknownTransactionCommitResult``, nobody knows.
         """
+        if self._budget is not None:
+            self._budget.tried()
         most = self.retries if retries is None else retries
         attempts: list[list[Observed]] = []
         left = iter(range(most))  # retries of the whole and of its commit together
@@ -116,6 +121,7 @@ class Transactions:
             transient=lambda error: (
                 isinstance(error, PyMongoError) and error.has_error_label(label) and next(left, None) is not None
             ),
+            allowed=self._budget.take if self._budget is not None else lambda: True,
             sleep=self._sleep,
         )
 

@@ -12,7 +12,7 @@ from pymongo import IndexModel
 
 from blueprints import BLUEPRINTS
 from config import load_settings
-from prodfix import Document, Insert, Update, Write, create_app, current_prodfix, run_transaction
+from prodfix import Document, Insert, Update, Write, create_app, current_prodfix, deadline, run_transaction
 
 blueprint = Blueprint("probe", __name__, url_prefix="/probe")
 
@@ -68,6 +68,33 @@ def deferrable() -> Any:
 def sleep() -> Any:
     gevent.sleep(float(request.args["seconds"]))
     return jsonify({"slept": True})
+
+
+@blueprint.post("/increment")
+def increment() -> Any:
+    """Count once: in an operation that may be repeated, or one that the caller only says may be."""
+    number = int(request.args["number"])
+
+    def plainly() -> None:
+        # An update of many is none that the driver itself repeats safely.
+        current_prodfix.db.counters.update_many({"_id": "plain"}, {"$inc": {"n": 1}})
+
+    if request.args["how"] == "plain":
+        current_prodfix.recovery.run(plainly, idempotent=True)
+        return jsonify({"status": "applied"})
+    return jsonify({"status": current_prodfix.recovery.write(Write("orders.create", {"number": number})).status})
+
+
+@blueprint.get("/export")
+@deadline(None)
+def export() -> Any:
+    gevent.sleep(float(request.args["seconds"]))
+    return jsonify({"slept": True})
+
+
+@blueprint.get("/idle")
+def idle() -> Any:
+    return jsonify({"idle": True})
 
 
 app = create_app(load_settings(), (*BLUEPRINTS, blueprint))

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import contextlib
+import threading
+import time
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -8,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pymongo import MongoClient
-from pymongo.errors import NetworkTimeout, OperationFailure
+from pymongo.errors import AutoReconnect, OperationFailure
 
 from prodfix import Classifier, Recovery, Settings
 from prodfix.transactions import JITTER as TRANSACTION_JITTER
@@ -34,10 +37,10 @@ def delays_of(retries: int, base: float) -> list[float]:
     slept: list[float] = []
 
     def lost() -> None:
-        raise NetworkTimeout("lost")
+        raise AutoReconnect("lost")
 
     recovery = Recovery(Classifier(), None, retries=retries, base=base, sleep=slept.append)  # type: ignore[arg-type]
-    with pytest.raises(NetworkTimeout):
+    with pytest.raises(AutoReconnect):
         recovery.run(lost, idempotent=True)
     return slept
 
@@ -74,6 +77,40 @@ def test_those_of_transactions_too(retries: int, base: float) -> None:
         Transactions(lambda: client, retries=retries, base=base, sleep=slept.append).run(conflict)
     assert len(slept) == retries
     assert doubling(slept, base, TRANSACTION_JITTER)
+
+
+@given(crowd=st.lists(st.tuples(st.integers(1, 10), bases), min_size=2, max_size=8))
+def test_those_of_many_at_once(crowd: list[tuple[int, float]]) -> None:
+    """The same for each of many operations at once (threads here, greenlets in the run under gevent): one's failures do
+    not lengthen another's delays.
+
+    Feature: production-deployment-fix, Property 12
+    """
+    delays: dict[int, list[float]] = {}
+
+    def work(number: int) -> None:
+        slept = delays[number] = []
+
+        def sleep(seconds: float) -> None:
+            slept.append(seconds)
+            time.sleep(0)  # the others' turn
+
+        def lost() -> None:
+            raise AutoReconnect("lost")
+
+        retries, base = crowd[number]
+        recovery = Recovery(Classifier(), None, retries=retries, base=base, sleep=sleep)  # type: ignore[arg-type]
+        with contextlib.suppress(AutoReconnect):
+            recovery.run(lost, idempotent=True)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(len(crowd))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for number, (retries, base) in enumerate(crowd):
+        assert len(delays[number]) == retries
+        assert doubling(delays[number], base)
 
 
 def test_the_default_is_the_seeds() -> None:

@@ -1,4 +1,4 @@
-"""The database layer's properties once more, in a process that gevent has patched as it patches a worker."""
+"""The properties of the database layer and of recovery once more, in a process that gevent has patched as it patches a worker."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PROPERTIES = " or ".join(f"property_0{number}" for number in range(1, 7))
+PROPERTIES = " or ".join(f"property_{number:02}" for number in (*range(1, 8), 12))
 
 
-def test_properties_1_to_6_hold_under_gevent() -> None:
+def test_the_properties_hold_under_gevent() -> None:
     pytest = [sys.executable, "-m", "gevent.monkey", "--module", "pytest", "tests/properties", "-q", "-k", PROPERTIES]
     run = subprocess.run(
         [*pytest, "-p", "no:cacheprovider"], cwd=REPOSITORY, capture_output=True, text=True, timeout=170, check=False

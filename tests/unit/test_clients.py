@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pymongo
 import pytest
 from pymongo import MongoClient
-from pymongo.errors import ServerSelectionTimeoutError
+from pymongo.errors import OperationFailure, PyMongoError, ServerSelectionTimeoutError
 
 from prodfix.clients import DEFAULT_DATABASE, Clients, GatedClient
 from prodfix.errors import DatabaseNotConfigured, DatabaseUnavailable
@@ -226,8 +227,6 @@ def test_an_open_gate_waits_as_long_as_the_driver_would(make: Callable[..., Clie
 
 
 def test_a_deadline_ends_the_wait_sooner(make: Callable[..., Clients]) -> None:
-    import pymongo
-
     clients = make(NOBODY, serverSelectionTimeoutMS=30_000)
     begun = time.monotonic()
     with pytest.raises(ServerSelectionTimeoutError), pymongo.timeout(0.3):
@@ -238,3 +237,58 @@ def test_a_deadline_ends_the_wait_sooner(make: Callable[..., Clients]) -> None:
 def test_a_gated_client_is_a_mongo_client(clients: Clients) -> None:
     assert isinstance(clients.application, GatedClient)
     assert isinstance(clients.application, MongoClient)
+
+
+# -- the driver's own retries -----------------------------------------------------------------------------------------------
+
+
+def test_within_a_deadline_the_driver_tries_twice_and_raises_what_the_operation_failed_with(
+    make: Callable[..., Clients], database_uri: str, fail: Any, commands: Commands
+) -> None:
+    clients = make(database_uri, appname=fail.app_name)
+    fail("find", "insert", errorCode=134)
+    for name in ("find", "insert"):
+        before = commands.names.count(name)
+        with pytest.raises(OperationFailure) as raised, pymongo.timeout(5):
+            OPERATIONS[name](clients)
+        assert (raised.value.code, commands.names.count(name) - before) == (134, 2)
+
+
+def test_without_the_limit_it_would_not_stop(connect: Callable[..., MongoClient[Any]], fail: Any) -> None:
+    # The control.
+    seen = Commands()
+    client = connect(event_listeners=[seen])
+    fail("find", errorCode=134)
+    with pytest.raises(PyMongoError), pymongo.timeout(0.3):
+        client.get_default_database().notes.find_one()
+    assert seen.names.count("find") > 20
+
+
+def test_a_connection_that_is_lost_once_is_still_the_drivers_to_mend(
+    make: Callable[..., Clients], database_uri: str, fail: Any
+) -> None:
+    clients = make(database_uri, appname=fail.app_name)
+    fail("find", times=1, closeConnection=True)
+    with pymongo.timeout(5):
+        assert clients.db.notes.find_one() is None
+
+
+def test_every_operation_goes_through_what_counts_it(database_uri: str) -> None:
+    calls: list[Any] = []
+
+    def call(operation: Callable[[], Any]) -> Any:
+        calls.append(operation)
+        return operation()
+
+    clients = Clients(database_uri, {}, call=call)
+    try:
+        for work in OPERATIONS.values():
+            before = len(calls)
+            work(clients)
+            assert len(calls) > before
+        before = len(calls)
+        clients.own_db.notes.find_one()
+        clients.watch.admin.command("ping")
+        assert len(calls) == before, "what is ours is not the application's"
+    finally:
+        clients.close()

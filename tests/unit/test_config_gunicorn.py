@@ -54,6 +54,16 @@ def start_command() -> str:
     return (REPOSITORY / "Procfile").read_text().strip().removeprefix("web: ")
 
 
+@pytest.mark.parametrize(("given", "seconds"), [(None, 25), ("", 25), ("soon", 25), ("40500", 40), ("10", 1)])
+def test_a_worker_that_ends_has_as_long_as_the_settings_say(
+    monkeypatch: pytest.MonkeyPatch, given: str | None, seconds: int
+) -> None:
+    monkeypatch.delenv("GRACEFUL_TIMEOUT_MS", raising=False)
+    if given is not None:
+        monkeypatch.setenv("GRACEFUL_TIMEOUT_MS", given)
+    assert runpy.run_path(str(PATH))["graceful_timeout"] == seconds
+
+
 def test_a_worker_starts_its_services_and_hands_its_access_lines_over(conf: dict[str, Any]) -> None:
     services = Services("mongodb://127.0.0.1/x")
     worker = Worker(services)
@@ -113,10 +123,10 @@ def test_the_start_command_says_the_same_as_the_configuration(conf: dict[str, An
     assert words[-3:] == ["-c", "config/gunicorn.conf.py", "wsgi:app"]
     given = {
         "worker_class": words[words.index("-k") + 1],
-        "graceful_timeout": int(words[words.index("--graceful-timeout") + 1]),
         "timeout": int(words[words.index("--timeout") + 1]),
         "keepalive": int(words[words.index("--keep-alive") + 1]),
         "accesslog": words[words.index("--access-logfile") + 1],
         "control_socket_disable": "--no-control-socket" in words,
     }
     assert given == {name: conf[name] for name in given}
+    assert "--graceful-timeout" not in words, "it would win over GRACEFUL_TIMEOUT_MS"

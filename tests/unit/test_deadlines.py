@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prodfix import deadlines
-from prodfix.deadlines import Enforced, backoff, database_share, remaining, retry_after
+from prodfix.deadlines import VIEW, Enforced, backoff, database_remaining, database_share, remaining, retry_after
 
 
 class Clock:
@@ -73,6 +73,30 @@ def test_the_database_never_gets_the_share_of_the_journal(seconds: float) -> Non
     assert share == pytest.approx(seconds - 0.5) or seconds <= 1
 
 
+def test_the_databases_time_is_over_before_the_requests(clock: Clock) -> None:
+    assert database_remaining() is None
+    with deadline(10):
+        assert database_remaining() == 9.5
+        clock.now += 9.7
+        assert (database_remaining(), remaining()) == (0, pytest.approx(0.3))
+    with deadline(0.4):
+        assert database_remaining() == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), len])
+def test_what_is_no_deadline_is_refused_where_it_is_written(seconds: Any) -> None:
+    with pytest.raises(ValueError, match="number of seconds"):
+        deadlines.deadline(seconds)
+
+
+@pytest.mark.parametrize("seconds", [None, 0.5, 30])
+def test_a_view_stays_itself(seconds: float | None) -> None:
+    def view() -> None: ...
+
+    assert deadlines.deadline(seconds)(view) is view
+    assert getattr(view, VIEW) == seconds
+
+
 class Late(Exception):
     """The error of the test's deadline."""
 
@@ -125,6 +149,72 @@ def test_under_gevent_a_deadline_ends_whatever_waits_and_only_its_own(python: Ca
         "('Late', 'Timeout')",
         "done",
         "naively swallowed",
+    ]
+
+
+SHIELD = """
+from gevent import monkey; monkey.patch_all()
+import time, gevent
+from prodfix.deadlines import ANSWERING, Enforced, shield
+class Late(Exception): pass
+class Outer(Exception): pass
+
+def late(work, seconds=0.05, outer=3600):
+    begun = time.monotonic()
+    try:
+        with Enforced(outer, Outer):
+            with Enforced(seconds, Late):
+                answer = work()
+    except (Late, Outer) as error:
+        answer = type(error).__name__
+    return answer, round(time.monotonic() - begun, 1)
+
+def put(): gevent.sleep(0.2)
+
+def shielded():
+    with shield(): put()
+    return "told"
+
+def waits_on():
+    with shield(): put()
+    gevent.sleep(3600)
+
+def fails():
+    with shield(): raise KeyError
+
+def twice():
+    with shield():
+        with shield(): put()
+        put()
+    return "told"
+
+def refused():
+    try: fails()
+    except KeyError: gevent.sleep(3600)
+
+print(late(put))
+print(late(shielded))
+print(late(waits_on))
+print(late(refused))
+print(late(shielded, 3600, 0.05))
+print(late(waits_on, 3600, 0.05))
+print(late(twice))
+with shield(): print("and nothing to shield is nothing")
+print(ANSWERING)
+"""
+
+
+def test_what_is_shielded_is_not_cut_and_what_follows_has_time_to_answer(python: Callable[..., str]) -> None:
+    assert python(SHIELD).splitlines() == [
+        "('Late', 0.1)",  # the control
+        "('told', 0.2)",
+        "('Late', 0.7)",
+        "('Late', 0.5)",
+        "('told', 0.2)",
+        "('Outer', 0.7)",
+        "('told', 0.4)",
+        "and nothing to shield is nothing",
+        "0.5",
     ]
 
 

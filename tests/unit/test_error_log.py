@@ -144,7 +144,7 @@ def test_the_line_says_who_asked_what_failed_and_where(
     assert entry["context"]["deviceType"] == "mobile"
     assert (entry["database"]["operation"], entry["database"]["collection"]) == ("find", "notes")
     assert "tests/unit/test_error_log.py" in entry["stack"]
-    assert entry["recovery"] == {"attempted": False, "successful": False, "attempts": 0}
+    assert entry["recovery"] == {"attempted": False, "successful": False, "attempts": 0, "driverRetries": 0}
     assert orjson.loads(render(entry))["message"] == "ServerSelectionTimeoutError"
 
 

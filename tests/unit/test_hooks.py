@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from flask import Flask, request
+from flask import Blueprint, Flask, request
 from pymongo import _csot
 
-from prodfix import current_context, deadlines
+from prodfix import current_context, deadline, deadlines
 
 
 @pytest.fixture
@@ -131,6 +131,94 @@ def test_the_driver_is_cut_with_the_request(host: Flask, adopt: Callable[..., Fl
     assert (response.status_code, response.get_json()["code"]) == (504, "DATABASE_TIMEOUT")
 
 
+def asked(host: Flask, adopt: Callable[..., Flask], milliseconds: str, **headers: str) -> float:
+    client = adopt(host, deadline=True, request_deadline_ms=10_000).test_client()
+    sent = {"X-Request-Timeout-Ms": milliseconds, **headers}
+    return float(client.get("/notes/a", headers=sent).get_json()["remaining"])
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "seconds"), [("3000", 3), ("0", 0.05), ("49", 0.05), ("10000", 10), ("999999999", 10)]
+)
+def test_a_client_may_shorten_its_deadline_and_nothing_else(
+    host: Flask, adopt: Callable[..., Flask], milliseconds: str, seconds: float
+) -> None:
+    assert seconds - 0.5 < asked(host, adopt, milliseconds) <= seconds
+
+
+@pytest.mark.parametrize("nonsense", ["", "-1", "1e3", "3000.5", "soon", "3 000", "\u0663", "9" * 5000])
+def test_a_deadline_that_is_none_is_passed_over(host: Flask, adopt: Callable[..., Flask], nonsense: str) -> None:
+    assert 9 < asked(host, adopt, nonsense) <= 10
+
+
+@pytest.mark.parametrize(("milliseconds", "seconds"), [("15000", 15), ("25000", 20)])
+def test_a_mobile_client_may_shorten_its_longer_one(
+    host: Flask, adopt: Callable[..., Flask], milliseconds: str, seconds: float
+) -> None:
+    phone = {"User-Agent": "okhttp/4.12"}
+    assert seconds - 1 < asked(host, adopt, milliseconds, **phone) <= seconds
+
+
+def seen() -> dict[str, Any]:
+    return {"remaining": deadlines.remaining(), "driver": _csot.remaining()}
+
+
+@pytest.mark.parametrize("everywhere", [True, False])
+@pytest.mark.parametrize("above", [True, False])
+def test_a_view_may_have_a_deadline_of_its_own_or_none(
+    adopt: Callable[..., Flask], everywhere: bool, above: bool
+) -> None:
+    app, blueprint = Flask("host"), Blueprint("reports", __name__, url_prefix="/reports")
+    for name, seconds in (("long", 300), ("none", None)):
+        route, own = blueprint.get(f"/{name}", endpoint=name), deadline(seconds)
+
+        def view() -> dict[str, Any]:
+            return seen()
+
+        own(route(view)) if above else route(own(view))
+    app.register_blueprint(blueprint)
+    app.add_url_rule("/plain", view_func=seen)
+    client = adopt(app, deadline=everywhere, request_deadline_ms=10_000).test_client()
+    long = client.get("/reports/long").get_json()
+    assert 299 < long["remaining"] <= 300
+    assert 298.5 < long["driver"] < 299.6
+    assert client.get("/reports/none").get_json() == {"remaining": None, "driver": None}
+    assert client.get("/reports/none", headers={"X-Request-Timeout-Ms": "100"}).get_json()["remaining"] is None
+    assert (client.get("/plain").get_json()["remaining"] is not None) == everywhere
+    assert client.get("/nowhere").status_code == 404
+
+
+def test_a_views_deadline_ends_it_under_gevent_in_any_host_and_an_exempt_one_is_not_ended(
+    python: Callable[..., str], tmp_path: Any
+) -> None:
+    code = """
+    from gevent import monkey; monkey.patch_all()
+    import logging, sys, time
+    from flask import Flask
+    from prodfix import ProdFix, Settings, deadline
+
+    logging.disable()
+    app = Flask("host")
+
+    def wait():
+        time.sleep(0.4)
+        return "waited"
+
+    for name, seconds in (("cut", 0.2), ("long", 5), ("exempt", None)):
+        app.add_url_rule("/" + name, name, deadline(seconds)(lambda: wait()))
+    app.add_url_rule("/plain", "plain", wait)
+    for everywhere in (False, True):
+        settings = Settings(app_env="development", state_dir=sys.argv[1], log_dir=sys.argv[1], request_deadline_ms=200)
+        host = Flask("host")
+        for rule in ("cut", "long", "exempt", "plain"):
+            host.add_url_rule("/" + rule, rule, app.view_functions[rule])
+        extension = ProdFix(host, settings=settings, deadline=everywhere)
+        print([host.test_client().get(path).status_code for path in ("/cut", "/long", "/exempt", "/plain")])
+        extension.services.close()
+    """
+    assert python(code, tmp_path).splitlines()[-2:] == ["[504, 200, 200, 200]", "[504, 200, 200, 504]"]
+
+
 class Broken:
     """A request's body that ends too soon, as gunicorn tells it."""
 
@@ -178,3 +266,7 @@ def test_a_body_that_does_not_arrive_is_given_up_under_gevent(python: Callable[.
     extension.services.close()
     """
     assert python(code, tmp_path).split() == ["408", "REQUEST_TIMEOUT", "close", "True"]
+    hurried = code.replace("body_timeout_ms=200", "body_timeout_ms=5000, request_deadline_ms=200")
+    assert python(hurried, tmp_path).split() == ["408", "REQUEST_TIMEOUT", "close", "True"], (
+        "it spends from the deadline"
+    )

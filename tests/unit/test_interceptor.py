@@ -232,3 +232,19 @@ def test_a_command_that_never_ended_is_not_taken_for_the_next_one(
     interceptor.slow_micros = 0
     database.notes.find_one({"b": 1})
     assert [record.operation.collection for record in records] == ["notes"]
+
+
+def test_what_the_driver_sends_again_by_itself_is_counted_with_the_request(
+    database: Any, context: Any, fail: Any
+) -> None:
+    database.notes.find_one()
+    assert context.notes.driver_retries == 0
+    fail("find", times=1, errorCode=134)
+    database.notes.find_one()  # mended
+    assert context.notes.driver_retries == 1
+    database.notes.find_one()
+    assert context.notes.driver_retries == 1, "the next operation is none"
+    fail("find", times=2, errorCode=134)
+    with pytest.raises(PyMongoError):
+        database.notes.find_one()
+    assert context.notes.driver_retries == 2

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pymongo import _csot
 from pymongo.errors import (
     AutoReconnect,
     ConnectionFailure,
@@ -19,13 +21,15 @@ from pymongo.errors import (
 )
 
 from prodfix import Recovery, Write, deadlines
+from prodfix.budget import RetryBudget
 from prodfix.classifier import Classifier
 from prodfix.context import current_context, new_context, reset_context, set_context
 from prodfix.errors import DatabaseUnavailable, JournalUnavailable
 
 BUSY = WaitQueueTimeoutError("the pool is full")  # not applied
 LOST = AutoReconnect("connection reset")  # nobody knows whether it was applied
-TRANSIENT = [BUSY, LOST, ExecutionTimeout("slow", 50), OperationFailure("conflict", 112)]
+SLOW = ExecutionTimeout("slow", 50)
+TRANSIENT = [BUSY, LOST, OperationFailure("conflict", 112)]
 LASTING = [DuplicateKeyError("taken", 11000), OperationFailure("who are you", 18), ValueError(), DatabaseUnavailable()]
 
 
@@ -128,7 +132,7 @@ def test_recovery_that_is_switched_off_tries_once() -> None:
 
 def test_a_delay_that_the_deadline_does_not_leave_is_not_begun() -> None:
     slept: list[float] = []
-    token = deadlines.start(2.5)
+    token = deadlines.start(3.0)  # of which the last half second is not the database's
     try:
         with pytest.raises(ConnectionFailure):
             recovery(sleep=slept.append).run(Operation(*[LOST] * 9), idempotent=True)
@@ -147,6 +151,136 @@ def test_each_retry_is_told_and_noted_with_the_request(request_notes: Any) -> No
 def test_a_good_first_try_notes_nothing(request_notes: Any) -> None:
     recovery().run(Operation())
     assert (request_notes.retries, request_notes.recovered) == (0, False)
+
+
+def test_a_timeout_is_tried_once_more_and_what_is_not_idempotent_not_at_all() -> None:
+    operation = Operation(*[SLOW] * 9)
+    with pytest.raises(ExecutionTimeout) as raised:
+        recovery().run(operation, idempotent=True)
+    assert (operation.calls, raised.value) == (2, SLOW)
+    assert recovery().run(Operation(SLOW), idempotent=True) == "done"
+    with pytest.raises(ExecutionTimeout):
+        recovery().run(operation := Operation(SLOW))
+    assert operation.calls == 1
+
+
+def test_an_error_that_wraps_the_drivers_is_tried_again_and_raised_as_it_is() -> None:
+    def failed(cause: Exception) -> Exception:
+        error = LookupError("no stock")
+        error.__cause__ = cause
+        return error
+
+    for cause, calls in [(LOST, 4), (DatabaseUnavailable(), 1), (ValueError(), 1)]:
+        operation, error = Operation(), failed(cause)
+        operation.errors = iter([error] * 9)
+        with pytest.raises(LookupError) as raised:
+            recovery().run(operation, idempotent=True)
+        assert (operation.calls, raised.value) == (calls, error)
+
+
+# -- each try's part of the deadline ------------------------------------------------------------------------------------------
+
+
+def limits(*errors: Exception, seconds: float | None, idempotent: bool = True, **options: Any) -> list[float | None]:
+    """What the driver was given in each try."""
+    seen: list[float | None] = []
+    operation = Operation(*errors)
+
+    def watched() -> str:
+        seen.append(_csot.remaining())
+        return operation()
+
+    limit = options.pop("limit", None)
+    token = deadlines.start(seconds) if seconds is not None else None
+    try:
+        with contextlib.suppress(PyMongoError):
+            recovery(base=0.001, **options).run(watched, idempotent=idempotent, limit=limit)
+    finally:
+        if token is not None:
+            deadlines.stop(token)
+    return [None if left is None else round(left, 1) for left in seen]
+
+
+def test_a_try_that_hangs_leaves_room_for_another_with_more_time() -> None:
+    assert limits(SLOW, SLOW, seconds=9.5) == [3.0, None], "the last one has whatever the request has"
+    assert limits(LOST, LOST, LOST, LOST, seconds=9.5, retries=2) == [3.0, 3.0, None]
+
+
+def test_what_is_not_tried_again_has_all_of_the_time_at_once() -> None:
+    assert limits(SLOW, seconds=9.5, idempotent=False) == [None]
+    assert limits(SLOW, seconds=9.5, enabled=False) == [None]
+    assert limits(SLOW, seconds=9.5, retries=0) == [None]
+    assert limits(SLOW, seconds=None) == [None, None]
+
+
+def test_a_deadline_without_room_for_a_retry_is_not_divided() -> None:
+    token = deadlines.start(2.0)
+    try:
+        seen: list[float | None] = []
+        recovery(base=1.0).run(lambda: seen.append(_csot.remaining()), idempotent=True)
+        assert seen == [None]
+    finally:
+        deadlines.stop(token)
+
+
+def test_a_limit_that_is_given_doubles_after_a_timeout_within_the_deadline() -> None:
+    assert limits(SLOW, seconds=None, limit=2) == [2.0, 4.0]
+    assert limits(LOST, LOST, seconds=None, limit=2) == [2.0, 2.0, 2.0]
+    assert limits(SLOW, seconds=3.5, limit=2) == [2.0, 3.0]
+
+
+# -- mobile devices, and the budget -------------------------------------------------------------------------------------------
+
+PHONE = {"User-Agent": "okhttp/4.12.0"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "error", "retries", "calls"),
+    [
+        (PHONE, LOST, 3, 5),
+        ({}, LOST, 3, 4),
+        (PHONE, BUSY, 3, 4),
+        (PHONE, SLOW, 3, 2),
+        (PHONE, LOST, 0, 1),
+    ],
+)
+def test_a_mobile_device_has_one_more_try_when_the_connection_is_lost(
+    headers: dict[str, str], error: Exception, retries: int, calls: int
+) -> None:
+    token = set_context(new_context(endpoint="/", method="GET", ip="", headers=headers))
+    try:
+        operation = Operation(*[error] * 9)
+        with pytest.raises(PyMongoError):
+            recovery(retries=retries, mobile_retries=1).run(operation, idempotent=True)
+        assert operation.calls == calls
+    finally:
+        reset_context(token)
+
+
+def test_without_a_budget_left_nothing_is_tried_again() -> None:
+    budget = RetryBudget(least=4)
+    made = recovery(budget=budget)
+    calls = []
+    for _ in range(5):
+        operation = Operation(*[LOST] * 9)
+        with pytest.raises(AutoReconnect):
+            made.run(operation, idempotent=True)
+        calls.append(operation.calls)
+    assert calls == [4, 2, 1, 1, 1]
+    facts = made.to_json()
+    assert (facts["tries"], facts["retries"], facts["refusedByBudget"]) == (5, 4, 4)
+
+
+def test_what_a_retry_saves_is_told_with_its_tries_and_its_last_error(request_notes: Any) -> None:
+    told: list[Any] = []
+    made = recovery(on_recovered=lambda *facts: told.append(facts))
+    made.run(Operation())
+    with pytest.raises(AutoReconnect):
+        made.run(Operation(*[LOST] * 9), idempotent=True)
+    assert (told, made.recovered) == ([], 0)
+    made.run(Operation(LOST, BUSY), idempotent=True)
+    assert (told, made.recovered) == ([(3, BUSY)], 1)
+    assert request_notes.retries == 3 + 2, "all of the request's"
 
 
 # -- writes -----------------------------------------------------------------------------------------------------------------
@@ -208,3 +342,37 @@ def test_the_drivers_own_error_is_tried_again_as_often_as_it_may(nowhere: Any) -
     with pytest.raises(ConnectionFailure):
         recovery(retries=1).run(find)
     assert len(calls) == 2
+
+
+SHIELDED = """
+from gevent import monkey; monkey.patch_all()
+import sys, time
+from prodfix import Recovery, Write, deadlines
+from prodfix.classifier import Classifier
+from prodfix.errors import DeadlineExceeded
+
+class Slow:
+    enabled, durability = True, "durable"
+    def apply(self, write): time.sleep(3600)
+    def put(self, write): time.sleep(float(sys.argv[1])); print("on disk")
+
+class Unshielded(Recovery):
+    def _keep(self, write, error): self._deferred.put(write)
+
+for kind in (Recovery, Unshielded):
+    recovery = kind(Classifier(), Slow(), retries=3, base=1.0)
+    token = deadlines.start(0.6)
+    begun = time.monotonic()
+    try:
+        with deadlines.Enforced(0.6, DeadlineExceeded):
+            print(recovery.write(Write("note", {})).status, round(time.monotonic() - begun, 1))
+    except DeadlineExceeded:
+        print("cut", round(time.monotonic() - begun, 1))
+    deadlines.stop(token)
+"""
+
+
+def test_a_write_that_hangs_is_given_up_in_time_and_what_is_on_its_way_to_the_disk_is_not_cut(
+    python: Callable[..., str],
+) -> None:
+    assert python(SHIELDED, 0.7).splitlines() == ["on disk", "deferred 1.0", "cut 0.6"]

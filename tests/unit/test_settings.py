@@ -198,6 +198,28 @@ def test_production_does_not_start_without(env: Any, values: dict[str, str], pro
     assert Settings.from_env()
 
 
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        ({"REQUEST_DEADLINE_MS": "12500"}, "REQUEST_DEADLINE_MS"),  # 25 s on a phone
+        ({"REQUEST_DEADLINE_MS": "12500", "MOBILE_TIMEOUT_FACTOR": "1.9"}, None),
+        ({"MOBILE_TIMEOUT_FACTOR": "2.5"}, "REQUEST_DEADLINE_MS"),
+        ({"REQUEST_DEADLINE_MS": "60000", "GRACEFUL_TIMEOUT_MS": "130000", "SHUTDOWN_LIMIT_MS": "300000"}, None),
+        ({"GRACEFUL_TIMEOUT_MS": "30000"}, "GRACEFUL_TIMEOUT_MS"),
+        ({"SHUTDOWN_LIMIT_MS": "25000"}, "GRACEFUL_TIMEOUT_MS"),
+    ],
+)
+def test_each_limit_is_shorter_than_the_one_around_it(env: Any, values: dict[str, str], problem: str | None) -> None:
+    env(APP_ENV="development", JWT_SECRET_KEY="x" * 32, **values)
+    Settings.from_env()  # an adopter's server is not ours
+    if problem is None:
+        Settings.from_env(served=True)
+        return
+    with pytest.raises(SettingsError) as raised:
+        Settings.from_env(served=True)
+    assert list(raised.value.problems) == [problem]
+
+
 def test_production_starts_with_a_key_of_32_bytes(env: Any, tmp_path: Path) -> None:
     env(JWT_SECRET_KEY=KEY, STATE_DIR=str(tmp_path))
     assert Settings.from_env(served=True).jwt_secret_key == SecretStr(KEY)

@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+from pymongo import MongoClient
 from pymongo.errors import AutoReconnect, DuplicateKeyError, OperationFailure, PyMongoError
 
+from prodfix.budget import RetryBudget
 from prodfix.classifier import classify
 from prodfix.errors import Severity
 from prodfix.transactions import Transactions, TransactionsUnsupported
@@ -189,3 +191,20 @@ def test_a_standalone_server_is_explained(transactions: Transactions, callback: 
         transactions.run(callback)
     assert isinstance(raised.value.__cause__, PyMongoError)
     assert callback.calls == 1
+
+
+def test_retries_of_transactions_are_of_the_same_budget_as_all_others() -> None:
+    budget = RetryBudget(least=2)
+    client: MongoClient[Any]
+    with MongoClient("127.0.0.1", 1, connect=False) as client:  # a transaction without operations asks no server
+        transactions = Transactions(lambda: client, retries=9, base=0.1, budget=budget, sleep=lambda seconds: None)
+        calls: list[Any] = []
+
+        def again(session: Any) -> None:
+            calls.append(session)
+            raise OperationFailure("again", 251, {"errorLabels": ["TransientTransactionError"]})
+
+        with pytest.raises(OperationFailure):
+            transactions.run(again)
+    facts = budget.to_json()
+    assert (len(calls), facts["tries"], facts["retries"], facts["refusedByBudget"]) == (3, 1, 2, 1)
