@@ -28,11 +28,13 @@ from prodfix.errors import (
 )
 from prodfix.extension import ProdFix
 from prodfix.factory import create_app
+from prodfix.idempotency import current_operation_id
 from prodfix.interceptor import CommandRecord, QueryInterceptor
 from prodfix.queries import QUERY_SORTS
 from prodfix.records import ErrorRecord
 from prodfix.recovery import Recovery
 from prodfix.redaction import redact_document, redact_text, redact_uri
+from prodfix.replays import idempotent
 from prodfix.services import Services, current_prodfix, run_transaction
 from prodfix.settings import Environment, Settings, SettingsError
 from prodfix.shapes import redact_command
@@ -81,8 +83,10 @@ __all__ = [
     "classify",
     "create_app",
     "current_context",
+    "current_operation_id",
     "current_prodfix",
     "device_type",
+    "idempotent",
     "make_token",
     "redact_command",
     "redact_document",

@@ -13,6 +13,7 @@ from prodfix.deferred import Deferred
 from prodfix.diagnostics import Diagnostics
 from prodfix.documents import Documents
 from prodfix.error_log import ErrorLog
+from prodfix.idempotency import Idempotency
 from prodfix.interceptor import CommandRecord, QueryInterceptor
 from prodfix.journal import Journal
 from prodfix.logs import Logs
@@ -103,6 +104,13 @@ def assemble(
             base=base,
             enabled=settings.enable_error_recovery,
             on_retry=reports.retry,
+        ),
+        idempotency=Idempotency(
+            answering,
+            classifier,
+            secret=settings.jwt_secret_key.get_secret_value() if settings.jwt_secret_key else "",
+            ttl=settings.idempotency_ttl,
+            report=reports.idempotency,
         ),
         transactions=Transactions(
             lambda: clients.application,

@@ -10,6 +10,7 @@ from pydantic import ValidationError as PydanticError
 from pymongo import errors as mongo
 
 from prodfix.errors import (
+    AnswerNotKept,
     AuthenticationRequired,
     BodyInterrupted,
     BodyTimeout,
@@ -21,11 +22,13 @@ from prodfix.errors import (
     ErrorCategory,
     FieldError,
     Forbidden,
+    IdempotencyKeyReused,
     JournalUnavailable,
     MalformedRequest,
     NotFound,
     Outcome,
     PartlyApplied,
+    RequestInProgress,
     Severity,
     ShuttingDown,
     ValidationFailed,
@@ -107,6 +110,16 @@ CONFLICTING = _row(
     severity=Severity.INFO,
     outcome=Outcome.NOT_APPLIED,
 )
+IN_PROGRESS = replace(CONFLICTING, message="The same request is still being worked on", retryable=True, outcome=None)
+NOT_KEPT = replace(CONFLICTING, message="It was done before, but its answer was not kept", outcome=None)
+KEY_REUSED = _row(
+    ErrorCategory.VALIDATION,
+    422,
+    "IDEMPOTENCY_KEY_REUSED",
+    "This idempotency key came with another request before",
+    severity=Severity.INFO,
+    outcome=Outcome.NOT_APPLIED,
+)
 CONTENDED = replace(BUSY, category=ErrorCategory.DATABASE_QUERY)
 UNCERTAIN_COMMIT = replace(CONTENDED, outcome=Outcome.UNKNOWN, severity=Severity.ERROR)
 NOT_DURABLE = replace(DATABASE_ERROR, outcome=Outcome.APPLIED)
@@ -154,6 +167,9 @@ TYPES: dict[type[BaseException], Classification] = {
     BodyTimeout: BODY_LATE,
     ValidationFailed: INVALID,
     Conflict: CONFLICTING,
+    RequestInProgress: IN_PROGRESS,
+    AnswerNotKept: NOT_KEPT,
+    IdempotencyKeyReused: KEY_REUSED,
     ClientError: MALFORMED,
     DatabaseNotConfigured: MISCONFIGURED,
     DatabaseUnavailable: UNAVAILABLE,

@@ -40,6 +40,7 @@ class Notes:
     outcome: Outcome | None = None
     retries: int = 0
     recovered: bool = False
+    operation_id: str | None = None
 
     @property
     def wrote(self) -> bool:

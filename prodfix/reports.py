@@ -34,6 +34,9 @@ class Reports:
         facts = {"attempt": attempt, "delaySeconds": round(delay, 3), "error": type(error).__name__}
         self._logs.note(Severity.WARN, "retry", f"trying again after {type(error).__name__}", facts=facts)
 
+    def idempotency(self, message: str, facts: Mapping[str, Any]) -> None:
+        self._logs.note(Severity.WARN, "idempotency", message, facts=facts)
+
     def transaction(self, severity: Severity, message: str, facts: Mapping[str, Any]) -> None:
         self._logs.note(severity, "transaction", message, FILE, facts=facts)
 

@@ -25,6 +25,7 @@ from prodfix.diagnostics import Diagnostics
 from prodfix.documents import Documents
 from prodfix.error_log import ErrorLog
 from prodfix.errors import Severity
+from prodfix.idempotency import Idempotency
 from prodfix.interceptor import QueryInterceptor
 from prodfix.journal import Journal
 from prodfix.logs import Logs
@@ -134,6 +135,7 @@ class Background:
             services.storage.tick()
             services.deferred.drain()
             services.advisor.work()
+            services.idempotency.work()
         else:
             services.journal.adopt()
 
@@ -160,6 +162,7 @@ class Services:
     error_log: ErrorLog
     deferred: Deferred
     recovery: Recovery
+    idempotency: Idempotency
     transactions: Transactions
     documents: Documents
     diagnostics: Diagnostics
@@ -196,6 +199,7 @@ class Services:
                 "quarantined": self.journal.dropped,
                 "otherVersions": self.journal.other_versions,
             },
+            "idempotency": self.idempotency.to_json(),
             "dropped": self.storage.dropped + self.error_log.failures + self.logs.sinks.dropped,
             "loopLagMs": self.background.lag_ms,
             **environment(),

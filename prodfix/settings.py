@@ -117,6 +117,7 @@ class Settings(BaseSettings):
     mobile_timeout_factor: Annotated[float, Field(ge=1, le=10)] = 2.0
     body_timeout_ms: Milliseconds = 5_000
     max_body_bytes: ByteSize = 1024 * 1024
+    idempotency_ttl: Annotated[int, Field(ge=1, le=31 * 24 * 3600)] = 24 * 3600
 
     # Tokens
     jwt_secret_key: SecretStr | None = None
