@@ -28,8 +28,8 @@ KINDS = 200  # kinds of commands of a request that are told apart
 
 @dataclass(slots=True)
 class Notes:
-    """What becomes known while a request is served: the user once a view has verified one, its database commands,
-    and what recovery did."""
+    """What becomes known while a request is served: the user once a view has verified one, its database commands, the
+    ID of what it does (:func:`prodfix.current_operation_id`), and what recovery did."""
 
     user_id: str | None = None
     commands: int = 0

@@ -17,7 +17,7 @@ from typing import Any
 
 import bson
 import pymongo
-from pymongo.errors import PyMongoError
+from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.synchronous.database import Database
 
 from prodfix import claims
@@ -28,6 +28,7 @@ from prodfix.errors import AnswerNotKept, IdempotencyKeyReused, Outcome, Request
 
 LARGEST = 64 * 1024  # bytes of a body that is stored, and of one whose JSON is compared by content
 CLAIM_LIMIT = 2.0  # seconds; by then the pinger knows of a database that has gone
+INDEX_LIMIT = 5.0
 STORE_LIMIT = 0.4  # seconds; a request that is over its deadline is answered within 500 ms
 WAITING = 100  # answers of this worker that may wait to be stored
 
@@ -124,21 +125,36 @@ class Idempotency:
             self._counts["lost"] += 1
 
     def work(self) -> None:
-        """Store the answers that wait; in the background, while the database answers. Raises what it says of the index."""
+        """Store the answers that wait; in the background, while the database answers."""
         while self._unstored:
-            if not self._store(*self._unstored[0]):
+            claim, answer = self._unstored.popleft()
+            if not self._store(claim, answer):
+                self._unstored.appendleft((claim, answer))
                 return
-            self._unstored.popleft()
-        database = self._database()
-        if self._used and not self._indexed and database is not None:
-            claims.make_index(database)
-            self._indexed = True
+        if self._used and not self._indexed:
+            self._make_index()
 
     def to_json(self) -> dict[str, int]:
         """Counts since this worker began. ``unprotected`` ran while the database was away; ``waiting`` answers are to be
         stored yet, ``lost`` ones never will be."""
         names = ("claimed", "replayed", *_REFUSALS.values(), "unprotected", "unstored", "lost")
         return {name: self._counts[name] for name in names} | {"waiting": len(self._unstored)}
+
+    def _make_index(self) -> None:
+        database = self._database()
+        if database is None:
+            return
+        try:
+            with pymongo.timeout(INDEX_LIMIT):
+                claims.make_index(database)
+        except OperationFailure as error:
+            # Refused: keys that have expired count no more, but stay. What is merely late is tried again.
+            if getattr(error, "timeout", False):
+                return
+            self._report("the index that removes expired keys cannot be made", {"error": type(error).__name__})
+        except PyMongoError:
+            return
+        self._indexed = True
 
     def _store(self, claim: Claim, answer: Answer | None) -> bool:
         """Whether no other try is needed."""

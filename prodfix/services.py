@@ -133,9 +133,9 @@ class Background:
                 services.documents.prepare()
                 self._warm = True
             services.storage.tick()
+            services.idempotency.work()
             services.deferred.drain()
             services.advisor.work()
-            services.idempotency.work()
         else:
             services.journal.adopt()
 

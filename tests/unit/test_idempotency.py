@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import bson
@@ -17,7 +18,7 @@ from prodfix.claims import KEYS, Answer, Claim
 from prodfix.classifier import Classifier
 from prodfix.context import current_context, new_context, reset_context, set_context
 from prodfix.errors import Outcome, RequestInProgress
-from prodfix.idempotency import LARGEST, WAITING, Idempotency
+from prodfix.idempotency import LARGEST, STORE_LIMIT, WAITING, Idempotency
 
 DONE = Answer(201, {}, b"{}")
 FINGERPRINT = "f" * 64
@@ -171,6 +172,17 @@ def test_an_expired_deadline_does_not_cut_the_storing(database: Any) -> None:
     assert keys.claim("user a", "key-12345", FINGERPRINT, seconds=9) == DONE
 
 
+def test_storing_waits_for_a_slow_database_no_longer_than_its_limit(database: Any, fail: Any) -> None:
+    keys = keys_of(database)
+    claim = keys.claim("user a", "key-12345", FINGERPRINT, seconds=9)
+    assert isinstance(claim, Claim)
+    fail("update", times=1, blockConnection=True, blockTimeMS=3000)
+    begun = time.monotonic()
+    keys.settle(claim, lambda: DONE)
+    assert STORE_LIMIT / 2 < time.monotonic() - begun < STORE_LIMIT + 1
+    assert keys.to_json()["waiting"] == 1
+
+
 @pytest.mark.parametrize("error", [ValueError("x"), ServerSelectionTimeoutError("x"), ExecutionTimeout("x")])
 def test_settling_never_raises_and_leaves_the_claim(database: Any, error: Exception) -> None:
     def broken() -> Answer:
@@ -183,6 +195,20 @@ def test_settling_never_raises_and_leaves_the_claim(database: Any, error: Except
     assert keys.to_json()["unstored"] == 1
     with pytest.raises(RequestInProgress):
         keys.claim("user a", "key-12345", FINGERPRINT, seconds=9)
+
+
+def test_an_index_that_is_refused_is_told_of_once_and_one_that_is_late_is_tried_again(database: Any, fail: Any) -> None:
+    told: list[str] = []
+    keys = keys_of(database, report=lambda message, facts: told.append(message))
+    keys.claim("user a", "key-12345", FINGERPRINT, seconds=9)
+    fail("createIndexes", times=1, errorCode=50)
+    keys.work()
+    assert told == []
+    fail("createIndexes", times=1, errorCode=13)
+    keys.work()
+    keys.work()
+    assert told == ["the index that removes expired keys cannot be made"]
+    assert "prodfix_expiry" not in database[KEYS].index_information()
 
 
 def test_an_index_is_made_only_where_keys_are_used(database: Any) -> None:
