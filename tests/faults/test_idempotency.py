@@ -56,7 +56,7 @@ class Instances:
 @pytest.fixture(scope="module")
 def instances(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instances]:
     folder = tmp_path_factory.mktemp("idempotency")
-    probe = {"application": "tests.hosts.probe:app", "REQUEST_DEADLINE_MS": "2000"}
+    probe = {"application": "tests.hosts.probe:app", "REQUEST_DEADLINE_MS": "3000"}
     with DatabaseServer(folder / "data") as server:
         uri = f"{server.uri}idempotency"
         first, second = (Served(folder / name, uri, workers=1, **probe) for name in ("first", "second"))  # type: ignore[arg-type]
@@ -105,7 +105,7 @@ def test_a_killed_workers_requests_run_again_once_its_claims_are_over(instances:
     names = {kind: secrets.token_hex(4) for kind in ("early", "guarded", "bare")}
     keys = {kind: a_key() for kind in names}
     # "early" is killed before its write; the others after it, and before they answer.
-    waits = {"early": {"before": 1.2}, "guarded": {"after": 1.2}, "bare": {"after": 1.2}}
+    waits = {"early": {"before": 2}, "guarded": {"after": 2}, "bare": {"after": 2}}
     paths = {"early": "/probe/once/bare", "guarded": "/probe/once/guarded", "bare": "/probe/once/bare"}
 
     def send(kind: str, at: int) -> int | None:
@@ -123,9 +123,10 @@ def test_a_killed_workers_requests_run_again_once_its_claims_are_over(instances:
 
     with ThreadPoolExecutor(3) as pool:
         running = [pool.submit(send, kind, 0) for kind in names]
-        until(all_run, limit=1.2, every=0.02, what="three claims and two writes")
+        until(all_run, limit=2, every=0.02, what="three claims and two writes")
         os.kill(instances.served[0].worker_pids()[0], signal.SIGKILL)
         assert [one.result() for one in running] == [None] * 3
+    assert instances.stored("bare", names["early"]) == 0
     assert [send(kind, 1) for kind in names] == [409] * 3
 
     def runs(kind: str) -> bool:
