@@ -10,7 +10,7 @@ from flask import Blueprint, Response, jsonify, request
 from pydantic import Field, StringConstraints
 from pymongo import IndexModel
 
-from prodfix import Document, FieldError, ValidationFailed, current_prodfix, run_transaction
+from prodfix import Document, FieldError, ValidationFailed, current_prodfix, idempotent, run_transaction
 
 blueprint = Blueprint("notes", __name__, url_prefix="/api/v1/notes")
 
@@ -40,6 +40,7 @@ FIELDS = frozenset({"slug", "title", "body", "notebook", "tags"})
 
 
 @blueprint.post("")
+@idempotent
 def create() -> tuple[Response, int]:
     """Insert the note and count it in its notebook, both or neither."""
     fields = _fields(FIELDS)
@@ -77,6 +78,7 @@ def show(identity: ObjectId) -> Response:
 
 
 @blueprint.patch("/<ObjectId:identity>")
+@idempotent
 def update(identity: ObjectId) -> Response:
     """Change fields of the ``version`` that the client has seen; 409 if somebody else was faster."""
     changes = _fields(FIELDS - {"notebook"} | {"version"})

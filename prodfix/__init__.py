@@ -29,11 +29,13 @@ from prodfix.errors import (
 )
 from prodfix.extension import ProdFix
 from prodfix.factory import create_app
+from prodfix.idempotency import current_operation_id
 from prodfix.interceptor import CommandRecord, QueryInterceptor
 from prodfix.queries import QUERY_SORTS
 from prodfix.records import ErrorRecord
 from prodfix.recovery import Recovery
 from prodfix.redaction import redact_document, redact_text, redact_uri
+from prodfix.replays import idempotent
 from prodfix.services import Services, current_prodfix, run_transaction
 from prodfix.settings import Environment, Settings, SettingsError
 from prodfix.shapes import redact_command
@@ -83,9 +85,11 @@ __all__ = [
     "classify",
     "create_app",
     "current_context",
+    "current_operation_id",
     "current_prodfix",
     "deadline",
     "device_type",
+    "idempotent",
     "make_token",
     "redact_command",
     "redact_document",

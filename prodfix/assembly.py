@@ -19,6 +19,7 @@ from prodfix.documents import Documents
 from prodfix.error_log import ErrorLog
 from prodfix.errors import ErrorCategory
 from prodfix.groups import Groups
+from prodfix.idempotency import Idempotency
 from prodfix.incident_log import IncidentLog
 from prodfix.incidents import Incidents
 from prodfix.interceptor import CommandRecord, QueryInterceptor
@@ -157,6 +158,13 @@ def assemble(
             budget=budget,
             on_retry=on_retry,
             on_recovered=on_recovered,
+        ),
+        idempotency=Idempotency(
+            answering,
+            classifier,
+            secret=settings.jwt_secret_key.get_secret_value() if settings.jwt_secret_key else "",
+            ttl=settings.idempotency_ttl,
+            report=reports.idempotency,
         ),
         transactions=Transactions(
             lambda: clients.application,

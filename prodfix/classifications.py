@@ -136,6 +136,16 @@ CONFLICTING = _row(
     severity=Severity.INFO,
     outcome=Outcome.NOT_APPLIED,
 )
+IN_PROGRESS = replace(CONFLICTING, message="The same request is still being worked on", retryable=True, outcome=None)
+NOT_KEPT = replace(CONFLICTING, message="It was done before, but its answer was not kept", outcome=None)
+KEY_REUSED = _row(
+    ErrorCategory.VALIDATION,
+    422,
+    "IDEMPOTENCY_KEY_REUSED",
+    "This idempotency key came with another request before",
+    severity=Severity.INFO,
+    outcome=Outcome.NOT_APPLIED,
+)
 CONTENDED = replace(BUSY, category=ErrorCategory.DATABASE_QUERY)
 UNCERTAIN_COMMIT = replace(CONTENDED, outcome=Outcome.UNKNOWN, severity=Severity.ERROR)
 NOT_DURABLE = replace(DATABASE_ERROR, outcome=Outcome.APPLIED)

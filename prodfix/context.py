@@ -29,8 +29,9 @@ KINDS = 200  # kinds of commands of a request that are told apart
 
 @dataclass(slots=True)
 class Notes:
-    """What becomes known while a request is served: the user once a view has verified one, its database commands,
-    and what recovery did: ``retries`` are our own, ``driver_retries`` commands that the driver has sent again by itself."""
+    """What becomes known while a request is served: the user once a view has verified one, its database commands, the
+    ID of what it does (:func:`prodfix.current_operation_id`), and what recovery did: ``retries`` are our own,
+    ``driver_retries`` commands that the driver has sent again by itself."""
 
     user_id: str | None = None
     commands: int = 0
@@ -42,6 +43,7 @@ class Notes:
     retries: int = 0
     driver_retries: int = 0
     recovered: bool = False
+    operation_id: str | None = None
 
     @property
     def wrote(self) -> bool:

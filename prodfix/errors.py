@@ -11,7 +11,10 @@
     │   ├── NotFound                 404
     │   ├── BodyTimeout              408
     │   ├── Conflict                 409
-    │   │   └── ConcurrentModification
+    │   │   ├── ConcurrentModification
+    │   │   ├── RequestInProgress
+    │   │   └── AnswerNotKept
+    │   ├── IdempotencyKeyReused     422
     │   └── ValidationFailed         422
     ├── DatabaseNotConfigured        503
     ├── DatabaseUnavailable          503   (also a pymongo ServerSelectionTimeoutError: raised inside the driver)
@@ -169,6 +172,18 @@ class ConcurrentModification(Conflict):
     def __init__(self, message: str = "", *, expected: int | None = None, found: int | None = None) -> None:
         super().__init__(message, problems=(FieldError("version", "stale", "The version has moved on"),))
         self.expected, self.found = expected, found
+
+
+class RequestInProgress(Conflict):
+    """A copy of the request, with the same idempotency key, is still being worked on."""
+
+
+class AnswerNotKept(Conflict):
+    """A copy of the request was answered before, and what it was answered could not be kept."""
+
+
+class IdempotencyKeyReused(ClientError):
+    """The idempotency key came with another request before."""
 
 
 class DatabaseNotConfigured(ProdFixError):

@@ -146,10 +146,16 @@ def _last_resort(services: Services, failure: Exception) -> Response:
 
 
 def verified_user() -> str | None:
+    """The verified user, in the length that a record has room for."""
+    subject = verified_subject()
+    return subject[:128] if subject is not None else None
+
+
+def verified_subject() -> str | None:
     """The user whose token a view has verified already (flask-jwt-extended keeps it in ``g``). Decodes nothing."""
     token = g.get("_jwt_extended_jwt") if g else None
     subject = token.get("sub") if isinstance(token, dict) else None
-    return str(subject)[:128] if subject is not None else None
+    return str(subject) if subject is not None else None
 
 
 def _media_type() -> str:

@@ -41,6 +41,9 @@ class Reports:
         facts = {"category": ErrorCategory.DATABASE_CONNECTION, "before": str(before), "after": str(after), **facts}
         self._logs.note(severity, "breaker", f"circuit breaker {after}", FILE, facts=facts)
 
+    def idempotency(self, message: str, facts: Mapping[str, Any]) -> None:
+        self._logs.note(Severity.WARN, "idempotency", message, facts=facts)
+
     def transaction(self, severity: Severity, message: str, facts: Mapping[str, Any]) -> None:
         self._logs.note(severity, "transaction", message, FILE, facts=facts)
 

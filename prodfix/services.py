@@ -28,6 +28,7 @@ from prodfix.documents import Documents
 from prodfix.error_log import ErrorLog
 from prodfix.errors import Severity
 from prodfix.groups import Groups
+from prodfix.idempotency import Idempotency
 from prodfix.incident_log import IncidentLog
 from prodfix.incidents import Incidents
 from prodfix.interceptor import QueryInterceptor
@@ -185,6 +186,7 @@ class Background:
                 self._warm = True
             services.storage.tick()
             services.incident_log.store(services.clients.own_db)
+            services.idempotency.work()
             services.deferred.drain()
             services.advisor.work()
         else:
@@ -221,6 +223,7 @@ class Services:
     error_log: ErrorLog
     deferred: Deferred
     recovery: Recovery
+    idempotency: Idempotency
     transactions: Transactions
     documents: Documents
     diagnostics: Diagnostics
@@ -259,6 +262,7 @@ class Services:
                 "quarantined": self.journal.dropped,
                 "otherVersions": self.journal.other_versions,
             },
+            "idempotency": self.idempotency.to_json(),
             "dropped": self.storage.dropped + self.minutes.dropped + self.error_log.failures + self.logs.sinks.dropped,
             "suppressed": self.error_log.storms.held,
             "loopLagMs": self.background.lag_ms,

@@ -12,7 +12,7 @@ from flask.json.provider import DefaultJSONProvider
 from pymongo import MongoClient
 
 from blueprints import diagnostics, health
-from prodfix import Classification, ErrorCategory, ProdFix
+from prodfix import Classification, ErrorCategory, ProdFix, current_operation_id, idempotent
 
 logging.basicConfig(format="HOST %(name)s %(message)s", level=logging.INFO)
 
@@ -65,6 +65,14 @@ def items() -> Any:
 def add() -> Any:
     client.get_default_database().items.insert_one({"_id": request.get_json()["id"], "owner": "canary-owner-5521"})
     return jsonify({"added": True}), 201
+
+
+@app.post("/once")
+@idempotent
+def once() -> Any:
+    identity = current_operation_id()
+    client.get_default_database().once.insert_one({"_id": identity, "name": request.get_json()["name"]})
+    return jsonify({"id": identity}), 201
 
 
 @app.get("/raise/<name>")

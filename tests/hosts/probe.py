@@ -12,7 +12,18 @@ from pymongo import IndexModel
 
 from blueprints import BLUEPRINTS
 from config import load_settings
-from prodfix import Document, Insert, Update, Write, create_app, current_prodfix, deadline, run_transaction
+from prodfix import (
+    Document,
+    Insert,
+    Update,
+    Write,
+    create_app,
+    current_operation_id,
+    current_prodfix,
+    deadline,
+    idempotent,
+    run_transaction,
+)
 
 blueprint = Blueprint("probe", __name__, url_prefix="/probe")
 
@@ -64,6 +75,24 @@ def deferrable() -> Any:
     return jsonify({"operationId": result.operation_id, "durability": result.durability}), status
 
 
+def once(kind: str) -> Any:
+    """One document more in ``kind``, and then a wait; ``guarded`` ones have the operation ID, and may be deferred."""
+    body = request.get_json()
+    gevent.sleep(body.get("before", 0))
+    status, operation = 201, current_operation_id()
+    if kind == "guarded":
+        write = Write("guarded.create", {"name": body["name"]}, id=operation)
+        status = 201 if current_prodfix.recovery.write(write).status == "applied" else 202
+    else:
+        current_prodfix.db[kind].insert_one({"name": body["name"]})
+    gevent.sleep(body.get("after", 0))
+    return jsonify({"operation": operation}), status
+
+
+blueprint.add_url_rule("/once/<any(guarded, bare):kind>", "once", idempotent(once), methods=["POST"])
+blueprint.add_url_rule("/each/<any(control):kind>", "each time", once, methods=["POST"])
+
+
 @blueprint.get("/sleep")
 def sleep() -> Any:
     gevent.sleep(float(request.args["seconds"]))
@@ -104,4 +133,7 @@ app.extensions["prodfix"].deferred.register(
         Insert("orders", {"number": arguments["number"], "status": "new"}),
         Update("counters", {"_id": "orders"}, {"$inc": {"n": 1}}, upsert=True),
     ],
+)
+app.extensions["prodfix"].deferred.register(
+    "guarded.create", lambda arguments: [Insert("guarded", {"name": arguments["name"]})]
 )

@@ -109,6 +109,16 @@ def test_health_and_its_watch_work(host: Served) -> None:
     assert host.get("/health/live").status == 200
 
 
+def test_copies_of_a_request_get_the_first_answer_with_the_hosts_own_client(host: Served) -> None:
+    key = {"Idempotency-Key": secrets.token_hex(8)}
+    answers = [host.post("/once", {"name": "a"}, key) for _ in range(6)]
+    assert {(answer.status, answer.body["id"]) for answer in answers} == {(201, answers[0].body["id"])}
+    assert [answer.headers["Idempotency-Replayed"] for answer in answers] == [None, *["true"] * 5]
+    assert host.post("/once", {"name": "b"}, key).body["code"] == "IDEMPOTENCY_KEY_REUSED"
+    control = [host.post("/once", {"name": "a"}).body["id"] for _ in range(2)]
+    assert len(set(control)) == 2
+
+
 def test_there_is_no_deadline_until_the_host_asks_for_one(host: Served) -> None:
     assert host.get("/deadline").body == {"limit": None}
 
