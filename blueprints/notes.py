@@ -1,7 +1,10 @@
-"""An example of an application on prodfix: notes in notebooks. Delete this file and its name in ``__init__.py``."""
+"""An example of an application on prodfix: notes in notebooks, written also while the database is down.
+
+Delete this file and its name in ``__init__.py``."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -10,7 +13,18 @@ from flask import Blueprint, Response, jsonify, request
 from pydantic import Field, StringConstraints
 from pymongo import IndexModel
 
-from prodfix import Document, FieldError, ValidationFailed, current_prodfix, run_transaction
+from prodfix import (
+    Document,
+    FieldError,
+    Insert,
+    Update,
+    ValidationFailed,
+    Write,
+    accepted,
+    current_prodfix,
+    deferrable,
+    run_transaction,
+)
 
 blueprint = Blueprint("notes", __name__, url_prefix="/api/v1/notes")
 
@@ -39,21 +53,26 @@ class Note(Document, collection="notes", indexes=[IndexModel("slug", unique=True
 FIELDS = frozenset({"slug", "title", "body", "notebook", "tags"})
 
 
+@deferrable("notes.create", atomic=True)
+def creation(note: Mapping[str, Any]) -> Sequence[Insert | Update]:
+    """Insert the note and count it in its notebook: both or neither, or one after the other when the outage is over."""
+    return [
+        Insert(Note.collection_name, note),
+        Update(NOTEBOOKS, {"_id": note["notebook"]}, {"$inc": {"notes": 1}}, upsert=True),
+    ]
+
+
 @blueprint.post("")
-def create() -> tuple[Response, int]:
-    """Insert the note and count it in its notebook, both or neither."""
-    fields = _fields(FIELDS)
-
-    def write(session: Any) -> dict[str, Any]:
-        note = current_prodfix.documents.collection(Note).insert(fields, session=session)
-        counter = {"$inc": {"notes": 1}}
-        current_prodfix.db[NOTEBOOKS].update_one({"_id": note["notebook"]}, counter, upsert=True, session=session)
-        return note
-
-    note = run_transaction(write)
-    response = jsonify(_shown(note))
-    response.headers["Location"] = f"{blueprint.url_prefix}/{note['_id']}"
-    return response, 201
+def create() -> Response:
+    """201 with the note; 202 while the database is away: it is on disk, and is applied once when it is back."""
+    note = current_prodfix.documents.collection(Note).new(_fields(FIELDS))
+    result = current_prodfix.recovery.write(Write("notes.create", note))
+    if result.deferred:
+        return accepted(result)
+    response = jsonify(_shown({**note, "_id": result.operation_id}))
+    response.status_code = 201
+    response.headers["Location"] = f"{blueprint.url_prefix}/{result.operation_id}"
+    return response
 
 
 @blueprint.get("")

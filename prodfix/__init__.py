@@ -3,12 +3,13 @@
 Everything that an application, a blueprint or a check relies on is a name of this package.
 """
 
+from prodfix.acceptance import accepted
+from prodfix.backlog import BACKLOG_STATES
 from prodfix.classifications import Classification
 from prodfix.classifier import Classifier, classify
 from prodfix.clients import Clients
 from prodfix.connection import ConnectionMonitor
 from prodfix.context import RequestContext, current_context
-from prodfix.deferred import Insert, Update, Write, WriteResult
 from prodfix.devices import device_type
 from prodfix.diagnostics import TEST_OPERATIONS
 from prodfix.documents import Document
@@ -24,11 +25,13 @@ from prodfix.errors import (
     Outcome,
     ProdFixError,
     Severity,
+    Unguarded,
     ValidationFailed,
 )
 from prodfix.extension import ProdFix
 from prodfix.factory import create_app
 from prodfix.interceptor import CommandRecord, QueryInterceptor
+from prodfix.orders import COMMANDS
 from prodfix.queries import QUERY_SORTS
 from prodfix.records import ErrorRecord
 from prodfix.recovery import Recovery
@@ -38,9 +41,13 @@ from prodfix.settings import Environment, Settings, SettingsError
 from prodfix.shapes import redact_command
 from prodfix.statistics import TIME_RANGES, ErrorStatistics
 from prodfix.status import ConnectionStatus, HealthCheckResult
-from prodfix.tokens import make_token, require_role
+from prodfix.tokens import current_user, make_token, require_role
+from prodfix.traces import OperationStatus
+from prodfix.writes import Insert, Update, Write, WriteResult, deferrable
 
 __all__ = [
+    "BACKLOG_STATES",
+    "COMMANDS",
     "QUERY_SORTS",
     "TEST_OPERATIONS",
     "TIME_RANGES",
@@ -64,6 +71,7 @@ __all__ = [
     "HealthCheckResult",
     "Insert",
     "NotFound",
+    "OperationStatus",
     "Outcome",
     "ProdFix",
     "ProdFixError",
@@ -74,14 +82,18 @@ __all__ = [
     "Settings",
     "SettingsError",
     "Severity",
+    "Unguarded",
     "Update",
     "ValidationFailed",
     "Write",
     "WriteResult",
+    "accepted",
     "classify",
     "create_app",
     "current_context",
     "current_prodfix",
+    "current_user",
+    "deferrable",
     "device_type",
     "make_token",
     "redact_command",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from prodfix.advice import Advisor
+from prodfix.backlog import Backlog
 from prodfix.classifications import Classification
 from prodfix.classifier import Classifier
 from prodfix.clients import Clients
@@ -12,10 +13,13 @@ from prodfix.connection import ConnectionMonitor
 from prodfix.deferred import Deferred
 from prodfix.diagnostics import Diagnostics
 from prodfix.documents import Documents
+from prodfix.drainer import Drainer
 from prodfix.error_log import ErrorLog
+from prodfix.handlers import request_user
 from prodfix.interceptor import CommandRecord, QueryInterceptor
 from prodfix.journal import Journal
 from prodfix.logs import Logs
+from prodfix.orders import Orders
 from prodfix.queries import QueryStatistics
 from prodfix.recovery import Recovery
 from prodfix.reports import Reports
@@ -24,6 +28,7 @@ from prodfix.settings import Settings
 from prodfix.sinks import Console, Sinks, category_files
 from prodfix.statistics import Statistics
 from prodfix.storage import Storage
+from prodfix.traces import Traces
 from prodfix.transactions import Transactions
 
 TRANSACTION_BASE = 0.2  # seconds; a write conflict is over sooner than an outage
@@ -67,16 +72,27 @@ def assemble(
         release=settings.release,
         database_down=lambda: monitor.looked and not monitor.healthy,
     )
+    retries, base = settings.max_retry_attempts, settings.retry_base_delay_ms / 1000
+    transactions = Transactions(
+        lambda: clients.application,
+        retries=retries,
+        base=min(base, TRANSACTION_BASE),
+        report=reports.transaction,
+        verbose=settings.log_level == "debug",
+    )
     deferred = Deferred(
         journal,
         lambda: clients.db,
-        classifier,
         enabled=settings.defers_writes,
         durable=settings.durable,
         max_entries=settings.deferred_max_entries,
-        max_attempts=settings.deferred_max_attempts,
+        max_bytes=settings.deferred_max_bytes,
+        transact=transactions.run,
+        user=request_user,
+        report=reports.deferred,
     )
-    retries, base = settings.max_retry_attempts, settings.retry_base_delay_ms / 1000
+    orders = Orders(journal, done=reports.order)
+    backlog = Backlog(journal, deferred, orders)
     advisor = Advisor(lambda: clients.own, journal, enabled=settings.enable_query_advice, on_advice=reports.advice)
     _set_up(interceptor, settings, reports, advisor)
     monitor.last_command = lambda: interceptor.last_success
@@ -96,6 +112,23 @@ def assemble(
         advisor=advisor,
         error_log=error_log,
         deferred=deferred,
+        drainer=Drainer(
+            deferred,
+            journal,
+            classifier,
+            max_attempts=settings.deferred_max_attempts,
+            max_age=settings.deferred_max_age_hours * 3600,
+            rate=settings.deferred_drain_rate,
+        ),
+        traces=Traces(
+            journal,
+            answering,
+            configured=clients.configured,
+            uptime=lambda: monitor.status().uptime,
+            retention_days=settings.error_retention_days,
+        ),
+        orders=orders,
+        backlog=backlog,
         recovery=Recovery(
             classifier,
             deferred,
@@ -104,13 +137,7 @@ def assemble(
             enabled=settings.enable_error_recovery,
             on_retry=reports.retry,
         ),
-        transactions=Transactions(
-            lambda: clients.application,
-            retries=retries,
-            base=min(base, TRANSACTION_BASE),
-            report=reports.transaction,
-            verbose=settings.log_level == "debug",
-        ),
+        transactions=transactions,
         documents=Documents(
             lambda: clients.db,
             lambda: clients.own_db,
@@ -118,7 +145,7 @@ def assemble(
             answering=lambda: not monitor.down,
             report=reports.conflict,
         ),
-        diagnostics=Diagnostics(clients, journal, error_log, deferred),
+        diagnostics=Diagnostics(clients, journal, error_log, backlog),
     )
 
 

@@ -28,6 +28,7 @@ from prodfix.errors import (
     PartlyApplied,
     Severity,
     ShuttingDown,
+    Unguarded,
     ValidationFailed,
 )
 
@@ -159,6 +160,7 @@ TYPES: dict[type[BaseException], Classification] = {
     DatabaseUnavailable: UNAVAILABLE,
     JournalUnavailable: UNAVAILABLE,
     PartlyApplied: replace(DATABASE_ERROR, outcome=Outcome.UNKNOWN),
+    Unguarded: replace(MISCONFIGURED, category=ErrorCategory.UNKNOWN, severity=Severity.ERROR),
     ShuttingDown: SHUTTING_DOWN,
     DeadlineExceeded: DEADLINE,
     mongo.ServerSelectionTimeoutError: UNAVAILABLE,

@@ -17,6 +17,8 @@
     ├── DatabaseUnavailable          503   (also a pymongo ServerSelectionTimeoutError: raised inside the driver)
     ├── JournalUnavailable           503
     ├── PartlyApplied                as its cause, with an unknown outcome
+    │   └── Uncertain
+    ├── Unguarded                    503
     ├── ShuttingDown                 503
     └── DeadlineExceeded             504
 """
@@ -179,6 +181,14 @@ class JournalUnavailable(ProdFixError):
 
 class PartlyApplied(ProdFixError):
     """Some steps of a write were applied before the one that failed, which is the cause."""
+
+
+class Uncertain(PartlyApplied):
+    """A write was tried before, and its document no longer remembers whether that was applied."""
+
+
+class Unguarded(ProdFixError, ValueError):
+    """A deferrable operation has a step that could be applied twice. It is refused, and never deferred."""
 
 
 class ShuttingDown(ProdFixError):

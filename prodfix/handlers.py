@@ -125,6 +125,12 @@ def verified_user() -> str | None:
     return str(subject)[:128] if subject is not None else None
 
 
+def request_user() -> str | None:
+    """The user of the request that is served now, as far as a view or :func:`prodfix.require_role` has verified one."""
+    context = current_context()
+    return (context.notes.user_id if context is not None else None) or verified_user()
+
+
 def _media_type() -> str:
     wanted = request.headers.get("Accept", "")
     accepted = (parse_options_header(part)[0] for part in wanted.split(",")[:20])

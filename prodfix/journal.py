@@ -223,10 +223,11 @@ class Journal:
         """The rows of ``query`` from the files of all workers of this instance, and from this one's memory.
 
         A row that moves meanwhile may be there twice. Raises ``TimeoutError``. A file that cannot be read is left out;
-        :meth:`adopt` puts a corrupt one aside, and counts it.
+        :meth:`adopt` puts a corrupt one aside, and counts it. A process that has opened no journal (the command line) reads
+        the files all the same, in its own thread, and writes nothing.
         """
         if self._pid != os.getpid():
-            return []
+            return self._read_all(query, tuple(values))
         rows: list[tuple[Any, ...]] = []
         if self._memory is not None:  # before the files, which its rows go to
             with self._its_turn(limit):

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 LARGEST_FILE = 256 * 1024 * 1024  # bytes; SQLite says "full" beyond
@@ -24,9 +24,22 @@ PAGE = 4096
 # In one transaction: a file without a version has no tables, and nothing in it.
 SCHEMA = (
     "BEGIN IMMEDIATE",
+    # Deferred writes: those that wait, those that are put aside, and what became of the others (`told`: MongoDB knows).
+    # `tried` is when the database may first have applied it; NULL if that is impossible.
     "CREATE TABLE IF NOT EXISTS writes (position INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,"
-    " entry BLOB NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, created REAL NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS dead (id TEXT PRIMARY KEY, entry BLOB NOT NULL, reason TEXT NOT NULL, at REAL NOT NULL)",
+    " operation TEXT NOT NULL DEFAULT '', key TEXT NOT NULL DEFAULT '', entry BLOB NOT NULL,"
+    " attempts INTEGER NOT NULL DEFAULT 0,"
+    " created REAL NOT NULL, tried REAL, not_before REAL NOT NULL DEFAULT 0, reason TEXT, told INTEGER NOT NULL DEFAULT 0)",
+    "CREATE INDEX IF NOT EXISTS writes_by_key ON writes (key, position)",
+    "CREATE TABLE IF NOT EXISTS dead (id TEXT PRIMARY KEY, operation TEXT NOT NULL, key TEXT NOT NULL, entry BLOB NOT NULL,"
+    " attempts INTEGER NOT NULL, created REAL NOT NULL, tried REAL, reason TEXT NOT NULL, facts TEXT NOT NULL,"
+    " at REAL NOT NULL, told INTEGER NOT NULL DEFAULT 0)",
+    "CREATE TABLE IF NOT EXISTS ended (id TEXT PRIMARY KEY, operation TEXT NOT NULL, owner TEXT, state TEXT NOT NULL,"
+    " attempts INTEGER NOT NULL, created REAL NOT NULL, at REAL NOT NULL, told INTEGER NOT NULL DEFAULT 0)",
+    "CREATE INDEX IF NOT EXISTS ended_by_time ON ended (at)",
+    # What admins ordered, and what became of it.
+    "CREATE TABLE IF NOT EXISTS orders (id TEXT PRIMARY KEY, command TEXT NOT NULL, operation_id TEXT NOT NULL,"
+    " ordered_by TEXT, at REAL NOT NULL, result TEXT NOT NULL)",
     "CREATE TABLE IF NOT EXISTS records (id TEXT PRIMARY KEY, collection TEXT NOT NULL, request_id TEXT, at REAL NOT NULL,"
     " entry BLOB NOT NULL, stored INTEGER NOT NULL DEFAULT 0)",
     "CREATE INDEX IF NOT EXISTS records_by_request ON records (request_id)",

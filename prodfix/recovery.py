@@ -8,9 +8,10 @@ from typing import TypeVar
 
 from prodfix.classifier import Classifier
 from prodfix.context import current_context
-from prodfix.deferred import Deferred, Write, WriteResult
+from prodfix.deferred import Deferred
 from prodfix.errors import DatabaseUnavailable, JournalUnavailable, Outcome
 from prodfix.retries import Note, retrying
+from prodfix.writes import Write, WriteResult
 
 Result = TypeVar("Result")
 
@@ -58,21 +59,25 @@ class Recovery:
         :class:`prodfix.errors.JournalUnavailable` when it should be and the disk refused it, and it is certain that
         the database has not applied it.
         """
+        tries = _Tries(self._deferred, self._classifier, write)
         try:
-            self.run(lambda: self._deferred.apply(write), idempotent=True)
+            if self._deferred.atomic(write):
+                tries()  # the transaction is tried again inside, as the driver's labels say
+            else:
+                self.run(tries, idempotent=True)
         except Exception as error:
             if not self._deferred.enabled or not self._lost(error):
                 raise
-            self._keep(write, error)
+            self._keep(write, error, tries.since)
             return WriteResult("deferred", write.id, self._deferred.durability)
         return WriteResult("applied", write.id, None)
 
-    def _keep(self, write: Write, error: Exception) -> None:
+    def _keep(self, write: Write, error: Exception, since: float | None) -> None:
         try:
-            self._deferred.put(write)
+            self._deferred.put(write, tried=since)
         except JournalUnavailable as refused:
             # The disk knows nothing of what the database may have done with a try whose answer was lost.
-            if self._classifier.classify(error).outcome is Outcome.NOT_APPLIED:
+            if since is None:
                 raise
             raise error from refused
 
@@ -112,3 +117,20 @@ class Recovery:
 
     def _lost(self, error: BaseException) -> bool:
         return self._classifier.classify(error).retryable
+
+
+class _Tries:
+    """The tries of one write. ``since`` is when the first began that may have been applied, None while none may."""
+
+    def __init__(self, deferred: Deferred, classifier: Classifier, write: Write) -> None:
+        self._deferred, self._classifier, self._write = deferred, classifier, write
+        self.since: float | None = None
+
+    def __call__(self) -> None:
+        begun = time.time()
+        try:
+            self._deferred.apply(self._write, since=self.since)
+        except Exception as error:
+            if self.since is None and self._classifier.classify(error).outcome is not Outcome.NOT_APPLIED:
+                self.since = begun
+            raise

@@ -17,30 +17,35 @@ from pymongo.synchronous.database import Database
 from werkzeug.local import LocalProxy
 
 from prodfix.advice import Advisor
+from prodfix.backlog import Backlog
 from prodfix.classifier import Classifier
 from prodfix.clients import Clients
 from prodfix.connection import ConnectionMonitor
 from prodfix.deferred import Deferred
 from prodfix.diagnostics import Diagnostics
 from prodfix.documents import Documents
+from prodfix.drainer import Drainer
 from prodfix.error_log import ErrorLog
 from prodfix.errors import Severity
 from prodfix.interceptor import QueryInterceptor
 from prodfix.journal import Journal
 from prodfix.logs import Logs
 from prodfix.loops import Loop
+from prodfix.orders import Orders
 from prodfix.queries import QueryStatistics
 from prodfix.recovery import Recovery
 from prodfix.settings import Settings
 from prodfix.statistics import Statistics
 from prodfix.status import environment
 from prodfix.storage import Storage
+from prodfix.traces import Traces
 from prodfix.transactions import Transactions
 
 Result = TypeVar("Result")
 
 EXTENSION = "prodfix"
 TICK = 1.0  # seconds between two batches to MongoDB, and between two states of a worker
+DRAIN_PERIOD = 0.25  # seconds between two looks for deferred writes
 LOG_PERIOD = 30.0  # seconds between two lines of the monitor (the seed's period)
 
 
@@ -76,9 +81,11 @@ class Background:
                 self._loops += [
                     Loop("pinger", lambda: self._ping(services), services.monitor.interval, *told),
                     Loop("writer", lambda: self._write(services), TICK, *told),
+                    Loop("drainer", lambda: self._drain(services), DRAIN_PERIOD, *told),
                     Loop("monitor", lambda: self._tell(services), LOG_PERIOD, *told, delay=LOG_PERIOD),
                 ]
             self._pid, self._warm = os.getpid(), False
+            services.drainer.stopped = False
             for loop in self._loops:
                 loop.start()
 
@@ -88,6 +95,7 @@ class Background:
             if not self.running:
                 return
             self._pid = 0
+            services.drainer.stopped = True
             for loop in self._loops:
                 loop.stop()
             try:
@@ -108,6 +116,7 @@ class Background:
         self._tell_of_disk(services)
         self._put_state(services)
         services.queries.store()
+        services.orders.obey()
         # Waking up late is what a blocked hub looks like from inside.
         begun = time.monotonic()
         time.sleep(0.01)
@@ -132,10 +141,13 @@ class Background:
                 services.documents.prepare()
                 self._warm = True
             services.storage.tick()
-            services.deferred.drain()
+            services.traces.store()
             services.advisor.work()
         else:
             services.journal.adopt()
+
+    def _drain(self, services: Services) -> None:
+        services.drainer.tick(services.monitor.healthy)
 
     def _tell(self, services: Services) -> None:
         status = services.monitor.status()
@@ -159,6 +171,10 @@ class Services:
     advisor: Advisor
     error_log: ErrorLog
     deferred: Deferred
+    drainer: Drainer
+    traces: Traces
+    orders: Orders
+    backlog: Backlog
     recovery: Recovery
     transactions: Transactions
     documents: Documents
@@ -196,6 +212,7 @@ class Services:
                 "quarantined": self.journal.dropped,
                 "otherVersions": self.journal.other_versions,
             },
+            "deferredRefused": self.deferred.refused,
             "dropped": self.storage.dropped + self.error_log.failures + self.logs.sinks.dropped,
             "loopLagMs": self.background.lag_ms,
             **environment(),

@@ -13,9 +13,12 @@ from hypothesis import strategies as st
 from pymongo.errors import DuplicateKeyError
 
 from prodfix.classifier import Classifier, classify
-from prodfix.deferred import GUARD, REMEMBERED, Deferred, Insert, Step, Update, Write
-from prodfix.errors import JournalUnavailable, NotFound, Outcome, PartlyApplied, ValidationFailed
+from prodfix.deferred import Deferred
+from prodfix.errors import JournalUnavailable, Outcome, PartlyApplied, ValidationFailed
+from prodfix.guards import REMEMBERED
 from prodfix.journal import Journal
+from prodfix.schemas import GUARD
+from prodfix.writes import Insert, Step, Update, Write
 
 
 def steps(arguments: Mapping[str, Any]) -> Sequence[Step]:
@@ -31,9 +34,9 @@ def steps(arguments: Mapping[str, Any]) -> Sequence[Step]:
 @pytest.fixture
 def make(journal: Journal, database: Any) -> Callable[..., Deferred]:
     def make_deferred(**options: Any) -> Deferred:
-        known = {"enabled": True, "durable": True, "max_entries": 100, "max_attempts": 3, "database": lambda: database}
+        known = {"enabled": True, "durable": True, "max_entries": 100, "max_bytes": 2**20, "database": lambda: database}
         chosen = known | options
-        deferred = Deferred(journal, chosen.pop("database"), Classifier(), **chosen)
+        deferred = Deferred(journal, chosen.pop("database"), **chosen)
         deferred.register("note", steps)
         return deferred
 
@@ -195,102 +198,3 @@ def test_all_workers_together_are_counted(open_journal: Callable[[], Journal], d
     deferred.put(note())
     assert (deferred.counts()["waiting"], deferred.waiting()) == (2, 1)
     assert (deferred.durability, other.durability) == ("durable", "ephemeral")
-
-
-# -- the way back ----------------------------------------------------------------------------------------------------------
-
-
-def test_what_waits_is_applied_in_the_order_of_its_coming(deferred: Deferred, database: Any) -> None:
-    for number in range(60):
-        deferred.put(note(f"{number:02}"))
-    assert deferred.drain() == 60
-    assert database.books.find_one()["texts"] == [f"{number:02}" for number in range(60)]
-    assert (deferred.waiting(), deferred.drain()) == (0, 0)
-
-
-def test_a_kill_between_applying_and_forgetting_applies_nothing_twice(
-    deferred: Deferred, journal: Journal, database: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    deferred.put(note("a"))
-    deferred.put(note("b"))
-    with monkeypatch.context() as killed:
-
-        def die(*_: Any, **__: Any) -> None:
-            raise KeyboardInterrupt
-
-        killed.setattr(journal, "write", die)
-        with pytest.raises(KeyboardInterrupt):
-            deferred.drain()
-    assert deferred.drain() == 2
-    assert (texts(database), database.books.find_one()["notes"]) == (["a", "b"], 2)
-
-
-def test_a_write_that_cannot_be_forgotten_ends_the_drain_and_is_applied_once(
-    deferred: Deferred, journal: Journal, database: Any
-) -> None:
-    deferred.put(note())
-    assert journal._file is not None
-    refuse = "CREATE TEMP TRIGGER refuse BEFORE DELETE ON writes BEGIN SELECT RAISE(FAIL, 'no room'); END"
-    journal._file.connection.execute(refuse)
-    for _ in range(2):
-        with pytest.raises(JournalUnavailable):
-            deferred.drain()
-    journal._file.connection.execute("DROP TRIGGER refuse")
-    assert (deferred.drain(), deferred.waiting()) == (1, 0)
-    assert (texts(database), database.books.find_one()["notes"]) == (["a"], 1)
-
-
-@pytest.mark.parametrize("poison", [note("x", poison=True), Write("nobody knows it", {})])
-def test_poison_goes_to_the_dead_letters_and_the_rest_goes_on(
-    deferred: Deferred, journal: Journal, database: Any, poison: Write
-) -> None:
-    for write in (note("a"), poison, note("b")):
-        deferred.put(write)
-    assert deferred.drain() == 2
-    assert texts(database) == ["a", "b"]
-    assert deferred.counts() == {"waiting": 0, "dead": 1}
-    assert journal.read("SELECT id, reason FROM dead") == [(poison.id, "INTERNAL_ERROR (KeyError)")]
-    ((entry,),) = journal.read("SELECT entry FROM dead")
-    assert bson.decode(entry)["operation"] == poison.operation
-
-
-def test_a_lost_connection_stops_the_drain_and_says_nothing_about_the_write(
-    make: Callable[..., Deferred], journal: Journal, nowhere: Any
-) -> None:
-    deferred = make(database=nowhere.get_default_database, max_attempts=1)
-    deferred.put(note("a"))
-    deferred.put(note("b"))
-    for _ in range(3):
-        assert deferred.drain() == 0
-    assert journal.read("SELECT attempts FROM writes") == [(0,), (0,)]
-    assert deferred.counts() == {"waiting": 2, "dead": 0}
-
-
-@pytest.mark.parametrize("code", [13, 18])
-def test_a_database_that_refuses_us_buries_nothing(deferred: Deferred, fail: Any, code: int) -> None:
-    deferred.put(note("a"))
-    fail("insert", errorCode=code)
-    for _ in range(5):
-        deferred.drain()
-    assert deferred.counts() == {"waiting": 1, "dead": 0}
-
-
-def test_an_update_of_a_document_that_is_not_there_is_told_and_put_aside(deferred: Deferred) -> None:
-    write = update(deferred, Update("books", {"_id": "nowhere"}, {"$inc": {"notes": 1}}))
-    with pytest.raises(NotFound):
-        deferred.apply(write)
-    deferred.put(write)
-    deferred.drain()
-    assert deferred.counts() == {"waiting": 0, "dead": 1}
-
-
-def test_what_fails_again_and_again_while_the_database_answers_is_put_aside_at_last(
-    deferred: Deferred, fail: Any
-) -> None:
-    deferred.put(note("a"))
-    fail("insert", errorCode=112)
-    answers = []
-    for _ in range(3):
-        deferred.drain()
-        answers.append(deferred.counts())
-    assert answers == [{"waiting": 1, "dead": 0}] * 2 + [{"waiting": 0, "dead": 1}]

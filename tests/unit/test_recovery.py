@@ -36,12 +36,19 @@ class FakeDeferred:
         self.enabled, self.refuses = enabled, refuses
         self.durability = "durable"
         self.kept: list[Write] = []
+        self.since: list[float | None] = []
+        self.tried: float | None = None
         self.tries = Operation(*errors)
 
-    def apply(self, write: Write) -> None:
+    def atomic(self, write: Write) -> bool:
+        return False
+
+    def apply(self, write: Write, *, since: float | None = None) -> None:
+        self.since.append(since)
         self.tries()
 
-    def put(self, write: Write) -> None:
+    def put(self, write: Write, *, tried: float | None = None) -> None:
+        self.tried = tried
         if self.refuses:
             raise JournalUnavailable
         self.kept.append(write)
