@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import getpass
 import sqlite3
+import sys
 import time
 from collections.abc import Callable
-from typing import Any, TextIO, TypeVar
+from typing import Any, TypeVar
 
 import click
 import orjson
@@ -109,14 +110,13 @@ def drain(timeout: int, as_json: bool) -> None:
     """Apply what dead workers have left, and wait until living ones have applied theirs."""
     services = current_prodfix
     services.logs.sinks.replace(Console(STDERR))
-    stderr: TextIO = click.get_text_stream("stderr")
     before = int(_asked(services.backlog.counts)["waiting"])
     end = time.monotonic() + timeout
     services.journal.open()
     try:
         _asked(services.journal.adopt)
         with click.progressbar(
-            length=before, label="deferred writes", show_pos=True, hidden=as_json, file=stderr
+            length=before, label="deferred writes", show_pos=True, hidden=as_json, file=sys.stderr
         ) as bar:
             left = _drain(services, end, before, bar.update)
     finally:
