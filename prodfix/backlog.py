@@ -44,8 +44,6 @@ class Backlog:
         dead = self._journal.read("SELECT operation, reason, count(*), total(length(entry)) FROM dead GROUP BY 1, 2")
         oldest = min((row[3] for row in waiting), default=None)
         return {
-            "enabled": self._deferred.enabled,
-            "durability": self._deferred.durability,
             "waiting": sum(row[1] for row in waiting),
             "failing": sum(row[4] for row in waiting),
             "dead": sum(row[2] for row in dead),
@@ -54,6 +52,11 @@ class Backlog:
             "operations": _summed((row[0], row[1]) for row in waiting),
             "reasons": _summed((row[1], row[2]) for row in dead),
         }
+
+    @property
+    def mode(self) -> dict[str, Any]:
+        """Whether writes are deferred, and what they survive."""
+        return {"enabled": self._deferred.enabled, "durability": self._deferred.durability}
 
     def page(
         self, *, state: Shown | None = None, operation: str | None = None, limit: int = 50, offset: int = 0

@@ -76,7 +76,7 @@ class Diagnostics:
 
     def _deferred(self, workers: list[dict[str, Any]]) -> dict[str, Any]:
         counts = _told(self._backlog.counts) or _UNKNOWN
-        return {**counts, "refused": sum(worker.get("deferredRefused", 0) for worker in workers)}
+        return {**self._backlog.mode, **counts, "refused": sum(worker.get("deferredRefused", 0) for worker in workers)}
 
     def request(self, request_id: str) -> list[dict[str, Any]]:
         """All records of one request, newest first."""

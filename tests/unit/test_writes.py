@@ -10,6 +10,7 @@ import bson
 import pytest
 from flask import Blueprint
 
+from prodfix import writes
 from prodfix.errors import Unguarded
 from prodfix.schemas import GUARD
 from prodfix.writes import (
@@ -139,7 +140,7 @@ def test_a_name_has_one_function_in_a_module() -> None:
     def other(arguments: Mapping[str, Any]) -> Sequence[Step]:
         return []
 
-    with pytest.raises(ValueError, match="'tests.declared' is declared twice"):
+    with pytest.raises(ValueError, match="is declared twice in tests"):
         deferrable("tests.declared")(other)
     other.__module__ = "another.module"
     deferrable("tests.declared")(other)
@@ -147,8 +148,6 @@ def test_a_name_has_one_function_in_a_module() -> None:
         with pytest.raises(ValueError, match="several modules declare"):
             declared("tests.declared")
     finally:
-        from prodfix import writes
-
         del writes._declared["tests.declared", "another.module"]
 
 
