@@ -134,7 +134,7 @@ def _content(entry: bytes) -> Mapping[str, Any]:
 
 def _shape(arguments: Any) -> Any:
     """Field names and types, as the log shows an insert."""
-    return redact_command({"insert": "arguments", "documents": [arguments]}).get("document")
+    return redact_command({"insert": "arguments", "documents": [arguments]})["documents"][0]
 
 
 def _summed(pairs: Any) -> dict[str, int]:
