@@ -12,7 +12,17 @@ from pymongo import IndexModel
 
 from blueprints import BLUEPRINTS
 from config import load_settings
-from prodfix import Document, Insert, Update, Write, create_app, current_prodfix, run_transaction
+from prodfix import (
+    Document,
+    Insert,
+    Update,
+    Write,
+    accepted,
+    create_app,
+    current_prodfix,
+    deferrable,
+    run_transaction,
+)
 
 blueprint = Blueprint("probe", __name__, url_prefix="/probe")
 
@@ -56,12 +66,18 @@ def distinct() -> Any:
     return jsonify({"statuses": current_prodfix.db.orders.distinct("status")})
 
 
+@deferrable("orders.create")
+def creation(arguments: Any) -> Any:
+    return [
+        Insert("orders", {"number": arguments["number"], "status": "new"}),
+        Update("counters", {"_id": "orders"}, {"$inc": {"n": 1}}, upsert=True),
+    ]
+
+
 @blueprint.post("/deferrable")
-def deferrable() -> Any:
-    body = request.get_json()
-    result = current_prodfix.recovery.write(Write("orders.create", {"number": body["number"]}))
-    status = 201 if result.status == "applied" else 202
-    return jsonify({"operationId": result.operation_id, "durability": result.durability}), status
+def create() -> Any:
+    result = current_prodfix.recovery.write(Write("orders.create", {"number": request.get_json()["number"]}))
+    return accepted(result) if result.deferred else (jsonify({"operationId": result.operation_id}), 201)
 
 
 @blueprint.get("/sleep")
@@ -71,10 +87,3 @@ def sleep() -> Any:
 
 
 app = create_app(load_settings(), (*BLUEPRINTS, blueprint))
-app.extensions["prodfix"].deferred.register(
-    "orders.create",
-    lambda arguments: [
-        Insert("orders", {"number": arguments["number"], "status": "new"}),
-        Update("counters", {"_id": "orders"}, {"$inc": {"n": 1}}, upsert=True),
-    ],
-)

@@ -128,7 +128,8 @@ def test_an_admin_sees_it_without_its_values_and_orders(app: Any) -> None:
         ("POST", "/" + "0" * 24 + "/drop", 404),
     ],
 )
-def test_a_wrong_question_gets_a_clear_answer(app: Any, method: str, path: str, status: int) -> None:
+def test_a_wrong_question_gets_a_clear_answer(serve: Callable[..., Any], method: str, path: str, status: int) -> None:
+    app = serve([diagnostics])
     client = app.test_client()
     url = f"/api/v1/diagnostics/deferred{path}"
     assert client.open(url, method=method, headers=bearer(app, "root", "admin")).status_code == status
