@@ -22,7 +22,7 @@ from prodfix.journal import Journal
 from prodfix.writes import LONGEST_ID, Operation, Step, Steps, Write, check, declared, order_key
 
 ENTRY_VERSION = 2
-RECOUNT = 1.0  # seconds after which what is on disk is counted again
+RECOUNT = 30.0  # seconds after which what is on disk is counted again
 
 Transact = Callable[[Callable[[ClientSession], None]], None]
 Report = Callable[[Severity, str, Mapping[str, Any]], None]
@@ -165,7 +165,7 @@ class Deferred:
         self.report(Severity.WARN, "a write waits on disk", _facts(write, durability=self.durability))
 
     def recount(self) -> None:
-        """What is on disk has become less: count it again when it is next asked for."""
+        """What is on disk has changed otherwise: count it again when it is next asked for."""
         self._room.at = -RECOUNT
 
     def _entry(self, write: Write) -> bytes:
@@ -188,10 +188,12 @@ class Deferred:
     def _take_room(self, size: int) -> None:
         room = self._room
         if self._clock() - room.at >= RECOUNT:
+            room.at = self._clock()  # before it waits for the disk: only one of many that come now is to count
             query = "SELECT count(*), total(length(entry)) FROM {}"
+            before = room.entries, room.size
             rows = self._journal.read_own(query.format("writes")) + self._journal.read_own(query.format("dead"))
-            room.entries, room.size = sum(row[0] for row in rows), int(sum(row[1] for row in rows))
-            room.at = self._clock()
+            room.entries += sum(row[0] for row in rows) - before[0]  # and what has come meanwhile
+            room.size += int(sum(row[1] for row in rows)) - before[1]
         if room.entries >= self._max_entries or room.size + size > self._max_bytes:
             raise JournalUnavailable("the journal is full")
         room.entries, room.size = room.entries + 1, room.size + size

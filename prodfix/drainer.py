@@ -120,6 +120,8 @@ class Drainer:
         # On disk before it is tried: who finds it after a crash must know that it may be applied.
         self._journal.write(marks, durable=True)
         together = _of_different_keys(entry for entry in entries if entry.write.id not in self._alone)
+        if len(together) == 1:
+            together = []
         begun = time.monotonic()
         try:
             self._apply_together(together)

@@ -141,6 +141,7 @@ class Background:
                 services.documents.prepare()
                 self._warm = True
             services.storage.tick()
+            services.deferred.recount()
             services.traces.store()
             services.advisor.work()
         else:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ from pymongo import MongoClient
 from pymongo.errors import NetworkTimeout, OperationFailure, PyMongoError
 
 from prodfix import Classifier, QueryInterceptor, Recovery, Write
-from prodfix.deferred import Deferred, Insert
+from prodfix.deferred import Deferred
+from prodfix.drainer import LONGEST_WAIT, Drainer
 from prodfix.journal import Journal
 from prodfix.transactions import Transactions
+from prodfix.writes import Insert
 from tests.properties.strategies import driver_errors
 
 limits = st.integers(0, 20)
@@ -171,16 +174,31 @@ def test_a_deferred_write(tmp_path: Path, most: int) -> None:
     """
     failing = Failing([NetworkTimeout("lost")])
     journal = Journal(tmp_path)
-    deferred = Deferred(journal, failing, Classifier(), enabled=True, durable=True, max_entries=10, max_attempts=most)
+    now = [time.time() + 1]
+    bounds = {"max_entries": 1000, "max_bytes": 2**20}
+    deferred = Deferred(journal, failing, enabled=True, durable=True, **bounds)
+    drainer = Drainer(
+        deferred,
+        journal,
+        Classifier(),
+        max_attempts=most,
+        max_age=1e6,
+        rate=1e9,
+        clock=lambda: now[0],
+        sleep=lambda seconds: None,
+    )
     deferred.register("note", lambda arguments: [Insert("notes", arguments)])
     journal.open()
     try:
-        before = deferred.counts()["dead"]
-        deferred.put(Write("note", {"text": "x"}))
+        write = Write("note", {"text": "x"})
+        deferred.put(write)
+        calls = []
         for _ in range(most + 5):
-            deferred.drain()
-        assert failing.calls == most
-        assert deferred.waiting() == 0
-        assert deferred.counts()["dead"] == before + 1
+            drainer.drain()
+            calls.append(failing.calls)
+            now[0] += LONGEST_WAIT * 1.1
+        assert calls == [min(number, most) for number in range(1, most + 6)]
+        assert journal.read("SELECT id FROM writes") == []
+        assert (write.id, most) in journal.read("SELECT id, attempts FROM dead")
     finally:
         journal.close()

@@ -243,7 +243,7 @@ def test_a_write_is_marked_on_disk_before_it_is_tried(
 ) -> None:
     deferred.put(note("a"))
     with monkeypatch.context() as patch:
-        crashing(drainers.guards, "apply_many", patch, 0, before=True)
+        crashing(drainers.guards, "apply", patch, 0, before=True)
         # Killed is no Exception, so it is not taken for the database's.
         with pytest.raises(Killed):
             drainer.drain()
