@@ -110,6 +110,11 @@ def drain(timeout: int, as_json: bool) -> None:
     """Apply what dead workers have left, and wait until living ones have applied theirs."""
     services = current_prodfix
     services.logs.sinks.replace(Console(STDERR))
+    _asked(lambda: services.clients.uri)
+    services.monitor.ping()
+    if not services.monitor.healthy:
+        services.clients.close()
+        raise click.ClickException("the database does not answer: nothing was drained")
     before = int(_asked(services.backlog.counts)["waiting"])
     end = time.monotonic() + timeout
     services.journal.open()

@@ -150,7 +150,7 @@ class Deferred:
         key = order_key(write, self.operation(write.operation), self.steps(write))
         insert = (
             "INSERT OR IGNORE INTO writes (id, operation, key, entry, created, tried) SELECT ?1, ?2, ?3, ?4, ?5, ?6"
-            " WHERE ?1 NOT IN (SELECT id FROM ended) AND ?1 NOT IN (SELECT id FROM dead)"
+            " WHERE NOT EXISTS (SELECT 1 FROM ended WHERE id = ?1) AND NOT EXISTS (SELECT 1 FROM dead WHERE id = ?1)"
         )
         try:
             self._take_room(len(entry))

@@ -33,10 +33,12 @@ QUICK = 0.05  # seconds in which no document forgets a write: some 2,000 others 
 
 EXPIRED, UNCERTAIN, UNKNOWN_OPERATION = "EXPIRED", "UNCERTAIN", "UNKNOWN_OPERATION"
 
+# What rests until later than anything can, since the clock was put back, does not rest.
 _NEXT = """
-SELECT id, operation, key, entry, attempts, created, tried FROM writes AS mine WHERE not_before <= ?1 AND NOT EXISTS
-(SELECT 1 FROM writes AS other WHERE other.key = mine.key AND other.position < mine.position AND other.not_before > ?1)
-ORDER BY position LIMIT ?2
+SELECT id, operation, key, entry, attempts, created, tried FROM writes AS mine
+WHERE NOT (not_before > ?1 AND not_before < ?2) AND NOT EXISTS (SELECT 1 FROM writes AS other WHERE other.key = mine.key
+AND other.position < mine.position AND other.not_before > ?1 AND other.not_before < ?2)
+ORDER BY position LIMIT ?3
 """
 _COLUMNS = "id, operation, key, entry, attempts, created, tried"
 
@@ -87,7 +89,10 @@ class Drainer:
             return 0
         if self._begin_at is None:
             self._begin_at = self._clock() + random.uniform(0, JITTER)
-        return self.drain() if self._clock() >= self._begin_at else 0
+        if self._clock() < self._begin_at:
+            return 0
+        self._begin_at = 0.0
+        return self.drain()
 
     def drain(self, on_batch: Callable[[int], object] = lambda applied: None) -> int:
         """Apply what may be applied now; the number applied. ``on_batch`` is told of each batch's number.
@@ -97,7 +102,7 @@ class Drainer:
         """
         self._bury_old()
         applied = 0
-        while not self.stopped and (rows := self._journal.read_own(_NEXT, (self._clock(), BATCH))):
+        while not self.stopped and (rows := self._next()):
             begun = time.monotonic()
             done, connected = self._apply_batch([_entry(row) for row in rows])
             applied += done
@@ -107,6 +112,10 @@ class Drainer:
             took = time.monotonic() - begun
             self._sleep(max(took, len(rows) / self._rate - took))
         return applied
+
+    def _next(self) -> list[tuple[Any, ...]]:
+        now = self._clock()
+        return self._journal.read_own(_NEXT, (now, now + 2 * LONGEST_WAIT, BATCH))
 
     # -- one batch ----------------------------------------------------------------------------------------------------
 

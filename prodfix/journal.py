@@ -22,9 +22,9 @@ import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from prodfix.adoption import Outcome, adopt, carry
 from prodfix.errors import JournalUnavailable
@@ -39,6 +39,7 @@ _NO_ROOM = ("SQLITE_FULL", "SQLITE_BUSY")
 _WHOLE = (*_NO_ROOM, "SQLITE_CONSTRAINT", "SQLITE_ERROR")
 
 Statement = tuple[str, Sequence[Any]]
+Result = TypeVar("Result")
 
 
 class _Batch:
@@ -272,6 +273,12 @@ class Journal:
             except OSError:
                 return rows  # a folder that this process may not list, a disk that fails
         return rows
+
+    def aside(self, work: Callable[..., Result], *arguments: Any, limit: float = 2.0) -> Result:
+        """Run what touches the folder's disk in a native thread: the hub never waits for it. Raises ``TimeoutError``."""
+        if self._pid != os.getpid():
+            return work(*arguments)
+        return self._readers.run(work, *arguments, limit=limit)
 
     # -- adoption -----------------------------------------------------------------------------------------------------
 

@@ -60,42 +60,55 @@ class Orders:
         Raises :class:`prodfix.errors.JournalUnavailable` if the disk fails, or too many orders wait.
         """
         order = {"command": command, "operationId": identity, "by": by, "at": self._clock()}
-        name = secrets.token_hex(12)
         try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if self.waiting() >= MOST:
-                raise JournalUnavailable("too many orders wait")
-            draft = self.folder / f"{name}.new"
-            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(orjson.dumps(order))
-            os.rename(draft, self.folder / f"{name}.json")
-        except OSError as error:
+            self._journal.aside(self._put, orjson.dumps(order))
+        except (OSError, TimeoutError) as error:
             raise JournalUnavailable(type(error).__name__) from error
+
+    def _put(self, content: bytes) -> None:
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if len(self._names()) >= MOST:
+            raise JournalUnavailable("too many orders wait")
+        name = secrets.token_hex(12)
+        draft = self.folder / f"{name}.new"
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        os.rename(draft, self.folder / f"{name}.json")
 
     def waiting(self) -> int:
         """How many orders nobody has carried out yet."""
-        with contextlib.suppress(OSError):
-            return sum(1 for name in os.listdir(self.folder) if name.endswith(".json"))
+        with contextlib.suppress(TimeoutError):
+            return len(self._journal.aside(self._names))
         return 0
 
-    def obey(self) -> int:
-        """Carry out what concerns this worker's file; the number of orders. Removes what is old, or no order."""
-        if not self.folder.is_dir():
-            return 0
-        return sum(self._obey_one(path) for path in sorted(self.folder.iterdir())[: 2 * MOST])
+    def _names(self) -> list[str]:
+        with contextlib.suppress(OSError):
+            return [name for name in os.listdir(self.folder) if name.endswith(".json")]
+        return []
 
-    def _obey_one(self, path: Path) -> bool:
-        try:
-            age = self._clock() - path.stat().st_mtime
-        except OSError:
-            return False  # another worker was faster
-        order = _parsed(path) if path.suffix == ".json" else None
-        obeyed = order is not None and self._carry_out(path.stem, order)
-        if obeyed or age > LONGEST_LIFE or (order is None and path.suffix == ".json"):
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
+    def obey(self) -> int:
+        """Carry out what concerns this worker's file; the number of orders. Removes what is old, or no order.
+
+        Raises ``TimeoutError`` and :class:`prodfix.errors.JournalUnavailable` if the disk fails; the order stays then.
+        """
+        obeyed = 0
+        for path, order, age in self._journal.aside(self._read):
+            done = order is not None and self._carry_out(path.stem, order)
+            obeyed += done
+            if done or age > LONGEST_LIFE or (order is None and path.suffix == ".json"):
+                self._journal.aside(_remove, path)
         return obeyed
+
+    def _read(self) -> list[tuple[Path, dict[str, Any] | None, float]]:
+        """What is in the folder: each order, or None for what is none, and its age in seconds."""
+        found: list[tuple[Path, dict[str, Any] | None, float]] = []
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            for path in sorted(self.folder.iterdir())[: 2 * MOST]:
+                with contextlib.suppress(OSError):  # another worker was faster
+                    order = _parsed(path) if path.suffix == ".json" else None
+                    found.append((path, order, self._clock() - path.stat().st_mtime))
+        return found
 
     def _carry_out(self, name: str, order: dict[str, Any]) -> bool:
         identity, command = order["operationId"], order["command"]
@@ -121,12 +134,18 @@ def _statements(command: str, table: str, identity: str, owner: str | None, now:
     return "tried at once", [(_AT_ONCE, (identity,))]
 
 
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
+
+
 def _parsed(path: Path) -> dict[str, Any] | None:
-    """The order in the file, or None if it is none of ours."""
+    """The order in the file, or None if it is none of ours. Raises ``OSError``."""
+    with path.open("rb") as file:
+        content = file.read(LARGEST)
     try:
-        with path.open("rb") as file:
-            order = orjson.loads(file.read(LARGEST))
-    except (OSError, orjson.JSONDecodeError):
+        order = orjson.loads(content)
+    except orjson.JSONDecodeError:
         return None
     known = isinstance(order, dict) and order.get("command") in COMMANDS and isinstance(order.get("operationId"), str)
     return order if known else None

@@ -144,8 +144,8 @@ class Background:
             services.deferred.recount()
             services.traces.store()
             services.advisor.work()
-        else:
-            services.journal.adopt()
+        elif services.journal.adopt():
+            services.deferred.recount()
 
     def _drain(self, services: Services) -> None:
         services.drainer.tick(services.monitor.healthy)

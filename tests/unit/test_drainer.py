@@ -369,6 +369,18 @@ def test_what_fails_again_and_again_waits_longer_each_time_and_is_put_aside_at_l
     assert seen == [*waits, *[([], {write.id: "DATABASE_BUSY"})] * 2]
 
 
+def test_a_clock_that_is_put_back_keeps_nobody_waiting(
+    deferred: Deferred, drainer: Drainer, journal: Journal, fail: Any, clock: Clock
+) -> None:
+    deferred.put(note("a"))
+    fail("insert", times=3, errorCode=112)
+    assert drainer.drain() == 0
+    fail.off()
+    assert drainer.drain() == 0
+    clock.now -= 3600
+    assert drainer.drain() == 1
+
+
 def test_a_failing_write_holds_back_only_those_of_its_own_document(
     deferred: Deferred, drainer: Drainer, journal: Journal, database: Any, clock: Clock, monkeypatch: Any
 ) -> None:
