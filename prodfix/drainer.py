@@ -127,7 +127,7 @@ class Drainer:
             ("UPDATE writes SET tried = coalesce(tried, ?) WHERE id = ?", (now, entry.write.id)) for entry in entries
         ]
         # On disk before it is tried: who finds it after a crash must know that it may be applied.
-        self._journal.write(marks, durable=True)
+        self._journal.write(marks, durable=True, reserve=True)
         together = _of_different_keys(entry for entry in entries if entry.write.id not in self._alone)
         if len(together) == 1:
             together = []
@@ -215,7 +215,7 @@ class Drainer:
     def _wait(self, entry: _Entry, attempts: int, delay: float, reason: str) -> None:
         update = "UPDATE writes SET attempts = ?, not_before = ?, reason = ?, told = 0 WHERE id = ?"
         row = (attempts, self._clock() + delay, reason, entry.write.id)
-        self._journal.write([(update, row)], to_disk=True)
+        self._journal.write([(update, row)], to_disk=True, reserve=True)
 
     def _bury(self, entry: _Entry, reason: str, error: Exception | None = None) -> None:
         facts = _facts(error)
@@ -228,6 +228,7 @@ class Drainer:
                 ("DELETE FROM writes WHERE id = ?", (identity,)),
             ],
             durable=True,
+            reserve=True,
         )
         self._deferred.report(
             Severity.ERROR,
@@ -254,8 +255,11 @@ class Drainer:
         for entry in entries:
             write = entry.write
             row = (write.id, write.operation, write.owner, entry.attempts + 1, write.created, now)
-            statements += [(keep, row), ("DELETE FROM writes WHERE id = ?", (write.id,))]
-        self._journal.write(statements, to_disk=True)
+            statements += [
+                ("DELETE FROM writes WHERE id = ?", (write.id,)),
+                (keep, row),
+            ]  # it takes the room that is left
+        self._journal.write(statements, to_disk=True, reserve=True)
         self._deferred.recount()
 
 

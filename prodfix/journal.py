@@ -46,12 +46,12 @@ class _Batch:
     """Statements that are committed together. What is set by the thread that commits: ``done``; why the disk refused
     (``error``), which concerns what must be there; and whether memory refused the others too (``lost``)."""
 
-    __slots__ = ("done", "durable", "error", "lost", "others", "to_disk")
+    __slots__ = ("done", "durable", "error", "lost", "others", "reserve", "to_disk")
 
     def __init__(self) -> None:
         self.to_disk: list[Statement] = []
         self.others: list[Statement] = []
-        self.durable = self.done = self.lost = False
+        self.durable = self.reserve = self.done = self.lost = False
         self.error: JournalUnavailable | None = None
 
     def __len__(self) -> int:
@@ -139,11 +139,18 @@ class Journal:
     # -- writing ------------------------------------------------------------------------------------------------------
 
     def write(
-        self, statements: Sequence[Statement], *, durable: bool = False, to_disk: bool = False, limit: float = 5.0
+        self,
+        statements: Sequence[Statement],
+        *,
+        durable: bool = False,
+        to_disk: bool = False,
+        reserve: bool = False,
+        limit: float = 5.0,
     ) -> None:
         """Commit the statements, together with what other greenlets write now; return once they are committed.
 
         ``durable``: also after fsync. ``to_disk``: in the file, without that; else memory will do while the disk fails.
+        ``reserve``: they make room, and may use what a full file keeps for that.
         Raises :class:`prodfix.errors.JournalUnavailable` if they were not committed, and ``TimeoutError`` if that is not
         known after ``limit`` seconds.
         """
@@ -156,6 +163,7 @@ class Journal:
                 batch = self._waiting = _Batch()
             (batch.to_disk if to_disk else batch.others).extend(statements)
             batch.durable |= durable
+            batch.reserve |= reserve
         # While one batch is committed the next one gathers here; the first of it to get the turn commits it for all.
         with self._its_turn(limit):
             if not batch.done:
@@ -197,6 +205,7 @@ class Journal:
         try:
             if file is not None:
                 file.connection.execute("PRAGMA synchronous=" + ("FULL" if batch.durable else "NORMAL"))
+                file.limit(reserve=batch.reserve)
                 _execute(file.connection, statements)
                 if not file.still_there():
                     raise FileNotFoundError

@@ -15,6 +15,7 @@ SCHEMA_VERSION = 2
 
 
 LARGEST_FILE = 256 * 1024 * 1024  # bytes; SQLite says "full" beyond
+RESERVE = 8 * 1024 * 1024  # beyond, for what takes rows out: a file that is full could not be emptied otherwise
 LARGEST_MEMORY = 64 * 1024 * 1024
 
 
@@ -63,6 +64,7 @@ class JournalFile:
         self.path, self.lock_path = folder / f"{name}.db", folder / f"{name}.lock"
         self._lock: int | None = lock
         self._inode = os.stat(self.path).st_ino
+        self._reserve = False
 
     @classmethod
     def make(cls, folder: Path, boot: str) -> Self:
@@ -86,6 +88,12 @@ class JournalFile:
             made = cls(folder, name, lock, connection)
             undo.pop_all()
         return made
+
+    def limit(self, *, reserve: bool) -> None:
+        """How large the file may become from here on."""
+        if reserve is not self._reserve:
+            self.connection.execute(f"PRAGMA max_page_count={(LARGEST_FILE + (RESERVE if reserve else 0)) // PAGE}")
+            self._reserve = reserve
 
     def still_there(self) -> bool:
         """SQLite would go on to write into a file that somebody has removed, and everything in it would be lost."""

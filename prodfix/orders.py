@@ -119,7 +119,7 @@ class Orders:
         result, statements = _statements(command, table, identity, owner_of(entry), self._clock())
         note = "INSERT OR REPLACE INTO orders VALUES (?, ?, ?, ?, ?, ?)"
         statements.append((note, (name, command, identity, order.get("by"), self._clock(), result)))
-        self._journal.write(statements, durable=True)
+        self._journal.write(statements, durable=True, reserve=True)
         self._done({"operationId": identity, "command": command, "by": order.get("by"), "result": result})
         return True
 

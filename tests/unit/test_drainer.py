@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -279,6 +280,25 @@ def test_a_write_that_cannot_be_forgotten_ends_the_drain_and_is_applied_once(
     journal._file.connection.execute("DROP TRIGGER refuse")
     assert (drainer.drain(), waiting(journal)) == (1, [])
     assert (texts(database), database.books.find_one()["notes"]) == (["a"], 1)
+
+
+def test_a_full_file_refuses_more_and_is_drained_all_the_same(
+    deferred: Deferred, drainer: Drainer, journal: Journal, database: Any
+) -> None:
+    assert journal._file is not None
+    connection = journal._file.connection
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    connection.execute(f"PRAGMA max_page_count={pages + 20}")
+    kept = 0
+    while not deferred.refused:
+        with contextlib.suppress(JournalUnavailable):
+            deferred.put(note(str(kept), more="x" * 500))
+            kept += 1
+    assert kept > 50
+    assert journal.failure == "OperationalError SQLITE_FULL"
+    assert drainer.drain() == kept
+    assert (database.notes.count_documents({}), database.books.find_one()["notes"]) == (kept, kept)
+    deferred.put(note("there is room again"))
 
 
 # -- what fails -------------------------------------------------------------------------------------------------------------
