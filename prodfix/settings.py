@@ -94,7 +94,7 @@ class Settings(BaseSettings):
     deferred_max_bytes: ByteSize = 128 * 1024 * 1024
     deferred_max_attempts: Annotated[int, Field(ge=1, le=1000)] = 10
     deferred_max_age_hours: Annotated[float, Field(gt=0, le=8760)] = 72.0
-    deferred_drain_rate: Annotated[int, Field(ge=1, le=100_000)] = 400
+    deferred_drain_rate: Annotated[int, Field(ge=1, le=100_000)] = 500
     error_retention_days: Annotated[int, Field(ge=1, le=365)] = 8
 
     # Diagnostics and health

@@ -80,13 +80,13 @@ def setting(book: str, title: str, version: int | None = None) -> Write:
 def test_what_waits_is_applied_and_leaves_a_trace(
     deferred: Deferred, drainer: Drainer, journal: Journal, database: Any
 ) -> None:
-    writes = [note(f"{number:02}") for number in range(3 * BATCH)]
+    writes = [note(f"{number:03}") for number in range(3 * BATCH)]
     for write in writes:
         deferred.put(write)
     applied: list[int] = []
     assert drainer.drain(applied.append) == len(writes)
     assert applied == [BATCH] * 3
-    assert sorted(texts(database)) == [f"{number:02}" for number in range(len(writes))]
+    assert sorted(texts(database)) == [f"{number:03}" for number in range(len(writes))]
     assert database.books.find_one()["notes"] == len(writes)
     assert (waiting(journal), drainer.drain()) == ([], 0)
     ended = journal.read("SELECT id, state, attempts FROM ended")
