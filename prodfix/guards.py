@@ -21,7 +21,7 @@ from prodfix.errors import ConcurrentModification, Conflict, NotFound, Uncertain
 from prodfix.schemas import GUARD
 from prodfix.writes import Insert, Step, Update
 
-REMEMBERED = 100  # writes in one document's guard
+REMEMBERED = 50  # writes in one document's guard
 SKEW = timedelta(seconds=2)  # between the clocks of two instances
 
 

@@ -25,6 +25,7 @@ OPERATIONS = "operations"
 
 State = Literal["waiting", "applied", "failed"]
 BATCH = 200
+BATCHES = 5  # at once
 READ_LIMIT = 2.0  # seconds
 KEPT = 10_000  # traces in one worker's file, once MongoDB has them
 KEPT_SECONDS = 86_400.0
@@ -122,8 +123,10 @@ class Traces:
         if not self._indexed:
             self._make_index(database)
         for table, query in _UNTOLD:
-            rows = self._journal.read_own(f"{query} LIMIT ?", (BATCH,))
-            if rows:
+            for _ in range(BATCHES):
+                rows = self._journal.read_own(f"{query} LIMIT ?", (BATCH,))
+                if not rows:
+                    break
                 _tell(database, [_status(row) for row in rows])
                 mark = f"UPDATE {table} SET told = 1 WHERE id = ?"  # noqa: S608 - constants
                 self._journal.write([(mark, (row[0],)) for row in rows], to_disk=True)
@@ -173,19 +176,18 @@ class Traces:
 
 
 def _tell(database: Database[Any], statuses: Sequence[OperationStatus]) -> None:
-    """A write that was applied stays so, whatever an adopted file still thinks of it."""
-    changes = [
-        ReplaceOne({"_id": status.id, "state": {"$ne": "applied"}}, status.to_document(), upsert=True)
-        for status in statuses
-    ]
-    try:
-        with pymongo.timeout(READ_LIMIT):
+    """Most are new. A write that was applied stays so, whatever an adopted file still thinks of it."""
+    documents = [status.to_document() for status in statuses]
+    with pymongo.timeout(READ_LIMIT):
+        try:
+            database[OPERATIONS].insert_many(documents, ordered=False)
+        except BulkWriteError as error:
+            known = error.details["writeErrors"]
+            if error.details.get("writeConcernErrors") or any(failure["code"] != 11000 for failure in known):
+                raise
+            there = [documents[failure["index"]] for failure in known]
+            changes = [ReplaceOne({"_id": told["_id"], "state": {"$ne": "applied"}}, told) for told in there]
             database[OPERATIONS].bulk_write(changes, ordered=False)
-    except BulkWriteError as error:
-        if any(failure["code"] != 11000 for failure in error.details["writeErrors"]):
-            raise
-        if error.details.get("writeConcernErrors"):
-            raise
 
 
 def _status(row: Sequence[Any]) -> OperationStatus:
