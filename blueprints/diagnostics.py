@@ -7,6 +7,8 @@ from typing import Any, cast
 from flask import Blueprint, Response, jsonify, request
 
 from prodfix import (
+    BACKLOG_STATES,
+    COMMANDS,
     QUERY_SORTS,
     TEST_OPERATIONS,
     TIME_RANGES,
@@ -54,6 +56,9 @@ def index() -> Response:
                 f"GET {PREFIX}/incidents",
                 f"GET {PREFIX}/requests/<requestId>",
                 f"GET {PREFIX}/queries?sort={'|'.join(QUERY_SORTS)}",
+                f"GET {PREFIX}/deferred?state={'|'.join(BACKLOG_STATES)}&operation=<name>&limit=50&offset=0",
+                f"GET {PREFIX}/deferred/<operationId>",
+                f"POST {PREFIX}/deferred/<operationId>/{'|'.join(COMMANDS)}",
                 f"POST {PREFIX}/test",
             ]
         }
@@ -121,6 +126,39 @@ def queries() -> Response:
     return jsonify(current_prodfix.queries.read(sort))
 
 
+@blueprint.get("/deferred")
+def deferred() -> Response:
+    """Writes that wait or were put aside: counts, the oldest's age, and a page of them; arguments are not shown."""
+    state = request.args.get("state")
+    if state is not None and state not in BACKLOG_STATES:
+        raise _one_of("state", BACKLOG_STATES)
+    page = current_prodfix.backlog.page(
+        state=cast(Any, state),
+        operation=request.args.get("operation"),
+        limit=_number("limit", 50, 1, 200),
+        offset=_number("offset", 0, 0, 1_000_000),
+    )
+    counts = current_prodfix.diagnostics.deferred()
+    orders = {"waiting": current_prodfix.backlog.ordered, "last": current_prodfix.backlog.orders()}
+    return jsonify({**counts, **page, "orders": orders})
+
+
+@blueprint.get("/deferred/<identity>")
+def deferred_write(identity: str) -> Response:
+    """One of them, with the names and types of its arguments and without a value."""
+    return jsonify(current_prodfix.backlog.show(identity[:100]))
+
+
+@blueprint.post("/deferred/<identity>/<command>")
+def order(identity: str, command: str) -> tuple[Response, int]:
+    """Try it again, or give it up. 202: the worker that has it does so within a second."""
+    if command not in COMMANDS:
+        raise NotFound(f"no command {command[:20]!r}")
+    context = current_context()
+    by = context.notes.user_id if context is not None else None
+    return jsonify(current_prodfix.backlog.order(cast(Any, command), identity[:100], by)), 202
+
+
 @blueprint.post("/test")
 def test() -> Response:
     """Try an operation on the database: ``{"operation": "read" | "write" | "transaction"}``."""
@@ -143,6 +181,14 @@ def _changed(found: bool) -> Response:
     if not found:
         raise NotFound("no such group")
     return jsonify({"changed": True})
+
+
+def _number(name: str, default: int, least: int, most: int) -> int:
+    text = request.args.get(name, str(default))
+    if text.isascii() and text.isdigit() and len(text) <= 7 and least <= int(text) <= most:
+        return int(text)
+    message = f"must be a number from {least} to {most}"
+    raise ValidationFailed(f"{name} {message}", problems=(FieldError(name, "range", message),))
 
 
 def _one_of(field: str, values: tuple[str, ...]) -> ValidationFailed:

@@ -1,7 +1,10 @@
-"""An example of an application on prodfix: notes in notebooks. Delete this file and its name in ``__init__.py``."""
+"""An example of an application on prodfix: notes in notebooks, written also while the database is down.
+
+Delete this file and its name in ``__init__.py``."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -10,7 +13,20 @@ from flask import Blueprint, Response, jsonify, request
 from pydantic import Field, StringConstraints
 from pymongo import IndexModel
 
-from prodfix import Document, FieldError, ValidationFailed, current_prodfix, idempotent, run_transaction
+from prodfix import (
+    Document,
+    FieldError,
+    Insert,
+    Update,
+    ValidationFailed,
+    Write,
+    accepted,
+    current_operation_id,
+    current_prodfix,
+    deferrable,
+    idempotent,
+    run_transaction,
+)
 
 blueprint = Blueprint("notes", __name__, url_prefix="/api/v1/notes")
 
@@ -39,22 +55,27 @@ class Note(Document, collection="notes", indexes=[IndexModel("slug", unique=True
 FIELDS = frozenset({"slug", "title", "body", "notebook", "tags"})
 
 
+@deferrable("notes.create", atomic=True)
+def creation(note: Mapping[str, Any]) -> Sequence[Insert | Update]:
+    """Insert the note and count it in its notebook: both or neither, or one after the other when the outage is over."""
+    return [
+        Insert(Note.collection_name, note),
+        Update(NOTEBOOKS, {"_id": note["notebook"]}, {"$inc": {"notes": 1}}, upsert=True),
+    ]
+
+
 @blueprint.post("")
 @idempotent
-def create() -> tuple[Response, int]:
-    """Insert the note and count it in its notebook, both or neither."""
-    fields = _fields(FIELDS)
-
-    def write(session: Any) -> dict[str, Any]:
-        note = current_prodfix.documents.collection(Note).insert(fields, session=session)
-        counter = {"$inc": {"notes": 1}}
-        current_prodfix.db[NOTEBOOKS].update_one({"_id": note["notebook"]}, counter, upsert=True, session=session)
-        return note
-
-    note = run_transaction(write)
-    response = jsonify(_shown(note))
-    response.headers["Location"] = f"{blueprint.url_prefix}/{note['_id']}"
-    return response, 201
+def create() -> Response:
+    """201 with the note; 202 while the database is away: it is on disk, and is applied once when it is back."""
+    note = current_prodfix.documents.collection(Note).new(_fields(FIELDS))
+    result = current_prodfix.recovery.write(Write("notes.create", note, id=current_operation_id()))
+    if result.deferred:
+        return accepted(result)
+    response = jsonify(_shown({**note, "_id": result.operation_id}))
+    response.status_code = 201
+    response.headers["Location"] = f"{blueprint.url_prefix}/{result.operation_id}"
+    return response
 
 
 @blueprint.get("")

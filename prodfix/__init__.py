@@ -3,13 +3,14 @@
 Everything that an application, a blueprint or a check relies on is a name of this package.
 """
 
+from prodfix.acceptance import accepted
+from prodfix.backlog import BACKLOG_STATES
 from prodfix.classifications import Classification
 from prodfix.classifier import Classifier, classify
 from prodfix.clients import Clients
 from prodfix.connection import ConnectionMonitor
 from prodfix.context import RequestContext, current_context
 from prodfix.deadlines import deadline
-from prodfix.deferred import Insert, Update, Write, WriteResult
 from prodfix.devices import device_type
 from prodfix.diagnostics import TEST_OPERATIONS
 from prodfix.documents import Document
@@ -25,12 +26,14 @@ from prodfix.errors import (
     Outcome,
     ProdFixError,
     Severity,
+    Unguarded,
     ValidationFailed,
 )
 from prodfix.extension import ProdFix
 from prodfix.factory import create_app
 from prodfix.idempotency import current_operation_id
 from prodfix.interceptor import CommandRecord, QueryInterceptor
+from prodfix.orders import COMMANDS
 from prodfix.queries import QUERY_SORTS
 from prodfix.records import ErrorRecord
 from prodfix.recovery import Recovery
@@ -41,9 +44,13 @@ from prodfix.settings import Environment, Settings, SettingsError
 from prodfix.shapes import redact_command
 from prodfix.statistics import TIME_RANGES, ErrorStatistics, TimeRange
 from prodfix.status import ConnectionStatus, HealthCheckResult
-from prodfix.tokens import make_token, require_role
+from prodfix.tokens import current_user, make_token, require_role
+from prodfix.traces import OperationStatus
+from prodfix.writes import Insert, Update, Write, WriteResult, deferrable
 
 __all__ = [
+    "BACKLOG_STATES",
+    "COMMANDS",
     "QUERY_SORTS",
     "TEST_OPERATIONS",
     "TIME_RANGES",
@@ -67,6 +74,7 @@ __all__ = [
     "HealthCheckResult",
     "Insert",
     "NotFound",
+    "OperationStatus",
     "Outcome",
     "ProdFix",
     "ProdFixError",
@@ -78,16 +86,20 @@ __all__ = [
     "SettingsError",
     "Severity",
     "TimeRange",
+    "Unguarded",
     "Update",
     "ValidationFailed",
     "Write",
     "WriteResult",
+    "accepted",
     "classify",
     "create_app",
     "current_context",
     "current_operation_id",
     "current_prodfix",
+    "current_user",
     "deadline",
+    "deferrable",
     "device_type",
     "idempotent",
     "make_token",

@@ -12,12 +12,29 @@ from collections.abc import Sequence
 from enum import Enum, auto
 from pathlib import Path
 
+import bson
+
 from prodfix.journal_file import SCHEMA_VERSION, corrupt, error_name, read_only
 
-_ROWS = (
-    "INSERT OR IGNORE INTO writes (id, entry, attempts, created)"
-    " SELECT id, entry, attempts, created FROM dying.writes ORDER BY position",
-    "INSERT OR IGNORE INTO dead (id, entry, reason, at) SELECT id, entry, reason, at FROM dying.dead",
+# A write that has ended here, or was put aside, does not wait again: the file was merged before, by somebody who died then.
+_WRITES = (
+    "INSERT OR IGNORE INTO ended SELECT * FROM dying.ended",
+    "INSERT OR IGNORE INTO dead SELECT * FROM dying.dead WHERE id NOT IN (SELECT id FROM main.ended)"
+    " AND id NOT IN (SELECT id FROM main.writes)",
+    "INSERT OR IGNORE INTO writes (id, operation, key, entry, attempts, created, tried, not_before, reason, told)"
+    " SELECT id, operation, key, entry, attempts, created, tried, not_before, reason, told FROM dying.writes"
+    " WHERE id NOT IN (SELECT id FROM main.ended) AND id NOT IN (SELECT id FROM main.dead) ORDER BY position",
+    "INSERT OR IGNORE INTO orders SELECT * FROM dying.orders",
+)
+# Version 1 knew neither keys nor whether the database may have applied a write: one key for all keeps their order.
+_WRITES_OF_1 = (
+    "INSERT OR IGNORE INTO dead SELECT id, operation_of(entry), 'version 1', entry, 0, at, at,"
+    " substr(reason, 1, instr(reason || ' ', ' ') - 1), '{}', at, 0 FROM dying.dead",
+    "INSERT OR IGNORE INTO writes (id, operation, key, entry, attempts, created, tried)"
+    " SELECT id, operation_of(entry), 'version 1', entry, attempts, created, created FROM dying.writes"
+    " WHERE id NOT IN (SELECT id FROM main.ended) AND id NOT IN (SELECT id FROM main.dead) ORDER BY position",
+)
+_OTHERS = (
     "INSERT OR IGNORE INTO advice (fingerprint, at, entry) SELECT fingerprint, at, entry FROM dying.advice",
     "INSERT OR IGNORE INTO records (id, collection, request_id, at, entry, stored)"
     " SELECT id, collection, request_id, at, entry, stored FROM dying.records",
@@ -31,9 +48,11 @@ _ROWS = (
 )
 # What a worker's commands were goes with the worker; but this one lives.
 _OWN_ROWS = (
-    *_ROWS,
+    *_WRITES,
+    *_OTHERS,
     "INSERT OR REPLACE INTO queries (worker, name, at, entry) SELECT worker, name, at, entry FROM dying.queries",
 )
+_MERGED = {SCHEMA_VERSION: (*_WRITES, *_OTHERS), 1: (*_WRITES_OF_1, *_OTHERS)}
 
 
 class Outcome(Enum):
@@ -83,8 +102,8 @@ def _merge_file(connection: sqlite3.Connection, path: Path) -> Outcome:
     try:
         connection.execute("ATTACH DATABASE ? AS dying", (read_only(path),))
         version = connection.execute("PRAGMA dying.user_version").fetchone()[0]
-        if version == SCHEMA_VERSION:
-            _merge(connection, _ROWS)
+        if version in _MERGED:
+            _merge(connection, _MERGED[version])
             return Outcome.MERGED
         tables = connection.execute("SELECT count(*) FROM dying.sqlite_master").fetchone()[0]
         return Outcome.OTHER_VERSION if version or tables else Outcome.EMPTY
@@ -98,11 +117,19 @@ def _merge_file(connection: sqlite3.Connection, path: Path) -> Outcome:
 
 
 def _merge(connection: sqlite3.Connection, statements: Sequence[str]) -> None:
+    connection.create_function("operation_of", 1, _operation_of, deterministic=True)
     connection.execute("PRAGMA synchronous=FULL")
     with connection:
         connection.execute("BEGIN IMMEDIATE")
         for statement in statements:
             connection.execute(statement)
+
+
+def _operation_of(entry: bytes) -> str:
+    try:
+        return str(bson.decode(entry)["operation"])
+    except (bson.errors.BSONError, KeyError):
+        return ""  # nobody knows it: the drainer puts it aside
 
 
 def _detach(connection: sqlite3.Connection) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from prodfix.advice import Advisor
+from prodfix.backlog import Backlog
 from prodfix.breaker import Breaker
 from prodfix.budget import RetryBudget
 from prodfix.classifications import Row
@@ -16,9 +17,11 @@ from prodfix.counters import Counters
 from prodfix.deferred import Deferred
 from prodfix.diagnostics import Diagnostics
 from prodfix.documents import Documents
+from prodfix.drainer import Drainer
 from prodfix.error_log import ErrorLog
 from prodfix.errors import ErrorCategory
 from prodfix.groups import Groups
+from prodfix.handlers import request_user
 from prodfix.idempotency import Idempotency
 from prodfix.incident_log import IncidentLog
 from prodfix.incidents import Incidents
@@ -28,6 +31,7 @@ from prodfix.log_files import category_files
 from prodfix.logs import Logs
 from prodfix.lookup import Lookup
 from prodfix.minutes import Minutes
+from prodfix.orders import Orders
 from prodfix.queries import QueryStatistics
 from prodfix.recovery import Recovery
 from prodfix.reports import Reports
@@ -38,6 +42,7 @@ from prodfix.statistics import Statistics
 from prodfix.status import ConnectionEvent
 from prodfix.storage import Storage
 from prodfix.storms import Storms
+from prodfix.traces import Traces
 from prodfix.transactions import Transactions
 from prodfix.windows import Windows
 
@@ -94,19 +99,31 @@ def assemble(
         database_down=lambda: monitor.looked and not monitor.healthy,
         on_failure=lambda record: incidents.failed(database=record.meaning.category in _OF_DATABASE),
     )
+    retries, base = settings.max_retry_attempts, settings.retry_base_delay_ms / 1000
+    budget = RetryBudget(share=settings.retry_budget)
+    transactions = Transactions(
+        lambda: clients.application,
+        retries=retries,
+        base=min(base, TRANSACTION_BASE),
+        budget=budget,
+        report=reports.transaction,
+        verbose=settings.log_level == "debug",
+    )
     deferred = Deferred(
         journal,
         lambda: clients.db,
-        classifier,
         enabled=settings.defers_writes,
         durable=settings.durable,
         max_entries=settings.deferred_max_entries,
-        max_attempts=settings.deferred_max_attempts,
+        max_bytes=settings.deferred_max_bytes,
+        transact=transactions.run,
+        user=request_user,
+        report=reports.deferred,
     )
+    orders = Orders(journal, done=reports.order)
+    backlog = Backlog(journal, deferred, orders)
     lookup = Lookup(journal, answering)
-    diagnostics = Diagnostics(clients, journal, lookup, deferred)
-    retries, base = settings.max_retry_attempts, settings.retry_base_delay_ms / 1000
-    budget = RetryBudget(share=settings.retry_budget)
+    diagnostics = Diagnostics(clients, journal, lookup, backlog)
     advisor = Advisor(lambda: clients.own, journal, enabled=settings.enable_query_advice, on_advice=reports.advice)
     _set_up(interceptor, settings, reports, advisor)
     monitor.last_command = lambda: interceptor.last_success
@@ -148,6 +165,23 @@ def assemble(
         advisor=advisor,
         error_log=error_log,
         deferred=deferred,
+        drainer=Drainer(
+            deferred,
+            journal,
+            classifier,
+            max_attempts=settings.deferred_max_attempts,
+            max_age=settings.deferred_max_age_hours * 3600,
+            rate=settings.deferred_drain_rate,
+        ),
+        traces=Traces(
+            journal,
+            answering,
+            configured=clients.configured,
+            uptime=lambda: monitor.status().uptime,
+            retention_days=settings.error_retention_days,
+        ),
+        orders=orders,
+        backlog=backlog,
         recovery=Recovery(
             classifier,
             deferred,
@@ -166,14 +200,7 @@ def assemble(
             ttl=settings.idempotency_ttl,
             report=reports.idempotency,
         ),
-        transactions=Transactions(
-            lambda: clients.application,
-            retries=retries,
-            base=min(base, TRANSACTION_BASE),
-            budget=budget,
-            report=reports.transaction,
-            verbose=settings.log_level == "debug",
-        ),
+        transactions=transactions,
         documents=Documents(
             lambda: clients.db,
             lambda: clients.own_db,

@@ -182,3 +182,4 @@ BODY_LATE = _row(
     retryable=True,
     outcome=Outcome.NOT_APPLIED,
 )
+UNGUARDED = replace(MISCONFIGURED, category=ErrorCategory.UNKNOWN, severity=Severity.ERROR)

@@ -12,6 +12,7 @@ from flask import Flask
 from flask.cli import AppGroup
 from pymongo.errors import PyMongoError
 
+from prodfix.backlog_cli import deferred
 from prodfix.cli_errors import errors
 from prodfix.errors import DatabaseNotConfigured
 from prodfix.services import current_prodfix
@@ -21,8 +22,9 @@ from prodfix.tokens import make_token
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 STDERR = 2
 
-commands = AppGroup("prodfix", help="Production error management: tokens, errors and indexes.")
+commands = AppGroup("prodfix", help="Production error management: tokens, errors, deferred writes and indexes.")
 commands.add_command(errors)
+commands.add_command(deferred)
 
 
 def attach(app: Flask) -> None:

@@ -1,216 +1,205 @@
-"""Writes as data, which can wait on disk and be applied exactly once when the database is back.
+"""The registered operations, the direct way of a write to the database, and its way to the disk.
 
-A :class:`Write` names a registered operation and its arguments; never a closure, which no other process could run. The
-operation turns the arguments into guarded single-document steps: an insert whose ``_id`` is the write's ID, or an update
-that the same ID guards within the document. Applying a write twice therefore changes nothing, whatever was killed when.
+What waits on disk is applied by :mod:`prodfix.drainer`; how a step is applied once stands in :mod:`prodfix.guards`.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import bson
-from pymongo.errors import DuplicateKeyError, PyMongoError
+from pymongo.errors import DuplicateKeyError
+from pymongo.synchronous.client_session import ClientSession
 from pymongo.synchronous.database import Database
 
-from prodfix.classifier import Classifier
-from prodfix.errors import ErrorCategory, JournalUnavailable, NotFound, PartlyApplied, ValidationFailed
+from prodfix import guards
+from prodfix.context import current_context
+from prodfix.errors import JournalUnavailable, PartlyApplied, Severity, Uncertain, ValidationFailed
 from prodfix.journal import Journal
-from prodfix.schemas import GUARD
+from prodfix.writes import LONGEST_ID, Operation, Step, Steps, Write, check, declared, order_key
 
-REMEMBERED = 50  # IDs in it
-DRAINED_AT_ONCE = 50
+ENTRY_VERSION = 2
+RECOUNT = 30.0  # seconds after which what is on disk is counted again
 
-
-@dataclass(frozen=True, slots=True)
-class Insert:
-    """Insert ``document``; its ``_id`` becomes the write's ID."""
-
-    collection: str
-    document: Mapping[str, Any]
+Transact = Callable[[Callable[[ClientSession], None]], None]
+Report = Callable[[Severity, str, Mapping[str, Any]], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Update:
-    """Apply ``update`` once to the document that ``filter`` finds (by its ``_id`` or another unique field)."""
+@dataclass(slots=True)
+class _Room:
+    """What this worker's file holds of writes, waiting and put aside, as counted at ``at``, and what came since."""
 
-    collection: str
-    filter: Mapping[str, Any]
-    update: Mapping[str, Any]
-    upsert: bool = False
-
-
-Step = Insert | Update
-Steps = Callable[[Mapping[str, Any]], Sequence[Step]]
-
-
-@dataclass(frozen=True, slots=True)
-class Write:
-    """A registered operation with arguments that BSON can hold. ``id`` is made once, before the first try."""
-
-    operation: str
-    arguments: Mapping[str, Any]
-    id: str = field(default_factory=lambda: str(bson.ObjectId()))
-    request_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class WriteResult:
-    """``applied`` or ``deferred``; ``durability`` says of a deferred write what its disk survives."""
-
-    status: Literal["applied", "deferred"]
-    operation_id: str
-    durability: Literal["durable", "ephemeral"] | None
+    entries: int = 0
+    size: int = 0
+    at: float = -RECOUNT
 
 
 class Deferred:
-    """The registered operations, the way to the journal, and the way back from it."""
+    """Operations by name, and how a write of one is applied or kept.
+
+    ``max_entries`` and ``max_bytes`` bound what one worker keeps, dead letters included. ``transact`` runs a callback in a
+    transaction; ``user`` names the verified user of the request that is served now.
+    """
 
     def __init__(
         self,
         journal: Journal,
         database: Callable[[], Database[Any]],
-        classifier: Classifier,
         *,
         enabled: bool,
         durable: bool,
         max_entries: int,
-        max_attempts: int,
+        max_bytes: int,
+        transact: Transact | None = None,
+        user: Callable[[], str | None] = lambda: None,
+        report: Report = lambda severity, message, facts: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._journal, self._database, self._classifier = journal, database, classifier
+        self._journal, self.database = journal, database
         self.enabled = enabled
         self.durability: Literal["durable", "ephemeral"] = "durable" if durable else "ephemeral"
-        self._max_entries, self._max_attempts = max_entries, max_attempts
-        self._operations: dict[str, Steps] = {}
+        self._max_entries, self._max_bytes = max_entries, max_bytes
+        self._transact, self._user, self.report, self._clock = transact, user, report, clock
+        self._operations: dict[str, Operation] = {}
+        self._unique: set[tuple[str, str]] = set()
+        self._room = _Room()
+        self.refused = 0
+        """Writes that could not be kept: the journal was full, or its disk failed."""
 
-    def register(self, name: str, steps: Steps) -> None:
+    # -- operations ---------------------------------------------------------------------------------------------------
+
+    def register(self, name: str, steps: Steps, *, atomic: bool = False) -> None:
         """Make ``name`` known. Raises ``ValueError`` if it is taken: a replay would run something else."""
-        if name in self._operations:
-            raise ValueError(f"the deferrable operation {name!r} is registered twice")
-        self._operations[name] = steps
+        self.know([Operation(name, steps, atomic)])
 
-    def apply(self, write: Write) -> None:
-        """Apply each step that is not applied yet. Raises what the database says, as the cause of
-        :class:`prodfix.errors.PartlyApplied` once a step was applied.
+    def know(self, operations: Iterable[Operation]) -> None:
+        """Make declared operations known. Raises ``ValueError`` if another has the name."""
+        for operation in operations:
+            if self._operations.setdefault(operation.name, operation) is not operation:
+                raise ValueError(f"the deferrable operation {operation.name!r} is registered twice")
 
-        Raises ``ValueError`` for two inserts into one collection: both would have the write's ID.
+    def unique(self, collection: str, field: str) -> None:
+        """Tell that a unique index keeps ``field`` unique, so that an update may name its document by it."""
+        self._unique.add((collection, field))
+
+    def operation(self, name: str) -> Operation:
+        """Raises ``KeyError`` if no plug-in has registered it."""
+        found = self._operations.get(name) or declared(name)
+        if found is None:
+            raise KeyError(name)
+        return self._operations.setdefault(name, found)
+
+    def steps(self, write: Write) -> Sequence[Step]:
+        """The steps of ``write``. Raises :class:`prodfix.errors.Unguarded`, ``KeyError``, and what the operation raises."""
+        steps = list(self.operation(write.operation).steps(write.arguments))
+        check(write.operation, steps, self._unique)
+        return steps
+
+    # -- to the database ----------------------------------------------------------------------------------------------
+
+    def apply(self, write: Write, *, since: float | None = None) -> None:
+        """Apply each step that is not applied yet, all of them in one transaction if the operation is ``atomic``.
+
+        ``since``: when an earlier try may first have been applied. Raises as :func:`prodfix.guards.apply` does, as the
+        cause of :class:`prodfix.errors.PartlyApplied` once a step was applied.
         """
-        database = self._database()
-        steps = self._operations[write.operation](write.arguments)
-        inserted = [step.collection for step in steps if isinstance(step, Insert)]
-        if len(set(inserted)) < len(inserted):
-            raise ValueError(f"the operation {write.operation!r} inserts twice into one collection")
+        steps = self.steps(write)
+        if not self.atomic(write) or self._transact is None:
+            self.replay(write, steps, since=since)
+            return
+
+        def run(session: ClientSession) -> None:
+            for number, step in enumerate(steps):
+                guards.apply(self.database(), step, write.id, number, since=since, session=session)
+
+        try:
+            self._transact(run)
+        except DuplicateKeyError:
+            # Perhaps with ourselves: the answer to an earlier try's commit was lost.
+            if not guards.applied(self.database(), steps, write.id):
+                raise
+
+    def atomic(self, write: Write) -> bool:
+        """Whether the direct way is one transaction, which its own driver's labels say when to try again."""
+        return self._transact is not None and self.operation(write.operation).atomic
+
+    def replay(self, write: Write, steps: Sequence[Step], *, since: float | None = None) -> None:
+        """Apply the steps one by one, without a transaction. Raises as :meth:`apply` does."""
         for number, step in enumerate(steps):
             try:
-                if isinstance(step, Insert):
-                    _insert(database, step, write.id)
-                else:  # each with a guard of its own: two of them may change the same document
-                    _update(database, step, f"{write.id}.{number}" if number else write.id)
+                guards.apply(self.database(), step, write.id, number, since=since)
+            except Uncertain:
+                raise
             except Exception as error:
                 if number:
                     raise PartlyApplied(f"step {number + 1} of {write.operation}") from error
                 raise
 
-    def put(self, write: Write) -> None:
-        """Keep ``write`` on disk; returns after fsync.
+    # -- to the disk --------------------------------------------------------------------------------------------------
+
+    def put(self, write: Write, *, tried: float | None = None) -> None:
+        """Keep ``write`` on disk; returns after fsync. ``tried``: when the database may first have applied it.
 
         Raises :class:`prodfix.errors.JournalUnavailable` if it could not be kept, or the journal is full;
-        :class:`prodfix.errors.ValidationFailed` if BSON cannot hold it.
+        :class:`prodfix.errors.ValidationFailed` if BSON cannot hold it; :class:`prodfix.errors.Unguarded`.
         """
+        entry = self._entry(write)
+        key = order_key(write, self.operation(write.operation), self.steps(write))
+        insert = (
+            "INSERT OR IGNORE INTO writes (id, operation, key, entry, created, tried) SELECT ?1, ?2, ?3, ?4, ?5, ?6"
+            " WHERE NOT EXISTS (SELECT 1 FROM ended WHERE id = ?1) AND NOT EXISTS (SELECT 1 FROM dead WHERE id = ?1)"
+        )
         try:
-            entry = bson.encode(
-                {"operation": write.operation, "arguments": dict(write.arguments), "requestId": write.request_id}
+            self._take_room(len(entry))
+            row = (write.id, write.operation, key, entry, write.created, tried)
+            self._journal.write([(insert, row)], durable=True)
+        except (JournalUnavailable, TimeoutError) as error:
+            self.refused += 1
+            self.report(Severity.ERROR, "a write could not be kept", _facts(write, error=type(error).__name__))
+            if isinstance(error, TimeoutError):
+                raise JournalUnavailable("the disk did not answer in time") from error
+            raise
+        self.report(Severity.WARN, "a write waits on disk", _facts(write, durability=self.durability))
+
+    def recount(self) -> None:
+        """What is on disk has changed otherwise: count it again when it is next asked for."""
+        self._room.at = -RECOUNT
+
+    def _entry(self, write: Write) -> bytes:
+        if not isinstance(write.id, str) or not 1 <= len(write.id) <= LONGEST_ID or not write.id.isprintable():
+            raise ValidationFailed("the ID is no printable text of 1 to 100 characters")
+        context = current_context()
+        try:
+            return bson.encode(
+                {
+                    "version": ENTRY_VERSION,
+                    "operation": write.operation,
+                    "arguments": dict(write.arguments),
+                    "requestId": write.request_id or (context.request_id if context else None),
+                    "owner": write.owner if write.owner is not None else self._user(),
+                }
             )
         except (bson.errors.BSONError, OverflowError, TypeError, UnicodeError) as error:
             raise ValidationFailed("the arguments do not fit into BSON") from error
-        insert = "INSERT OR IGNORE INTO writes (id, entry, created) VALUES (?, ?, ?)"
-        try:
-            if self.waiting() >= self._max_entries:
-                raise JournalUnavailable("the journal is full")
-            self._journal.write([(insert, (write.id, entry, time.time()))], durable=True)
-        except TimeoutError as error:
-            raise JournalUnavailable("the disk did not answer in time") from error
 
-    def waiting(self) -> int:
-        """How many writes wait in this worker's file."""
-        return sum(row[0] for row in self._journal.read_own("SELECT count(*) FROM writes"))
-
-    def counts(self) -> dict[str, int]:
-        """Waiting and dead writes of all workers of the instance."""
-        waiting = self._journal.read("SELECT count(*) FROM writes")
-        dead = self._journal.read("SELECT count(*) FROM dead")
-        return {"waiting": sum(row[0] for row in waiting), "dead": sum(row[0] for row in dead)}
-
-    def drain(self) -> int:
-        """Apply what waits in this worker's file, in order; the number applied. Stops at the first connection error."""
-        applied = 0
-        while rows := self._journal.read_own(
-            "SELECT id, entry, attempts FROM writes ORDER BY position LIMIT ?", (DRAINED_AT_ONCE,)
-        ):
-            for identity, entry, attempts in rows:
-                try:
-                    applied += self._replay(identity, bson.decode(entry), entry, attempts)
-                except (PyMongoError, PartlyApplied):
-                    return applied
-        return applied
-
-    def _replay(self, identity: str, entry: Mapping[str, Any], raw: bytes, attempts: int) -> int:
-        """Apply one write and forget it; put it aside if it can never be applied. Raises connection errors."""
-        try:
-            self.apply(Write(entry["operation"], entry["arguments"], identity, entry.get("requestId")))
-        except Exception as error:
-            meaning = self._classifier.classify(error)
-            if meaning.category is ErrorCategory.DATABASE_CONNECTION:
-                raise  # the database is away again, or refuses us: that says nothing about this write
-            if meaning.transient and attempts + 1 < self._max_attempts:
-                self._journal.write(
-                    [("UPDATE writes SET attempts = attempts + 1 WHERE id = ?", (identity,))], to_disk=True
-                )
-                raise
-            reason = f"{meaning.code} ({type(error).__name__})"
-            bury = "INSERT OR REPLACE INTO dead VALUES (?, ?, ?, ?)"
-            forget = ("DELETE FROM writes WHERE id = ?", (identity,))
-            self._journal.write([(bury, (identity, raw, reason, time.time())), forget], durable=True)
-            return 0
-        # Not into memory while the disk fails: the write would be found there again, and again.
-        self._journal.write([("DELETE FROM writes WHERE id = ?", (identity,))], to_disk=True)
-        return 1
+    def _take_room(self, size: int) -> None:
+        room = self._room
+        if self._clock() - room.at >= RECOUNT:
+            room.at = self._clock()  # before it waits for the disk: only one of many that come now is to count
+            query = "SELECT count(*), total(length(entry)) FROM {}"
+            before = room.entries, room.size
+            rows = self._journal.read_own(query.format("writes")) + self._journal.read_own(query.format("dead"))
+            room.entries += sum(row[0] for row in rows) - before[0]  # and what has come meanwhile
+            room.size += int(sum(row[1] for row in rows)) - before[1]
+        if room.entries >= self._max_entries or room.size + size > self._max_bytes:
+            raise JournalUnavailable("the journal is full")
+        room.entries, room.size = room.entries + 1, room.size + size
 
 
-def _insert(database: Database[Any], step: Insert, identity: str) -> None:
-    collection = database[step.collection]
-    key = _identity(identity)
-    try:
-        collection.insert_one({**step.document, "_id": key})
-    except DuplicateKeyError as error:
-        pattern = (error.details or {}).get("keyPattern") or {"_id": 1}
-        # Our own _id is there: an earlier try has applied it. Any other clash is the caller's to hear of.
-        if list(pattern) != ["_id"]:
-            raise
-
-
-def _update(database: Database[Any], step: Update, identity: str) -> None:
-    pushes = {**step.update.get("$push", {}), GUARD: {"$each": [identity], "$slice": -REMEMBERED}}
-    guarded = {**step.filter, GUARD: {"$ne": identity}}
-    changes = {**step.update, "$push": pushes}
-    collection = database[step.collection]
-    try:
-        result = collection.update_one(guarded, changes, upsert=step.upsert)
-        if not step.upsert and not result.matched_count and not collection.count_documents(dict(step.filter), limit=1):
-            raise NotFound(f"no document of {step.collection} for an update that makes none")
-    except DuplicateKeyError:
-        # With upsert, the guard hides a document that has the ID already, and the server tries to insert a second one.
-        # Or another write has made the document meanwhile: then this one is not applied yet. Any other clash is the caller's.
-        if not step.upsert:
-            raise
-        if not collection.update_one(guarded, changes).matched_count and not collection.count_documents(
-            {**step.filter, GUARD: identity}, limit=1
-        ):
-            raise
-
-
-def _identity(text: str) -> bson.ObjectId | str:
-    return bson.ObjectId(text) if bson.ObjectId.is_valid(text) else text
+def _facts(write: Write, **more: Any) -> dict[str, Any]:
+    context = current_context()
+    request_id = write.request_id or (context.request_id if context else None)
+    return {"operationId": write.id, "operation": write.operation, "writeRequestId": request_id, **more}

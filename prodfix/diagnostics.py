@@ -15,9 +15,9 @@ from pymongo import IndexModel
 from pymongo.errors import PyMongoError
 from pymongo.synchronous.database import Database
 
+from prodfix.backlog import Backlog
 from prodfix.clients import Clients
 from prodfix.context import iso
-from prodfix.deferred import Deferred
 from prodfix.journal import Journal
 from prodfix.lookup import Lookup
 from prodfix.records import error_summary, summary
@@ -33,16 +33,16 @@ EACH_LIMIT = 1.0  # seconds for one figure
 STALE = 10.0  # seconds after which a worker's status no longer counts
 
 _WORST_FIRST = ("error", "disconnected", "reconnecting", "connected")
-_UNKNOWN: dict[str, Any] = {"waiting": None, "dead": None}
+_UNKNOWN: dict[str, Any] = {"waiting": None, "dead": None, "oldestSeconds": None, "bytes": None}
 _SUMMED = ("poolSize", "availableConnections", "checkedOut", "waiting", "capacity")
 
 
 class Diagnostics:
     """Reads only; what it cannot learn it shows as unavailable."""
 
-    def __init__(self, clients: Clients, journal: Journal, lookup: Lookup, deferred: Deferred) -> None:
+    def __init__(self, clients: Clients, journal: Journal, lookup: Lookup, backlog: Backlog) -> None:
         self._clients, self._journal = clients, journal
-        self._lookup, self._deferred = lookup, deferred
+        self._lookup, self._backlog = lookup, backlog
         self.state: Callable[[], Mapping[str, Any]] | None = None
         """How this worker is now; set by who knows all of its parts."""
 
@@ -65,10 +65,18 @@ class Diagnostics:
             "connection": _connection([worker["connection"] for worker in workers]),
             "collections": self._collections(),
             "recentErrors": _told(lambda: [error_summary(document) for document in self._lookup.recent()]),
-            "deferred": (_told(self._deferred.counts) or _UNKNOWN) | {"enabled": self._deferred.enabled},
+            "deferred": self._deferred(workers),
             "journal": _journal([worker.get("journal", {}) for worker in workers]),
             "workers": workers,
         }
+
+    def deferred(self) -> dict[str, Any]:
+        """How many writes wait and are dead, how old and how large they are, and what was refused, over all workers."""
+        return self._deferred(self.workers())
+
+    def _deferred(self, workers: list[dict[str, Any]]) -> dict[str, Any]:
+        counts = _told(self._backlog.counts) or _UNKNOWN
+        return {**self._backlog.mode, **counts, "refused": sum(worker.get("deferredRefused", 0) for worker in workers)}
 
     def request(self, request_id: str) -> list[dict[str, Any]]:
         """All records of one request, newest first."""

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
@@ -15,6 +16,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import bson
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pymongo import IndexModel
+from pymongo.errors import ConnectionFailure
 from pymongo.synchronous.client_session import ClientSession
 from pymongo.synchronous.collection import Collection
 from pymongo.synchronous.database import Database
@@ -80,8 +82,9 @@ class Documents:
     def collection(self, model: type[Model]) -> Documents.Bound[Model]:
         # While the database is down there is nothing to index, and the operation itself is what should fail.
         if self._auto_index and (os.getpid(), model) not in self._indexed and self._answering():
-            self._make_indexes(model)
-            self._indexed.add((os.getpid(), model))
+            with contextlib.suppress(ConnectionFailure):  # as above, before it is known to be down
+                self._make_indexes(model)
+                self._indexed.add((os.getpid(), model))
         return Documents.Bound(model, self._database()[model.collection_name], self._report)
 
     def differences(self) -> list[str]:
@@ -118,13 +121,21 @@ class Documents:
         def __init__(self, model: type[Model], collection: Collection[Any], report: Report) -> None:
             self._model, self.raw, self._report = model, collection, report
 
+        def new(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+            """The document that :meth:`insert` would store, without its ``_id``: for a write that may be deferred.
+
+            Raises :class:`prodfix.errors.ValidationFailed`. Asks no database.
+            """
+            document = {**validated(self._model, fields), "version": 1}
+            encodable(document)
+            return document
+
         def insert(self, fields: Mapping[str, Any], *, session: ClientSession | None = None) -> dict[str, Any]:
             """Insert a new document; the document with ``_id`` and ``version`` 1.
 
             Raises :class:`prodfix.errors.ValidationFailed` with all field errors, before the database is asked.
             """
-            document = {"_id": bson.ObjectId(), **validated(self._model, fields), "version": 1}
-            encodable(document)
+            document = {"_id": bson.ObjectId(), **self.new(fields)}
             self.raw.insert_one(document, session=session)
             return document
 
@@ -237,6 +248,17 @@ def validated(model: type[Document], fields: Mapping[str, Any]) -> dict[str, Any
     except ValidationError as error:
         facts = {"model": model.__name__, "document": document_shape(fields)}
         raise ValidationFailed.from_pydantic(error, facts=facts) from error
+
+
+def unique_fields(model: type[Document]) -> list[str]:
+    """The fields that an index of their own keeps unique, in every document."""
+    partial = ("partialFilterExpression", "sparse", "collation")
+    indexes = [dict(index.document) for index in model.indexes]
+    return [
+        next(iter(index["key"]))
+        for index in indexes
+        if index.get("unique") and len(index["key"]) == 1 and not any(index.get(option) for option in partial)
+    ]
 
 
 def encodable(document: Mapping[str, Any]) -> None:

@@ -51,6 +51,7 @@ from prodfix.classifications import (
     UNAVAILABLE,
     UNCERTAIN_COMMIT,
     UNFINISHED,
+    UNGUARDED,
     Classification,
 )
 from prodfix.errors import (
@@ -73,6 +74,7 @@ from prodfix.errors import (
     ProdFixError,
     RequestInProgress,
     ShuttingDown,
+    Unguarded,
     ValidationFailed,
 )
 
@@ -96,6 +98,7 @@ TYPES: dict[type[BaseException], Classification] = {
     DatabaseRefused: MISCONFIGURED,
     JournalUnavailable: UNAVAILABLE,
     PartlyApplied: UNFINISHED,
+    Unguarded: UNGUARDED,
     ShuttingDown: SHUTTING_DOWN,
     DeadlineExceeded: DEADLINE,
     # The driver's. A wait for a connection or a server that was too long is a connection's error, not a timeout.

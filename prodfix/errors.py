@@ -21,6 +21,8 @@
     │   └── DatabaseRefused          503   no try helps
     ├── JournalUnavailable           503
     ├── PartlyApplied                as its cause, with an unknown outcome
+    │   └── Uncertain
+    ├── Unguarded                    503
     ├── ShuttingDown                 503
     └── DeadlineExceeded             504
 """
@@ -213,6 +215,14 @@ class JournalUnavailable(ProdFixError):
 
 class PartlyApplied(ProdFixError):
     """Some steps of a write were applied before the one that failed, which is the cause."""
+
+
+class Uncertain(PartlyApplied):
+    """A write was tried before, and its document no longer remembers whether that was applied."""
+
+
+class Unguarded(ProdFixError, ValueError):
+    """A deferrable operation has a step that could be applied twice. It is refused, and never deferred."""
 
 
 class ShuttingDown(ProdFixError):

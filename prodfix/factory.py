@@ -11,9 +11,10 @@ from flask_pymongo import BSONObjectIdConverter
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from prodfix.application import Application
-from prodfix.documents import Document
+from prodfix.documents import Document, unique_fields
 from prodfix.extension import ProdFix
 from prodfix.settings import Settings
+from prodfix.writes import declared_in
 
 DIAGNOSTICS = "diagnostics"
 
@@ -49,5 +50,10 @@ def create_app(settings: Settings, blueprints: Iterable[Blueprint | ModuleType] 
             raise ValueError(f"{plug_in!r} is not a Blueprint and exposes none as `blueprint`")
         if blueprint.name != DIAGNOSTICS or settings.enable_diagnostics:
             app.register_blueprint(blueprint)
-            services.documents.register(*_models(blueprint.import_name))
+            models = _models(blueprint.import_name)
+            services.documents.register(*models)
+            for model in models:
+                for field in unique_fields(model):
+                    services.deferred.unique(model.collection_name, field)
+            services.deferred.know(declared_in(blueprint.import_name))
     return app

@@ -158,6 +158,12 @@ def verified_subject() -> str | None:
     return str(subject) if subject is not None else None
 
 
+def request_user() -> str | None:
+    """The user of the request that is served now, as far as a view or :func:`prodfix.require_role` has verified one."""
+    context = current_context()
+    return (context.notes.user_id if context is not None else None) or verified_user()
+
+
 def _media_type() -> str:
     """problem+json for those who name it, and do not like plain JSON better; ``*/*`` names nothing."""
     wanted = {value.partition(";")[0].strip().lower(): quality for value, quality in request.accept_mimetypes}

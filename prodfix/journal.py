@@ -22,9 +22,9 @@ import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from prodfix.adoption import Outcome, adopt, carry
 from prodfix.errors import JournalUnavailable
@@ -39,18 +39,19 @@ _NO_ROOM = ("SQLITE_FULL", "SQLITE_BUSY")
 _WHOLE = (*_NO_ROOM, "SQLITE_CONSTRAINT", "SQLITE_ERROR")
 
 Statement = tuple[str, Sequence[Any]]
+Result = TypeVar("Result")
 
 
 class _Batch:
     """Statements that are committed together. What is set by the thread that commits: ``done``; why the disk refused
     (``error``), which concerns what must be there; and whether memory refused the others too (``lost``)."""
 
-    __slots__ = ("done", "durable", "error", "lost", "others", "to_disk")
+    __slots__ = ("done", "durable", "error", "lost", "others", "reserve", "to_disk")
 
     def __init__(self) -> None:
         self.to_disk: list[Statement] = []
         self.others: list[Statement] = []
-        self.durable = self.done = self.lost = False
+        self.durable = self.reserve = self.done = self.lost = False
         self.error: JournalUnavailable | None = None
 
     def __len__(self) -> int:
@@ -138,11 +139,18 @@ class Journal:
     # -- writing ------------------------------------------------------------------------------------------------------
 
     def write(
-        self, statements: Sequence[Statement], *, durable: bool = False, to_disk: bool = False, limit: float = 5.0
+        self,
+        statements: Sequence[Statement],
+        *,
+        durable: bool = False,
+        to_disk: bool = False,
+        reserve: bool = False,
+        limit: float = 5.0,
     ) -> None:
         """Commit the statements, together with what other greenlets write now; return once they are committed.
 
         ``durable``: also after fsync. ``to_disk``: in the file, without that; else memory will do while the disk fails.
+        ``reserve``: they make room, and may use what a full file keeps for that.
         Raises :class:`prodfix.errors.JournalUnavailable` if they were not committed, and ``TimeoutError`` if that is not
         known after ``limit`` seconds.
         """
@@ -155,6 +163,7 @@ class Journal:
                 batch = self._waiting = _Batch()
             (batch.to_disk if to_disk else batch.others).extend(statements)
             batch.durable |= durable
+            batch.reserve |= reserve
         # While one batch is committed the next one gathers here; the first of it to get the turn commits it for all.
         with self._its_turn(limit):
             if not batch.done:
@@ -196,6 +205,7 @@ class Journal:
         try:
             if file is not None:
                 file.connection.execute("PRAGMA synchronous=" + ("FULL" if batch.durable else "NORMAL"))
+                file.limit(reserve=batch.reserve)
                 _execute(file.connection, statements)
                 if not file.still_there():
                     raise FileNotFoundError
@@ -223,10 +233,11 @@ class Journal:
         """The rows of ``query`` from the files of all workers of this instance, and from this one's memory.
 
         A row that moves meanwhile may be there twice. Raises ``TimeoutError``. A file that cannot be read is left out;
-        :meth:`adopt` puts a corrupt one aside, and counts it.
+        :meth:`adopt` puts a corrupt one aside, and counts it. A process that has opened no journal (the command line) reads
+        the files all the same, in its own thread, and writes nothing.
         """
         if self._pid != os.getpid():
-            return []
+            return self._read_all(query, tuple(values))
         rows: list[tuple[Any, ...]] = []
         if self._memory is not None:  # before the files, which its rows go to
             with self._its_turn(limit):
@@ -271,6 +282,12 @@ class Journal:
             except OSError:
                 return rows  # a folder that this process may not list, a disk that fails
         return rows
+
+    def aside(self, work: Callable[..., Result], *arguments: Any, limit: float = 2.0) -> Result:
+        """Run what touches the folder's disk in a native thread: the hub never waits for it. Raises ``TimeoutError``."""
+        if self._pid != os.getpid():
+            return work(*arguments)
+        return self._readers.run(work, *arguments, limit=limit)
 
     # -- adoption -----------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ SCHEMA_VERSION = 2
 
 
 LARGEST_FILE = 256 * 1024 * 1024  # bytes; SQLite says "full" beyond
+RESERVE = 8 * 1024 * 1024  # beyond, for what takes rows out: a file that is full could not be emptied otherwise
 LARGEST_MEMORY = 64 * 1024 * 1024
 
 
@@ -24,9 +25,22 @@ PAGE = 4096
 # In one transaction: a file without a version has no tables, and nothing in it.
 SCHEMA = (
     "BEGIN IMMEDIATE",
+    # Deferred writes: those that wait, those that are put aside, and what became of the others (`told`: MongoDB knows).
+    # `tried` is when the database may first have applied it; NULL if that is impossible.
     "CREATE TABLE IF NOT EXISTS writes (position INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,"
-    " entry BLOB NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, created REAL NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS dead (id TEXT PRIMARY KEY, entry BLOB NOT NULL, reason TEXT NOT NULL, at REAL NOT NULL)",
+    " operation TEXT NOT NULL DEFAULT '', key TEXT NOT NULL DEFAULT '', entry BLOB NOT NULL,"
+    " attempts INTEGER NOT NULL DEFAULT 0,"
+    " created REAL NOT NULL, tried REAL, not_before REAL NOT NULL DEFAULT 0, reason TEXT, told INTEGER NOT NULL DEFAULT 0)",
+    "CREATE INDEX IF NOT EXISTS writes_by_key ON writes (key, position)",
+    "CREATE TABLE IF NOT EXISTS dead (id TEXT PRIMARY KEY, operation TEXT NOT NULL, key TEXT NOT NULL, entry BLOB NOT NULL,"
+    " attempts INTEGER NOT NULL, created REAL NOT NULL, tried REAL, reason TEXT NOT NULL, facts TEXT NOT NULL,"
+    " at REAL NOT NULL, told INTEGER NOT NULL DEFAULT 0)",
+    "CREATE TABLE IF NOT EXISTS ended (id TEXT PRIMARY KEY, operation TEXT NOT NULL, owner TEXT, state TEXT NOT NULL,"
+    " attempts INTEGER NOT NULL, created REAL NOT NULL, at REAL NOT NULL, told INTEGER NOT NULL DEFAULT 0)",
+    "CREATE INDEX IF NOT EXISTS ended_by_time ON ended (at)",
+    # What admins ordered, and what became of it.
+    "CREATE TABLE IF NOT EXISTS orders (id TEXT PRIMARY KEY, command TEXT NOT NULL, operation_id TEXT NOT NULL,"
+    " ordered_by TEXT, at REAL NOT NULL, result TEXT NOT NULL)",
     "CREATE TABLE IF NOT EXISTS records (id TEXT PRIMARY KEY, collection TEXT NOT NULL, request_id TEXT, at REAL NOT NULL,"
     " entry BLOB NOT NULL, stored INTEGER NOT NULL DEFAULT 0)",
     "CREATE INDEX IF NOT EXISTS records_by_request ON records (request_id)",
@@ -52,6 +66,7 @@ class JournalFile:
         self.path, self.lock_path = folder / f"{name}.db", folder / f"{name}.lock"
         self._lock: int | None = lock
         self._inode = os.stat(self.path).st_ino
+        self._reserve = False
 
     @classmethod
     def make(cls, folder: Path, boot: str) -> Self:
@@ -75,6 +90,12 @@ class JournalFile:
             made = cls(folder, name, lock, connection)
             undo.pop_all()
         return made
+
+    def limit(self, *, reserve: bool) -> None:
+        """How large the file may become from here on."""
+        if reserve is not self._reserve:
+            self.connection.execute(f"PRAGMA max_page_count={(LARGEST_FILE + (RESERVE if reserve else 0)) // PAGE}")
+            self._reserve = reserve
 
     def still_there(self) -> bool:
         """SQLite would go on to write into a file that somebody has removed, and everything in it would be lost."""

@@ -13,9 +13,10 @@ from prodfix.budget import RetryBudget
 from prodfix.classifications import UNAVAILABLE, Classification
 from prodfix.classifier import Classifier
 from prodfix.context import current_context
-from prodfix.deferred import Deferred, Write, WriteResult
+from prodfix.deferred import Deferred
 from prodfix.errors import DatabaseUnavailable, DeadlineExceeded, ErrorCategory, JournalUnavailable, Outcome
 from prodfix.retries import Note, fits, retrying
+from prodfix.writes import Write, WriteResult
 
 Result = TypeVar("Result")
 Recovered = Callable[[int, BaseException], None]
@@ -85,24 +86,28 @@ class Recovery:
         :class:`prodfix.errors.JournalUnavailable` when it should be and the disk refused it, and it is certain that
         the database has not applied it.
         """
+        tries = _Applications(self._deferred, self._classifier, write)
         try:
             # The driver's waits may be half a second late: what is kept for the journal must not be theirs.
             with deadlines.Enforced(deadlines.database_remaining(), DeadlineExceeded):
-                self.run(lambda: self._deferred.apply(write), idempotent=True)
+                if self._deferred.atomic(write):
+                    tries()  # the transaction is tried again inside, as the driver's labels say
+                else:
+                    self.run(tries, idempotent=True)
         except Exception as error:
             if not self._deferred.enabled or not self._lost(error):
                 raise
-            self._keep(write, error)
+            self._keep(write, error, tries.since)
             return WriteResult("deferred", write.id, self._deferred.durability)
         return WriteResult("applied", write.id, None)
 
-    def _keep(self, write: Write, error: Exception) -> None:
+    def _keep(self, write: Write, error: Exception, since: float | None) -> None:
         try:
             with deadlines.shield():
-                self._deferred.put(write)
+                self._deferred.put(write, tried=since)
         except JournalUnavailable as refused:
             # The disk knows nothing of what the database may have done with a try whose answer was lost.
-            if self._classifier.classify(error).outcome is Outcome.NOT_APPLIED:
+            if since is None:
                 raise
             raise error from refused
 
@@ -206,3 +211,20 @@ def _known_down(error: BaseException) -> bool:
     while cause is not None and not isinstance(cause, DatabaseUnavailable):
         cause = cause.__cause__
     return cause is not None
+
+
+class _Applications:
+    """The tries of one write. ``since`` is when the first began that may have been applied, None while none may."""
+
+    def __init__(self, deferred: Deferred, classifier: Classifier, write: Write) -> None:
+        self._deferred, self._classifier, self._write = deferred, classifier, write
+        self.since: float | None = None
+
+    def __call__(self) -> None:
+        begun = time.time()
+        try:
+            self._deferred.apply(self._write, since=self.since)
+        except BaseException as error:  # a deadline that cuts it, too
+            if self.since is None and self._classifier.classify(error).outcome is not Outcome.NOT_APPLIED:
+                self.since = begun
+            raise

@@ -50,6 +50,16 @@ class Reports:
     def conflict(self, message: str, facts: Mapping[str, Any]) -> None:
         self._logs.note(Severity.WARN, "conflict", message, FILE, facts={"category": ErrorCategory.CONFLICT, **facts})
 
+    def deferred(self, severity: Severity, message: str, facts: Mapping[str, Any]) -> None:
+        """A write that waits on disk, could not be kept, or was put aside."""
+        self._logs.note(
+            severity, "deferred", message, FILE, facts={"category": ErrorCategory.DATABASE_CONNECTION, **facts}
+        )
+
+    def order(self, order: Mapping[str, Any]) -> None:
+        """What an admin has ordered of a deferred write, and this worker has done."""
+        self._logs.note(Severity.WARN, "deferred-order", f"a deferred write was {order['result']}", FILE, facts=order)
+
     def command(self, record: CommandRecord) -> None:
         """A command from the driver's events: slow, failed, partly failed, sampled, or all of them when debugging."""
         operation = record.operation

@@ -17,6 +17,7 @@ from pymongo.synchronous.database import Database
 from werkzeug.local import LocalProxy
 
 from prodfix.advice import Advisor
+from prodfix.backlog import Backlog
 from prodfix.breaker import PATIENCE, Breaker
 from prodfix.classifier import Classifier
 from prodfix.clients import Clients
@@ -25,6 +26,7 @@ from prodfix.counters import Counters
 from prodfix.deferred import Deferred
 from prodfix.diagnostics import Diagnostics
 from prodfix.documents import Documents
+from prodfix.drainer import Drainer
 from prodfix.error_log import ErrorLog
 from prodfix.errors import Severity
 from prodfix.groups import Groups
@@ -37,6 +39,7 @@ from prodfix.logs import Logs
 from prodfix.lookup import Lookup
 from prodfix.loops import Loop
 from prodfix.minutes import Minutes
+from prodfix.orders import Orders
 from prodfix.queries import QueryStatistics
 from prodfix.rates import BEFORE, RECENT, jumped
 from prodfix.recovery import Recovery
@@ -44,6 +47,7 @@ from prodfix.settings import Settings
 from prodfix.statistics import Statistics
 from prodfix.status import environment
 from prodfix.storage import Storage
+from prodfix.traces import Traces
 from prodfix.transactions import Transactions
 from prodfix.uncaught import Uncaught
 from prodfix.windows import Windows
@@ -55,6 +59,7 @@ TICK = 1.0  # seconds between two batches to MongoDB, and between two states of 
 RATE_PERIOD = 10.0  # seconds between two looks at the share of failed requests
 STORM_PERIOD = 10.0  # seconds between two summaries of errors that were not logged one by one
 FOLD_PERIOD = 3600.0
+DRAIN_PERIOD = 0.25  # seconds between two looks for deferred writes
 LOG_PERIOD = 30.0  # seconds between two lines of the monitor (the seed's period)
 
 
@@ -100,9 +105,11 @@ class Background:
                     Loop("pinger", lambda: self._ping(services), services.monitor.interval, *told),
                     Loop("probe", lambda: self._probe(services), TICK, *told),
                     Loop("writer", lambda: self._write(services), TICK, *told),
+                    Loop("drainer", lambda: self._drain(services), DRAIN_PERIOD, *told),
                     Loop("monitor", lambda: self._tell(services), LOG_PERIOD, *told, delay=LOG_PERIOD),
                 ]
             self._pid, self._warm = os.getpid(), False
+            services.drainer.stopped = False
             for loop in self._loops:
                 loop.start()
 
@@ -112,6 +119,7 @@ class Background:
             if not self.running:
                 return
             self._pid = 0
+            services.drainer.stopped = True
             for loop in self._loops:
                 loop.stop()
             if self._uncaught is not None:
@@ -151,6 +159,7 @@ class Background:
         services.counters.flush()
         services.incidents.flush()
         services.queries.store()
+        services.orders.obey()
         # Waking up late is what a blocked hub looks like from inside.
         begun = time.monotonic()
         time.sleep(0.01)
@@ -187,10 +196,14 @@ class Background:
             services.storage.tick()
             services.incident_log.store(services.clients.own_db)
             services.idempotency.work()
-            services.deferred.drain()
+            services.deferred.recount()
+            services.traces.store()
             services.advisor.work()
-        else:
-            services.journal.adopt()
+        elif services.journal.adopt():
+            services.deferred.recount()
+
+    def _drain(self, services: Services) -> None:
+        services.drainer.tick(services.monitor.healthy)
 
     def _tell(self, services: Services) -> None:
         status = services.monitor.status()
@@ -222,6 +235,10 @@ class Services:
     advisor: Advisor
     error_log: ErrorLog
     deferred: Deferred
+    drainer: Drainer
+    traces: Traces
+    orders: Orders
+    backlog: Backlog
     recovery: Recovery
     idempotency: Idempotency
     transactions: Transactions
@@ -263,6 +280,7 @@ class Services:
                 "otherVersions": self.journal.other_versions,
             },
             "idempotency": self.idempotency.to_json(),
+            "deferredRefused": self.deferred.refused,
             "dropped": self.storage.dropped + self.minutes.dropped + self.error_log.failures + self.logs.sinks.dropped,
             "suppressed": self.error_log.storms.held,
             "loopLagMs": self.background.lag_ms,

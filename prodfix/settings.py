@@ -95,7 +95,10 @@ class Settings(BaseSettings):
     enable_error_recovery: bool = True
     enable_operation_queue: Annotated[OperationQueue, BeforeValidator(switch)] = OperationQueue.ON
     deferred_max_entries: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000
+    deferred_max_bytes: ByteSize = 128 * 1024 * 1024
     deferred_max_attempts: Annotated[int, Field(ge=1, le=1000)] = 10
+    deferred_max_age_hours: Annotated[float, Field(gt=0, le=8760)] = 72.0
+    deferred_drain_rate: Annotated[int, Field(ge=1, le=100_000)] = 500
     error_burst: Annotated[int, Field(ge=1, le=1_000_000)] = 200
     error_rate: Annotated[float, Field(gt=0, le=1_000_000)] = 5.0
     error_retention_days: Annotated[int, Field(ge=1, le=365)] = 8

@@ -13,7 +13,7 @@ from flask_jwt_extended import JWTManager, get_jwt, verify_jwt_in_request
 
 from prodfix.context import current_context
 from prodfix.errors import AuthenticationRequired, Forbidden
-from prodfix.handlers import respond
+from prodfix.handlers import request_user, respond
 from prodfix.services import Services, current_prodfix
 from prodfix.settings import Settings
 
@@ -108,6 +108,22 @@ def require_role(role: str) -> None:
     roles = claims.get(current_prodfix.settings.jwt_roles_claim)
     if not isinstance(roles, list) or role not in roles:
         raise Forbidden(f"the role {role} is missing")
+
+
+def current_user() -> str | None:
+    """The user whose valid token the request carries, or whom a view has verified already; None for a stranger.
+
+    Raises :class:`prodfix.errors.AuthenticationRequired` for a token that is not valid.
+    """
+    if "Authorization" in request.headers and request_user() is None:
+        try:
+            claims = _claims(current_prodfix)
+        except Exception as error:  # noqa: BLE001 - whatever a header makes a decoder do, the token is not valid
+            raise AuthenticationRequired(type(error).__name__) from None
+        context = current_context()
+        if context is not None:
+            context.notes.user_id = str(claims["sub"])[:128]
+    return request_user()
 
 
 def _claims(services: Services) -> Mapping[str, Any]:

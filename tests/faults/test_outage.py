@@ -39,7 +39,8 @@ def server(tmp_path: Path) -> Iterator[DatabaseServer]:
 
 @pytest.fixture
 def served(server: DatabaseServer, tmp_path: Path) -> Iterator[Served]:
-    with Served(tmp_path / "served", f"{server.uri}outage") as application:
+    # What clients see when nothing is deferred; tests/faults/test_deferred.py has the rest.
+    with Served(tmp_path / "served", f"{server.uri}outage", ENABLE_OPERATION_QUEUE="false") as application:
         yield application
 
 

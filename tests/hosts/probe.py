@@ -17,10 +17,12 @@ from prodfix import (
     Insert,
     Update,
     Write,
+    accepted,
     create_app,
     current_operation_id,
     current_prodfix,
     deadline,
+    deferrable,
     idempotent,
     run_transaction,
 )
@@ -67,12 +69,18 @@ def distinct() -> Any:
     return jsonify({"statuses": current_prodfix.db.orders.distinct("status")})
 
 
+@deferrable("orders.create")
+def creation(arguments: Any) -> Any:
+    return [
+        Insert("orders", {"number": arguments["number"], "status": "new"}),
+        Update("counters", {"_id": "orders"}, {"$inc": {"n": 1}}, upsert=True),
+    ]
+
+
 @blueprint.post("/deferrable")
-def deferrable() -> Any:
-    body = request.get_json()
-    result = current_prodfix.recovery.write(Write("orders.create", {"number": body["number"]}))
-    status = 201 if result.status == "applied" else 202
-    return jsonify({"operationId": result.operation_id, "durability": result.durability}), status
+def create() -> Any:
+    result = current_prodfix.recovery.write(Write("orders.create", {"number": request.get_json()["number"]}))
+    return accepted(result) if result.deferred else (jsonify({"operationId": result.operation_id}), 201)
 
 
 def once(kind: str) -> Any:
@@ -127,13 +135,6 @@ def idle() -> Any:
 
 
 app = create_app(load_settings(), (*BLUEPRINTS, blueprint))
-app.extensions["prodfix"].deferred.register(
-    "orders.create",
-    lambda arguments: [
-        Insert("orders", {"number": arguments["number"], "status": "new"}),
-        Update("counters", {"_id": "orders"}, {"$inc": {"n": 1}}, upsert=True),
-    ],
-)
 app.extensions["prodfix"].deferred.register(
     "guarded.create", lambda arguments: [Insert("guarded", {"name": arguments["name"]})]
 )

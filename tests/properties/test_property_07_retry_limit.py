@@ -17,9 +17,11 @@ from pymongo.errors import AutoReconnect, NetworkTimeout, OperationFailure, PyMo
 from prodfix import Classifier, QueryInterceptor, Recovery, Write, deadlines
 from prodfix.budget import RetryBudget
 from prodfix.context import new_context, reset_context, set_context
-from prodfix.deferred import Deferred, Insert
+from prodfix.deferred import Deferred
+from prodfix.drainer import LONGEST_WAIT, Drainer
 from prodfix.journal import Journal
 from prodfix.transactions import Transactions
+from prodfix.writes import Insert
 from tests.properties.strategies import driver_errors
 
 limits = st.integers(0, 20)
@@ -283,16 +285,31 @@ def test_a_deferred_write(tmp_path: Path, most: int) -> None:
     """
     failing = Failing([NetworkTimeout("lost")])
     journal = Journal(tmp_path)
-    deferred = Deferred(journal, failing, Classifier(), enabled=True, durable=True, max_entries=10, max_attempts=most)
+    now = [time.time() + 1]
+    bounds = {"max_entries": 1000, "max_bytes": 2**20}
+    deferred = Deferred(journal, failing, enabled=True, durable=True, **bounds)
+    drainer = Drainer(
+        deferred,
+        journal,
+        Classifier(),
+        max_attempts=most,
+        max_age=1e6,
+        rate=1e9,
+        clock=lambda: now[0],
+        sleep=lambda seconds: None,
+    )
     deferred.register("note", lambda arguments: [Insert("notes", arguments)])
     journal.open()
     try:
-        before = deferred.counts()["dead"]
-        deferred.put(Write("note", {"text": "x"}))
+        write = Write("note", {"text": "x"})
+        deferred.put(write)
+        calls = []
         for _ in range(most + 5):
-            deferred.drain()
-        assert failing.calls == most
-        assert deferred.waiting() == 0
-        assert deferred.counts()["dead"] == before + 1
+            drainer.drain()
+            calls.append(failing.calls)
+            now[0] += LONGEST_WAIT * 1.1
+        assert calls == [min(number, most) for number in range(1, most + 6)]
+        assert journal.read("SELECT id FROM writes") == []
+        assert (write.id, most) in journal.read("SELECT id, attempts FROM dead")
     finally:
         journal.close()

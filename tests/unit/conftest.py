@@ -25,10 +25,15 @@ from pymongo.errors import ServerSelectionTimeoutError
 
 from prodfix import ProdFix, Settings, create_app
 from prodfix.application import Application
+from prodfix.classifier import Classifier
 from prodfix.clients import GatedClient
+from prodfix.deferred import Deferred
+from prodfix.drainer import Drainer
 from prodfix.journal import Journal
 from prodfix.sinks import Console
+from prodfix.transactions import Transactions
 from tests.unit.commands import Commands
+from tests.unit.deferring import steps
 
 ROOT = Path(__file__).parents[2]
 KEY = "0123456789abcdef0123456789abcdef"
@@ -191,3 +196,35 @@ def python() -> Callable[..., str]:
 @pytest.fixture
 def commands() -> Commands:
     return Commands()
+
+
+@pytest.fixture
+def make_deferred(journal: Journal, database: Any) -> Callable[..., Deferred]:
+    """Makes what knows the operation ``note`` of ``tests.unit.deferring``."""
+
+    def make(**options: Any) -> Deferred:
+        known = {"enabled": True, "durable": True, "max_entries": 10_000, "max_bytes": 2**24}
+        chosen = {"database": lambda: database, "journal": journal} | known | options
+        deferred = Deferred(chosen.pop("journal"), chosen.pop("database"), **chosen)
+        deferred.register("note", steps)
+        return deferred
+
+    return make
+
+
+@pytest.fixture
+def make_drainer(journal: Journal) -> Callable[..., Drainer]:
+    """Makes a drainer that does not rest between two batches."""
+
+    def make(deferred: Deferred, **options: Any) -> Drainer:
+        known = {"max_attempts": 3, "max_age": 3600.0, "rate": 1e9, "sleep": lambda seconds: None}
+        chosen = {"journal": journal} | known | options
+        return Drainer(deferred, chosen.pop("journal"), Classifier(), **chosen)
+
+    return make
+
+
+@pytest.fixture
+def make_transactions(database: Any) -> Callable[[], Transactions]:
+    """Makes transactions of ``database``'s client, which are tried again often and soon."""
+    return lambda: Transactions(lambda: database.client, retries=20, base=0.01)

@@ -1,8 +1,9 @@
-"""Deferred writes: each is applied exactly once, in order, and a bad one never blocks the others."""
+"""Deferred writes: an operation is guarded or refused, applied once, and kept on disk before anybody is told so."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -10,52 +11,39 @@ import bson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pymongo.errors import DuplicateKeyError
+from pymongo.errors import DuplicateKeyError, OperationFailure
 
-from prodfix.classifier import Classifier, classify
-from prodfix.deferred import GUARD, REMEMBERED, Deferred, Insert, Step, Update, Write
-from prodfix.errors import JournalUnavailable, NotFound, Outcome, PartlyApplied, ValidationFailed
+from prodfix.classifier import classify
+from prodfix.context import new_context, reset_context, set_context
+from prodfix.deferred import Deferred
+from prodfix.drainer import Drainer
+from prodfix.errors import (
+    ConcurrentModification,
+    Conflict,
+    JournalUnavailable,
+    Outcome,
+    PartlyApplied,
+    Uncertain,
+    Unguarded,
+    ValidationFailed,
+)
+from prodfix.guards import REMEMBERED
 from prodfix.journal import Journal
+from prodfix.schemas import GUARD
+from prodfix.writes import Insert, Update, Write
+from tests.unit.deferring import note, steps, texts, waiting
 
-
-def steps(arguments: Mapping[str, Any]) -> Sequence[Step]:
-    """Inserts a note and counts it, as an application would."""
-    if arguments.get("poison"):
-        raise KeyError("poison")
-    return [
-        Insert("notes", {"text": arguments["text"]}),
-        Update("books", {"_id": "book"}, {"$inc": {"notes": 1}, "$push": {"texts": arguments["text"]}}, upsert=True),
-    ]
+Make = Callable[..., Deferred]
 
 
 @pytest.fixture
-def make(journal: Journal, database: Any) -> Callable[..., Deferred]:
-    def make_deferred(**options: Any) -> Deferred:
-        known = {"enabled": True, "durable": True, "max_entries": 100, "max_attempts": 3, "database": lambda: database}
-        chosen = known | options
-        deferred = Deferred(journal, chosen.pop("database"), Classifier(), **chosen)
-        deferred.register("note", steps)
-        return deferred
-
-    return make_deferred
-
-
-@pytest.fixture
-def deferred(make: Callable[..., Deferred]) -> Deferred:
-    return make()
-
-
-def note(text: str = "a", **more: Any) -> Write:
-    return Write("note", {"text": text, **more})
+def deferred(make_deferred: Make) -> Deferred:
+    return make_deferred()
 
 
 def update(deferred: Deferred, *changes: Update) -> Write:
     deferred.register("update", lambda _: changes)
     return Write("update", {})
-
-
-def texts(database: Any) -> list[str]:
-    return [document["text"] for document in database.notes.find().sort("_id", 1)]
 
 
 # -- operations -------------------------------------------------------------------------------------------------------------
@@ -113,7 +101,7 @@ def test_two_inserts_into_one_collection_are_refused_before_anything_is_written(
     deferred: Deferred, database: Any
 ) -> None:
     deferred.register("twice", lambda _: [Insert("notes", {"text": "a"}), Insert("notes", {"text": "b"})])
-    with pytest.raises(ValueError, match="inserts twice"):
+    with pytest.raises(Unguarded, match="inserts twice"):
         deferred.apply(Write("twice", {}))
     assert texts(database) == []
 
@@ -135,13 +123,114 @@ def test_a_clash_with_another_unique_field_is_told_and_not_taken_for_an_earlier_
 ) -> None:
     database.books.create_index("title", unique=True)
     database.books.insert_one({"_id": "first", "title": "taken"})
-    write = update(deferred, Update("books", {"_id": "second"}, {"$set": {"title": "taken"}}, upsert=True))
+    write = update(deferred, Update("books", {"_id": "second"}, {"$set": {"title": "taken"}}, True, overwrite=True))
     with pytest.raises(DuplicateKeyError):
         deferred.apply(write)
     database.notes.create_index("text", unique=True)
     deferred.apply(note("taken"))
     with pytest.raises(DuplicateKeyError):
         deferred.apply(note("taken"))
+
+
+# -- versions, conditions, and guards that forget ---------------------------------------------------------------------------
+
+
+def test_an_update_of_a_version_counts_it_up_and_meets_only_that_one(deferred: Deferred, database: Any) -> None:
+    database.books.insert_one({"_id": "book", "version": 1})
+    write = update(deferred, Update("books", {"_id": "book"}, {"$set": {"title": "new"}}, expected_version=1))
+    deferred.apply(write)
+    deferred.apply(write)
+    assert (database.books.find_one()["title"], database.books.find_one()["version"]) == ("new", 2)
+    with pytest.raises(ConcurrentModification) as refused:
+        deferred.apply(Write("update", {}))
+    assert (refused.value.expected, refused.value.found) == (1, 2)
+
+
+def test_a_condition_that_no_longer_holds_is_a_conflict_and_no_second_try(deferred: Deferred, database: Any) -> None:
+    database.books.insert_one({"_id": "book", "state": "open"})
+    close = Update("books", {"_id": "book", "state": "open"}, {"$inc": {"closed": 1}})
+    write = update(deferred, close)
+    deferred.apply(write)
+    database.books.update_one({}, {"$set": {"state": "shut"}})
+    deferred.apply(write)  # it was applied, whatever the state is now
+    with pytest.raises(Conflict):
+        deferred.apply(Write("update", {}))
+    assert database.books.find_one()["closed"] == 1
+
+
+@pytest.mark.parametrize("others", [REMEMBERED - 1, REMEMBERED])
+def test_a_document_that_may_have_forgotten_a_write_says_so(deferred: Deferred, database: Any, others: int) -> None:
+    count = Update("books", {"_id": "book"}, {"$inc": {"notes": 1}}, upsert=True)
+    write = update(deferred, count)
+    begun = time.time()
+    deferred.apply(write)
+    for _ in range(others):
+        deferred.apply(Write("update", {}))
+    if others < REMEMBERED:
+        deferred.apply(write, since=begun)
+    else:
+        with pytest.raises(Uncertain) as told:
+            deferred.apply(write, since=begun)
+        assert classify(told.value).outcome is Outcome.UNKNOWN
+    assert database.books.find_one()["notes"] == 1 + others
+
+
+def test_a_full_guard_does_not_stop_what_was_never_tried_or_was_tried_later(deferred: Deferred, database: Any) -> None:
+    count = Update("books", {"_id": "book"}, {"$inc": {"notes": 1}}, upsert=True)
+    update(deferred, count)
+    for _ in range(REMEMBERED):
+        deferred.apply(Write("update", {}))
+    deferred.apply(Write("update", {}))
+    deferred.apply(Write("update", {}), since=time.time() + 60)
+    assert database.books.find_one()["notes"] == REMEMBERED + 2
+
+
+def test_what_version_1_has_applied_is_not_applied_again(deferred: Deferred, database: Any) -> None:
+    write = update(deferred, Update("books", {"_id": "book"}, {"$inc": {"notes": 1}}, upsert=True))
+    database.books.insert_one({"_id": "book", "notes": 1, GUARD: [write.id]})
+    deferred.apply(write)
+    assert database.books.find_one()["notes"] == 1
+
+
+# -- in one transaction -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def atomic(make_deferred: Make, make_transactions: Callable[[], Any]) -> Deferred:
+    deferred = make_deferred(transact=make_transactions().run)
+    deferred.register("both", steps, atomic=True)
+    return deferred
+
+
+def test_an_atomic_operation_is_applied_as_a_whole_or_not_at_all(atomic: Deferred, database: Any) -> None:
+    database.notes.create_index("text", unique=True)
+    database.notes.insert_one({"text": "taken"})
+    atomic.apply(Write("both", {"text": "a"}))
+    with pytest.raises(DuplicateKeyError):
+        atomic.apply(Write("both", {"text": "taken"}))
+    assert (database.notes.count_documents({}), database.books.find_one()["notes"]) == (2, 1)
+
+
+def test_an_atomic_operation_whose_second_step_fails_leaves_nothing(atomic: Deferred, database: Any, fail: Any) -> None:
+    database.books.insert_one({"_id": "book", "notes": 0})
+    fail("update", times=1, errorCode=2)
+    with pytest.raises(OperationFailure):
+        atomic.apply(Write("both", {"text": "a"}))
+    assert (database.notes.count_documents({}), database.books.find_one()["notes"]) == (0, 0)
+
+
+def test_an_atomic_operation_whose_answer_was_lost_is_known_again(atomic: Deferred, database: Any) -> None:
+    write = Write("both", {"text": "a"})
+    for _ in range(3):
+        atomic.apply(write)
+    atomic.replay(write, atomic.steps(write))
+    assert (texts(database), database.books.find_one()["notes"]) == (["a"], 1)
+
+
+def test_many_atomic_writes_that_meet_in_one_document_all_count(atomic: Deferred, database: Any) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda number: atomic.apply(Write("both", {"text": str(number)})), range(12)))
+    assert (database.notes.count_documents({}), database.books.find_one()["notes"]) == (12, 12)
 
 
 # -- keeping ----------------------------------------------------------------------------------------------------------------
@@ -155,24 +244,61 @@ def test_a_put_is_durable_and_counted_once(deferred: Deferred, journal: Journal,
     deferred.put(kept)
     deferred.put(kept)
     assert asked == [True, True]
-    assert (deferred.waiting(), deferred.counts()) == (1, {"waiting": 1, "dead": 0})
+    assert waiting(journal) == [kept.id]
 
 
-def test_a_full_journal_refuses(make: Callable[..., Deferred]) -> None:
-    deferred = make(max_entries=2)
+@pytest.mark.parametrize("bound", [{"max_entries": 2}, {"max_bytes": 250}])
+def test_a_full_journal_refuses_and_says_so(
+    make_deferred: Make, make_drainer: Callable[..., Drainer], bound: dict[str, int]
+) -> None:
+    told: list[str] = []
+    deferred = make_deferred(**bound, report=lambda severity, message, facts: told.append(message))
     deferred.put(note())
     deferred.put(note())
+    for _ in range(2):
+        with pytest.raises(JournalUnavailable, match="full"):
+            deferred.put(note())
+    assert (deferred.refused, told) == (2, ["a write waits on disk"] * 2 + ["a write could not be kept"] * 2)
+    make_drainer(deferred).drain()
+    deferred.put(note())
+
+
+def test_dead_letters_take_room_too(make_deferred: Make, make_drainer: Callable[..., Drainer]) -> None:
+    now = [0.0]
+    deferred = make_deferred(max_entries=1, clock=lambda: now[0])
+    deferred.put(note())
+    make_drainer(deferred, max_age=-1).drain()
+    now[0] += 60
     with pytest.raises(JournalUnavailable, match="full"):
         deferred.put(note())
-    deferred.drain()
-    deferred.put(note())
+
+
+def test_an_entry_says_whose_it_is_and_which_request_made_it(make_deferred: Make, journal: Journal) -> None:
+    deferred = make_deferred(user=lambda: "ada")
+    token = set_context(new_context(endpoint="/", method="POST", ip="", headers={"X-Request-ID": "request-1"}))
+    try:
+        deferred.put(note("a"))
+    finally:
+        reset_context(token)
+    deferred.put(Write("note", {"text": "b"}, request_id="request-2", owner="bob"))
+    entries = [bson.decode(entry) for (entry,) in journal.read("SELECT entry FROM writes ORDER BY position")]
+    assert [(entry["owner"], entry["requestId"], entry["version"]) for entry in entries] == [
+        ("ada", "request-1", 2),
+        ("bob", "request-2", 2),
+    ]
 
 
 @pytest.mark.parametrize("value", [object(), 2**70, "\ud800", {1: "a"}])
-def test_what_bson_cannot_hold_is_refused_before_it_is_kept(deferred: Deferred, value: Any) -> None:
+def test_what_bson_cannot_hold_is_refused_before_it_is_kept(deferred: Deferred, journal: Journal, value: Any) -> None:
     with pytest.raises(ValidationFailed):
         deferred.put(note(value))
-    assert deferred.waiting() == 0
+    assert waiting(journal) == []
+
+
+@pytest.mark.parametrize("identity", ["", "a" * 101, "a\0b", "a\nb"])
+def test_an_id_that_cannot_be_one_is_refused(deferred: Deferred, identity: str) -> None:
+    with pytest.raises(ValidationFailed):
+        deferred.put(Write("note", {"text": "a"}, identity))
 
 
 @pytest.mark.parametrize("method", ["write", "read_own"])
@@ -185,112 +311,25 @@ def test_a_disk_that_does_not_answer_refuses(
     monkeypatch.setattr(journal, method, hang)
     with pytest.raises(JournalUnavailable):
         deferred.put(note())
+    assert deferred.refused == 1
 
 
-def test_all_workers_together_are_counted(open_journal: Callable[[], Journal], deferred: Deferred) -> None:
-    other = Deferred(
-        open_journal(), lambda: None, Classifier(), enabled=True, durable=False, max_entries=9, max_attempts=1
-    )
-    other.put(note())
-    deferred.put(note())
-    assert (deferred.counts()["waiting"], deferred.waiting()) == (2, 1)
-    assert (deferred.durability, other.durability) == ("durable", "ephemeral")
-
-
-# -- the way back ----------------------------------------------------------------------------------------------------------
-
-
-def test_what_waits_is_applied_in_the_order_of_its_coming(deferred: Deferred, database: Any) -> None:
-    for number in range(60):
-        deferred.put(note(f"{number:02}"))
-    assert deferred.drain() == 60
-    assert database.books.find_one()["texts"] == [f"{number:02}" for number in range(60)]
-    assert (deferred.waiting(), deferred.drain()) == (0, 0)
-
-
-def test_a_kill_between_applying_and_forgetting_applies_nothing_twice(
-    deferred: Deferred, journal: Journal, database: Any, monkeypatch: pytest.MonkeyPatch
+def test_what_has_ended_does_not_wait_again(
+    deferred: Deferred, journal: Journal, make_drainer: Callable[..., Drainer]
 ) -> None:
-    deferred.put(note("a"))
-    deferred.put(note("b"))
-    with monkeypatch.context() as killed:
-
-        def die(*_: Any, **__: Any) -> None:
-            raise KeyboardInterrupt
-
-        killed.setattr(journal, "write", die)
-        with pytest.raises(KeyboardInterrupt):
-            deferred.drain()
-    assert deferred.drain() == 2
-    assert (texts(database), database.books.find_one()["notes"]) == (["a", "b"], 2)
+    kept = note()
+    deferred.put(kept)
+    make_drainer(deferred).drain()
+    deferred.put(kept)
+    assert waiting(journal) == []
 
 
-def test_a_write_that_cannot_be_forgotten_ends_the_drain_and_is_applied_once(
-    deferred: Deferred, journal: Journal, database: Any
-) -> None:
-    deferred.put(note())
-    assert journal._file is not None
-    refuse = "CREATE TEMP TRIGGER refuse BEFORE DELETE ON writes BEGIN SELECT RAISE(FAIL, 'no room'); END"
-    journal._file.connection.execute(refuse)
-    for _ in range(2):
-        with pytest.raises(JournalUnavailable):
-            deferred.drain()
-    journal._file.connection.execute("DROP TRIGGER refuse")
-    assert (deferred.drain(), deferred.waiting()) == (1, 0)
-    assert (texts(database), database.books.find_one()["notes"]) == (["a"], 1)
-
-
-@pytest.mark.parametrize("poison", [note("x", poison=True), Write("nobody knows it", {})])
-def test_poison_goes_to_the_dead_letters_and_the_rest_goes_on(
-    deferred: Deferred, journal: Journal, database: Any, poison: Write
-) -> None:
-    for write in (note("a"), poison, note("b")):
-        deferred.put(write)
-    assert deferred.drain() == 2
-    assert texts(database) == ["a", "b"]
-    assert deferred.counts() == {"waiting": 0, "dead": 1}
-    assert journal.read("SELECT id, reason FROM dead") == [(poison.id, "INTERNAL_ERROR (KeyError)")]
-    ((entry,),) = journal.read("SELECT entry FROM dead")
-    assert bson.decode(entry)["operation"] == poison.operation
-
-
-def test_a_lost_connection_stops_the_drain_and_says_nothing_about_the_write(
-    make: Callable[..., Deferred], journal: Journal, nowhere: Any
-) -> None:
-    deferred = make(database=nowhere.get_default_database, max_attempts=1)
-    deferred.put(note("a"))
-    deferred.put(note("b"))
-    for _ in range(3):
-        assert deferred.drain() == 0
-    assert journal.read("SELECT attempts FROM writes") == [(0,), (0,)]
-    assert deferred.counts() == {"waiting": 2, "dead": 0}
-
-
-@pytest.mark.parametrize("code", [13, 18])
-def test_a_database_that_refuses_us_buries_nothing(deferred: Deferred, fail: Any, code: int) -> None:
-    deferred.put(note("a"))
-    fail("insert", errorCode=code)
-    for _ in range(5):
-        deferred.drain()
-    assert deferred.counts() == {"waiting": 1, "dead": 0}
-
-
-def test_an_update_of_a_document_that_is_not_there_is_told_and_put_aside(deferred: Deferred) -> None:
-    write = update(deferred, Update("books", {"_id": "nowhere"}, {"$inc": {"notes": 1}}))
-    with pytest.raises(NotFound):
-        deferred.apply(write)
+def test_an_operation_that_cannot_be_guarded_is_refused_and_not_kept(deferred: Deferred, journal: Journal) -> None:
+    write = update(deferred, Update("books", {"title": "not unique"}, {"$inc": {"notes": 1}}))
+    for use in (deferred.apply, deferred.put):
+        with pytest.raises(Unguarded, match="does not name its document"):
+            use(write)
+    assert waiting(journal) == []
+    deferred.unique("books", "title")
     deferred.put(write)
-    deferred.drain()
-    assert deferred.counts() == {"waiting": 0, "dead": 1}
-
-
-def test_what_fails_again_and_again_while_the_database_answers_is_put_aside_at_last(
-    deferred: Deferred, fail: Any
-) -> None:
-    deferred.put(note("a"))
-    fail("insert", errorCode=112)
-    answers = []
-    for _ in range(3):
-        deferred.drain()
-        answers.append(deferred.counts())
-    assert answers == [{"waiting": 1, "dead": 0}] * 2 + [{"waiting": 0, "dead": 1}]
+    assert waiting(journal) == [write.id]

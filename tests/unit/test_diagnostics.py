@@ -10,12 +10,13 @@ import orjson
 import pytest
 
 from prodfix import diagnostics as module
-from prodfix.classifier import Classifier
+from prodfix.backlog import Backlog
 from prodfix.clients import Clients
 from prodfix.deferred import Deferred
 from prodfix.diagnostics import TEST_COLLECTION, TEST_OPERATIONS, Diagnostics
 from prodfix.errors import DatabaseUnavailable
 from prodfix.journal import Journal
+from prodfix.orders import Orders
 
 OWN = "prodfix-own"  # the appname of the client that diagnostics use
 
@@ -38,10 +39,10 @@ def clients(database_uri: str) -> Iterator[Clients]:
 @pytest.fixture
 def make(journal: Journal) -> Callable[[Clients], Diagnostics]:
     def make_diagnostics(clients: Clients) -> Diagnostics:
-        deferred = Deferred(
-            journal, lambda: clients.db, Classifier(), enabled=True, durable=True, max_entries=9, max_attempts=3
-        )
-        return Diagnostics(clients, journal, FakeErrorLog(), deferred)  # type: ignore[arg-type]
+        bounds = {"max_entries": 9, "max_bytes": 2**20}
+        deferred = Deferred(journal, lambda: clients.db, enabled=True, durable=True, **bounds)
+        backlog = Backlog(journal, deferred, Orders(journal))
+        return Diagnostics(clients, journal, FakeErrorLog(), backlog)  # type: ignore[arg-type]
 
     return make_diagnostics
 
@@ -162,7 +163,18 @@ def test_without_a_database_everything_else_is_there(
         clients.close()
     assert report["collections"] is None
     assert (report["connection"]["state"], report["connection"]["lastError"]) == ("reconnecting", "AutoReconnect")
-    assert report["deferred"] == {"waiting": 0, "dead": 0, "enabled": True}
+    assert report["deferred"] == {
+        "enabled": True,
+        "durability": "durable",
+        "waiting": 0,
+        "failing": 0,
+        "dead": 0,
+        "bytes": 0,
+        "oldestSeconds": None,
+        "operations": {},
+        "reasons": {},
+        "refused": 0,
+    }
     assert [entry["worker"] for entry in report["workers"]] == ["w"]
 
 
@@ -210,7 +222,8 @@ def test_a_worker_that_cannot_read_any_journal_still_knows_itself(
     assert [entry["worker"] for entry in report["workers"]] == [journal.boot]
     assert report["connection"]["state"] == "connected"
     assert report["journal"] == {"failing": "OSError 30", "quarantined": 1, "otherVersions": 0}
-    assert report["deferred"] == {"waiting": None, "dead": None, "enabled": True}
+    assert report["deferred"]["enabled"] is True
+    assert [report["deferred"][name] for name in ("waiting", "dead", "oldestSeconds", "bytes")] == [None] * 4
 
 
 def test_what_the_journal_says_of_this_worker_is_what_all_workers_answer(

@@ -21,6 +21,7 @@ from prodfix import adoption, journal_file
 from prodfix import journal as journals
 from prodfix.errors import JournalUnavailable
 from prodfix.journal import BATCH, Journal, Statement
+from prodfix.journal_file import SCHEMA_VERSION
 
 ALL = "SELECT id FROM writes ORDER BY position"
 
@@ -461,7 +462,9 @@ def test_what_is_put_aside_can_be_recovered_by_hand(journal: Journal, monkeypatc
     with owner(journal.folder, "a", "b") as other:
         other.kill()
         other.wait()
-    monkeypatch.setattr(adoption, "_ROWS", ("SELECT * FROM dying.no_such_table",))  # as if its tables could not be read
+    monkeypatch.setattr(
+        adoption, "_MERGED", {SCHEMA_VERSION: ("SELECT * FROM dying.no_such_table",)}
+    )  # as if its tables could not be read
     assert (journal.adopt(), journal.dropped) == (0, 1)
     file, _ = put_aside(journal)
     with contextlib.closing(sqlite3.connect(journal.folder / file)) as recovered:
@@ -485,7 +488,7 @@ def test_a_file_of_another_version_is_left_alone_and_shown(
     journal: Journal, open_journal: Callable[[], Journal]
 ) -> None:
     later = open_journal()
-    later.write([put("a"), ("ALTER TABLE writes ADD COLUMN more TEXT", ()), ("PRAGMA user_version=2", ())])
+    later.write([put("a"), ("ALTER TABLE writes ADD COLUMN more TEXT", ()), ("PRAGMA user_version=3", ())])
     later.close()
     before = files(journal)
     for _ in range(2):

@@ -28,7 +28,7 @@ def shown(default: Any) -> str:
     if isinstance(default, Enum):
         return str(default.value)
     return (
-        {10 * 1024 * 1024: "10m", 1024 * 1024: "1m"}.get(default, str(default))
+        {128 * 1024 * 1024: "128m", 10 * 1024 * 1024: "10m", 1024 * 1024: "1m"}.get(default, str(default))
         if isinstance(default, int)
         else str(default)
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -40,12 +41,19 @@ class FakeDeferred:
         self.enabled, self.refuses = enabled, refuses
         self.durability = "durable"
         self.kept: list[Write] = []
+        self.since: list[float | None] = []
+        self.tried: float | None = None
         self.tries = Operation(*errors)
 
-    def apply(self, write: Write) -> None:
+    def atomic(self, write: Write) -> bool:
+        return False
+
+    def apply(self, write: Write, *, since: float | None = None) -> None:
+        self.since.append(since)
         self.tries()
 
-    def put(self, write: Write) -> None:
+    def put(self, write: Write, *, tried: float | None = None) -> None:
+        self.tried = tried
         if self.refuses:
             raise JournalUnavailable
         self.kept.append(write)
@@ -324,6 +332,37 @@ def test_a_disk_that_refuses_is_told() -> None:
     with pytest.raises(JournalUnavailable) as raised:
         recovery(FakeDeferred(DatabaseUnavailable(), refuses=True)).write(WRITE)
     assert isinstance(raised.value.__context__, DatabaseUnavailable)
+
+
+@pytest.mark.parametrize(
+    ("errors", "uncertain"),
+    [([DatabaseUnavailable()], False), ([LOST, DatabaseUnavailable()], True), ([BUSY, LOST, BUSY, BUSY], True)],
+)
+def test_a_write_that_one_of_its_tries_may_have_applied_is_kept_as_such(
+    errors: list[Exception], uncertain: bool
+) -> None:
+    deferred = FakeDeferred(*errors)
+    before = time.time()
+    recovery(deferred).write(WRITE)
+    assert (deferred.tried is not None) is uncertain
+    if uncertain:
+        assert deferred.tried is not None
+        assert before <= deferred.tried <= time.time()
+        lost = errors.index(LOST)
+        assert deferred.since == [None] * (lost + 1) + [deferred.tried] * (len(errors) - lost - 1)
+
+
+def test_a_refusing_disk_after_an_uncertain_try_and_a_certain_one_leaves_it_uncertain() -> None:
+    with pytest.raises(DatabaseUnavailable) as raised:
+        recovery(FakeDeferred(LOST, DatabaseUnavailable(), refuses=True)).write(WRITE)
+    assert isinstance(raised.value.__cause__, JournalUnavailable)
+
+
+def test_an_atomic_write_is_tried_again_by_its_transaction_only() -> None:
+    deferred = FakeDeferred(BUSY)
+    deferred.atomic = lambda write: True  # type: ignore[method-assign]
+    assert recovery(deferred).write(WRITE).deferred
+    assert deferred.tries.calls == 1
 
 
 def test_a_disk_that_refuses_does_not_make_an_uncertain_write_a_certain_one() -> None:

@@ -1,0 +1,523 @@
+"""The way back: in order, exactly once whatever dies when, and a bad write never blocks the others."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import bson
+import orjson
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pymongo.errors import OperationFailure
+
+from prodfix import drainer as drainers
+from prodfix.deferred import Deferred
+from prodfix.drainer import BATCH, JITTER, Drainer
+from prodfix.errors import JournalUnavailable
+from prodfix.guards import REMEMBERED
+from prodfix.journal import Journal
+from prodfix.schemas import GUARD
+from prodfix.writes import Insert, Step, Update, Write
+from tests.unit.commands import Commands
+from tests.unit.deferring import dead, note, texts, waiting
+
+Make = Callable[..., Any]
+COUNT = Update("books", {"_id": "book"}, {"$inc": {"notes": 1}}, upsert=True)
+
+
+@pytest.fixture
+def deferred(make_deferred: Make) -> Deferred:
+    deferred: Deferred = make_deferred()
+    deferred.register("set", _setting)
+    deferred.register("poison", _poison)
+    return deferred
+
+
+@pytest.fixture
+def drainer(deferred: Deferred, make_drainer: Make, clock: Clock) -> Drainer:
+    made: Drainer = make_drainer(deferred, clock=clock)
+    return made
+
+
+class Clock:
+    """Goes only when told; begins now, as the writes of a test do."""
+
+    def __init__(self) -> None:
+        self.now = time.time() + 1
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def _setting(arguments: Mapping[str, Any]) -> Sequence[Step]:
+    """Sets the title of a book, of a version if one is given."""
+    version = arguments.get("version")
+    change = {"$set": {"title": arguments["title"]}}
+    return [Update("books", {"_id": arguments["book"]}, change, expected_version=version, overwrite=version is None)]
+
+
+def _poison(arguments: Mapping[str, Any]) -> Sequence[Step]:
+    raise KeyError("poison")
+
+
+def setting(book: str, title: str, version: int | None = None) -> Write:
+    return Write("set", {"book": book, "title": title, "version": version})
+
+
+# -- order and batches ------------------------------------------------------------------------------------------------------
+
+
+def test_what_waits_is_applied_and_leaves_a_trace(
+    deferred: Deferred, drainer: Drainer, journal: Journal, database: Any
+) -> None:
+    writes = [note(f"{number:03}") for number in range(3 * BATCH)]
+    for write in writes:
+        deferred.put(write)
+    applied: list[int] = []
+    assert drainer.drain(applied.append) == len(writes)
+    assert applied == [BATCH] * 3
+    assert sorted(texts(database)) == [f"{number:03}" for number in range(len(writes))]
+    assert database.books.find_one()["notes"] == len(writes)
+    assert (waiting(journal), drainer.drain()) == ([], 0)
+    ended = journal.read("SELECT id, state, attempts FROM ended")
+    assert sorted(ended) == sorted((write.id, "applied", 1) for write in writes)
+
+
+def test_writes_of_one_document_are_applied_in_the_order_of_their_coming(
+    deferred: Deferred, drainer: Drainer, database: Any
+) -> None:
+    names = ("a", "b", "c")
+    database.books.insert_many([{"_id": name} for name in names])
+    deferred.register("push", lambda given: [Update("books", {"_id": given["book"]}, {"$push": {"seen": given["n"]}})])
+    for number in range(2 * BATCH):
+        for name in names:
+            deferred.put(Write("push", {"book": name, "n": number}))
+    assert drainer.drain() == 2 * BATCH * len(names)
+    assert [book["seen"] for book in database.books.find()] == [list(range(2 * BATCH))] * len(names)
+
+
+def test_a_batch_takes_one_command_for_each_collection(
+    deferred: Deferred, drainer: Drainer, connect: Make, commands: Commands
+) -> None:
+    for number in range(BATCH):
+        deferred.put(note(str(number), book=str(number)))
+    deferred.database = connect(event_listeners=[commands]).get_default_database
+    assert drainer.drain() == BATCH
+    assert commands.names == ["insert", "update"]
+
+
+def test_the_drain_is_gentle(deferred: Deferred, make_drainer: Make) -> None:
+    slept: list[float] = []
+    for number in range(2 * BATCH):
+        deferred.put(note(str(number)))
+    make_drainer(deferred, rate=100.0, sleep=slept.append).drain()
+    assert len(slept) == 2
+    for pause in slept:  # what is left of the time that the rate gives a batch, or as long as the batch took
+        assert 0 < pause <= BATCH / 100
+    make_drainer(deferred, rate=1e9, sleep=slept.append).drain()
+    deferred.put(note())
+    make_drainer(deferred, rate=1e9, sleep=slept.append).drain()
+    assert slept[2] > 0
+
+
+def test_it_begins_at_a_random_moment_after_the_return(
+    deferred: Deferred, drainer: Drainer, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drainers.random, "uniform", lambda least, most: most)
+    deferred.put(note())
+    assert [drainer.tick(False), drainer.tick(True)] == [0, 0]
+    clock.now += JITTER / 2
+    assert drainer.tick(True) == 0
+    assert drainer.tick(False) == 0  # lost again: the moment is drawn anew
+    clock.now += JITTER
+    assert drainer.tick(True) == 0
+    clock.now += JITTER
+    assert drainer.tick(True) == 1
+
+
+def test_a_worker_that_ends_ends_its_drain(deferred: Deferred, drainer: Drainer, journal: Journal) -> None:
+    for number in range(3 * BATCH):
+        deferred.put(note(str(number)))
+
+    def stop(applied: int) -> None:
+        drainer.stopped = True
+
+    assert drainer.drain(stop) == BATCH
+    assert len(waiting(journal)) == 2 * BATCH
+
+
+# -- killed at any moment ---------------------------------------------------------------------------------------------------
+
+
+class Killed(BaseException):
+    """As SIGKILL: nothing that is written for errors sees it."""
+
+
+def crashing(target: Any, name: str, monkeypatch: pytest.MonkeyPatch, after: int, before: bool) -> None:
+    """Dies at the call of that number, before or after it takes effect."""
+    calls = iter(range(after + 1))
+    real = getattr(target, name)
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        last = next(calls, None) == after
+        if last and before:
+            raise Killed
+        result = real(*arguments, **options)
+        if last:
+            raise Killed
+        return result
+
+    monkeypatch.setattr(target, name, call)
+
+
+POINTS = st.tuples(st.sampled_from(["journal", "together", "alone"]), st.integers(0, 4), st.booleans())
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(points=st.lists(POINTS, min_size=1, max_size=5), books=st.lists(st.integers(0, 2), min_size=1, max_size=8))
+def test_each_is_applied_exactly_once_whatever_dies_when(
+    deferred: Deferred,
+    drainer: Drainer,
+    journal: Journal,
+    database: Any,
+    points: list[tuple[str, int, bool]],
+    books: list[int],
+) -> None:
+    database.notes.delete_many({})
+    database.books.delete_many({})
+    for number, book in enumerate(books):
+        deferred.put(note(str(number), book=f"book {book}"))
+    targets = {
+        "journal": (journal, "write"),
+        "together": (drainers.guards, "apply_many"),
+        "alone": (drainers.guards, "apply"),
+    }
+    for where, after, before in points:
+        with pytest.MonkeyPatch.context() as patch:
+            crashing(*targets[where], patch, after, before)
+            try:
+                drainer.drain()
+            except Killed:
+                drainer = Drainer(
+                    deferred, journal, drainer._classifier, max_attempts=3, max_age=3600, rate=1e9, sleep=lambda _: None
+                )
+    drainer.drain()
+    assert (waiting(journal), dead(journal)) == ([], {})
+    assert sorted(texts(database)) == sorted(str(number) for number in range(len(books)))
+    for book in set(books):
+        found = database.books.find_one({"_id": f"book {book}"})
+        assert (found["notes"], len(found["texts"])) == (books.count(book), books.count(book))
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_without_guard_and_id_the_same_crash_doubles(
+    deferred: Deferred, drainer: Drainer, journal: Journal, database: Any, monkeypatch: Any, guarded: bool
+) -> None:
+    # The control of the test above.
+    if not guarded:
+        monkeypatch.setattr(
+            drainers.guards, "_guarded", lambda step, mark, since: (dict(step.filter), dict(step.update))
+        )
+        monkeypatch.setattr(drainers.guards, "document_id", lambda identity: bson.ObjectId())
+    deferred.put(note("a"))
+    with pytest.MonkeyPatch.context() as patch:
+        crashing(journal, "write", patch, 1, before=True)  # applied, and not forgotten
+        with pytest.raises(Killed):
+            drainer.drain()
+    drainer.drain()
+    times = 1 if guarded else 2
+    assert (texts(database), database.books.find_one()["notes"]) == (["a"] * times, times)
+
+
+def test_a_write_is_marked_on_disk_before_it_is_tried(
+    deferred: Deferred, drainer: Drainer, journal: Journal, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    deferred.put(note("a"))
+    with monkeypatch.context() as patch:
+        crashing(drainers.guards, "apply", patch, 0, before=True)
+        # Killed is no Exception, so it is not taken for the database's.
+        with pytest.raises(Killed):
+            drainer.drain()
+    assert journal.read("SELECT tried FROM writes") == [(clock.now,)]
+
+
+def test_what_may_have_been_applied_and_forgotten_is_put_aside_and_not_guessed(
+    deferred: Deferred, drainer: Drainer, journal: Journal, database: Any
+) -> None:
+    deferred.register("count", lambda _: [COUNT])
+    write = Write("count", {})
+    begun = time.time()
+    deferred.apply(write)
+    for _ in range(REMEMBERED):
+        deferred.apply(Write("count", {}))
+    deferred.put(write, tried=begun)
+    assert drainer.drain() == 0
+    assert dead(journal) == {write.id: "UNCERTAIN"}
+    assert database.books.find_one()["notes"] == REMEMBERED + 1
+    assert len(database.books.find_one()[GUARD]) == REMEMBERED
+
+
+def test_a_write_that_cannot_be_forgotten_ends_the_drain_and_is_applied_once(
+    deferred: Deferred, drainer: Drainer, journal: Journal, database: Any
+) -> None:
+    deferred.put(note())
+    assert journal._file is not None
+    refuse = "CREATE TEMP TRIGGER refuse BEFORE DELETE ON writes BEGIN SELECT RAISE(FAIL, 'no room'); END"
+    journal._file.connection.execute(refuse)
+    for _ in range(2):
+        with pytest.raises(JournalUnavailable):
+            drainer.drain()
+    journal._file.connection.execute("DROP TRIGGER refuse")
+    assert (drainer.drain(), waiting(journal)) == (1, [])
+    assert (texts(database), database.books.find_one()["notes"]) == (["a"], 1)
+
+
+def test_a_full_file_refuses_more_and_is_drained_all_the_same(
+    deferred: Deferred, drainer: Drainer, journal: Journal, database: Any
+) -> None:
+    assert journal._file is not None
+    connection = journal._file.connection
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    connection.execute(f"PRAGMA max_page_count={pages + 20}")
+    kept = 0
+    while not deferred.refused:
+        with contextlib.suppress(JournalUnavailable):
+            deferred.put(note(str(kept), more="x" * 500))
+            kept += 1
+    assert kept > 50
+    assert journal.failure == "OperationalError SQLITE_FULL"
+    assert drainer.drain() == kept
+    assert (database.notes.count_documents({}), database.books.find_one()["notes"]) == (kept, kept)
+    deferred.put(note("there is room again"))
+
+
+# -- what fails -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("poison", "reason"),
+    [(Write("poison", {}), "INTERNAL_ERROR"), (Write("gone", {}), "UNKNOWN_OPERATION")],
+)
+def test_poison_goes_to_the_dead_letters_and_the_rest_goes_on(
+    deferred: Deferred, drainer: Drainer, journal: Journal, database: Any, poison: Write, reason: str
+) -> None:
+    told: list[Mapping[str, Any]] = []
+    deferred.report = lambda severity, message, facts: told.append(facts)
+    for write in (note("a"), poison, note("b")):
+        put(deferred, journal, write)
+    assert drainer.drain() == 2
+    assert texts(database) == ["a", "b"]
+    assert dead(journal) == {poison.id: reason}
+    assert [facts["reason"] for facts in told if "reason" in facts] == [reason]
+
+
+def put(deferred: Deferred, journal: Journal, write: Write) -> None:
+    """As an earlier release did, which knew the operation, or whose version of it did not fail."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(deferred, "steps", lambda write: [])
+        if write.operation == "gone":
+            patch.setattr(deferred, "operation", lambda name: deferred._operations["note"])
+        deferred.put(write)
+
+
+def test_a_lost_connection_stops_the_drain_and_says_nothing_about_the_write(
+    deferred: Deferred, drainer: Drainer, journal: Journal, nowhere: Any, clock: Clock, database: Any
+) -> None:
+    deferred.database = nowhere.get_default_database
+    for text in ("a", "b", "c"):
+        deferred.put(note(text))
+    for _ in range(10):
+        assert drainer.drain() == 0
+        clock.now += drainers.INTERRUPTED
+    assert journal.read("SELECT attempts FROM writes") == [(0,)] * 3
+    deferred.database = lambda: database
+    assert drainer.drain() == 3
+
+
+def test_a_write_that_breaks_the_connection_lets_the_others_go_first(
+    deferred: Deferred, drainer: Drainer, journal: Journal, nowhere: Any, database: Any
+) -> None:
+    class Broken:
+        """A database whose collection ``bad`` always loses the connection."""
+
+        def __getitem__(self, name: str) -> Any:
+            return nowhere.nowhere.bad if name == "bad" else database[name]
+
+    deferred.register("bad", lambda _: [Insert("bad", {})])
+    deferred.database = Broken  # type: ignore[assignment,return-value]
+    bad = Write("bad", {})
+    for write in (bad, note("a"), note("b")):
+        deferred.put(write)
+    applied = sum(drainer.drain() for _ in range(3))
+    assert (applied, waiting(journal)) == (2, [bad.id])
+
+
+@pytest.mark.parametrize("code", [13, 18])
+def test_a_database_that_refuses_us_buries_nothing(
+    deferred: Deferred, drainer: Drainer, journal: Journal, fail: Any, clock: Clock, code: int
+) -> None:
+    deferred.put(note("a"))
+    fail("insert", errorCode=code)
+    for _ in range(5):
+        drainer.drain()
+        clock.now += 60
+    assert (len(waiting(journal)), dead(journal)) == (1, {})
+
+
+def test_what_fails_again_and_again_waits_longer_each_time_and_is_put_aside_at_last(
+    deferred: Deferred, drainer: Drainer, journal: Journal, fail: Any, clock: Clock
+) -> None:
+    write = note("a")
+    deferred.put(write)
+    fail("insert", errorCode=112)
+    seen = []
+    for _ in range(5):
+        drainer.drain()
+        seen.append((journal.read("SELECT attempts, reason FROM writes"), dead(journal)))
+        clock.now += 0.8 if len(seen) == 1 else 2.5
+    waits: list[Any] = [([(1, "DATABASE_BUSY")], {}), ([(1, "DATABASE_BUSY")], {}), ([(2, "DATABASE_BUSY")], {})]
+    assert seen == [*waits, *[([], {write.id: "DATABASE_BUSY"})] * 2]
+
+
+def test_a_clock_that_is_put_back_keeps_nobody_waiting(
+    deferred: Deferred, drainer: Drainer, journal: Journal, fail: Any, clock: Clock
+) -> None:
+    deferred.put(note("a"))
+    fail("insert", times=3, errorCode=112)
+    assert drainer.drain() == 0
+    fail.off()
+    assert drainer.drain() == 0
+    clock.now -= 3600
+    assert drainer.drain() == 1
+
+
+def test_a_failing_write_holds_back_only_those_of_its_own_document(
+    deferred: Deferred, drainer: Drainer, journal: Journal, database: Any, clock: Clock, monkeypatch: Any
+) -> None:
+    database.books.insert_many([{"_id": "a"}, {"_id": "b"}])
+    first, second, other = setting("a", "1"), setting("a", "2"), setting("b", "3")
+    for write in (first, second, other):
+        deferred.put(write)
+    busy = iter([first.id])
+    failing = failing_once(monkeypatch, busy)
+    assert drainer.drain() == 1
+    assert [book.get("title") for book in database.books.find().sort("_id", 1)] == [None, "3"]
+    assert failing == [first.id]
+    clock.now += 5
+    assert drainer.drain() == 2
+    assert database.books.find_one({"_id": "a"})["title"] == "2"
+
+
+def failing_once(monkeypatch: pytest.MonkeyPatch, identities: Any) -> list[str]:
+    """The database is too busy for these writes, together and alone, one time."""
+    wanted, failed = set(identities), []
+    many, one = drainers.guards.apply_many, drainers.guards.apply
+
+    def apply_many(database: Any, collection: str, steps: Any) -> set[int]:
+        left = [place for place, step in enumerate(steps) if step[1] not in wanted]
+        doubtful = many(database, collection, [steps[place] for place in left])
+        return {left[place] for place in doubtful} | (set(range(len(steps))) - set(left))
+
+    def apply(database: Any, step: Step, identity: str, number: int, **options: Any) -> None:
+        if identity in wanted:
+            wanted.discard(identity)
+            failed.append(identity)
+            raise OperationFailure("conflict", 112)
+        one(database, step, identity, number, **options)
+
+    monkeypatch.setattr(drainers.guards, "apply_many", apply_many)
+    monkeypatch.setattr(drainers.guards, "apply", apply)
+    return failed
+
+
+def test_a_dead_one_holds_nobody_back(deferred: Deferred, drainer: Drainer, journal: Journal, database: Any) -> None:
+    database.books.insert_one({"_id": "a", "version": 1})
+    first, second = setting("a", "1", version=7), setting("a", "2", version=1)
+    for write in (first, second):
+        deferred.put(write)
+    assert drainer.drain() == 1
+    assert (dead(journal), database.books.find_one()["title"]) == ({first.id: "CONFLICT"}, "2")
+
+
+def test_an_older_write_does_not_overwrite_a_newer_one(
+    deferred: Deferred, drainer: Drainer, journal: Journal, database: Any
+) -> None:
+    database.books.insert_one({"_id": "a", "version": 3})
+    older = setting("a", "older", version=3)
+    deferred.put(older)
+    deferred.apply(setting("a", "newer", version=3))
+    assert drainer.drain() == 0
+    assert database.books.find_one()["title"] == "newer"
+    ((reason, facts),) = journal.read("SELECT reason, facts FROM dead")
+    assert reason == "CONFLICT"
+    assert orjson.loads(facts) == {
+        "error": "ConcurrentModification",
+        "partlyApplied": False,
+        "expectedVersion": 3,
+        "foundVersion": 4,
+    }
+
+
+def test_without_a_version_the_older_one_would_win(deferred: Deferred, drainer: Drainer, database: Any) -> None:
+    # The control of the test above.
+    database.books.insert_one({"_id": "a"})
+    deferred.put(setting("a", "older"))
+    deferred.apply(setting("a", "newer"))
+    drainer.drain()
+    assert database.books.find_one()["title"] == "older"
+
+
+def test_a_clash_of_another_unique_key_is_put_aside_with_its_name(
+    deferred: Deferred, drainer: Drainer, journal: Journal, database: Any
+) -> None:
+    database.notes.create_index("text", unique=True)
+    first, clash, other = note("taken"), note("taken"), note("free")
+    for write in (first, clash, other):
+        deferred.put(write)
+    assert drainer.drain() == 2
+    assert dead(journal) == {clash.id: "DUPLICATE_KEY"}
+    assert (texts(database), database.books.find_one()["notes"]) == (["taken", "free"], 2)
+
+
+def test_an_update_of_a_document_that_is_not_there_is_put_aside(
+    deferred: Deferred, drainer: Drainer, journal: Journal
+) -> None:
+    write = setting("nowhere", "a")
+    deferred.put(write)
+    assert (drainer.drain(), dead(journal)) == (0, {write.id: "NOT_FOUND"})
+
+
+def test_what_is_too_old_is_put_aside_untried(
+    deferred: Deferred, drainer: Drainer, journal: Journal, database: Any, clock: Clock
+) -> None:
+    old, young = note("old"), note("young")
+    deferred.put(old)
+    journal.write([("UPDATE writes SET created = created - 3601", ())])
+    deferred.put(young)
+    assert drainer.drain() == 1
+    assert (dead(journal), texts(database)) == ({old.id: "EXPIRED"}, ["young"])
+
+
+def test_an_entry_that_cannot_be_read_is_put_aside(deferred: Deferred, drainer: Drainer, journal: Journal) -> None:
+    broken = note("a")
+    deferred.put(broken)
+    journal.write([("UPDATE writes SET entry = x'00'", ())])
+    deferred.put(note("b"))
+    assert (drainer.drain(), dead(journal)) == (1, {broken.id: "UNKNOWN_OPERATION"})
+
+
+def test_times_in_arguments_come_back_as_they_were(deferred: Deferred, drainer: Drainer, database: Any) -> None:
+    moment = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    deferred.put(note(moment))
+    drainer.drain()
+    assert database.notes.find_one()["text"] == moment

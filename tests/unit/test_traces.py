@@ -1,0 +1,161 @@
+"""What became of a write: for its owner, alike from every worker, and never a 404 for what may be waiting elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from prodfix import traces as module
+from prodfix.deferred import Deferred
+from prodfix.errors import DatabaseUnavailable, JournalUnavailable
+from prodfix.journal import Journal
+from prodfix.orders import Orders
+from prodfix.traces import KEPT_SECONDS, OPERATIONS, SETTLED, Traces
+from prodfix.writes import Write
+from tests.unit.deferring import note
+
+Make = Callable[..., Any]
+
+
+@pytest.fixture
+def deferred(make_deferred: Make) -> Deferred:
+    made: Deferred = make_deferred()
+    made.register("bad", lambda _: [1 / 0])  # type: ignore[list-item]
+    return made
+
+
+@pytest.fixture
+def make(journal: Journal, database: Any) -> Make:
+    def make_traces(**options: Any) -> Traces:
+        known = {"configured": True, "uptime": lambda: SETTLED + 1, "retention_days": 8}
+        chosen = {"journal": journal, "database": lambda: database} | known | options
+        return Traces(chosen.pop("journal"), chosen.pop("database"), **chosen)
+
+    return make_traces
+
+
+def put_bad(deferred: Deferred, owner: str | None = None) -> Write:
+    write = Write("bad", {}, owner=owner)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(deferred, "steps", lambda write: [])
+        deferred.put(write)
+    return write
+
+
+def test_a_write_waits_then_is_applied_or_has_failed(
+    deferred: Deferred, make: Make, make_drainer: Make, open_journal: Callable[[], Journal]
+) -> None:
+    good, bad = note("a"), put_bad(deferred)
+    deferred.put(good)
+    sibling = make(journal=open_journal(), database=lambda: None)
+    here = make(database=lambda: None)
+    for traces in (here, sibling):
+        assert [traces.find(write.id, None).state for write in (good, bad)] == ["waiting", "waiting"]
+    make_drainer(deferred).drain()
+    for traces in (here, sibling):
+        applied, failed = (traces.find(write.id, None).to_json() for write in (good, bad))
+        assert (applied["status"], applied["reason"], applied["attempts"]) == ("applied", None, 1)
+        assert (failed["status"], failed["reason"]) == ("failed", "INTERNAL_ERROR")
+        assert applied["createdAt"] <= applied["endedAt"]
+
+
+@pytest.mark.parametrize(
+    ("owner", "user", "seen"),
+    [("ada", "ada", True), ("ada", "bob", False), ("ada", None, False), (None, None, True), (None, "bob", True)],
+)
+def test_only_its_owner_is_told(
+    deferred: Deferred, make: Make, make_drainer: Make, owner: str | None, user: str | None, seen: bool
+) -> None:
+    write = Write("note", {"text": "a"}, owner=owner)
+    deferred.put(write)
+    traces = make()
+    assert (traces.find(write.id, user) is not None) is seen
+    make_drainer(deferred).drain()
+    assert (traces.find(write.id, user) is not None) is seen
+    traces.store()
+    elsewhere = make(journal=Journal(deferred._journal.folder / "elsewhere"))
+    assert (elsewhere.find(write.id, user) is not None) is seen
+
+
+def test_another_instance_learns_it_from_the_database_or_says_that_it_cannot_know(
+    deferred: Deferred, make: Make, make_drainer: Make, tmp_path: Any, database: Any
+) -> None:
+    good, bad = note("a"), put_bad(deferred)
+    deferred.put(good)
+    elsewhere = Journal(tmp_path / "elsewhere")
+    with pytest.raises(DatabaseUnavailable):
+        make(journal=elsewhere, database=lambda: None).find(good.id, None)
+    with pytest.raises(DatabaseUnavailable):  # it has just come back, and nobody has told yet
+        make(journal=elsewhere, uptime=lambda: SETTLED / 2).find(good.id, None)
+    make_drainer(deferred).drain()
+    make().store()
+    there = make(journal=elsewhere)
+    assert (there.find(good.id, None).state, there.find(bad.id, None).state) == ("applied", "failed")
+    assert there.find("0" * 24, None) is None
+    (expiry,) = [index for index in database[OPERATIONS].list_indexes() if "expireAfterSeconds" in index]
+    assert expiry["expireAfterSeconds"] == 8 * 86400
+
+
+def test_without_any_database_there_is_nobody_else_to_ask(make: Make) -> None:
+    assert make(configured=False, database=lambda: None).find("0" * 24, None) is None
+
+
+def test_what_failed_and_was_applied_at_last_stays_applied(
+    deferred: Deferred, journal: Journal, make: Make, make_drainer: Make, database: Any
+) -> None:
+    write, traces, orders = put_bad(deferred), make(), Orders(journal)
+    make_drainer(deferred).drain()
+    traces.store()
+    assert database[OPERATIONS].find_one({"_id": write.id})["state"] == "failed"
+    del deferred._operations["bad"]
+    deferred.register("bad", lambda _: deferred.operation("note").steps({"text": "a"}))
+    orders.give("replay", write.id, "ada")
+    assert orders.obey() == 1
+    assert traces.find(write.id, None).state == "waiting"
+    make_drainer(deferred).drain()
+    traces.store()
+    assert database[OPERATIONS].find_one({"_id": write.id})["state"] == "applied"
+    journal.write([("INSERT INTO dead SELECT id, '', '', x'05000000', 0, 0, 0, 'LATE', '{}', 0, 0 FROM ended", ())])
+    traces.store()  # as from a file that is adopted late
+    assert database[OPERATIONS].find_one({"_id": write.id})["state"] == "applied"
+    assert traces.find(write.id, None).state == "applied"
+
+
+def test_traces_end(deferred: Deferred, journal: Journal, make: Make, make_drainer: Make, monkeypatch: Any) -> None:
+    monkeypatch.setattr(module, "KEPT", 5)
+    old = note("old")
+    deferred.put(old)
+    make_drainer(deferred).drain()
+    journal.write([("UPDATE ended SET at = at - ?", (KEPT_SECONDS + 1,))])
+    for number in range(10):
+        deferred.put(note(str(number)))
+    make_drainer(deferred).drain()
+    traces = make()
+    traces.store()
+    kept = [row[0] for row in journal.read("SELECT id FROM ended")]
+    assert (len(kept), old.id in kept) == (5, False)
+    assert traces.find(old.id, None).state == "applied", "MongoDB still knows"
+
+
+def test_a_disk_that_does_not_answer_is_no_404(make: Make, journal: Journal, monkeypatch: Any) -> None:
+    def hang(*_: Any, **__: Any) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr(journal, "read", hang)
+    with pytest.raises(JournalUnavailable):
+        make().find("0" * 24, None)
+
+
+def test_a_write_that_fails_for_now_is_told_to_the_other_instances(
+    deferred: Deferred, make: Make, make_drainer: Make, database: Any, fail: Any
+) -> None:
+    write = note("a")
+    deferred.put(write)
+    fail("insert", times=4, errorCode=112)
+    make_drainer(deferred).drain()
+    fail.off()
+    make().store()
+    found = database[OPERATIONS].find_one({"_id": write.id})
+    assert (found["state"], found["reason"], found["attempts"]) == ("waiting", "DATABASE_BUSY", 1)
