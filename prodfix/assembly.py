@@ -119,6 +119,7 @@ def assemble(
         transact=transactions.run,
         user=request_user,
         report=reports.deferred,
+        count=incidents.count,
     )
     orders = Orders(journal, done=reports.order)
     backlog = Backlog(journal, deferred, orders)

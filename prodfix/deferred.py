@@ -41,7 +41,8 @@ class Deferred:
     """Operations by name, and how a write of one is applied or kept.
 
     ``max_entries`` and ``max_bytes`` bound what one worker keeps, dead letters included. ``transact`` runs a callback in a
-    transaction; ``user`` names the verified user of the request that is served now.
+    transaction; ``user`` names the verified user of the request that is served now; ``count`` is told of each that is
+    ``deferred`` or ``dead``.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Deferred:
         transact: Transact | None = None,
         user: Callable[[], str | None] = lambda: None,
         report: Report = lambda severity, message, facts: None,
+        count: Callable[[str], None] = lambda name: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._journal, self.database = journal, database
@@ -63,6 +65,7 @@ class Deferred:
         self.durability: Literal["durable", "ephemeral"] = "durable" if durable else "ephemeral"
         self._max_entries, self._max_bytes = max_entries, max_bytes
         self._transact, self._user, self.report, self._clock = transact, user, report, clock
+        self.count = count
         self._operations: dict[str, Operation] = {}
         self._unique: set[tuple[str, str]] = set()
         self._room = _Room()
@@ -162,6 +165,7 @@ class Deferred:
             if isinstance(error, TimeoutError):
                 raise JournalUnavailable("the disk did not answer in time") from error
             raise
+        self.count("deferred")
         self.report(Severity.WARN, "a write waits on disk", _facts(write, durability=self.durability))
 
     def recount(self) -> None:

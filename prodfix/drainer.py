@@ -230,6 +230,7 @@ class Drainer:
             durable=True,
             reserve=True,
         )
+        self._deferred.count("dead")
         self._deferred.report(
             Severity.ERROR,
             "a deferred write cannot be applied",

@@ -203,7 +203,9 @@ class Background:
             services.deferred.recount()
 
     def _drain(self, services: Services) -> None:
-        services.drainer.tick(services.monitor.healthy)
+        applied = services.drainer.tick(services.monitor.healthy)
+        if applied:
+            services.incidents.count("replayed", applied)
 
     def _tell(self, services: Services) -> None:
         status = services.monitor.status()

@@ -392,11 +392,12 @@ from prodfix.errors import DeadlineExceeded
 
 class Slow:
     enabled, durability = True, "durable"
-    def apply(self, write): time.sleep(3600)
-    def put(self, write): time.sleep(float(sys.argv[1])); print("on disk")
+    def atomic(self, write): return False
+    def apply(self, write, since=None): time.sleep(3600)
+    def put(self, write, tried=None): time.sleep(float(sys.argv[1])); print("on disk" if tried else "not tried")
 
 class Unshielded(Recovery):
-    def _keep(self, write, error): self._deferred.put(write)
+    def _keep(self, write, error, since): self._deferred.put(write)
 
 for kind in (Recovery, Unshielded):
     recovery = kind(Classifier(), Slow(), retries=3, base=1.0)
