@@ -121,21 +121,18 @@ class Trials:
         }
 
     def run(
-        self, rounds: int, *, path: str = "/ledger", tell: Callable[[int, str], None] = lambda done, fault: None
+        self, rounds: int, *, least: int = 0, tell: Callable[[int, str], None] = lambda done, fault: None
     ) -> Outcome:
-        """The outcome of ``rounds`` faults, one after another, under load."""
-        with self._everything(), Writers(self._served.port, path, pause=0.005) as writers:
-            faults = []
-            for number in range(rounds):
+        """The outcome of ``rounds`` faults under load, one after another, and of more until ``least`` are acknowledged."""
+        with self._everything(), Writers(self._served.port, "/ledger", pause=0.005) as writers:
+            faults: list[str] = []
+            while len(faults) < rounds or (len(writers.acknowledged) < least and len(faults) < 5 * rounds):
                 time.sleep(self._random.uniform(0.1, 0.5))
-                fault = (
-                    self._random.choice(list(self._faults))
-                    if number >= len(self._faults)
-                    else list(self._faults)[number]
-                )
+                kinds = list(self._faults)
+                fault = kinds[len(faults)] if len(faults) < len(kinds) else self._random.choice(kinds)
                 self._faults[fault]()
                 faults.append(fault)
-                tell(number + 1, fault)
+                tell(len(faults), fault)
             writers.__exit__()
             return self._outcome(writers, faults)
 
