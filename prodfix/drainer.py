@@ -25,11 +25,11 @@ from prodfix.errors import ConcurrentModification, ErrorCategory, PartlyApplied,
 from prodfix.journal import Journal, Statement
 from prodfix.writes import Step, Write
 
-BATCH = 50
+BATCH = 20  # of two workers less than what a document remembers for sure
 JITTER = 0.5  # seconds after the connection's return within which the workers of all instances begin
 LONGEST_WAIT = 60.0  # seconds between two tries
 INTERRUPTED = 2.0  # seconds until a write is tried again whose connection was lost
-QUICK = 0.05  # seconds in which no document forgets a write: some 1,000 others would have to follow each second
+QUICK = 0.05  # seconds in which no document forgets a write: some 2,000 others would have to follow each second
 
 EXPIRED, UNCERTAIN, UNKNOWN_OPERATION = "EXPIRED", "UNCERTAIN", "UNKNOWN_OPERATION"
 

@@ -8,7 +8,7 @@ in the same atomic update. It is bounded, so a retried write may find that it co
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import bson
@@ -21,8 +21,10 @@ from prodfix.errors import ConcurrentModification, Conflict, NotFound, Uncertain
 from prodfix.schemas import GUARD
 from prodfix.writes import Insert, Step, Update
 
-REMEMBERED = 50  # writes in one document's guard
-SKEW = timedelta(seconds=2)  # between the clocks of two instances
+REMEMBERED = 100  # writes in one document's guard
+# Of these, how many may have come later than their times say: clocks differ, and commands take their time. So a document
+# tells for sure of a write after which no more than the others have come.
+SLACK = 50
 
 
 def apply(
@@ -156,7 +158,7 @@ def _guarded(step: Update, mark: str, since: float | None) -> tuple[dict[str, An
     """The filter that meets the document only while it does not remember ``mark``, and the update that makes it remember."""
     guarded = {**step.filter, f"{GUARD}.id": {"$ne": mark}, GUARD: {"$ne": mark}}  # the second: as version 1 wrote it
     if since is not None:
-        told = {f"{GUARD}.0.at": {"$lt": _moment(since) - SKEW}}
+        told = {f"{GUARD}.{SLACK}.at": {"$lt": _moment(since)}}
         guarded["$or"] = [{f"{GUARD}.{REMEMBERED - 1}": {"$exists": False}}, told]
     entry = {"id": mark, "at": datetime.now(UTC)}
     pushes = {**step.update.get("$push", {}), GUARD: {"$each": [entry], "$slice": -REMEMBERED}}
@@ -176,10 +178,8 @@ def _tells(found: Mapping[str, Any], since: float) -> bool:
     entries = found.get(GUARD) or []
     if len(entries) < REMEMBERED:
         return True
-    oldest = entries[0].get("at") if isinstance(entries[0], Mapping) else None
-    if not isinstance(oldest, datetime):
-        return False
-    return oldest.replace(tzinfo=UTC) < _moment(since) - SKEW
+    early = entries[SLACK].get("at") if isinstance(entries[SLACK], Mapping) else None
+    return isinstance(early, datetime) and early.replace(tzinfo=UTC) < _moment(since)
 
 
 def _moment(seconds: float) -> datetime:

@@ -27,7 +27,7 @@ from prodfix.errors import (
     Unguarded,
     ValidationFailed,
 )
-from prodfix.guards import REMEMBERED
+from prodfix.guards import REMEMBERED, SLACK
 from prodfix.journal import Journal
 from prodfix.schemas import GUARD
 from prodfix.writes import Insert, Update, Write
@@ -173,6 +173,23 @@ def test_a_document_that_may_have_forgotten_a_write_says_so(deferred: Deferred, 
             deferred.apply(write, since=begun)
         assert classify(told.value).outcome is Outcome.UNKNOWN
     assert database.books.find_one()["notes"] == 1 + others
+
+
+def test_a_full_guard_still_tells_of_what_was_tried_a_moment_ago(deferred: Deferred, database: Any) -> None:
+    # A busy document, and the connection is lost with some writes on their way: none of them may be given up.
+    count = Update("books", {"_id": "book"}, {"$inc": {"notes": 1}}, upsert=True)
+    update(deferred, count)
+    for _ in range(REMEMBERED):
+        deferred.apply(Write("update", {}))
+    time.sleep(0.002)  # MongoDB's times have milliseconds
+    begun = time.time()
+    arrived, lost = Write("update", {}), Write("update", {})
+    deferred.apply(arrived)
+    for _ in range(SLACK - 2):
+        deferred.apply(Write("update", {}))
+    for write in (arrived, lost, arrived, lost):
+        deferred.apply(write, since=begun)
+    assert database.books.find_one()["notes"] == REMEMBERED + SLACK
 
 
 def test_a_full_guard_does_not_stop_what_was_never_tried_or_was_tried_later(deferred: Deferred, database: Any) -> None:
