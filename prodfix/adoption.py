@@ -12,7 +12,10 @@ from collections.abc import Sequence
 from enum import Enum, auto
 from pathlib import Path
 
+import orjson
+
 from prodfix.journal_file import SCHEMA_VERSION, corrupt, error_name, read_only
+from prodfix.tallies import rows_of_counts
 
 _ROWS = (
     "INSERT OR IGNORE INTO writes (id, entry, attempts, created)"
@@ -26,11 +29,19 @@ _ROWS = (
     " ON CONFLICT (worker, minute) DO UPDATE SET revision=excluded.revision, errors=excluded.errors,"
     " traffic=excluded.traffic, stored=excluded.stored WHERE excluded.revision > revision",
 )
+# Version 1 counted errors by their messages, and no requests.
+_MINUTES_OF_1 = (
+    "INSERT OR IGNORE INTO minutes (worker, minute, revision, errors, traffic, stored)"
+    " SELECT worker, minute, revision, errors_of_1(counts, minute), x'7b7d', stored FROM dying.minutes"
+)
 # What a worker's commands were goes with the worker; but this one lives.
 _OWN_ROWS = (
     *_ROWS,
     "INSERT OR REPLACE INTO queries (worker, name, at, entry) SELECT worker, name, at, entry FROM dying.queries",
 )
+
+
+_MERGED = {SCHEMA_VERSION: _ROWS, 1: (*_ROWS[:-1], _MINUTES_OF_1)}
 
 
 class Outcome(Enum):
@@ -80,8 +91,8 @@ def _merge_file(connection: sqlite3.Connection, path: Path) -> Outcome:
     try:
         connection.execute("ATTACH DATABASE ? AS dying", (read_only(path),))
         version = connection.execute("PRAGMA dying.user_version").fetchone()[0]
-        if version == SCHEMA_VERSION:
-            _merge(connection, _ROWS)
+        if version in _MERGED:
+            _merge(connection, _MERGED[version])
             return Outcome.MERGED
         tables = connection.execute("SELECT count(*) FROM dying.sqlite_master").fetchone()[0]
         return Outcome.OTHER_VERSION if version or tables else Outcome.EMPTY
@@ -95,11 +106,19 @@ def _merge_file(connection: sqlite3.Connection, path: Path) -> Outcome:
 
 
 def _merge(connection: sqlite3.Connection, statements: Sequence[str]) -> None:
+    connection.create_function("errors_of_1", 2, _errors_of_1, deterministic=True)
     connection.execute("PRAGMA synchronous=FULL")
     with connection:
         connection.execute("BEGIN IMMEDIATE")
         for statement in statements:
             connection.execute(statement)
+
+
+def _errors_of_1(counts: bytes, minute: int) -> bytes:
+    try:
+        return orjson.dumps(rows_of_counts(orjson.loads(counts), minute))
+    except (ValueError, TypeError):
+        return b"[]"  # one minute that cannot be read must not keep the file's writes from being adopted
 
 
 def _detach(connection: sqlite3.Connection) -> None:

@@ -87,7 +87,7 @@ class Background:
             ]
             if not services.clients.configured:
                 days = services.settings.error_retention_days
-                self._loops.append(Loop("fold", lambda: services.minutes.fold(days), FOLD_PERIOD, *told))
+                self._loops.append(Loop("fold", lambda: self._fold(services, days), FOLD_PERIOD, *told))
             else:
                 self._loops += [
                     Loop("pinger", lambda: self._ping(services), services.monitor.interval, *told),
@@ -156,7 +156,11 @@ class Background:
             services.deferred.drain()
             services.advisor.work()
         else:
-            services.journal.adopt()
+            services.storage.adopt()
+
+    def _fold(self, services: Services, days: int) -> None:
+        services.storage.adopt()
+        services.minutes.fold(days)
 
     def _tell(self, services: Services) -> None:
         status = services.monitor.status()
@@ -222,7 +226,11 @@ class Services:
                 "quarantined": self.journal.dropped,
                 "otherVersions": self.journal.other_versions,
             },
-            "dropped": self.storage.dropped + self.minutes.dropped + self.error_log.failures + self.logs.sinks.dropped,
+            "dropped": self.storage.dropped
+            + self.minutes.dropped
+            + self.counters.dropped
+            + self.error_log.failures
+            + self.logs.sinks.dropped,
             "suppressed": self.error_log.storms.held,
             "loopLagMs": self.background.lag_ms,
             **environment(),

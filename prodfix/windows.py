@@ -19,13 +19,14 @@ from pymongo.errors import PyMongoError
 from pymongo.synchronous.database import Database
 
 from prodfix.journal import Journal
-from prodfix.tallies import Tally
+from prodfix.tallies import Tally, rows_of_counts
 
 ERROR_MINUTES = "error_minutes"
 ERROR_HOURS = "error_hours"
 
 HOUR = 60  # minutes
 KEPT = 48 * HOUR  # minutes that are kept as such, in the journals and in MongoDB
+LATEST = 47 * HOUR  # minutes; a minute that is stored later than this could no longer be added to its hour
 GRACE = 3  # minutes after its end until an hour is closed: its last totals are still on their way
 WINDOW_KEYS = 5_000  # kinds of errors in a whole answer
 READ_LIMIT = 3.0  # seconds
@@ -144,11 +145,14 @@ class Windows:
         self, database: Database[Any], newest: dict[tuple[str, int], Counted], first: int, last: int
     ) -> list[dict[str, Any]]:
         """The documents of whole hours; ``newest`` gets the minutes of all others."""
-        incomplete = {minute // HOUR for _, minute in newest}
+        late = self.now() - LATEST
+        incomplete = {minute // HOUR for _, minute in newest if minute > late}
         closed = range(-(-first // HOUR), min(self.open() // HOUR, (last + 1) // HOUR))
         wanted = {"_id": {"$gte": closed.start, "$lt": closed.stop}}
         hours = [hour for hour in database[ERROR_HOURS].find(wanted) if hour["_id"] not in incomplete]
         there = {hour["_id"] for hour in hours}
+        for key in [key for key in newest if key[1] // HOUR in there]:
+            del newest[key]  # it waited for too long, and will be dropped
         oldest = self.now() - KEPT
         ranges = [(max(first, oldest), min(last, closed.start * HOUR - 1))]
         ranges += [(hour * HOUR, hour * HOUR + HOUR - 1) for hour in closed if hour not in there]
@@ -190,6 +194,6 @@ def stored_minutes(database: Database[Any], ranges: Sequence[tuple[int, int]]) -
     parts = [{"timestamp": {"$gte": moment_of(first), "$lte": moment_of(last)}} for first, last in ranges]
     for document in database[ERROR_MINUTES].find({"$or": parts} if len(parts) > 1 else parts[0]):
         identity, revision = document["_id"], document["revision"]
-        yield Counted(
-            identity["worker"], identity["minute"], revision, revision, document["errors"], document["traffic"]
-        )
+        earlier = document.get("counts")  # of a worker of version 1, before and while this one is deployed
+        errors = document["errors"] if earlier is None else rows_of_counts(earlier, identity["minute"])
+        yield Counted(identity["worker"], identity["minute"], revision, revision, errors, document.get("traffic") or {})

@@ -29,6 +29,7 @@ from prodfix.clients import GatedClient
 from prodfix.journal import Journal
 from prodfix.sinks import Console
 from tests.unit.commands import Commands
+from tests.unit.counting import Clock, Worker
 
 ROOT = Path(__file__).parents[2]
 KEY = "0123456789abcdef0123456789abcdef"
@@ -191,3 +192,28 @@ def python() -> Callable[..., str]:
 @pytest.fixture
 def commands() -> Commands:
     return Commands()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def make_worker(open_journal: Callable[[], Journal], clock: Clock) -> Callable[..., Worker]:
+    """Makes workers of one instance: ``make_worker(database)``, or without MongoDB."""
+    return lambda database=None, **options: Worker(open_journal(), clock, database, **options)
+
+
+@pytest.fixture
+def worker(make_worker: Callable[..., Worker]) -> Worker:
+    return make_worker()
+
+
+@pytest.fixture
+def switching() -> Iterator[None]:
+    """Threads take turns as often as Python can."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
