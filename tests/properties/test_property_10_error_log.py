@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
@@ -35,6 +34,8 @@ CONTEXT = {
 }
 RECORD = {
     "requestId",
+    "traceId",
+    "fingerprint",
     "category",
     "severity",
     "code",
@@ -44,7 +45,12 @@ RECORD = {
     "stack",
     "context",
     "database",
+    "trail",
     "recovery",
+    "facts",
+    "outcome",
+    "retryable",
+    "release",
 }
 
 
@@ -59,7 +65,7 @@ def test_every_entry_is_complete(site: Site, error: Exception, context: RequestC
     """
     site.clear()
     log = site.services.error_log
-    record = log.record(error, context, context.request_id if context else secrets.token_hex(16))
+    record = log.record(error, context)
     log.append(record)
     assert log.failures == site.services.logs.sinks.dropped == 0
     for entry in (*site.errors(), *[json.loads(render(record.to_document()))]):
@@ -77,7 +83,7 @@ def test_every_entry_is_complete(site: Site, error: Exception, context: RequestC
             assert entry["context"]["endpoint"] == context.endpoint
             assert moment(entry["context"]["timestamp"])
     assert len(site.errors()) == (record.disposition != "counted")
-    assert len(log.find(record.request_id)) >= (record.disposition == "stored")
+    assert len(site.services.lookup.request(record.request_id)) >= (record.disposition == "stored")
 
 
 values = st.recursive(

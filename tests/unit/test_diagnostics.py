@@ -20,11 +20,11 @@ from prodfix.journal import Journal
 OWN = "prodfix-own"  # the appname of the client that diagnostics use
 
 
-class FakeErrorLog:
+class FakeLookup:
     def recent(self) -> list[dict[str, Any]]:
         return []
 
-    def find(self, request_id: str) -> list[dict[str, Any]]:
+    def request(self, request_id: str) -> list[dict[str, Any]]:
         return []
 
 
@@ -41,7 +41,7 @@ def make(journal: Journal) -> Callable[[Clients], Diagnostics]:
         deferred = Deferred(
             journal, lambda: clients.db, Classifier(), enabled=True, durable=True, max_entries=9, max_attempts=3
         )
-        return Diagnostics(clients, journal, FakeErrorLog(), deferred)  # type: ignore[arg-type]
+        return Diagnostics(clients, journal, FakeLookup(), deferred)  # type: ignore[arg-type]
 
     return make_diagnostics
 
