@@ -265,3 +265,46 @@ def test_an_error_that_is_counted_while_the_disk_fails_is_counted_once(
     (tmp_path / "journal").unlink()
     worker.error()
     assert (worker.total(), make_worker().total()) == (3, 3)
+
+
+# -- memory -----------------------------------------------------------------------------------------------------------
+
+GROWTH = """
+    import resource, sys
+    from pathlib import Path
+    from prodfix.counters import Counters
+    from prodfix.journal import Journal
+    from prodfix.tallies import ErrorKey, Seen, Tally
+
+    journal = Journal(Path(sys.argv[1]))
+    journal.open()
+    now = [4e9]
+    counters = Counters(journal, release="v1", clock=lambda: now[0])
+
+    def key(number, kinds):
+        place = number % kinds
+        return ErrorKey("unknown", "mobile", f"/resource/{place % 50}/<id>", f"{place:016x}", f"ValueError in f{place}")
+
+    def count(times, kinds):
+        for number in range(times):
+            journal.write(counters.error(key(number, kinds)))
+            counters.request("/", "mobile", number % 100_000, failed=False)
+            now[0] += 0.05
+
+    count(2_000, 400)  # what the libraries take once
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    count(int(sys.argv[2]), 20)
+    count(3_000, 10**9)
+    tally = Tally(300)
+    for number in range(1_000_000):
+        tally.count_error(key(number, 10**9), Seen(1, now[0], now[0], frozenset(["v1"])))
+    assert tally.total_errors == 1_000_000
+    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+    journal.close()
+"""
+
+
+def test_a_million_errors_take_no_more_than_16_megabytes(tmp_path: Path, python: Callable[..., str]) -> None:
+    # Through the journal 20,000 of 20 kinds and 3,000 of as many kinds, each commit of which takes its time; a million of
+    # a million kinds in one tally, which is all that a worker keeps of a minute.
+    assert int(python(GROWTH, tmp_path / "journal", 20_000)) <= 16
