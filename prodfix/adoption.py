@@ -13,8 +13,10 @@ from enum import Enum, auto
 from pathlib import Path
 
 import bson
+import orjson
 
 from prodfix.journal_file import SCHEMA_VERSION, corrupt, error_name, read_only
+from prodfix.tallies import rows_of_counts
 
 # A write that has ended here, or was put aside, does not wait again: the file was merged before, by somebody who died then.
 _WRITES = (
@@ -38,6 +40,8 @@ _OTHERS = (
     "INSERT OR IGNORE INTO advice (fingerprint, at, entry) SELECT fingerprint, at, entry FROM dying.advice",
     "INSERT OR IGNORE INTO records (id, collection, request_id, at, entry, stored)"
     " SELECT id, collection, request_id, at, entry, stored FROM dying.records",
+)
+_COUNTS = (
     "INSERT INTO incidents (id, revision, entry, stored) SELECT id, revision, entry, stored FROM dying.incidents WHERE true"
     " ON CONFLICT (id) DO UPDATE SET revision=excluded.revision, entry=excluded.entry, stored=excluded.stored"
     " WHERE excluded.revision > revision",
@@ -46,13 +50,19 @@ _OTHERS = (
     " ON CONFLICT (worker, minute) DO UPDATE SET revision=excluded.revision, errors=excluded.errors,"
     " traffic=excluded.traffic, stored=excluded.stored WHERE excluded.revision > revision",
 )
+# Version 1 counted errors by their messages, and no requests.
+_MINUTES_OF_1 = (
+    "INSERT OR IGNORE INTO minutes (worker, minute, revision, errors, traffic, stored)"
+    " SELECT worker, minute, revision, errors_of_1(counts, minute), x'7b7d', stored FROM dying.minutes"
+)
 # What a worker's commands were goes with the worker; but this one lives.
 _OWN_ROWS = (
     *_WRITES,
     *_OTHERS,
+    *_COUNTS,
     "INSERT OR REPLACE INTO queries (worker, name, at, entry) SELECT worker, name, at, entry FROM dying.queries",
 )
-_MERGED = {SCHEMA_VERSION: (*_WRITES, *_OTHERS), 1: (*_WRITES_OF_1, *_OTHERS)}
+_MERGED = {SCHEMA_VERSION: (*_WRITES, *_OTHERS, *_COUNTS), 1: (*_WRITES_OF_1, *_OTHERS, _MINUTES_OF_1)}
 
 
 class Outcome(Enum):
@@ -118,6 +128,7 @@ def _merge_file(connection: sqlite3.Connection, path: Path) -> Outcome:
 
 def _merge(connection: sqlite3.Connection, statements: Sequence[str]) -> None:
     connection.create_function("operation_of", 1, _operation_of, deterministic=True)
+    connection.create_function("errors_of_1", 2, _errors_of_1, deterministic=True)
     connection.execute("PRAGMA synchronous=FULL")
     with connection:
         connection.execute("BEGIN IMMEDIATE")
@@ -130,6 +141,13 @@ def _operation_of(entry: bytes) -> str:
         return str(bson.decode(entry)["operation"])
     except (bson.errors.BSONError, KeyError):
         return ""  # nobody knows it: the drainer puts it aside
+
+
+def _errors_of_1(counts: bytes, minute: int) -> bytes:
+    try:
+        return orjson.dumps(rows_of_counts(orjson.loads(counts), minute))
+    except (ValueError, TypeError):
+        return b"[]"  # one minute that cannot be read must not keep the file's writes from being adopted
 
 
 def _detach(connection: sqlite3.Connection) -> None:

@@ -31,12 +31,15 @@ class Counters:
         self._journal, self._clock = journal, clock
         self._releases = frozenset([release] if release else [])
         self._counting = threading.Lock()
+        self._boot = ""
         self._minute = 0
         self._revision = 0
         self._written = 0
         self._returns = 0
         self._tally = Tally(KEYS)
-        self._finished: list[Statement] = []
+        self._finished: list[tuple[Statement, int]] = []
+        self.dropped = 0
+        """Errors and requests of minutes that the journal has refused for too long."""
 
     def error(self, key: ErrorKey) -> list[Statement]:
         """Count one error; the statements that make the new totals known to all workers."""
@@ -57,28 +60,38 @@ class Counters:
         """Make known what was counted since the last time. Raises ``JournalUnavailable``; nothing is forgotten then."""
         with self._counting:
             self._turn()
-            statements, finished = self._finished[:], len(self._finished)
-            minute, revision = self._minute, self._revision
+            finished, tally, revision = self._finished[:], self._tally, self._revision
+            statements = [row for row, _ in finished]
             if revision > self._written:
                 statements.append(self._row())
         if statements:
             self._journal.write(statements)
             with self._counting:
-                del self._finished[:finished]
-                if minute == self._minute:
+                self._finished = [row for row in self._finished if row not in finished]
+                if tally is self._tally:
                     self._written = revision
 
     def _turn(self) -> float:
         """The time; in a new minute everything begins at nothing."""
         now = self._clock()
         minute = int(now // 60)
+        boot, self._boot = self._boot, self._journal.boot
+        if boot and boot != self._boot:
+            # After a fork, or another start: what was counted before has its place under the name that it had then.
+            self._minute, self._revision, self._written, self._tally, self._finished = minute, 0, 0, Tally(KEYS), []
         if minute != self._minute:
             if self._revision > self._written:
-                self._finished = [*self._finished, self._row()][-FINISHED:]
+                self._finish()
             # A clock that was set back counts a minute once more, beside the total that it has already.
             self._returns += minute < self._minute
             self._minute, self._revision, self._written, self._tally = minute, 0, 0, Tally(KEYS)
         return now
+
+    def _finish(self) -> None:
+        requests = sum(traffic.requests for traffic in self._tally.devices.values())
+        self._finished.append((self._row(), self._tally.total_errors + requests))
+        if len(self._finished) > FINISHED:
+            self.dropped += self._finished.pop(0)[1]
 
     def _row(self) -> Statement:
         worker = self._journal.boot + "+" * self._returns

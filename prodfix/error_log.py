@@ -77,7 +77,7 @@ class ErrorLog:
         return ErrorRecord(
             meaning=meaning,
             summary=summary(error),
-            error_type=type(error).__name__,
+            error_type=type(error).__name__[:100],
             stack=stack(error) if ours else "",
             context=context,
             operation=operation,
@@ -226,7 +226,8 @@ def _rules(problems: Sequence[FieldError]) -> list[dict[str, str]]:
 
 def _facts(error: BaseException, meaning: Classification, context: RequestContext | None) -> dict[str, Any]:
     """What a kind of error tells besides: a validation failure its rules, a refusal its user and reason."""
-    facts = dict(redact_document(getattr(error, "facts", None) or {}))
+    told = getattr(error, "facts", None)  # somebody else's exception may have anything under this name
+    facts = dict(redact_document(told)) if isinstance(told, Mapping) else {}
     if meaning.category is ErrorCategory.VALIDATION:
         facts["rules"] = _rules(meaning.details)
     elif meaning.category in (ErrorCategory.AUTHENTICATION, ErrorCategory.AUTHORIZATION):

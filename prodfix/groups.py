@@ -73,7 +73,7 @@ class Groups:
     ) -> None:
         self._answering = answering
         self.on_regression = on_regression
-        self._last: dict[tuple[str, frozenset[str]], float] = {}
+        self._known: dict[tuple[str, frozenset[str]], tuple[float, float]] = {}
 
     def indexes(self) -> list[IndexModel]:
         seconds = int(RETENTION.total_seconds())
@@ -85,8 +85,16 @@ class Groups:
         if not found:
             return
         database[ERROR_GROUPS].bulk_write([change for one in found for change in _changes(*one)], ordered=True)
+        # One question for all of them: few are resolved, and each question takes a round trip.
+        asked = {
+            "_id": {"$in": sorted({key.fingerprint for key, _ in found})},
+            "resolvedAt": {"$ne": None},
+            "regressedAt": None,
+        }
+        resolved = {row["_id"] for row in database[ERROR_GROUPS].find(asked, {"_id": 1})}
         for key, seen in found:
-            self._tell_if_back(database, key.fingerprint, seen)
+            if key.fingerprint in resolved:
+                self._tell_if_back(database, key.fingerprint, seen)
             self._remember(key.fingerprint, seen)
 
     def _newer(self, minutes: Iterable[Counted]) -> list[tuple[ErrorKey, Seen]]:
@@ -97,7 +105,8 @@ class Groups:
             for *parts, count, first, last, releases in minute.errors:
                 key, seen = ErrorKey(*parts), Seen(count, first, last, frozenset(releases))
                 kind = (key.fingerprint, seen.releases)
-                if key.fingerprint == OTHER or last <= self._last.get(kind, 0.0):
+                known = self._known.get(kind)
+                if key.fingerprint == OTHER or (known is not None and known[0] <= first and last <= known[1]):
                     continue
                 if kind in found:
                     found[kind][1].add(seen)
@@ -106,9 +115,10 @@ class Groups:
         return list(found.values())
 
     def _remember(self, fingerprint: str, seen: Seen) -> None:
-        if len(self._last) >= KNOWN:
-            self._last.clear()  # storing again changes nothing
-        self._last[(fingerprint, seen.releases)] = seen.last
+        if len(self._known) >= KNOWN:
+            self._known.clear()  # storing again changes nothing
+        known = self._known.get((fingerprint, seen.releases), (seen.first, seen.last))
+        self._known[(fingerprint, seen.releases)] = min(known[0], seen.first), max(known[1], seen.last)
 
     def _tell_if_back(self, database: Database[Any], fingerprint: str, seen: Seen) -> None:
         """An error after the group was resolved, in a release that was not there when it was: only the first to say so wins."""
@@ -129,8 +139,8 @@ class Groups:
         release that the group was not seen in yet. Raises what MongoDB says."""
         known: Any = "$releases" if in_next_release else {"$literal": []}
         now = datetime.now(UTC)
-        change = [{"$set": {"resolvedAt": now, "resolvedBy": by, "regressedAt": None, "resolvedReleases": known}}]
-        return self._change(fingerprint, change)
+        fields = {"resolvedAt": now, "resolvedBy": {"$literal": by}, "regressedAt": None, "resolvedReleases": known}
+        return self._change(fingerprint, [{"$set": fields}])
 
     def reopen(self, fingerprint: str) -> bool:
         """Take that back; whether there is such a group. Raises what MongoDB says."""
@@ -154,7 +164,11 @@ class Groups:
                 group = groups[key.fingerprint] = Group(key.fingerprint, key.title, key.category, nothing)
             group.add(key, seen)
         ordered = sorted(groups.values(), key=lambda group: (-group.seen.count, group.fingerprint))[:MOST]
-        for document in self._stored([group.fingerprint for group in ordered]) or ():
+        stored = self._stored([group.fingerprint for group in ordered])
+        if stored is not None:
+            for group in ordered:
+                group.status = "open"  # also what MongoDB is about to hear of
+        for document in stored or ():
             group = groups[document["_id"]]
             group.status = _status(document)
             group.first = document["firstSeen"].timestamp()

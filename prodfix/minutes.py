@@ -8,7 +8,7 @@ one document over all workers (``error_hours``), recomputed whenever one of its 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
@@ -25,6 +25,7 @@ from prodfix.windows import (
     GRACE,
     HOUR,
     KEPT,
+    LATEST,
     Counted,
     Point,
     Windows,
@@ -34,7 +35,6 @@ from prodfix.windows import (
     stored_minutes,
 )
 
-LATEST = 47 * HOUR  # minutes; a minute that is stored later than this could no longer be added to its hour
 STEP = 5  # minutes of one point of an hour's series
 HOUR_KEYS = 1_000  # kinds of errors in one hour over all workers
 BATCH = 200
@@ -50,16 +50,17 @@ class Minutes:
         self.dropped = 0
         """Errors and requests that waited for MongoDB for too long."""
 
-    def store(self, database: Database[Any]) -> list[Counted]:
-        """Store what has changed; what was stored. Raises what MongoDB says."""
+    def store(self, database: Database[Any], then: Callable[[Database[Any], Sequence[Counted]], None]) -> None:
+        """Store what has changed, and hand it to ``then``. Raises what MongoDB and ``then`` say; all of it comes again then."""
         query = f"SELECT {COLUMNS} FROM minutes WHERE stored < revision ORDER BY minute LIMIT ?"  # noqa: S608
         rows = [counted_of(row) for row in self._journal.read_own(query, (BATCH,))]
         late = self._windows.now() - LATEST
         fresh = [row for row in rows if row.minute > late]
         if fresh:
             _replace(database, [_document(row) for row in fresh])
-            for hour in sorted({row.minute // HOUR for row in fresh if row.minute < self._windows.open()}):
+            for hour in self._closed(database, {row.minute // HOUR for row in fresh}):
                 self._close(database, hour)
+            then(database, fresh)
         if rows:
             # Only now: until then readers know that the hour's document cannot contain these minutes yet.
             mark = "UPDATE minutes SET stored = max(stored, ?) WHERE worker = ? AND minute = ?"
@@ -68,7 +69,12 @@ class Minutes:
             self._journal.write(marks)
             self.dropped += sum(_total(row) for row in rows if row.minute <= late)
         self._close_hours(database)
-        return fresh
+
+    def _closed(self, database: Database[Any], hours: set[int]) -> list[int]:
+        """Those of ``hours`` that are closed: by this worker's clock, or by that of one which is ahead of it."""
+        open_ones = [hour for hour in hours if hour * HOUR >= self._windows.open()]
+        ahead = {row["_id"] for row in database[ERROR_HOURS].find({"_id": {"$in": open_ones}}, {"_id": 1})}
+        return sorted(hours.difference(open_ones) | ahead)
 
     def _close_hours(self, database: Database[Any]) -> None:
         """Once an hour, and at the start: make the documents of closed hours that have none."""
@@ -77,7 +83,13 @@ class Minutes:
         last = self._windows.open() // HOUR - 1
         hours = range((self._windows.now() - LATEST) // HOUR + 1, last + 1)
         there = {row["_id"] for row in database[ERROR_HOURS].find({"_id": {"$gte": hours.start}}, {"_id": 1})}
-        missing = [hour for hour in hours if hour not in there]
+        # An hour without a minute gets no document, and must not stand before those that need one.
+        within = {"$gte": moment_of(hours.start * HOUR), "$lt": moment_of(hours.stop * HOUR)}
+        counted = {
+            moment.timestamp() // 3600
+            for moment in database[ERROR_MINUTES].distinct("timestamp", {"timestamp": within})
+        }
+        missing = sorted(int(hour) for hour in counted - there)
         for hour in missing[-CLOSED_AT_ONCE:]:
             self._close(database, hour)
         if len(missing) <= CLOSED_AT_ONCE:

@@ -20,6 +20,7 @@ from prodfix.errors import ErrorCategory, Outcome, chain
 from prodfix.operations import DatabaseOperation
 from prodfix.redaction import redact_text
 from prodfix.sinks import render
+from prodfix.storage import encoded
 
 _WRITING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 # Their texts hold values, keys and hosts, or pieces of a body.
@@ -98,7 +99,7 @@ class ErrorRecord:
     def title(self) -> str:
         """What errors of this kind have in common: no message, whose values would make every error a kind of its own."""
         place = f" in {self.places[-1]}" if self.places else ""
-        return f"{self.meaning.code} ({self.error_type}){place}"
+        return f"{self.meaning.code} ({self.error_type}){place}"[:200]
 
     @property
     def fingerprint(self) -> str:
@@ -114,14 +115,11 @@ class ErrorRecord:
 
     def to_entry(self) -> dict[str, Any]:
         """The line of the log."""
-        return {
-            "timestamp": iso(self.timestamp),
-            "level": str(self.meaning.severity),
-            "event": "error",
-        } | self._fields()
+        head = {"timestamp": iso(self.timestamp), "level": str(self.meaning.severity), "event": "error"}
+        return capped(head | self._fields())
 
     def to_document(self) -> dict[str, Any]:
-        """The document of the collection ``error_log``, at most :data:`LARGEST_RECORD` bytes as JSON."""
+        """The document of the collection ``error_log``, at most :data:`LARGEST_RECORD` bytes as JSON and as BSON."""
         return capped({"timestamp": self.timestamp} | self._fields())
 
     def to_trace(self) -> dict[str, Any]:
@@ -213,7 +211,7 @@ def capped(document: dict[str, Any]) -> dict[str, Any]:
     for part in (None, "facts", "trail", "database", "stack", "message", "context"):
         if part is not None:
             document = {**document, part: "left out: too large" if isinstance(document[part], str) else None}
-        if len(render(document)) <= LARGEST_RECORD:
+        if max(len(render(document)), len(encoded(document))) <= LARGEST_RECORD:
             break
     return document
 

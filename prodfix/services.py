@@ -99,7 +99,7 @@ class Background:
             ]
             if not services.clients.configured:
                 days = services.settings.error_retention_days
-                self._loops.append(Loop("fold", lambda: services.minutes.fold(days), FOLD_PERIOD, *told))
+                self._loops.append(Loop("fold", lambda: self._fold(services, days), FOLD_PERIOD, *told))
             else:
                 self._loops += [
                     Loop("pinger", lambda: self._ping(services), services.monitor.interval, *told),
@@ -199,13 +199,21 @@ class Background:
             services.deferred.recount()
             services.traces.store()
             services.advisor.work()
-        elif services.journal.adopt():
-            services.deferred.recount()
+        else:
+            self._adopt(services)
+
+    def _adopt(self, services: Services) -> None:
+        services.storage.adopt()
+        services.deferred.recount()
 
     def _drain(self, services: Services) -> None:
         applied = services.drainer.tick(services.monitor.healthy)
         if applied:
             services.incidents.count("replayed", applied)
+
+    def _fold(self, services: Services, days: int) -> None:
+        self._adopt(services)
+        services.minutes.fold(days)
 
     def _tell(self, services: Services) -> None:
         status = services.monitor.status()
@@ -283,7 +291,11 @@ class Services:
             },
             "idempotency": self.idempotency.to_json(),
             "deferredRefused": self.deferred.refused,
-            "dropped": self.storage.dropped + self.minutes.dropped + self.error_log.failures + self.logs.sinks.dropped,
+            "dropped": self.storage.dropped
+            + self.minutes.dropped
+            + self.counters.dropped
+            + self.error_log.failures
+            + self.logs.sinks.dropped,
             "suppressed": self.error_log.storms.held,
             "loopLagMs": self.background.lag_ms,
             **environment(),

@@ -7,7 +7,7 @@ counts are absolute totals under the worker that counted them. So nothing is cou
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -58,7 +58,7 @@ class Storage:
         self, collection: str, identity: bson.ObjectId, document: dict[str, Any], request_id: str | None
     ) -> list[Statement]:
         """The statements that put a document on its way; if too many wait already, it takes the place of the oldest."""
-        entry = _encoded({**document, "_id": identity})
+        entry = encoded({**document, "_id": identity})
         insert = "INSERT OR IGNORE INTO records (id, collection, request_id, at, entry) VALUES (?, ?, ?, ?, ?)"
         statements: list[Statement] = [(insert, (str(identity), collection, request_id, time.time(), entry))]
         if self._waiting < WAITING:
@@ -76,6 +76,17 @@ class Storage:
         except (JournalUnavailable, TimeoutError, bson.errors.BSONError, OverflowError, UnicodeError):
             self.dropped += 1
 
+    def adopt(self) -> None:
+        """Adopt what dead workers left, while it cannot be stored; no more waits then than may wait."""
+        if not self._journal.adopt():
+            return
+        waiting = self._count()
+        if waiting > WAITING:
+            oldest = "SELECT id FROM records WHERE stored = 0 ORDER BY at DESC LIMIT -1 OFFSET ?"
+            self._journal.write([(f"DELETE FROM records WHERE id IN ({oldest})", (WAITING,))])  # noqa: S608 - no value is in the text
+            self.dropped += waiting - WAITING
+        self._waiting = min(waiting, WAITING)
+
     def tick(self) -> None:
         """Adopt what dead workers left, and store what waits. Raises what MongoDB says; the next tick goes on."""
         self._journal.adopt()
@@ -83,7 +94,7 @@ class Storage:
         with pymongo.timeout(LIMIT):
             if not self._indexed:
                 self._make_indexes(database)
-            self._groups.store(database, self._minutes.store(database))
+            self._minutes.store(database, self._groups.store)
             self._store_records(database)
 
     def _make_indexes(self, database: Database[Any]) -> None:
@@ -115,11 +126,13 @@ class Storage:
             keep = "SELECT id FROM records WHERE stored = 1 ORDER BY at DESC LIMIT -1 OFFSET ?"
             marks.append((f"DELETE FROM records WHERE id IN ({keep})", (KEPT,)))  # noqa: S608 - no value is in the text
             self._journal.write(marks)
-        counts = self._journal.read_own("SELECT count(*) FROM records WHERE stored = 0")
-        self._waiting = sum(count for (count,) in counts)
+        self._waiting = self._count()
+
+    def _count(self) -> int:
+        return sum(count for (count,) in self._journal.read_own("SELECT count(*) FROM records WHERE stored = 0"))
 
 
-def _encoded(document: dict[str, Any]) -> bytes:
+def encoded(document: Mapping[str, Any]) -> bytes:
     """BSON, also of what only an error brings along: half a character in its text, a NUL in a key."""
     try:
         return bson.encode(document)

@@ -11,6 +11,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from prodfix.tallies import OTHER
+
 KINDS = 1_000  # fingerprints that are remembered
 
 
@@ -32,6 +34,7 @@ class Storms:
         self._buckets: OrderedDict[str, Bucket] = OrderedDict()
         self._lock = threading.Lock()
         self._forgotten: list[tuple[str, str, int]] = []
+        self._others = 0
         self.held = 0
         """All that were held back so far."""
 
@@ -58,11 +61,16 @@ class Storms:
             fingerprint, bucket = self._buckets.popitem(last=False)
             if bucket.held and len(self._forgotten) < KINDS:
                 self._forgotten.append((fingerprint, bucket.title, bucket.held))
+            else:
+                self._others += bucket.held
 
     def summary(self) -> list[tuple[str, str, int]]:
-        """Fingerprint, title and number of what was held back since the last summary."""
+        """Fingerprint, title and number of what was held back since the last summary; kinds beyond the bound together."""
         with self._lock:
             told, self._forgotten = self._forgotten, []
+            if self._others:
+                told.append((OTHER, OTHER, self._others))
+                self._others = 0
             for fingerprint, bucket in self._buckets.items():
                 if bucket.held:
                     told.append((fingerprint, bucket.title, bucket.held))

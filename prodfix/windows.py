@@ -19,18 +19,25 @@ from pymongo.errors import PyMongoError
 from pymongo.synchronous.database import Database
 
 from prodfix.journal import Journal
-from prodfix.tallies import Tally
+from prodfix.tallies import Tally, rows_of_counts
 
 ERROR_MINUTES = "error_minutes"
 ERROR_HOURS = "error_hours"
 
 HOUR = 60  # minutes
 KEPT = 48 * HOUR  # minutes that are kept as such, in the journals and in MongoDB
+LATEST = 47 * HOUR  # minutes; a minute that is stored later than this could no longer be added to its hour
 GRACE = 3  # minutes after its end until an hour is closed: its last totals are still on their way
 WINDOW_KEYS = 5_000  # kinds of errors in a whole answer
 READ_LIMIT = 3.0  # seconds
 
+SUMS = 2  # of closed hours, that are kept: those of a day and of a week
+
 COLUMNS = "worker, minute, revision, stored, errors, traffic"
+
+
+Version = tuple[tuple[int, int], ...]
+"""Hours and the weights of their documents: what has the same weight has the same content."""
 
 
 class Counted(NamedTuple):
@@ -80,6 +87,12 @@ class Window:
         for offset, requests, failed, errors in document["series"]:
             self._point(document["_id"] * HOUR + offset).add(requests, failed, errors)
 
+    def to_document(self) -> dict[str, Any]:
+        """What :meth:`add_hour` adds."""
+        series = [(minute, one.requests, one.failed, list(one.errors.items())) for minute, one in self.points.items()]
+        parts = {"_id": 0, "workers": self.workers, "series": series}
+        return {**parts, "errors": self.tally.error_rows(), "traffic": self.tally.traffic_rows()}
+
     def _point(self, minute: int) -> Point:
         return self.points.setdefault(minute, Point())
 
@@ -101,6 +114,7 @@ class Windows:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._journal, self._answering, self.clock = journal, answering, clock
+        self._sums: dict[Version, dict[str, Any]] = {}
 
     def now(self) -> int:
         """The minute that it is."""
@@ -122,8 +136,7 @@ class Windows:
         if database is not None:
             try:
                 with pymongo.timeout(READ_LIMIT):
-                    for hour in self._hours(database, newest, first, last):
-                        window.add_hour(hour)
+                    window.add_hour(self._summed(database, self._hours(database, newest, first, last)))
                     window.scope = "all"
             except PyMongoError:
                 window = Window()
@@ -147,22 +160,36 @@ class Windows:
             keep_newest(newest, counted_of(row))
         return newest
 
-    def _hours(
-        self, database: Database[Any], newest: dict[tuple[str, int], Counted], first: int, last: int
-    ) -> list[dict[str, Any]]:
-        """The documents of whole hours; ``newest`` gets the minutes of all others."""
-        incomplete = {minute // HOUR for _, minute in newest}
+    def _hours(self, database: Database[Any], newest: dict[tuple[str, int], Counted], first: int, last: int) -> Version:
+        """The whole hours that have a document; ``newest`` gets the minutes of all others."""
+        late = self.now() - LATEST
+        incomplete = {minute // HOUR for _, minute in newest if minute > late}
         closed = range(-(-first // HOUR), min(self.open() // HOUR, (last + 1) // HOUR))
         wanted = {"_id": {"$gte": closed.start, "$lt": closed.stop}}
-        hours = [hour for hour in database[ERROR_HOURS].find(wanted) if hour["_id"] not in incomplete]
-        there = {hour["_id"] for hour in hours}
+        documents = database[ERROR_HOURS].find(wanted, {"weight": 1}).sort("_id", 1)
+        there = {hour["_id"]: hour["weight"] for hour in documents if hour["_id"] not in incomplete}
+        for key in [key for key in newest if key[1] // HOUR in there]:
+            del newest[key]  # it waited for too long, and will be dropped
         oldest = self.now() - KEPT
         ranges = [(max(first, oldest), min(last, closed.start * HOUR - 1))]
         ranges += [(hour * HOUR, hour * HOUR + HOUR - 1) for hour in closed if hour not in there]
         ranges.append((max(first, closed.stop * HOUR), last))
         for counted in stored_minutes(database, _joined(part for part in ranges if oldest <= part[0] <= part[1])):
             keep_newest(newest, counted)
-        return hours
+        return tuple(there.items())
+
+    def _summed(self, database: Database[Any], hours: Version) -> dict[str, Any]:
+        """One document of all these hours. They are over, and seldom change: their sum is kept until one of them does."""
+        found = self._sums.get(hours)
+        if found is None:
+            whole = Window()
+            for document in database[ERROR_HOURS].find({"_id": {"$in": [hour for hour, _ in hours]}}):
+                whole.add_hour(document)
+            found = whole.to_document()
+            if len(self._sums) >= SUMS:
+                self._sums.pop(next(iter(self._sums)), None)
+            self._sums[hours] = found
+        return found
 
 
 def counted_of(row: Sequence[Any]) -> Counted:
@@ -197,6 +224,6 @@ def stored_minutes(database: Database[Any], ranges: Sequence[tuple[int, int]]) -
     parts = [{"timestamp": {"$gte": moment_of(first), "$lte": moment_of(last)}} for first, last in ranges]
     for document in database[ERROR_MINUTES].find({"$or": parts} if len(parts) > 1 else parts[0]):
         identity, revision = document["_id"], document["revision"]
-        yield Counted(
-            identity["worker"], identity["minute"], revision, revision, document["errors"], document["traffic"]
-        )
+        earlier = document.get("counts")  # of a worker of version 1, before and while this one is deployed
+        errors = document["errors"] if earlier is None else rows_of_counts(earlier, identity["minute"])
+        yield Counted(identity["worker"], identity["minute"], revision, revision, errors, document.get("traffic") or {})

@@ -94,7 +94,7 @@ def test_the_entry_tells_what_failed(
         run(clients.db[collection], wanted)
     except PyMongoError as error:
         log = site.services.error_log
-        log.append(log.record(error, context, context.request_id))
+        log.append(log.record(error, context))
     else:
         raise AssertionError("it did not fail")
     finally:

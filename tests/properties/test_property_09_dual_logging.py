@@ -36,7 +36,7 @@ class Outlets:
         sinks = Sinks([Console(console), *category_files(folder, max_bytes=10**9, keep=1, daily=False)])
         error_log: ErrorLog = self.site.services.error_log
         context = new_context(endpoint="/x", method="GET", ip="", headers={})
-        record = error_log.record(error, context, context.request_id)
+        record = error_log.record(error, context)
         self.site.services.logs.sinks = sinks
         error_log.append(record)
         assert sinks.flush()

@@ -5,7 +5,6 @@ import json
 import logging
 import re
 import runpy
-import secrets
 import urllib.parse
 import warnings
 from collections.abc import Callable
@@ -48,6 +47,8 @@ CONTEXT = {
 }
 RECORD = {
     "requestId",
+    "traceId",
+    "fingerprint",
     "category",
     "severity",
     "code",
@@ -57,7 +58,12 @@ RECORD = {
     "stack",
     "context",
     "database",
+    "trail",
     "recovery",
+    "facts",
+    "outcome",
+    "retryable",
+    "release",
 }
 
 
@@ -72,7 +78,7 @@ def test_every_entry_is_complete(site: Site, error: Exception, context: RequestC
     """
     site.clear()
     log = site.services.error_log
-    record = log.record(error, context, context.request_id if context else secrets.token_hex(16))
+    record = log.record(error, context)
     log.append(record)
     assert log.failures == site.services.logs.sinks.dropped == 0
     for entry in (*site.errors(), *[json.loads(render(record.to_document()))]):
@@ -90,7 +96,7 @@ def test_every_entry_is_complete(site: Site, error: Exception, context: RequestC
             assert entry["context"]["endpoint"] == context.endpoint
             assert moment(entry["context"]["timestamp"])
     assert len(site.errors()) == (record.disposition != "counted")
-    assert len(log.find(record.request_id)) >= (record.disposition == "stored")
+    assert len(site.services.lookup.request(record.request_id)) >= (record.disposition == "stored")
 
 
 values = st.recursive(

@@ -6,6 +6,7 @@ import os
 import secrets
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -262,6 +263,7 @@ def test_what_is_stored_is_clean_too(site: Site, database_uri: str) -> None:
         }
     assert len(stored["error_log"]) > 10_000
     assert stored["error_minutes"]
+    assert stored["error_groups"]
     for trace in traces_of(secret):
         assert not [name for name, text in stored.items() if trace.decode() in text]
 
@@ -276,8 +278,8 @@ def test_the_search_finds_what_is_there(site: Site, capfd: pytest.CaptureFixture
     site.services.logs.sinks.put("console", secret.encode())
     assert traces_of(secret)[0] in site.written()
     site.clear()
-    context = site.services.error_log.record(ValueError("x"), None, secret)  # an ID is not redacted
-    site.services.error_log.append(context)
+    record = site.services.error_log.record(ValueError("x"), None)
+    site.services.error_log.append(replace(record, request_id=secret))  # an ID is not redacted
     assert traces_of(secret)[0] in site.written()
     assert secret in json.dumps(site.services.diagnostics.request(secret), default=str)
     assert traces_of(secret)[0] in reported(site)

@@ -33,6 +33,7 @@ from prodfix.journal import Journal
 from prodfix.sinks import Console
 from prodfix.transactions import Transactions
 from tests.unit.commands import Commands
+from tests.unit.counting import Clock, Worker
 from tests.unit.deferring import steps
 
 ROOT = Path(__file__).parents[2]
@@ -228,3 +229,28 @@ def make_drainer(journal: Journal) -> Callable[..., Drainer]:
 def make_transactions(database: Any) -> Callable[[], Transactions]:
     """Makes transactions of ``database``'s client, which are tried again often and soon."""
     return lambda: Transactions(lambda: database.client, retries=20, base=0.01)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def make_worker(open_journal: Callable[[], Journal], clock: Clock) -> Callable[..., Worker]:
+    """Makes workers of one instance: ``make_worker(database)``, or without MongoDB."""
+    return lambda database=None, **options: Worker(open_journal(), clock, database, **options)
+
+
+@pytest.fixture
+def worker(make_worker: Callable[..., Worker]) -> Worker:
+    return make_worker()
+
+
+@pytest.fixture
+def switching() -> Iterator[None]:
+    """Threads take turns as often as Python can."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)

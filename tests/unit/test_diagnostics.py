@@ -21,11 +21,11 @@ from prodfix.orders import Orders
 OWN = "prodfix-own"  # the appname of the client that diagnostics use
 
 
-class FakeErrorLog:
+class FakeLookup:
     def recent(self) -> list[dict[str, Any]]:
         return []
 
-    def find(self, request_id: str) -> list[dict[str, Any]]:
+    def request(self, request_id: str) -> list[dict[str, Any]]:
         return []
 
 
@@ -42,7 +42,7 @@ def make(journal: Journal) -> Callable[[Clients], Diagnostics]:
         bounds = {"max_entries": 9, "max_bytes": 2**20}
         deferred = Deferred(journal, lambda: clients.db, enabled=True, durable=True, **bounds)
         backlog = Backlog(journal, deferred, Orders(journal))
-        return Diagnostics(clients, journal, FakeErrorLog(), backlog)  # type: ignore[arg-type]
+        return Diagnostics(clients, journal, FakeLookup(), backlog)  # type: ignore[arg-type]
 
     return make_diagnostics
 

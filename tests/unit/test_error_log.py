@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -21,7 +20,7 @@ from pymongo.errors import (
 
 from prodfix.classifications import INTERNAL_ERROR, INVALID
 from prodfix.classifier import Classifier
-from prodfix.context import RequestContext, new_context
+from prodfix.context import RequestContext, new_context, reset_context, set_context
 from prodfix.error_log import ErrorLog
 from prodfix.error_types import TYPES
 from prodfix.errors import (
@@ -33,13 +32,13 @@ from prodfix.errors import (
     Severity,
     ValidationFailed,
 )
-from prodfix.journal import Journal
+from prodfix.lookup import Lookup
 from prodfix.records import ErrorRecord, error_summary, summary
 from prodfix.server_codes import SERVER_CODES
 from prodfix.signals import error_recorded
 from prodfix.sinks import render
-from prodfix.statistics import Statistics
-from prodfix.storage import Storage
+from prodfix.storms import Storms
+from tests.unit.counting import HOUR, Worker
 
 CANARY = "canary7f3a"
 UNREACHABLE = ServerSelectionTimeoutError(f"{CANARY}.example.org:27017: connection refused")
@@ -48,9 +47,25 @@ UNREACHABLE = ServerSelectionTimeoutError(f"{CANARY}.example.org:27017: connecti
 class FakeLogs:
     def __init__(self) -> None:
         self.lines: list[tuple[Severity, Mapping[str, Any], tuple[str, ...]]] = []
+        self.notes: list[tuple[Any, ...]] = []
 
     def emit(self, severity: Severity, entry: Mapping[str, Any], *files: str) -> None:
         self.lines.append((severity, entry, files))
+
+    def note(self, severity: Severity, event: str, message: str, *files: str, facts: Mapping[str, Any]) -> None:
+        self.notes.append((severity, event, message, files, dict(facts)))
+
+
+class Recording(ErrorLog):
+    """An error log beside what else a worker has, on one journal."""
+
+    def __init__(self, worker: Worker, logs: Any, **options: Any) -> None:
+        storms = Storms(burst=options.pop("burst", 1000), rate=options.pop("rate", 1.0), clock=worker.clock)
+        self.worker, self.lookup = worker, Lookup(worker.journal, lambda: worker.database)
+        super().__init__(Classifier(), logs, worker.counters, worker.journal, worker.storage, storms, **options)
+
+    def counted(self) -> int:
+        return self.worker.total()
 
 
 @pytest.fixture
@@ -59,20 +74,13 @@ def logs() -> FakeLogs:
 
 
 @pytest.fixture
-def make(journal: Journal, logs: FakeLogs) -> Callable[..., ErrorLog]:
-    """An error log on a journal of its own or the test's, with MongoDB or without."""
-
-    def make_log(database: Any = None, own: Journal | None = None, **options: Any) -> ErrorLog:
-        chosen = own or journal
-        statistics = Statistics(chosen, lambda: database)
-        storage = Storage(chosen, lambda: database, retention_days=8)
-        return ErrorLog(Classifier(), logs, statistics, chosen, storage, lambda: database, **options)  # type: ignore[arg-type]
-
-    return make_log
+def make(make_worker: Callable[..., Worker], logs: FakeLogs) -> Callable[..., Recording]:
+    """Error logs of one instance, each of a worker of its own, with MongoDB or without."""
+    return lambda database=None, **options: Recording(make_worker(database), logs, **options)
 
 
 @pytest.fixture
-def error_log(make: Callable[..., ErrorLog]) -> ErrorLog:
+def error_log(make: Callable[..., Recording]) -> Recording:
     return make(release="v1")
 
 
@@ -82,7 +90,9 @@ def context() -> RequestContext:
 
 
 def record(log: ErrorLog, error: BaseException, context: RequestContext | None = None, **more: Any) -> ErrorRecord:
-    made = log.record(error, context, context.request_id if context else "request1", **more)
+    made = log.record(error, context, **more)
+    if context is None:
+        made = replace(made, request_id="request1")
     log.append(made)
     return made
 
@@ -114,17 +124,17 @@ def raised(work: Callable[[], Any]) -> Exception:
     ids=lambda value: type(value).__name__,
 )
 def test_each_kind_goes_to_its_file_is_counted_and_stored_or_not(
-    error_log: ErrorLog, logs: FakeLogs, error: Exception, files: tuple[str, ...] | None, disposition: str
+    error_log: Recording, logs: FakeLogs, error: Exception, files: tuple[str, ...] | None, disposition: str
 ) -> None:
     made = record(error_log, error)
     assert [line[2] for line in logs.lines] == ([files] if files is not None else [])
     assert made.disposition == disposition
-    assert len(error_log.find("request1")) == (disposition == "stored")
-    assert error_log._statistics.read("1h").counts.total() == 1
+    assert len(error_log.lookup.request("request1")) == (disposition == "stored")
+    assert error_log.counted() == 1
     assert error_log.failures == 0
 
 
-def test_all_rows_of_the_table_can_be_recorded_and_answered(error_log: ErrorLog, context: RequestContext) -> None:
+def test_all_rows_of_the_table_can_be_recorded_and_answered(error_log: Recording, context: RequestContext) -> None:
     for meaning in [*TYPES.values(), *(row for _, row in SERVER_CODES.values())]:
         made = record(error_log, ValueError("x"), context, meaning=meaning)
         body, status, headers = made.to_response()
@@ -135,7 +145,7 @@ def test_all_rows_of_the_table_can_be_recorded_and_answered(error_log: ErrorLog,
 
 
 def test_the_line_says_who_asked_what_failed_and_where(
-    error_log: ErrorLog, logs: FakeLogs, context: RequestContext, nowhere: Any
+    error_log: Recording, logs: FakeLogs, context: RequestContext, nowhere: Any
 ) -> None:
     record(error_log, raised(lambda: nowhere.nowhere.notes.find_one({"email": CANARY})), context)
     ((severity, entry, _),) = logs.lines
@@ -149,19 +159,19 @@ def test_the_line_says_who_asked_what_failed_and_where(
 
 
 def test_the_commands_own_event_knows_more_than_the_frames(
-    error_log: ErrorLog, context: RequestContext, nowhere: Any
+    error_log: Recording, context: RequestContext, nowhere: Any
 ) -> None:
     error = raised(lambda: nowhere.nowhere.notes.find_one({}))
-    by_frames = error_log.record(error, context, "x").operation
+    by_frames = error_log.record(error, context).operation
     assert by_frames is not None
     assert by_frames.duration_ms is None
     context.notes.failed = replace(by_frames, duration_ms=7.0)
-    assert error_log.record(error, context, "x").operation == context.notes.failed
+    assert error_log.record(error, context).operation == context.notes.failed
     context.notes.failed = replace(by_frames, operation="insert")
-    assert error_log.record(error, context, "x").operation == by_frames
+    assert error_log.record(error, context).operation == by_frames
 
 
-def test_a_timeout_while_the_database_is_down_is_an_outage(make: Callable[..., ErrorLog]) -> None:
+def test_a_timeout_while_the_database_is_down_is_an_outage(make: Callable[..., Recording]) -> None:
     for down, code in ((False, "DATABASE_TIMEOUT"), (True, "DATABASE_UNAVAILABLE")):
         log = make(database_down=lambda down=down: down)
         assert log.meaning(ExecutionTimeout("slow", 50)).code == code
@@ -172,17 +182,17 @@ def test_a_timeout_while_the_database_is_down_is_an_outage(make: Callable[..., E
 
 
 def test_a_log_that_cannot_be_kept_is_counted_and_still_heard_of(
-    make: Callable[..., ErrorLog], logs: FakeLogs, journal: Journal
+    make: Callable[..., Recording], logs: FakeLogs
 ) -> None:
     log, heard = make(), []
-    journal.close()
+    log.worker.journal.close()
     with error_recorded.connected_to(lambda sender, record: heard.append(record), sender=log):
         made = record(log, ValueError("x"))
     assert (log.failures, heard, len(logs.lines)) == (1, [made], 1)
 
 
 def test_neither_a_broken_receiver_nor_a_broken_log_reaches_the_request(
-    make: Callable[..., ErrorLog], logs: FakeLogs, monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., Recording], logs: FakeLogs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = make()
 
@@ -194,7 +204,7 @@ def test_neither_a_broken_receiver_nor_a_broken_log_reaches_the_request(
     monkeypatch.setattr(logs, "emit", broken)
     record(log, ValueError("x"))
     assert log.failures == 2
-    assert len(log.find("request1")) == 2
+    assert len(log.lookup.request("request1")) == 2
 
 
 @pytest.mark.parametrize(
@@ -209,7 +219,7 @@ def test_neither_a_broken_receiver_nor_a_broken_log_reaches_the_request(
     ids=lambda error: type(error).__name__,
 )
 def test_no_value_is_in_the_record_and_none_in_the_answer(
-    error_log: ErrorLog, logs: FakeLogs, error: Exception
+    error_log: Recording, logs: FakeLogs, error: Exception
 ) -> None:
     outer = KeyError("outer")
     outer.__cause__ = error
@@ -226,83 +236,47 @@ def test_no_value_is_in_the_record_and_none_in_the_answer(
     text=st.text(max_size=3000),
 )
 def test_an_answer_is_below_two_kilobytes_whatever_is_wrong(fields: list[FieldError], text: str) -> None:
-    log = ErrorLog(Classifier(), None, None, None, None, lambda: None)  # type: ignore[arg-type]
+    log = ErrorLog(Classifier(), None, None, None, None, None)  # type: ignore[arg-type]
     for meaning in (replace(INVALID, details=tuple(fields)), INTERNAL_ERROR):
-        body, _, _ = log.record(ValueError(text), None, "f" * 64, meaning).to_response(detailed=True)
+        body, _, _ = replace(log.record(ValueError(text), None, meaning), request_id="f" * 64).to_response(
+            detailed=True
+        )
         assert len(render(body)) < 2048
         assert isinstance(body["details"], list)
 
 
 @pytest.mark.parametrize("letter", ["a", "\u5b57", "\U0001f600", "\0", "\u2028", "\ud800", '"'], ids=ascii)
-def test_so_it_is_with_many_long_names_of_the_clients_own(error_log: ErrorLog, letter: str) -> None:
+def test_so_it_is_with_many_long_names_of_the_clients_own(error_log: Recording, letter: str) -> None:
     fields = tuple(FieldError(letter * 400, "extra_forbidden", letter * 20) for _ in range(60))
-    body, _, _ = error_log.record(ValidationFailed(problems=fields), None, "f" * 64).to_response()
+    made = replace(error_log.record(ValidationFailed(problems=fields), None), request_id="f" * 64)
+    body, _, _ = made.to_response()
     assert len(render(body)) < 2048
 
 
-def test_details_that_fit_are_all_there(error_log: ErrorLog) -> None:
+def test_details_that_fit_are_all_there(error_log: Recording) -> None:
     fields = tuple(FieldError(f"f{number}", "missing", "Field required") for number in range(5))
-    body, _, _ = error_log.record(ValidationFailed(problems=fields), None, "x").to_response()
+    body, _, _ = error_log.record(ValidationFailed(problems=fields), None).to_response()
     assert [detail["pointer"] for detail in body["details"]] == ["/f0", "/f1", "/f2", "/f3", "/f4"]
 
 
-def test_only_in_development_does_a_defect_tell_of_itself(error_log: ErrorLog) -> None:
-    made = error_log.record(ValueError("what happened"), None, "x")
+def test_only_in_development_does_a_defect_tell_of_itself(error_log: Recording) -> None:
+    made = error_log.record(ValueError("what happened"), None)
     assert "debug" not in made.to_response()[0]
     assert made.to_response(detailed=True)[0]["debug"] == "ValueError: what happened"
 
 
-def test_only_a_write_has_an_outcome(error_log: ErrorLog, nowhere: Any) -> None:
+def test_only_a_write_has_an_outcome(error_log: Recording, nowhere: Any) -> None:
     notes = nowhere.nowhere.notes
-    assert error_log.record(raised(lambda: notes.insert_one({})), None, "x").outcome == "not_applied"
-    assert error_log.record(raised(lambda: notes.find_one({})), None, "x").outcome is None
+    assert error_log.record(raised(lambda: notes.insert_one({})), None).outcome == "not_applied"
+    assert error_log.record(raised(lambda: notes.find_one({})), None).outcome is None
 
 
-# -- finding ----------------------------------------------------------------------------------------------------------------
+# -- the seed's methods ------------------------------------------------------------------------------------------------
 
 
-def test_an_error_is_found_from_every_worker_while_mongodb_is_away(
-    make: Callable[..., ErrorLog], open_journal: Callable[[], Journal], context: RequestContext
-) -> None:
-    here, elsewhere = make(), make(own=open_journal())
-    record(here, UNREACHABLE, context)
-    (found,) = elsewhere.find(context.request_id)
-    assert (found["requestId"], found["code"]) == (context.request_id, "DATABASE_UNAVAILABLE")
-    assert elsewhere.find("another") == []
-
-
-def test_what_is_in_mongodb_and_still_in_the_journal_is_there_once(
-    make: Callable[..., ErrorLog], database: Any, context: RequestContext
-) -> None:
-    log = make(database)
-    for _ in range(3):
-        record(log, UNREACHABLE, context)
-    log._storage.tick()
-    record(log, AutoReconnect("reset"), context)
-    found = log.find(context.request_id)
-    assert [document["errorType"] for document in found] == ["AutoReconnect", *["ServerSelectionTimeoutError"] * 3]
-    assert database.error_log.count_documents({}) == 3
-    assert len(log.recent(2)) == 2
-
-
-def test_a_database_that_fails_does_not_hide_what_this_instance_knows(
-    make: Callable[..., ErrorLog], nowhere: Any, context: RequestContext
-) -> None:
-    log = make(nowhere.get_default_database())
-    record(log, UNREACHABLE, context)
-    assert len(log.find(context.request_id)) == 1
-
-
-def test_the_newest_are_named_first(error_log: ErrorLog) -> None:
-    for day in (1, 3, 2):
-        made = error_log.record(ValueError(f"day {day}"), None, "x")
-        error_log.append(replace(made, timestamp=datetime(2026, 1, day, tzinfo=UTC)))
-    assert [document["timestamp"].day for document in error_log.recent()] == [3, 2, 1]
-
-
-def test_a_summary_is_the_seeds(error_log: ErrorLog, context: RequestContext) -> None:
+def test_a_summary_is_the_seeds(error_log: Recording, context: RequestContext) -> None:
     made = record(error_log, DatabaseUnavailable(), context)
-    (found,) = error_log.recent()
+    (found,) = error_log.lookup.recent()
     assert error_summary(found) == {
         "id": str(made.id),
         "timestamp": error_summary(made.to_document() | {"_id": made.id})["timestamp"],
@@ -321,3 +295,144 @@ def test_a_text_names_the_chain_of_causes() -> None:
     error.__cause__ = OperationFailure("inner", 2)
     assert summary(error) == "ValueError: outer <- OperationFailure (code 2)"
     assert summary(KeyError()) == "KeyError"
+
+
+def test_what_nobody_answers_is_recorded_with_the_context_that_there_is(
+    error_log: Recording, logs: FakeLogs, context: RequestContext
+) -> None:
+    for told, current in ((context, None), (None, context), (None, None)):
+        token = set_context(current) if current else None
+        made = error_log.log_error(ValueError("x"), told)
+        if token:
+            reset_context(token)
+        assert made.context == (told or current)
+        assert len(error_log.lookup.request(made.request_id)) >= 1
+    assert (error_log.counted(), len(logs.lines)) == (3, 3)
+
+
+def test_a_database_error_has_the_operation_that_the_caller_names(error_log: Recording, logs: FakeLogs) -> None:
+    query = {"email": CANARY, "$or": [{"name": CANARY}]}
+    made = error_log.log_database_error("find", "people", query, OperationFailure("no", 2))
+    database = logs.lines[0][1]["database"]
+    assert (database["operation"], database["collection"]) == ("find", "people")
+    assert "email" in str(database)
+    assert CANARY not in str(made.to_document())
+    assert CANARY in str(query)  # the control
+    for shape in ([{"$match": query}], None, CANARY, {1: object()}):
+        error_log.log_database_error("aggregate", "people", shape, ValueError())
+    assert error_log.failures == 0
+    assert CANARY not in str(logs.lines)
+
+
+def test_a_validation_error_tells_model_shape_and_rules_and_no_value(error_log: Recording, logs: FakeLogs) -> None:
+    document = {"email": f"{CANARY}@example.org", "age": 7, "tags": [CANARY], f"{CANARY}@example.org": 1}
+    problems = [
+        FieldError("email", "string_too_long", f"{CANARY} is too long"),
+        FieldError(f"{CANARY}@example.org", "extra_forbidden", "no"),
+    ]
+    made = error_log.log_validation_error("Person", document, problems)
+    ((severity, entry, files),) = logs.lines
+    assert (severity, files, made.disposition) == (Severity.INFO, ("validation",), "logged")
+    assert entry["facts"]["model"] == "Person"
+    assert set(entry["facts"]["document"]) >= {"email", "age", "tags"}
+    assert [one["rule"] for one in entry["facts"]["rules"]] == ["string_too_long", "extra_forbidden"]
+    assert CANARY not in str(entry)
+    assert CANARY in str(document)  # the control
+    assert error_log.worker.answer()["errorsByCategory"] == {"validation": 1}
+
+
+def test_a_refusal_tells_type_user_and_reason(error_log: Recording, logs: FakeLogs, context: RequestContext) -> None:
+    error_log.log_auth_error("InvalidPassword", "user7", f"password={CANARY} is wrong", context)
+    ((severity, entry, files),) = logs.lines
+    assert (severity, files) == (Severity.WARN, ("auth",))
+    assert entry["facts"] == {"type": "InvalidPassword", "userId": "user7", "reason": "password=*** is wrong"}
+    assert (entry["category"], entry["errorType"]) == ("authentication", "InvalidPassword")
+    assert CANARY not in str(entry)
+
+
+def test_so_do_failures_that_were_raised(error_log: Recording, context: RequestContext) -> None:
+    context.notes.user_id = "user7"
+    refused = error_log.record(Forbidden(f"token={CANARY}"), context)
+    assert refused.facts == {"type": "Forbidden", "userId": "user7", "reason": "Forbidden: token=***"}
+    problems = (FieldError("age", "greater_than", f"{CANARY} is too little"),)
+    invalid = error_log.record(ValidationFailed(problems=problems, facts={"model": "Person", "password": CANARY}), None)
+    assert invalid.facts == {"model": "Person", "password": "***", "rules": [{"field": "age", "rule": "greater_than"}]}
+
+
+@pytest.mark.parametrize("facts", ["text", 7, ["a"], object(), {1: 2}], ids=ascii)
+def test_somebody_elses_exception_may_call_anything_its_facts(error_log: Recording, facts: Any) -> None:
+    error = ValueError("x")
+    error.facts = facts  # type: ignore[attr-defined]
+    record(error_log, error)
+    assert (error_log.failures, error_log.counted()) == (0, 1)
+
+
+def test_a_recovery_is_a_warning_and_no_error(error_log: Recording, logs: FakeLogs, context: RequestContext) -> None:
+    heard: list[Any] = []
+    context.notes.retries = 2
+    with error_recorded.connected_to(lambda sender, record: heard.append(record), sender=error_log):
+        error_log.log_recovery(AutoReconnect("reset"), context)
+    ((severity, entry, _),) = logs.lines
+    assert (severity, entry["level"], entry["severity"]) == (Severity.WARN, "warn", "warn")
+    assert entry["recovery"] == {"attempted": True, "successful": True, "attempts": 2}
+    (found,) = error_log.lookup.request(context.request_id)
+    assert found["recovery"]["successful"] is True
+    assert (error_log.counted(), heard) == (0, [])
+    record(error_log, AutoReconnect("reset"), context)  # the control
+    assert (error_log.counted(), len(heard)) == (1, 0)
+    assert logs.lines[1][1]["recovery"]["successful"] is False
+
+
+# -- storms -------------------------------------------------------------------------------------------------------------------
+
+
+def fall(log: Recording, times: int, error: type[Exception] = ValueError) -> list[str]:
+    identities = []
+    for number in range(times):
+        made = log.record(error(f"message {number}"), None)
+        log.append(made)
+        identities.append(made.request_id)
+    return identities
+
+
+def test_a_thousand_of_the_same_are_a_burst_of_lines_and_one_more_and_all_are_counted_and_found(
+    make: Callable[..., Recording], logs: FakeLogs
+) -> None:
+    log = make(burst=20)
+    identities = fall(log, 1000)
+    assert len(logs.lines) == 20
+    assert log.counted() == 1000
+    for _ in range(2):
+        log.tell_of_storms()
+    ((severity, event, message, files, facts),) = logs.notes
+    assert (severity, event, message, files) == (
+        Severity.WARN,
+        "storm",
+        "980 more of the same were not logged",
+        ("error",),
+    )
+    assert facts["suppressed"] == 980
+    assert facts["fingerprint"] == logs.lines[0][1]["fingerprint"]
+    found = [log.lookup.request(identity) for identity in identities]
+    assert [len(records) for records in found] == [1] * 1000
+    assert ["suppressed" in records[0] for records in found] == [False] * 20 + [True] * 980
+    assert {records[0]["fingerprint"] for records in found} == {facts["fingerprint"]}
+    assert "stack" not in found[-1][0]
+
+
+def test_another_kind_is_not_held_back_and_after_a_while_nothing_is(
+    make: Callable[..., Recording], logs: FakeLogs
+) -> None:
+    log = make(burst=3)
+    fall(log, 10)
+    fall(log, 2, KeyError)
+    assert [line[1]["errorType"] for line in logs.lines] == ["ValueError"] * 3 + ["KeyError"] * 2
+    log.worker.clock.now += HOUR
+    fall(log, 1)
+    assert logs.lines[-1][1]["errorType"] == "ValueError"
+
+
+def test_what_is_only_counted_needs_no_token(make: Callable[..., Recording], logs: FakeLogs) -> None:
+    log = make(burst=1)
+    fall(log, 10, NotFound)
+    assert (logs.lines, log.storms.held, log.counted()) == ([], 0, 10)

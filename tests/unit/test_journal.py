@@ -15,13 +15,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from prodfix import adoption, journal_file
 from prodfix import journal as journals
 from prodfix.errors import JournalUnavailable
 from prodfix.journal import BATCH, Journal, Statement
-from prodfix.journal_file import SCHEMA_VERSION
+from prodfix.tallies import rows_of_counts
 
 ALL = "SELECT id FROM writes ORDER BY position"
 
@@ -34,7 +35,8 @@ journal.open()
 insert = "INSERT INTO writes (id, entry, created) VALUES (?, x'00', 0)"
 for identity in sys.argv[2:]:
     journal.write([(insert, (identity,))], durable=True)
-journal.write([("INSERT INTO minutes VALUES ('w', 1, 3, 'three', 0), ('w', 2, 5, 'five', 0)", ())], durable=True)
+minutes = "INSERT INTO minutes VALUES ('w', 1, 3, 'three', 'three requests', 0), ('w', 2, 5, 'five', 'five requests', 0)"
+journal.write([(minutes, ())], durable=True)
 print(journal.boot, flush=True)
 sys.stdin.read()
 """
@@ -229,8 +231,8 @@ def unblock(journal: Journal) -> None:
 
 
 def minute(revision: int, counts: str) -> Statement:
-    upsert = "INSERT OR REPLACE INTO minutes (worker, minute, revision, counts) VALUES ('w', 1, ?, ?)"
-    return upsert, (revision, counts)
+    upsert = "INSERT OR REPLACE INTO minutes (worker, minute, revision, errors, traffic) VALUES ('w', 1, ?, ?, ?)"
+    return upsert, (revision, counts, counts + " requests")
 
 
 def test_while_the_disk_fails_memory_holds_what_need_not_survive_the_process(blocked: Journal) -> None:
@@ -265,7 +267,7 @@ def test_what_is_in_memory_comes_home_once(blocked: Journal, open_journal: Calla
     assert other.read("SELECT name FROM queries") == [("find",)]
     blocked.close()
     assert other.adopt() == 1
-    assert other.read("SELECT revision, counts FROM minutes") == [(8, "eight")]
+    assert other.read("SELECT revision, errors, traffic FROM minutes") == [(8, "eight", "eight requests")]
 
 
 def test_what_is_in_memory_comes_home_when_the_worker_ends(
@@ -399,15 +401,16 @@ def test_a_living_workers_file_is_left_alone(journal: Journal) -> None:
 
 
 def test_what_a_killed_worker_had_acknowledged_is_merged_once_and_its_files_are_gone(journal: Journal) -> None:
-    journal.write([put("both"), ("INSERT INTO minutes VALUES ('w', 1, 4, 'four', 0), ('w', 2, 4, 'four', 4)", ())])
+    own = "INSERT INTO minutes VALUES ('w', 1, 4, 'four', 'four requests', 0), ('w', 2, 4, 'four', 'four requests', 4)"
+    journal.write([put("both"), (own, ())])
     with owner(journal.folder, "a", "both", "c") as other:
         other.send_signal(signal.SIGKILL)
         other.wait()
     assert sorted(ids(journal)) == ["a", "both", "both", "c"]  # read, before anybody adopts
     assert journal.adopt() == 1
     assert journal.read(ALL) == journal.read_own(ALL) == [("both",), ("a",), ("c",)]
-    minutes = journal.read("SELECT minute, revision, counts FROM minutes ORDER BY minute")
-    assert minutes == [(1, 4, "four"), (2, 5, "five")]
+    minutes = journal.read("SELECT minute, revision, errors, traffic FROM minutes ORDER BY minute")
+    assert minutes == [(1, 4, "four", "four requests"), (2, 5, "five", "five requests")]
     assert not [name for name in files(journal) if name.startswith(other.boot)]
     assert (journal.adopt(), journal.dropped) == (0, 0)
 
@@ -462,9 +465,8 @@ def test_what_is_put_aside_can_be_recovered_by_hand(journal: Journal, monkeypatc
     with owner(journal.folder, "a", "b") as other:
         other.kill()
         other.wait()
-    monkeypatch.setattr(
-        adoption, "_MERGED", {SCHEMA_VERSION: ("SELECT * FROM dying.no_such_table",)}
-    )  # as if its tables could not be read
+    unreadable = ("SELECT * FROM dying.no_such_table",)
+    monkeypatch.setitem(adoption._MERGED, journal_file.SCHEMA_VERSION, unreadable)  # as if its tables could not be read
     assert (journal.adopt(), journal.dropped) == (0, 1)
     file, _ = put_aside(journal)
     with contextlib.closing(sqlite3.connect(journal.folder / file)) as recovered:
@@ -497,6 +499,35 @@ def test_a_file_of_another_version_is_left_alone_and_shown(
         name for name in before if name.endswith((".db", ".lock"))
     }
     assert ids(journal) == []
+
+
+def test_counts_of_a_dead_worker_of_version_1_are_adopted(
+    journal: Journal, open_journal: Callable[[], Journal]
+) -> None:
+    old = open_journal()
+    counts = orjson.dumps([["timeout", "mobile", "/", "slow", 4], ["unknown", "mobile", "/", "no", 1]])
+    old.write(
+        [
+            put("a"),
+            ("DROP TABLE minutes", ()),
+            (
+                "CREATE TABLE minutes (worker TEXT NOT NULL, minute INTEGER NOT NULL, revision INTEGER NOT NULL,"
+                " counts BLOB NOT NULL, stored INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (worker, minute))",
+                (),
+            ),
+            ("INSERT INTO minutes VALUES ('v', 100, 5, ?, 2), ('v', 101, 1, 'not JSON', 0)", (counts,)),
+            ("PRAGMA user_version=1", ()),
+        ]
+    )
+    old.close()
+    assert (journal.adopt(), journal.dropped, journal.other_versions) == (1, 0, 0)
+    (good, broken) = journal.read_own("SELECT * FROM minutes ORDER BY minute")
+    assert good[:3] == ("v", 100, 5)
+    assert good[-1] == 2
+    assert orjson.loads(good[3]) == rows_of_counts(orjson.loads(counts), 100)
+    assert orjson.loads(good[4]) == {}
+    assert orjson.loads(broken[3]) == []
+    assert ids(journal) == ["a"]  # what cannot be read of one minute keeps nothing else from coming home
 
 
 def test_a_healthy_file_that_does_not_fit_now_is_adopted_later(

@@ -1,211 +1,187 @@
-"""Statistics: nothing is counted twice, nothing is left out, and the answer says what it covers."""
+"""Statistics: what an answer says, which minutes it covers, and what it costs."""
 
 from __future__ import annotations
 
 import random
-import sys
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+import time
+from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import orjson
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from prodfix import journal as journals
-from prodfix import statistics as module
-from prodfix import storage
-from prodfix.errors import ErrorCategory
-from prodfix.journal import Journal
-from prodfix.statistics import ERROR_MINUTES, Statistics
-from prodfix.storage import Storage
+from prodfix import minutes
+from prodfix.tallies import Seen, Tally
+from prodfix.windows import COLUMNS, ERROR_HOURS, HOUR, Counted
+from tests.unit.counting import BEGIN, Clock, Worker, kind
 
-HOUR = 3600.0
+WEEK = 7 * 24 * HOUR
 
 
-class Clock:
-    def __init__(self, now: float = 1_800_000_000.0) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def statistics(journal: Journal, clock: Clock) -> Statistics:
-    return Statistics(journal, lambda: None, clock=clock)
-
-
-@pytest.fixture
-def switching() -> Iterator[None]:
-    """Threads take turns as often as Python can."""
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(interval)
-
-
-def count(statistics: Statistics, message: str = "x", device: str = "mobile", endpoint: str = "/") -> None:
-    statistics._journal.write(statistics.count(ErrorCategory.UNKNOWN, device, endpoint, message))
-
-
-def total(statistics: Statistics, time_range: Any = "1h") -> int:
-    return int(statistics.read(time_range).to_json()["totalErrors"])
-
-
-def test_errors_are_counted_by_kind_device_endpoint_and_category(statistics: Statistics) -> None:
-    for _ in range(3):
-        count(statistics, "a", "mobile", "/notes/<id>")
-    count(statistics, "b", "desktop", "/")
-    answer = statistics.read("1h").to_json()
+def test_errors_are_counted_by_kind_device_endpoint_and_category(worker: Worker) -> None:
+    worker.error("a", 3, endpoint="/notes/<id>")
+    worker.error("b", device="desktop", category="timeout")
+    answer = worker.answer()
     assert answer["totalErrors"] == 4
-    assert answer["errorsByCategory"] == {"unknown": 4}
+    assert answer["errorsByCategory"] == {"unknown": 3, "timeout": 1}
     assert answer["errorsByDevice"] == {"mobile": 3, "desktop": 1}
     assert answer["errorsByEndpoint"] == {"/notes/<id>": 3, "/": 1}
-    assert answer["topErrors"] == [{"message": "a", "count": 3}, {"message": "b", "count": 1}]
-    assert (answer["scope"], answer["workers"]) == ("instance", 1)
+    assert answer["topErrors"] == [
+        {"message": "title of a", "count": 3, "fingerprint": "a"},
+        {"message": "title of b", "count": 1, "fingerprint": "b"},
+    ]
+    assert (answer["scope"], answer["workers"], answer["dropped"]) == ("instance", 1, 0)
+
+
+def test_requests_are_counted_by_device_and_endpoint_with_their_durations(worker: Worker) -> None:
+    worker.request("/notes", "mobile", 10_000)
+    worker.request("/notes", "mobile", 20_000, failed=True)
+    worker.request("/", "desktop", 1_000)
+    worker.error(endpoint="/notes")
+    answer = worker.answer()
+    assert (answer["requests"], answer["failedRequests"], answer["errorRate"]) == (3, 1, 0.333333)
+    mobile, desktop = answer["devices"]["mobile"], answer["devices"]["desktop"]
+    assert (mobile["errors"], mobile["requests"], mobile["failedRequests"], mobile["errorRate"]) == (1, 2, 1, 0.5)
+    assert (desktop["errors"], desktop["requests"], desktop["errorRate"]) == (0, 1, 0.0)
+    assert mobile["latencyMs"]["p99"] == pytest.approx(10, rel=0.021)  # the lower of two is below the 99th
+    assert desktop["latencyMs"]["p50"] == pytest.approx(1, rel=0.021)
+    assert answer["endpoints"] == [
+        {"endpoint": "/notes", "errors": 1, "requests": 2, "failedRequests": 1, "errorRate": 0.5},
+        {"endpoint": "/", "errors": 0, "requests": 1, "failedRequests": 0, "errorRate": 0.0},
+    ]
+
+
+def test_without_a_request_there_is_no_rate_and_no_duration(worker: Worker) -> None:
+    answer = worker.answer()
+    assert (answer["requests"], answer["errorRate"]) == (0, None)
+    assert answer["latencyMs"] == {"p50": None, "p95": None, "p99": None}
+    assert orjson.loads(orjson.dumps(answer)) == answer
 
 
 @pytest.mark.parametrize(("time_range", "hours"), [("1h", 1), ("24h", 24), ("7d", 168)])
-def test_a_window_holds_its_minutes_and_no_other(
-    statistics: Statistics, clock: Clock, time_range: Any, hours: int
-) -> None:
+def test_a_window_holds_its_minutes_and_no_other(worker: Worker, clock: Clock, time_range: Any, hours: int) -> None:
+    clock.now = BEGIN + 30 * 60
     begun = clock.now
-    count(statistics)
-    clock.now = begun + hours * HOUR - 60
-    assert total(statistics, time_range) == 1
-    clock.now = begun + hours * HOUR
-    answer = statistics.read(time_range).to_json()
+    worker.error()
+    # Whole hours only are kept for seven days: that window begins with a full one.
+    last_inside = begun + hours * 3600 - 60 + (29 * 60 if time_range == "7d" else 0)
+    clock.now = last_inside
+    assert worker.total(time_range) == 1
+    clock.now = last_inside + 60
+    answer = worker.answer(time_range)
     assert answer["totalErrors"] == 0
-    assert answer["windowFrom"] == "2027-01-15T08:01:00Z"
+    if time_range == "7d":
+        assert (answer["windowFrom"], answer["windowTo"]) == ("2100-01-01T01:00:00.000Z", "2100-01-08T01:00:00.000Z")
+    else:
+        assert answer["windowFrom"] == "2100-01-01T00:31:00.000Z"
 
 
-def test_every_minute_has_its_own_total(statistics: Statistics, clock: Clock) -> None:
+@pytest.mark.parametrize(("time_range", "step", "points"), [("1h", 1, 60), ("24h", 15, 96), ("7d", 60, 168)])
+def test_a_series_has_a_point_for_every_step_and_all_that_happened(
+    worker: Worker, clock: Clock, time_range: Any, step: int, points: int
+) -> None:
     for _ in range(3):
-        count(statistics)
-        count(statistics)
-        clock.now += 60
-    assert total(statistics) == 6
+        worker.error(times=2)
+        worker.request(failed=True)
+        clock.now += 19 * 60
+    clock.now = BEGIN + 59 * 60
+    series = worker.answer(time_range)["series"]
+    assert (series["stepMinutes"], len(series["points"])) == (step, points)
+    assert [point["at"] for point in series["points"]] == sorted({point["at"] for point in series["points"]})
+    summed: Counter[str] = Counter()
+    for point in series["points"]:
+        summed.update(point["errors"])
+        summed.update(requests=point["requests"], failed=point["failedRequests"])
+    assert summed == {"unknown": 6, "requests": 3, "failed": 3}
+    at = next(point for point in series["points"] if point["errors"])
+    assert at["at"] == "2100-01-01T00:00:00.000Z"
 
 
-def test_a_clock_that_goes_back_loses_nothing_of_the_minute_it_counts(statistics: Statistics, clock: Clock) -> None:
-    count(statistics)
-    clock.now += 60
-    count(statistics)
-    clock.now -= 60
-    count(statistics)
-    clock.now += 60
-    assert total(statistics) == 3
-
-
-def test_kinds_of_errors_beyond_the_bound_are_counted_together(
-    statistics: Statistics, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "KEYS", 3)
-    for number in range(10):
-        count(statistics, str(number), endpoint=f"/{number}")
-    count(statistics, "0", endpoint="/0")
-    answer = statistics.read("1h").to_json()
-    assert answer["totalErrors"] == 11
-    assert answer["topErrors"][0] == {"message": "__other__", "count": 7}
-    assert answer["errorsByEndpoint"] == {"__other__": 7, "/0": 2, "/1": 1, "/2": 1}
-
-
-def test_only_the_ten_most_frequent_are_named(statistics: Statistics) -> None:
+def test_only_the_ten_most_frequent_are_named(worker: Worker) -> None:
     for number in range(15):
-        count(statistics, f"{number:02}")
-    assert len(statistics.read("1h").to_json()["topErrors"]) == 10
+        worker.error(f"{number:02}", times=1 + (number == 7))
+    answer = worker.answer()
+    assert len(answer["topErrors"]) == 10
+    assert answer["topErrors"][0] == {"message": "title of 07", "count": 2, "fingerprint": "07"}
+    assert answer["totalErrors"] == 16
 
 
-def test_threads_that_count_at_once_lose_nothing(statistics: Statistics, switching: None) -> None:
-    def work(name: int) -> None:
-        for number in range(40):
-            statistics.count(ErrorCategory.UNKNOWN, "m", "/", f"{name} {number}")
+def test_every_worker_gives_the_same_answer(make_worker: Callable[..., Worker], database: Any, clock: Clock) -> None:
+    first, second = make_worker(database), make_worker(database)
+    for worker, times in ((first, 3), (second, 2)):
+        worker.error(times=times)
+        worker.request(micros=times * 1000)
+    for _ in range(2):
+        for time_range in ("1h", "24h", "7d"):
+            assert first.answer(time_range) == second.answer(time_range)
+            assert first.total(time_range) == 5
+        first.store()
+        clock.now += 60
 
-    with ThreadPoolExecutor(6) as pool:
-        for task in [pool.submit(work, name) for name in range(6)]:
-            task.result(20)
-    count(statistics)
-    assert total(statistics) == 6 * 40 + 1
+
+# -- the cost ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_same_minute_in_the_journal_and_in_mongodb_is_counted_once(
-    journal: Journal, clock: Clock, database: Any
+KINDS = [
+    kind(f"{number:016x}", category=category, device=device, endpoint=f"/resource/{number % 12}/<id>")
+    for number, category in enumerate(["timeout", "unknown", "database_query", "conflict"] * 5)
+    for device in ("mobile", "desktop")
+]
+
+
+def week_of(worker: Worker, errors: int) -> dict[str, int]:
+    """``errors`` spread over seven days: closed hours in MongoDB, the open one in the journal. How many of each kind."""
+    chance = random.Random(errors)
+    now = worker.windows.now()
+    first = (now - WEEK + 1) // HOUR * HOUR
+    spread = Counter(chance.choices(range(first, now + 1), k=errors))
+    per_minute = {minute: Counter(chance.choices(range(len(KINDS)), k=count)) for minute, count in spread.items()}
+    total: Counter[str] = Counter()
+    rows: dict[int, list[Counted]] = {}
+    for minute, kinds in per_minute.items():
+        tally = Tally(300)
+        for number, count in kinds.items():
+            tally.count_error(KINDS[number], Seen(count, minute * 60.0, minute * 60.0, frozenset(["v1"])))
+            total[KINDS[number].fingerprint] += count
+        tally.count_request("/", "mobile", 5000, failed=True)
+        counted = Counted("w", minute, 1, 1, tally.error_rows(), tally.traffic_rows())
+        rows.setdefault(minute // HOUR, []).append(counted)
+    closed = [minutes._hour(hour, counted) for hour, counted in rows.items() if hour * HOUR < worker.windows.open()]
+    worker.database[ERROR_HOURS].insert_many(closed)
+    for counted in [one for hour, some in rows.items() if hour * HOUR >= worker.windows.open() for one in some]:
+        values = (*counted[:4], orjson.dumps(counted.errors), orjson.dumps(counted.traffic))
+        worker.journal.write([(f"INSERT INTO minutes ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)", values)])
+    return dict(total)
+
+
+def best_of(runs: int, work: Callable[[], Any]) -> float:
+    best = float("inf")
+    for _ in range(runs):
+        begun = time.perf_counter()
+        work()
+        best = min(best, time.perf_counter() - begun)
+    return best
+
+
+def test_a_million_errors_of_a_week_are_answered_in_the_time_of_a_thousand(
+    worker: Worker, database: Any, clock: Clock
 ) -> None:
-    statistics = Statistics(journal, lambda: database, clock=clock)
-    writer = Storage(journal, lambda: database, retention_days=3650)
-    count(statistics)
-    writer._store_minutes(database)
-    assert database[ERROR_MINUTES].count_documents({}) == 1
-    assert total(statistics) == 1
-    count(statistics)  # the journal is ahead of MongoDB now
-    assert total(statistics) == 2
-    journal.write([("DELETE FROM minutes", ())])  # and MongoDB alone knows what it had
-    answer = statistics.read("1h").to_json()
-    assert (answer["totalErrors"], answer["scope"]) == (1, "all")
-
-
-def test_workers_and_instances_are_summed(open_journal: Callable[[], Journal], clock: Clock, database: Any) -> None:
-    first, second = (Statistics(open_journal(), lambda: database, clock=clock) for _ in range(2))
-    count(first)
-    count(second)
-    counts = orjson.dumps([["unknown", "unknown", "/", "x", 5]])
-    database[ERROR_MINUTES].insert_one(storage._minute(int(clock.now // 60), "elsewhere", 1, counts))
-    for worker in (first, second):
-        answer = worker.read("1h")
-        assert (answer.counts.total(), answer.workers, answer.scope) == (7, 3, "all")
-
-
-def test_a_database_that_fails_is_left_out_and_the_answer_says_so(journal: Journal, clock: Clock, nowhere: Any) -> None:
-    statistics = Statistics(journal, nowhere.get_default_database, clock=clock)
-    count(statistics)
-    answer = statistics.read("1h").to_json()
-    assert (answer["totalErrors"], answer["scope"]) == (1, "instance")
-
-
-TOTALS = st.lists(st.tuples(st.sampled_from(["v", "w"]), st.integers(0, 3), st.integers(1, 9)), max_size=12)
-
-
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(totals=TOTALS, seed=st.integers(0, 99))
-def test_in_whatever_order_totals_arrive_the_newest_of_each_worker_and_minute_counts(
-    totals: list[tuple[str, int, int]], seed: int
-) -> None:
-    newest: dict[tuple[str, int], tuple[int, list[Any]]] = {}
-    random.Random(seed).shuffle(totals)
-    for worker, minute, revision in totals:
-        module._keep(newest, (worker, minute), revision, [revision])
-    expected = {
-        (worker, minute): max(revision for w, m, revision in totals if (w, m) == (worker, minute))
-        for worker, minute, _ in totals
-    }
-    assert {key: revision for key, (revision, _) in newest.items()} == expected
-
-
-def test_a_row_is_what_the_writer_stores(statistics: Statistics, journal: Journal, clock: Clock) -> None:
-    count(statistics, "x", "mobile", "/")
-    ((worker, minute, revision, counts),) = journal.read("SELECT worker, minute, revision, counts FROM minutes")
-    assert (worker, minute, revision) == (journal.boot, int(clock.now // 60), 1)
-    assert orjson.loads(counts) == [["unknown", "mobile", "/", "x", 1]]
-
-
-def test_an_error_that_is_counted_while_the_disk_fails_is_counted_once(
-    tmp_path: Path, open_journal: Callable[[], Journal], clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(journals, "RETRY", 0.0)
-    (tmp_path / "journal").touch()
-    statistics = Statistics(open_journal(), lambda: None, clock=clock)
-    count(statistics)
-    count(statistics)
-    assert total(statistics) == 2
-    (tmp_path / "journal").unlink()
-    count(statistics)
-    other = Statistics(open_journal(), lambda: None, clock=clock)
-    assert (total(statistics), total(other)) == (3, 3)
+    # The first answer in an hour reads the documents of closed hours, whose size grows with the kinds of errors in each.
+    clock.now += WEEK * 60 + 1800
+    worker.database = database
+    seconds = {}
+    for errors in (1_000, 1_000_000):
+        database[ERROR_HOURS].delete_many({})
+        worker.journal.write([("DELETE FROM minutes", ())])
+        kinds = week_of(worker, errors)
+        begun = time.perf_counter()
+        answer = worker.answer("7d")
+        print(f"\n{errors} errors in 7 days: {(time.perf_counter() - begun) * 1e3:.1f} ms for the first answer")
+        assert (answer["totalErrors"], answer["scope"]) == (errors, "all")
+        assert {one["fingerprint"]: one["count"] for one in answer["topErrors"]} == dict(
+            sorted(kinds.items(), key=lambda item: (-item[1], f"title of {item[0]}"))[:10]
+        )
+        seconds[errors] = best_of(5, lambda: worker.answer("7d"))
+    print(f"\n7 days: {seconds[1_000] * 1e3:.1f} ms for 1,000 errors, {seconds[1_000_000] * 1e3:.1f} ms for 1,000,000")
+    assert seconds[1_000_000] < 3 * seconds[1_000]

@@ -10,19 +10,28 @@ from typing import Any
 import bson
 import orjson
 import pytest
-from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.errors import OperationFailure
 
 from prodfix import storage as storages
 from prodfix.errors import JournalUnavailable
+from prodfix.groups import ERROR_GROUPS, Groups
 from prodfix.journal import Journal
-from prodfix.storage import CONNECTION_EVENTS, ERROR_LOG, ERROR_MINUTES, Storage
+from prodfix.minutes import Minutes
+from prodfix.storage import CONNECTION_EVENTS, ERROR_LOG, Storage
+from prodfix.windows import ERROR_HOURS, ERROR_MINUTES, Windows
 
 NOW = datetime.now(UTC).replace(microsecond=0)
+MINUTE = int(NOW.timestamp() // 60)
+
+
+def make_storage(journal: Journal, database: Any) -> Storage:
+    windows = Windows(journal, lambda: database)
+    return Storage(journal, lambda: database, Minutes(journal, windows), Groups(lambda: database), retention_days=8)
 
 
 @pytest.fixture
 def storage(journal: Journal, database: Any) -> Storage:
-    return Storage(journal, lambda: database, retention_days=8)
+    return make_storage(journal, database)
 
 
 def put(journal: Journal, storage: Storage, *request_ids: str) -> None:
@@ -31,9 +40,12 @@ def put(journal: Journal, storage: Storage, *request_ids: str) -> None:
         journal.write(storage.insertion(ERROR_LOG, bson.ObjectId(), document, request_id))
 
 
-def count(journal: Journal, minute: int, revision: int, total: int) -> None:
-    row = ("w", minute, revision, orjson.dumps([["unknown", "mobile", "/", "x", total]]))
-    journal.write([("INSERT OR REPLACE INTO minutes (worker, minute, revision, counts) VALUES (?, ?, ?, ?)", row)])
+def count(journal: Journal, total: int) -> None:
+    """Errors of this minute, which the test may take a minute for."""
+    row = ["unknown", "mobile", "/", "f", "x", total, NOW.timestamp(), NOW.timestamp(), ["v1"]]
+    values = ("w", MINUTE, total, orjson.dumps([row]), b"{}")
+    columns = "(worker, minute, revision, errors, traffic)"
+    journal.write([(f"INSERT OR REPLACE INTO minutes {columns} VALUES (?, ?, ?, ?, ?)", values)])
 
 
 def stored(database: Any) -> list[str]:
@@ -58,7 +70,7 @@ def test_a_kill_between_the_write_and_its_mark_changes_nothing(
     journal: Journal, storage: Storage, database: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(journal, storage, "a", "b")
-    count(journal, 1, 7, 7)
+    count(journal, 7)
     with monkeypatch.context() as killed:
 
         def die(*_: Any, **__: Any) -> None:
@@ -71,7 +83,8 @@ def test_a_kill_between_the_write_and_its_mark_changes_nothing(
     put(journal, storage, "c")
     storage.tick()
     assert stored(database) == ["a", "b", "c"]
-    assert [document["counts"][0][-1] for document in database[ERROR_MINUTES].find()] == [7]
+    assert [document["errors"][0][5] for document in database[ERROR_MINUTES].find()] == [7]
+    assert [(group["_id"], group["releases"]) for group in database[ERROR_GROUPS].find()] == [("f", ["v1"])]
 
 
 def test_without_an_identity_of_its_own_a_record_would_be_there_twice(storage: Storage, database: Any) -> None:
@@ -81,46 +94,21 @@ def test_without_an_identity_of_its_own_a_record_would_be_there_twice(storage: S
     assert stored(database) == ["a", "a"]
 
 
-def test_a_minute_is_stored_as_a_total_and_replaced_by_a_later_one(
-    journal: Journal, storage: Storage, database: Any
-) -> None:
-    for revision, total in ((1, 1), (5, 5), (5, 5)):
-        count(journal, 100, revision, total)
-        storage.tick()
-    (document,) = database[ERROR_MINUTES].find()
-    assert document["_id"] == {"minute": 100, "worker": "w"}
-    assert (document["revision"], document["counts"][0][-1]) == (5, 5)
-    assert document["timestamp"] == datetime.fromtimestamp(6000, UTC)
-
-
 def test_a_count_that_comes_while_its_minute_is_stored_is_stored_next(
     journal: Journal, storage: Storage, database: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    count(journal, 100, 1, 1)
+    count(journal, 1)
     write = journal.write
 
     def counted_meanwhile(statements: Any, **options: Any) -> None:
         monkeypatch.undo()
-        write([("UPDATE minutes SET revision = 2, counts = ?", (orjson.dumps([["u", "m", "/", "x", 2]]),))])
+        count(journal, 2)
         write(statements, **options)
 
     monkeypatch.setattr(journal, "write", counted_meanwhile)
     storage.tick()
     storage.tick()
     assert [document["revision"] for document in database[ERROR_MINUTES].find()] == [2]
-
-
-def test_stored_minutes_that_are_old_leave_the_disk_and_unstored_ones_do_not(
-    journal: Journal, storage: Storage, fail: Any
-) -> None:
-    count(journal, 100, 1, 1)
-    fail("update", errorCode=8000)
-    with pytest.raises(PyMongoError):
-        storage.tick()
-    assert journal.read("SELECT minute FROM minutes") == [(100,)]
-    fail.off()
-    storage.tick()
-    assert journal.read("SELECT minute FROM minutes") == []
 
 
 def test_records_stay_readable_for_an_outage_but_not_for_ever(
@@ -143,9 +131,11 @@ def test_a_document_that_mongodb_refuses_does_not_hold_up_the_rest(
 
 def test_the_indexes_make_old_records_expire(storage: Storage, database: Any) -> None:
     storage.tick()
-    for name in (ERROR_LOG, CONNECTION_EVENTS, ERROR_MINUTES):
+    kept = {name: timedelta(days=8) for name in (ERROR_LOG, CONNECTION_EVENTS, ERROR_HOURS)}
+    kept |= {ERROR_MINUTES: timedelta(hours=50), ERROR_GROUPS: timedelta(days=90)}
+    for name, time in kept.items():
         expiry = database[name].index_information()["prodfix_expiry"]
-        assert timedelta(seconds=expiry["expireAfterSeconds"]) == timedelta(days=8)
+        assert timedelta(seconds=expiry["expireAfterSeconds"]) == time
     assert "prodfix_request" in database[ERROR_LOG].index_information()
 
 
@@ -174,18 +164,6 @@ def test_a_tick_tells_what_mongodb_says_and_keeps_what_waits(journal: Journal, s
     assert unmarked(journal) == 1
 
 
-def test_more_than_may_wait_is_dropped_and_counted_until_there_is_room(
-    journal: Journal, storage: Storage, database: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(storages, "WAITING", 2)
-    put(journal, storage, "a", "b", "c", "d")
-    assert (unmarked(journal), storage.dropped) == (2, 2)
-    storage.tick()
-    put(journal, storage, "e")
-    storage.tick()
-    assert (stored(database), storage.dropped) == (["a", "b", "e"], 2)
-
-
 @pytest.mark.parametrize("trouble", [JournalUnavailable, TimeoutError])
 def test_what_the_journal_refuses_is_counted(
     journal: Journal, storage: Storage, monkeypatch: pytest.MonkeyPatch, trouble: type[Exception]
@@ -198,29 +176,17 @@ def test_what_the_journal_refuses_is_counted(
     assert storage.dropped == 1
 
 
-def test_an_earlier_revision_that_is_adopted_late_does_not_replace_a_later_one(
-    journal: Journal, storage: Storage, database: Any
-) -> None:
-    for worker, revision in (("w", 8), ("w", 5), ("x", 1)):
-        row = (worker, 100, revision, orjson.dumps([["u", "m", "/", "x", revision]]))
-        journal.write([("INSERT OR REPLACE INTO minutes (worker, minute, revision, counts) VALUES (?, ?, ?, ?)", row)])
-        if revision != 5:
-            storage.tick()
-    assert sorted(document["revision"] for document in database[ERROR_MINUTES].find()) == [1, 8]
-    assert journal.read_own("SELECT revision FROM minutes WHERE stored < revision") == []
-
-
 def test_without_a_disk_everything_reaches_mongodb_all_the_same(tmp_path: Path, database: Any) -> None:
     (tmp_path / "file").touch()
     journal = Journal(tmp_path / "file")
     journal.open()
-    storage = Storage(journal, lambda: database, retention_days=8)
+    storage = make_storage(journal, database)
     put(journal, storage, "a", "b")
-    count(journal, 100, 3, 3)
+    count(journal, 3)
     for _ in range(2):
         storage.tick()
     assert (stored(database), storage.dropped, unmarked(journal)) == (["a", "b"], 0, 0)
-    assert [document["counts"][0][-1] for document in database[ERROR_MINUTES].find()] == [3]
+    assert [document["errors"][0][5] for document in database[ERROR_MINUTES].find()] == [3]
     journal.close()
 
 
@@ -236,7 +202,47 @@ def test_what_a_dead_worker_left_is_stored_too(
     open_journal: Callable[[], Journal], journal: Journal, storage: Storage, database: Any
 ) -> None:
     dead = open_journal()
-    put(dead, Storage(dead, lambda: database, retention_days=8), "a")
+    put(dead, make_storage(dead, database), "a")
     dead.close()
     storage.tick()
     assert stored(database) == ["a"]
+
+
+def requests(journal: Journal) -> list[str]:
+    return [row[0] for row in journal.read("SELECT request_id FROM records ORDER BY at")]
+
+
+def test_when_too_many_wait_the_oldest_goes_and_is_counted_until_there_is_room(
+    journal: Journal, storage: Storage, database: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storages, "WAITING", 2)
+    put(journal, storage, "a", "b", "c", "d")
+    assert (requests(journal), storage.dropped) == (["c", "d"], 2)
+    storage.tick()
+    put(journal, storage, "e")
+    storage.tick()
+    assert (stored(database), storage.dropped) == (["c", "d", "e"], 2)
+
+
+def test_what_is_stored_already_does_not_make_room_by_going(
+    journal: Journal, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(journal, storage, "stored")
+    storage.tick()
+    monkeypatch.setattr(storages, "WAITING", 1)
+    put(journal, storage, "a", "b")
+    assert (requests(journal), storage.dropped) == (["stored", "b"], 1)
+
+
+def test_what_dead_workers_left_does_not_grow_while_it_cannot_be_stored(
+    open_journal: Callable[[], Journal], journal: Journal, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storages, "WAITING", 3)
+    for letter in "abcd":
+        dead = open_journal()
+        put(dead, make_storage(dead, None), letter + "1", letter + "2")
+        dead.close()
+        storage.adopt()
+    assert (requests(journal), storage.dropped) == (["c2", "d1", "d2"], 5)
+    put(journal, storage, "e")
+    assert (requests(journal), storage.dropped) == (["d1", "d2", "e"], 6)
