@@ -102,12 +102,13 @@ def _mark(identity: str, number: int) -> str:
 
 
 def _insert(database: Database[Any], step: Insert, identity: str, session: ClientSession | None) -> None:
+    key = document_id(identity)
     try:
-        database[step.collection].insert_one({**step.document, "_id": document_id(identity)}, session=session)
-    except DuplicateKeyError as error:
-        pattern = (error.details or {}).get("keyPattern") or {"_id": 1}
-        # Our own _id is there: an earlier try has applied it. Any other clash is the caller's to hear of.
-        if session is not None or list(pattern) != ["_id"]:
+        database[step.collection].insert_one({**step.document, "_id": key}, session=session)
+    except DuplicateKeyError:
+        # Our own _id is there: an earlier try has applied it. The server may name another unique key, which our own document
+        # has taken too. Any other clash is the caller's to hear of.
+        if session is not None or database[step.collection].find_one({"_id": key}, {"_id": 1}) is None:
             raise
 
 

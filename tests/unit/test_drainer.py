@@ -489,6 +489,22 @@ def test_a_clash_of_another_unique_key_is_put_aside_with_its_name(
     assert (texts(database), database.books.find_one()["notes"]) == (["taken", "free"], 2)
 
 
+def test_a_clash_with_ones_own_document_is_none_whichever_key_the_server_names(
+    deferred: Deferred, drainer: Drainer, journal: Journal, database: Any
+) -> None:
+    database.notes.create_index("text", unique=True)
+    writes = [note(str(number)) for number in range(3)]
+    for write in writes:
+        deferred.put(write)
+    with pytest.MonkeyPatch.context() as patch:
+        crashing(drainers.guards, "apply_many", patch, 0, before=False)  # after the inserts, before the updates
+        with pytest.raises(Killed):
+            drainer.drain()
+    assert (database.notes.count_documents({}), database.books.find_one()) == (3, None)
+    assert drainer.drain() == 3
+    assert (database.notes.count_documents({}), database.books.find_one()["notes"], dead(journal)) == (3, 3, {})
+
+
 def test_an_update_of_a_document_that_is_not_there_is_put_aside(
     deferred: Deferred, drainer: Drainer, journal: Journal
 ) -> None:
