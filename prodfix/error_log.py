@@ -108,6 +108,7 @@ class ErrorLog:
             operation=None,
             request_id=context.request_id if context else new_request_id(),
             release=self._release,
+            places=(str(facts["model"])[:100],) if "model" in facts else (),
             facts=facts,
         )
         self.append(record)

@@ -46,7 +46,9 @@ class Worker:
         self.minutes = Minutes(journal, self.windows)
         self.groups = Groups(lambda: self.database, on_regression=self.told.append)
         self.storage = Storage(journal, lambda: self.database, self.minutes, self.groups, retention_days=3650)
-        self.statistics = Statistics(self.windows, dropped=lambda: self.minutes.dropped)
+        self.statistics = Statistics(
+            self.windows, live=lambda: [{"worker": journal.boot, "dropped": self.minutes.dropped}]
+        )
 
     def error(self, fingerprint: str = "f1", times: int = 1, **parts: str) -> None:
         for _ in range(times):

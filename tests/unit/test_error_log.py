@@ -89,8 +89,8 @@ def context() -> RequestContext:
     return new_context(endpoint="/notes/<id>", method="GET", ip="", headers={"User-Agent": "okhttp/4.12"})
 
 
-def record(log: ErrorLog, error: BaseException, context: RequestContext | None = None, **more: Any) -> ErrorRecord:
-    made = log.record(error, context, **more)
+def record(log: ErrorLog, error: BaseException, context: RequestContext | None = None) -> ErrorRecord:
+    made = log.record(error, context)
     if context is None:
         made = replace(made, request_id="request1")
     log.append(made)
@@ -136,7 +136,8 @@ def test_each_kind_goes_to_its_file_is_counted_and_stored_or_not(
 
 def test_all_rows_of_the_table_can_be_recorded_and_answered(error_log: Recording, context: RequestContext) -> None:
     for meaning in [*TYPES.values(), *(row for _, row in SERVER_CODES.values())]:
-        made = record(error_log, ValueError("x"), context, meaning=meaning)
+        made = replace(record(error_log, ValueError("x"), context), meaning=meaning)
+        error_log.append(made)
         body, status, headers = made.to_response()
         assert status == body["status"] == meaning.status
         assert ("Retry-After" in headers) == body["retryable"] == meaning.retryable
@@ -238,7 +239,7 @@ def test_no_value_is_in_the_record_and_none_in_the_answer(
 def test_an_answer_is_below_two_kilobytes_whatever_is_wrong(fields: list[FieldError], text: str) -> None:
     log = ErrorLog(Classifier(), None, None, None, None, None)  # type: ignore[arg-type]
     for meaning in (replace(INVALID, details=tuple(fields)), INTERNAL_ERROR):
-        body, _, _ = replace(log.record(ValueError(text), None, meaning), request_id="f" * 64).to_response(
+        body, _, _ = replace(log.record(ValueError(text), None), meaning=meaning, request_id="f" * 64).to_response(
             detailed=True
         )
         assert len(render(body)) < 2048
@@ -374,7 +375,12 @@ def test_a_recovery_is_a_warning_and_no_error(error_log: Recording, logs: FakeLo
         error_log.log_recovery(AutoReconnect("reset"), context)
     ((severity, entry, _),) = logs.lines
     assert (severity, entry["level"], entry["severity"]) == (Severity.WARN, "warn", "warn")
-    assert entry["recovery"] == {"attempted": True, "successful": True, "attempts": 2}
+    assert entry["recovery"] == {
+        "attempted": True,
+        "successful": True,
+        "attempts": 2,
+        "driverRetries": 0,
+    }
     (found,) = error_log.lookup.request(context.request_id)
     assert found["recovery"]["successful"] is True
     assert (error_log.counted(), heard) == (0, [])
