@@ -1,216 +1,194 @@
-"""How the parts are put together for one application, from the bottom of the house to its top."""
+"""How all parts are put together for one application: each says what it is made of."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from functools import cached_property
 
 from prodfix.advice import Advisor
+from prodfix.background import Background
 from prodfix.backlog import Backlog
-from prodfix.breaker import Breaker
-from prodfix.budget import RetryBudget
-from prodfix.classifications import Row
-from prodfix.classifier import Classifier
-from prodfix.clients import Clients
-from prodfix.connection import ConnectionMonitor
 from prodfix.context import current_context
-from prodfix.counters import Counters
 from prodfix.deferred import Deferred
 from prodfix.diagnostics import Diagnostics
 from prodfix.documents import Documents
 from prodfix.drainer import Drainer
-from prodfix.error_log import ErrorLog
-from prodfix.errors import ErrorCategory
-from prodfix.groups import Groups
+from prodfix.foundations import Foundations
 from prodfix.handlers import request_user
 from prodfix.idempotency import Idempotency
 from prodfix.incident_log import IncidentLog
-from prodfix.incidents import Incidents
 from prodfix.interceptor import CommandRecord, QueryInterceptor
-from prodfix.journal import Journal
-from prodfix.log_files import category_files
-from prodfix.logs import Logs
 from prodfix.lookup import Lookup
-from prodfix.minutes import Minutes
 from prodfix.orders import Orders
 from prodfix.queries import QueryStatistics
 from prodfix.recovery import Recovery
 from prodfix.reports import Reports
-from prodfix.services import Services, stored_database
+from prodfix.services import Services
 from prodfix.settings import Settings
-from prodfix.sinks import Console, Sinks
 from prodfix.statistics import Statistics
 from prodfix.status import ConnectionEvent
-from prodfix.storage import Storage
-from prodfix.storms import Storms
 from prodfix.traces import Traces
 from prodfix.transactions import Transactions
-from prodfix.windows import Windows
 
-_OF_DATABASE = (ErrorCategory.DATABASE_CONNECTION, ErrorCategory.TIMEOUT)
 TRANSACTION_BASE = 0.2  # seconds; a write conflict is over sooner than an outage
 
 
-def assemble(
-    settings: Settings,
-    *,
-    uri: str | None,
-    classifications: Mapping[type[BaseException], Row] | None,
-    interceptor: QueryInterceptor,
-    monitor: ConnectionMonitor,
-    served: bool,
-    owning: bool = False,
-) -> Services:
-    """The services of one application. Opens no file and no connection.
+class Assembly(Foundations):
+    """All parts of one application."""
 
-    ``interceptor`` and ``monitor`` exist before: a host needs their listeners when it makes its client.
-    """
-    options = settings.mongo_options()
-    classifier = Classifier(classifications)
-    recovers = settings.enable_error_recovery
-    failures = settings.breaker_failures if recovers else 0
-    breaker = Breaker(lambda: monitor.down, failures=failures, refuse=monitor.gate)
-    clients = Clients(
-        uri,
-        options,
-        listeners=(interceptor, monitor.pool) if settings.enable_query_logging else (monitor.pool,),
-        watchers=monitor.watchers,
-        gate=breaker.gate,
-        call=breaker.call,
-    )
-    logs = Logs(_sinks(settings), served=served, owning=owning)
-    journal = Journal(settings.state_dir / "journal")
-    answering = stored_database(clients, monitor)
-    windows = Windows(journal, answering)
-    minutes, groups = Minutes(journal, windows), Groups(answering)
-    storage = Storage(journal, lambda: clients.own_db, minutes, groups, retention_days=settings.error_retention_days)
-    reports = Reports(logs, storage, uri=uri, options=options)
-    groups.on_regression = reports.regression
-    breaker.on_change = reports.breaker
-    counters = Counters(journal, release=settings.release)
-    incidents = Incidents(journal, instance=settings.instance, release=settings.release)
-    error_log = ErrorLog(
-        classifier,
-        logs,
-        counters,
-        journal,
-        storage,
-        Storms(burst=settings.error_burst, rate=settings.error_rate),
-        release=settings.release,
-        database_down=lambda: monitor.looked and not monitor.healthy,
-        on_failure=lambda record: incidents.failed(database=record.meaning.category in _OF_DATABASE),
-    )
-    retries, base = settings.max_retry_attempts, settings.retry_base_delay_ms / 1000
-    budget = RetryBudget(share=settings.retry_budget)
-    transactions = Transactions(
-        lambda: clients.application,
-        retries=retries,
-        base=min(base, TRANSACTION_BASE),
-        budget=budget,
-        report=reports.transaction,
-        verbose=settings.log_level == "debug",
-    )
-    deferred = Deferred(
-        journal,
-        lambda: clients.db,
-        enabled=settings.defers_writes,
-        durable=settings.durable,
-        max_entries=settings.deferred_max_entries,
-        max_bytes=settings.deferred_max_bytes,
-        transact=transactions.run,
-        user=request_user,
-        report=reports.deferred,
-        count=incidents.count,
-    )
-    orders = Orders(journal, done=reports.order)
-    backlog = Backlog(journal, deferred, orders)
-    lookup = Lookup(journal, answering)
-    diagnostics = Diagnostics(clients, journal, lookup, backlog)
-    advisor = Advisor(lambda: clients.own, journal, enabled=settings.enable_query_advice, on_advice=reports.advice)
-    _set_up(interceptor, settings, reports, advisor)
-    monitor.last_command = lambda: interceptor.last_success
-    monitor.on_attempt = reports.attempt
+    # -- writing and recovering ---------------------------------------------------------------------------------------------
 
-    def on_retry(attempt: int, delay: float, error: BaseException) -> None:
-        incidents.count("retried")
-        reports.retry(attempt, delay, error)
+    @cached_property
+    def transactions(self) -> Transactions:
+        return Transactions(
+            lambda: self.clients.application,
+            retries=self.settings.max_retry_attempts,
+            base=min(self.settings.retry_base_delay_ms / 1000, TRANSACTION_BASE),
+            budget=self._budget,
+            report=self.reports.transaction,
+            verbose=self.settings.log_level == "debug",
+        )
 
-    def on_recovered(attempts: int, error: BaseException) -> None:
-        incidents.count("recovered")
-        error_log.log_recovery(error, current_context())
+    @cached_property
+    def documents(self) -> Documents:
+        return Documents(
+            lambda: self.clients.db,
+            lambda: self.clients.own_db,
+            auto_index=not self.settings.production,
+            answering=lambda: not self.monitor.down,
+            report=self.reports.conflict,
+        )
 
-    def connection_changed(event: ConnectionEvent) -> None:
-        (incidents.end if event.event == "connected" else incidents.begin)("database_lost")
-        reports.connection(event)
+    @cached_property
+    def deferred(self) -> Deferred:
+        return Deferred(
+            self.journal,
+            lambda: self.clients.db,
+            enabled=self.settings.defers_writes,
+            durable=self.settings.durable,
+            max_entries=self.settings.deferred_max_entries,
+            max_bytes=self.settings.deferred_max_bytes,
+            transact=self.transactions.run,
+            user=request_user,
+            report=self.reports.deferred,
+            count=self.incidents.count,
+        )
 
-    monitor.on_event = connection_changed
-    monitor.interval, monitor.max_age = settings.health_ping_interval_ms / 1000, settings.health_max_age_ms / 1000
-    return Services(
-        settings=settings,
-        classifier=classifier,
-        clients=clients,
-        interceptor=interceptor,
-        monitor=monitor,
-        breaker=breaker,
-        logs=logs,
-        journal=journal,
-        storage=storage,
-        counters=counters,
-        minutes=minutes,
-        windows=windows,
-        groups=groups,
-        statistics=Statistics(windows, live=diagnostics.workers),
-        lookup=lookup,
-        incidents=incidents,
-        incident_log=IncidentLog(journal, answering, on_closed=reports.incident),
-        queries=QueryStatistics(journal, interceptor.profile),
-        advisor=advisor,
-        error_log=error_log,
-        deferred=deferred,
-        drainer=Drainer(
-            deferred,
-            journal,
-            classifier,
-            max_attempts=settings.deferred_max_attempts,
-            max_age=settings.deferred_max_age_hours * 3600,
-            rate=settings.deferred_drain_rate,
-        ),
-        traces=Traces(
-            journal,
-            answering,
-            configured=clients.configured,
-            uptime=lambda: monitor.status().uptime,
-            retention_days=settings.error_retention_days,
-        ),
-        orders=orders,
-        backlog=backlog,
-        recovery=Recovery(
-            classifier,
-            deferred,
-            retries=retries,
-            base=base,
-            mobile_retries=settings.mobile_extra_retries,
-            enabled=recovers,
-            budget=budget,
+    @cached_property
+    def drainer(self) -> Drainer:
+        return Drainer(
+            self.deferred,
+            self.journal,
+            self.classifier,
+            max_attempts=self.settings.deferred_max_attempts,
+            max_age=self.settings.deferred_max_age_hours * 3600,
+            rate=self.settings.deferred_drain_rate,
+        )
+
+    @cached_property
+    def traces(self) -> Traces:
+        return Traces(
+            self.journal,
+            self.answering,
+            configured=self.clients.configured,
+            uptime=lambda: self.monitor.status().uptime,
+            retention_days=self.settings.error_retention_days,
+        )
+
+    @cached_property
+    def orders(self) -> Orders:
+        return Orders(self.journal, done=self.reports.order)
+
+    @cached_property
+    def backlog(self) -> Backlog:
+        return Backlog(self.journal, self.deferred, self.orders)
+
+    @cached_property
+    def recovery(self) -> Recovery:
+        def on_retry(attempt: int, delay: float, error: BaseException) -> None:
+            self.incidents.count("retried")
+            self.reports.retry(attempt, delay, error)
+
+        def on_recovered(attempts: int, error: BaseException) -> None:
+            self.incidents.count("recovered")
+            self.error_log.log_recovery(error, current_context())
+
+        return Recovery(
+            self.classifier,
+            self.deferred,
+            retries=self.settings.max_retry_attempts,
+            base=self.settings.retry_base_delay_ms / 1000,
+            mobile_retries=self.settings.mobile_extra_retries,
+            enabled=self.settings.enable_error_recovery,
+            budget=self._budget,
             on_retry=on_retry,
             on_recovered=on_recovered,
-        ),
-        idempotency=Idempotency(
-            answering,
-            classifier,
-            secret=settings.jwt_secret_key.get_secret_value() if settings.jwt_secret_key else "",
-            ttl=settings.idempotency_ttl,
-            report=reports.idempotency,
-        ),
-        transactions=transactions,
-        documents=Documents(
-            lambda: clients.db,
-            lambda: clients.own_db,
-            auto_index=not settings.production,
-            answering=lambda: not monitor.down,
-            report=reports.conflict,
-        ),
-        diagnostics=diagnostics,
-    )
+        )
+
+    @cached_property
+    def idempotency(self) -> Idempotency:
+        key = self.settings.jwt_secret_key
+        return Idempotency(
+            self.answering,
+            self.classifier,
+            secret=key.get_secret_value() if key else "",
+            ttl=self.settings.idempotency_ttl,
+            report=self.reports.idempotency,
+        )
+
+    # -- all of it ----------------------------------------------------------------------------------------------------------
+
+    def services(self) -> Services:
+        self._wire()
+        lookup = Lookup(self.journal, self.answering)
+        diagnostics = Diagnostics(self.clients, self.journal, lookup, self.backlog)
+        return Services(
+            statistics=Statistics(self.windows, live=diagnostics.workers),
+            lookup=lookup,
+            incident_log=IncidentLog(self.journal, self.answering, on_closed=self.reports.incident),
+            queries=QueryStatistics(self.journal, self.interceptor.profile),
+            diagnostics=diagnostics,
+            background=Background(),
+            settings=self.settings,
+            classifier=self.classifier,
+            clients=self.clients,
+            interceptor=self.interceptor,
+            monitor=self.monitor,
+            breaker=self.breaker,
+            logs=self.logs,
+            journal=self.journal,
+            storage=self.storage,
+            counters=self.counters,
+            minutes=self.minutes,
+            windows=self.windows,
+            groups=self.groups,
+            incidents=self.incidents,
+            advisor=self.advisor,
+            error_log=self.error_log,
+            deferred=self.deferred,
+            drainer=self.drainer,
+            traces=self.traces,
+            orders=self.orders,
+            backlog=self.backlog,
+            recovery=self.recovery,
+            idempotency=self.idempotency,
+            transactions=self.transactions,
+            documents=self.documents,
+        )
+
+    def _wire(self) -> None:
+        """What the lower parts tell the higher ones, of which they know nothing."""
+        monitor, settings = self.monitor, self.settings
+
+        def connection_changed(event: ConnectionEvent) -> None:
+            (self.incidents.end if event.event == "connected" else self.incidents.begin)("database_lost")
+            self.reports.connection(event)
+
+        monitor.on_event, monitor.on_attempt = connection_changed, self.reports.attempt
+        monitor.last_command = lambda: self.interceptor.last_success
+        monitor.interval, monitor.max_age = settings.health_ping_interval_ms / 1000, settings.health_max_age_ms / 1000
+        self.groups.on_regression = self.reports.regression
+        self.breaker.on_change = self.reports.breaker
+        _set_up(self.interceptor, settings, self.reports, self.advisor)
 
 
 def _set_up(interceptor: QueryInterceptor, settings: Settings, reports: Reports, advisor: Advisor) -> None:
@@ -227,13 +205,3 @@ def _set_up(interceptor: QueryInterceptor, settings: Settings, reports: Reports,
         interceptor.on_record, interceptor.on_repeat = record, reports.repeated
         interceptor.sample = settings.query_log_sample
         interceptor.verbose = settings.log_level == "debug"
-
-
-def _sinks(settings: Settings) -> Sinks:
-    files = category_files(
-        settings.log_dir,
-        max_bytes=settings.log_file_max_size,
-        keep=settings.log_file_max_files,
-        daily=settings.log_rotation == "daily",
-    )
-    return Sinks([Console(), *files])

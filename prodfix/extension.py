@@ -10,7 +10,7 @@ from pymongo.monitoring import _EventListener
 from werkzeug.exceptions import InternalServerError
 
 from prodfix import boundary, cli, handlers, hooks, tokens
-from prodfix.assembly import assemble
+from prodfix.assembly import Assembly
 from prodfix.classifications import Row
 from prodfix.connection import ConnectionMonitor
 from prodfix.interceptor import QueryInterceptor
@@ -63,7 +63,7 @@ class ProdFix:
     def init_app(self, app: Flask) -> None:
         """Attach everything. Opens nothing and connects to nothing: that happens in the process that serves."""
         settings = self._settings or Settings.from_env()
-        services = self._services = assemble(
+        services = self._services = Assembly(
             settings,
             uri=self._uri or (settings.mongodb_uri.get_secret_value() if settings.mongodb_uri else None),
             classifications=self._classifications,
@@ -71,7 +71,7 @@ class ProdFix:
             monitor=self._monitor,
             served=self._served,
             owning=self._logging,
-        )
+        ).services()
         app.extensions[EXTENSION] = services
         if self._logging:
             services.logs.take_over(settings.log_level)

@@ -1,0 +1,146 @@
+"""How the lower parts of one application are put together: what all others stand on, and what counts and records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+from pymongo.synchronous.database import Database
+
+from prodfix.advice import Advisor
+from prodfix.breaker import Breaker
+from prodfix.budget import RetryBudget
+from prodfix.classifications import Row
+from prodfix.classifier import Classifier
+from prodfix.clients import Clients
+from prodfix.connection import ConnectionMonitor
+from prodfix.counters import Counters
+from prodfix.error_log import ErrorLog
+from prodfix.errors import ErrorCategory
+from prodfix.groups import Groups
+from prodfix.incidents import Incidents
+from prodfix.interceptor import QueryInterceptor
+from prodfix.journal import Journal
+from prodfix.log_files import category_files
+from prodfix.logs import Logs
+from prodfix.minutes import Minutes
+from prodfix.reports import Reports
+from prodfix.settings import Settings
+from prodfix.sinks import Console, Sinks
+from prodfix.storage import Storage
+from prodfix.storms import Storms
+from prodfix.windows import Windows
+
+_OF_DATABASE = (ErrorCategory.DATABASE_CONNECTION, ErrorCategory.TIMEOUT)
+
+
+class Foundations:
+    """The lower parts of one application, made as they are needed. Making them opens no file and no connection.
+
+    ``interceptor`` and ``monitor`` exist before: a host needs their listeners when it makes its client.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        uri: str | None,
+        classifications: Mapping[type[BaseException], Row] | None,
+        interceptor: QueryInterceptor,
+        monitor: ConnectionMonitor,
+        served: bool,
+        owning: bool = False,
+    ) -> None:
+        self.settings, self.interceptor, self.monitor = settings, interceptor, monitor
+        self._uri, self._served, self._owning = uri, served, owning
+        self.classifier = Classifier(classifications)
+        self.journal = Journal(settings.state_dir / "journal")
+        self._budget = RetryBudget(share=settings.retry_budget)
+
+    # -- what all of them stand on ------------------------------------------------------------------------------------------
+
+    @cached_property
+    def breaker(self) -> Breaker:
+        failures = self.settings.breaker_failures if self.settings.enable_error_recovery else 0
+        return Breaker(lambda: self.monitor.down, failures=failures, refuse=self.monitor.gate)
+
+    @cached_property
+    def clients(self) -> Clients:
+        pool = self.monitor.pool
+        return Clients(
+            self._uri,
+            self.settings.mongo_options(),
+            listeners=(self.interceptor, pool) if self.settings.enable_query_logging else (pool,),
+            watchers=self.monitor.watchers,
+            gate=self.breaker.gate,
+            call=self.breaker.call,
+        )
+
+    def answering(self) -> Database[Any] | None:
+        """Our own database while it answers, None while it does not: nobody waits for what is known to be down."""
+        return self.clients.own_db if self.clients.configured and not self.monitor.down else None
+
+    @cached_property
+    def logs(self) -> Logs:
+        return Logs(_sinks(self.settings), served=self._served, owning=self._owning)
+
+    @cached_property
+    def storage(self) -> Storage:
+        days = self.settings.error_retention_days
+        return Storage(self.journal, lambda: self.clients.own_db, self.minutes, self.groups, retention_days=days)
+
+    @cached_property
+    def reports(self) -> Reports:
+        return Reports(self.logs, self.storage, uri=self._uri, options=self.settings.mongo_options())
+
+    # -- counting and recording ---------------------------------------------------------------------------------------------
+
+    @cached_property
+    def windows(self) -> Windows:
+        return Windows(self.journal, self.answering)
+
+    @cached_property
+    def minutes(self) -> Minutes:
+        return Minutes(self.journal, self.windows)
+
+    @cached_property
+    def groups(self) -> Groups:
+        return Groups(self.answering)
+
+    @cached_property
+    def counters(self) -> Counters:
+        return Counters(self.journal, release=self.settings.release)
+
+    @cached_property
+    def incidents(self) -> Incidents:
+        return Incidents(self.journal, instance=self.settings.instance, release=self.settings.release)
+
+    @cached_property
+    def error_log(self) -> ErrorLog:
+        return ErrorLog(
+            self.classifier,
+            self.logs,
+            self.counters,
+            self.journal,
+            self.storage,
+            Storms(burst=self.settings.error_burst, rate=self.settings.error_rate),
+            release=self.settings.release,
+            database_down=lambda: self.monitor.looked and not self.monitor.healthy,
+            on_failure=lambda record: self.incidents.failed(database=record.meaning.category in _OF_DATABASE),
+        )
+
+    @cached_property
+    def advisor(self) -> Advisor:
+        enabled = self.settings.enable_query_advice
+        return Advisor(lambda: self.clients.own, self.journal, enabled=enabled, on_advice=self.reports.advice)
+
+
+def _sinks(settings: Settings) -> Sinks:
+    files = category_files(
+        settings.log_dir,
+        max_bytes=settings.log_file_max_size,
+        keep=settings.log_file_max_files,
+        daily=settings.log_rotation == "daily",
+    )
+    return Sinks([Console(), *files])
