@@ -31,6 +31,8 @@ CONNECTION_EVENTS = "connection_events"
 BATCH = 200
 LIMIT = 5.0  # seconds for one batch
 WAITING = 5_000  # records of this worker that may wait for MongoDB; the oldest are dropped then, and counted
+LARGEST_WAITING = 48 * 1024 * 1024  # bytes of them: the same file keeps deferred writes
+MADE_ROOM = 16  # records that go at once when they are too large together
 MINUTES_KEPT = timedelta(hours=50)
 KEPT = 500  # stored records that stay readable here, for an outage
 
@@ -51,7 +53,7 @@ class Storage:
         self._minutes, self._groups = minutes, groups
         self._retention = timedelta(days=retention_days)
         self._indexed = False
-        self._waiting = 0
+        self._waiting = self._bytes = 0
         self.dropped = 0
 
     def insertion(
@@ -61,12 +63,15 @@ class Storage:
         entry = encoded({**document, "_id": identity})
         insert = "INSERT OR IGNORE INTO records (id, collection, request_id, at, entry) VALUES (?, ?, ?, ?, ?)"
         statements: list[Statement] = [(insert, (str(identity), collection, request_id, time.time(), entry))]
-        if self._waiting < WAITING:
-            self._waiting += 1
-        else:
-            self.dropped += 1
-            oldest = "SELECT id FROM records WHERE stored = 0 ORDER BY at LIMIT 1"
-            statements.append((f"DELETE FROM records WHERE id IN ({oldest})", ()))  # noqa: S608 - no value is in the text
+        gone = MADE_ROOM if self._bytes + len(entry) > LARGEST_WAITING else int(self._waiting >= WAITING)
+        gone = min(gone, self._waiting)
+        if gone:
+            oldest = "SELECT id FROM records WHERE stored = 0 ORDER BY at LIMIT ?"
+            statements.insert(0, (f"DELETE FROM records WHERE id IN ({oldest})", (gone,)))  # noqa: S608 - no value is in the text
+            self._bytes -= gone * self._bytes // self._waiting  # counted exactly with the next tick
+            self.dropped += gone
+        self._waiting += 1 - gone
+        self._bytes += len(entry)
         return statements
 
     def put(self, collection: str, document: dict[str, Any]) -> None:
@@ -80,12 +85,12 @@ class Storage:
         """Adopt what dead workers left, while it cannot be stored; no more waits then than may wait."""
         if not self._journal.adopt():
             return
-        waiting = self._count()
-        if waiting > WAITING:
+        self._count()
+        if self._waiting > WAITING:
             oldest = "SELECT id FROM records WHERE stored = 0 ORDER BY at DESC LIMIT -1 OFFSET ?"
             self._journal.write([(f"DELETE FROM records WHERE id IN ({oldest})", (WAITING,))])  # noqa: S608 - no value is in the text
-            self.dropped += waiting - WAITING
-        self._waiting = min(waiting, WAITING)
+            self.dropped += self._waiting - WAITING
+            self._count()
 
     def tick(self) -> None:
         """Adopt what dead workers left, and store what waits. Raises what MongoDB says; the next tick goes on."""
@@ -126,10 +131,11 @@ class Storage:
             keep = "SELECT id FROM records WHERE stored = 1 ORDER BY at DESC LIMIT -1 OFFSET ?"
             marks.append((f"DELETE FROM records WHERE id IN ({keep})", (KEPT,)))  # noqa: S608 - no value is in the text
             self._journal.write(marks)
-        self._waiting = self._count()
+        self._count()
 
-    def _count(self) -> int:
-        return sum(count for (count,) in self._journal.read_own("SELECT count(*) FROM records WHERE stored = 0"))
+    def _count(self) -> None:
+        rows = self._journal.read_own("SELECT count(*), coalesce(sum(length(entry)), 0) FROM records WHERE stored = 0")
+        self._waiting, self._bytes = sum(row[0] for row in rows), sum(row[1] for row in rows)
 
 
 def encoded(document: Mapping[str, Any]) -> bytes:

@@ -29,12 +29,6 @@ DEFERRED = "/api/v1/diagnostics/deferred"
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[DatabaseServer]:
-    with DatabaseServer(tmp_path / "data") as server:
-        yield server
-
-
-@pytest.fixture
 def served(server: DatabaseServer, tmp_path: Path) -> Iterator[Served]:
     with Served(tmp_path / "served", f"{server.uri}deferred", application="tests.hosts.probe:app") as application:
         yield application

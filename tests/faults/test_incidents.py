@@ -19,12 +19,6 @@ ASKED = 8  # times, over new connections: both workers have their turn
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[DatabaseServer]:
-    with DatabaseServer(tmp_path / "data") as server:
-        yield server
-
-
-@pytest.fixture
 def served(server: DatabaseServer, tmp_path: Path) -> Iterator[Served]:
     with Served(tmp_path / "served", f"{server.uri}incident", APP_RELEASE="v7") as application:
         yield application

@@ -32,12 +32,6 @@ BREAKS: dict[str, tuple[Break, Break]] = {
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[DatabaseServer]:
-    with DatabaseServer(tmp_path / "data") as server:
-        yield server
-
-
-@pytest.fixture
 def served(server: DatabaseServer, tmp_path: Path) -> Iterator[Served]:
     # What clients see when nothing is deferred; tests/faults/test_deferred.py has the rest.
     with Served(tmp_path / "served", f"{server.uri}outage", ENABLE_OPERATION_QUEUE="false") as application:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,12 +11,6 @@ from tests.served import Served
 from tests.servers import DatabaseServer
 
 pytestmark = [pytest.mark.served, pytest.mark.faults]
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[DatabaseServer]:
-    with DatabaseServer(tmp_path / "data") as server:
-        yield server
 
 
 def test_a_view_that_waits_is_ended_by_the_requests_deadline(server: DatabaseServer, tmp_path: Path) -> None:

@@ -212,6 +212,20 @@ def requests(journal: Journal) -> list[str]:
     return [row[0] for row in journal.read("SELECT request_id FROM records ORDER BY at")]
 
 
+def test_when_they_are_too_large_together_the_oldest_go_and_are_counted(
+    journal: Journal, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storages, "LARGEST_WAITING", 200_000)
+    for number in range(40):
+        document = {"timestamp": NOW, "requestId": str(number), "stack": "x" * 10_000}
+        journal.write(storage.insertion(ERROR_LOG, bson.ObjectId(), document, str(number)))
+        ((held, size),) = journal.read_own("SELECT count(*), sum(length(entry)) FROM records")
+        assert (size <= 200_000, held + storage.dropped) == (True, number + 1)
+    assert storage.dropped >= 20
+    kept = [int(row[0]) for row in journal.read_own("SELECT request_id FROM records ORDER BY at")]
+    assert kept == list(range(storage.dropped, 40)), "the newest stay"
+
+
 def test_when_too_many_wait_the_oldest_goes_and_is_counted_until_there_is_room(
     journal: Journal, storage: Storage, database: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
