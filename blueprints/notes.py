@@ -41,7 +41,14 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-class Note(Document, collection="notes", indexes=[IndexModel("slug", unique=True), IndexModel("notebook")]):
+_NEWEST = [("created_at", -1), ("_id", -1)]  # an operation's ID, which a note's _id is, holds no time
+
+
+class Note(
+    Document,
+    collection="notes",
+    indexes=[IndexModel("slug", unique=True), IndexModel([("notebook", 1), *_NEWEST]), IndexModel(_NEWEST)],
+):
     """One note. The driver is asked only for what these types let through."""
 
     slug: Slug
@@ -87,7 +94,7 @@ def index() -> Response:
         raise ValidationFailed("limit", problems=(problem,))
     wanted = {"notebook": request.args["notebook"]} if "notebook" in request.args else {}
     found = current_prodfix.recovery.run(
-        lambda: list(current_prodfix.db.notes.find(wanted).sort("_id", -1).limit(int(limit))), idempotent=True
+        lambda: list(current_prodfix.db.notes.find(wanted).sort(_NEWEST).limit(int(limit))), idempotent=True
     )
     return jsonify({"notes": [_shown(note) for note in found]})
 

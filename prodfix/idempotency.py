@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping
 from contextvars import Context
 from typing import Any
 
-import bson
 import pymongo
 from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.synchronous.database import Database
@@ -25,6 +24,7 @@ from prodfix.claims import Answer, Claim
 from prodfix.classifier import Classifier
 from prodfix.context import current_context
 from prodfix.errors import AnswerNotKept, IdempotencyKeyReused, Outcome, RequestInProgress
+from prodfix.writes import new_identity
 
 LARGEST = 64 * 1024  # bytes of a body that is stored, and of one whose JSON is compared by content
 CLAIM_LIMIT = 2.0  # seconds; by then the pinger knows of a database that has gone
@@ -197,9 +197,9 @@ def current_operation_id(label: str = "") -> str:
     """
     context = current_context()
     if context is None:
-        return str(bson.ObjectId())
+        return new_identity()
     if context.notes.operation_id is None:
-        context.notes.operation_id = str(bson.ObjectId())
+        context.notes.operation_id = new_identity()
     if not label:
         return context.notes.operation_id
     return hashlib.sha256(f"{context.notes.operation_id} {label}".encode()).hexdigest()[:24]
