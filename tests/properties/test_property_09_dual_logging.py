@@ -4,6 +4,7 @@ import errno
 import json
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +131,7 @@ def test_with_one_sink_failing_every_other_one_has_every_line(site: Site, many: 
     Feature: production-deployment-fix, Property 9
     """
     log: ErrorLog = site.services.error_log
-    records = [log.record(error, None, f"request-{number}") for number, error in enumerate(many)]
+    records = [replace(log.record(error, None), request_id=f"request-{number}") for number, error in enumerate(many)]
     kept: dict[bool, dict[str, Memory]] = {}
     for fails in (False, True):
         kept[fails] = {name: Memory(name, broken=fails and name == broken) for name in NAMES}
