@@ -5,7 +5,7 @@ PYTHON ?= python3
 ARGS ?=
 export PYTHON
 
-.PHONY: help run database test check bench faults clean
+.PHONY: help run database test check bench faults trials clean
 
 help: ## list the targets
 	@echo "usage: make TARGET    (PYTHON=python3.12 make ... chooses the interpreter that makes .venv)"
@@ -37,6 +37,10 @@ bench: ## measure
 faults: ## run only the tests that break the database or a worker on purpose
 	@sh config/environment.sh development
 	@.venv/bin/python -m pytest -m faults $(ARGS)
+
+trials: ## a hundred rounds of kills under writes that may wait (ARGS="--rounds 20 --seed 7")
+	@sh config/environment.sh development
+	@.venv/bin/python -m tests.faults.trials $(ARGS)
 
 clean: ## remove .venv and the caches; the data and logs in var/ stay
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
