@@ -145,6 +145,7 @@ class Services:
             + self.error_log.failures
             + self.logs.sinks.dropped,
             "suppressed": self.error_log.storms.held,
+            "failedRows": self.classifier.failures,
             "loopLagMs": self.background.lag_ms,
             **environment(),
         }
