@@ -93,7 +93,9 @@ def resolve(fingerprint: str) -> Response:
         raise ValidationFailed("body", problems=(FieldError(_NEXT, "boolean", "must be true or false"),))
     context = current_context()
     admin = (context.notes.user_id if context else None) or "unknown"
-    return _changed(current_prodfix.groups.resolve(fingerprint, by=admin, in_next_release=body.get(_NEXT, False)))
+    window = current_prodfix.statistics.read("7d").window
+    resolve = current_prodfix.groups.resolve
+    return _changed(resolve(fingerprint, window, by=admin, in_next_release=body.get(_NEXT, False)))
 
 
 @blueprint.post("/errors/groups/<fingerprint>/reopen")

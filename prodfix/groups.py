@@ -134,13 +134,17 @@ class Groups:
                 {"fingerprint": fingerprint, "message": changed["title"], "releases": sorted(seen.releases)}
             )
 
-    def resolve(self, fingerprint: str, *, by: str, in_next_release: bool = False) -> bool:
-        """Mark a group as done; whether there is one. What comes back is a regression; with ``in_next_release`` only in a
-        release that the group was not seen in yet. Raises what MongoDB says."""
+    def resolve(self, fingerprint: str, window: Window, *, by: str, in_next_release: bool = False) -> bool:
+        """Mark a group as done; whether there is one, in MongoDB or, since a moment ago, in ``window``. What comes back is a
+        regression; with ``in_next_release`` only in a release that the group was not seen in yet. Raises what MongoDB says.
+        """
         known: Any = "$releases" if in_next_release else {"$literal": []}
         now = datetime.now(UTC)
         fields = {"resolvedAt": now, "resolvedBy": {"$literal": by}, "regressedAt": None, "resolvedReleases": known}
-        return self._change(fingerprint, [{"$set": fields}])
+        change = [{"$set": fields}]
+        return self._change(fingerprint, change) or (
+            self._introduce(fingerprint, window) and self._change(fingerprint, change)
+        )
 
     def reopen(self, fingerprint: str) -> bool:
         """Take that back; whether there is such a group. Raises what MongoDB says."""
@@ -153,6 +157,15 @@ class Groups:
             raise pymongo.errors.ServerSelectionTimeoutError("the database does not answer")
         with pymongo.timeout(LIMIT):
             return database[ERROR_GROUPS].update_one({"_id": fingerprint}, change).matched_count > 0
+
+    def _introduce(self, fingerprint: str, window: Window) -> bool:
+        """Store a group before the background does; whether the window has it."""
+        found = [(key, seen) for key, seen in window.tally.errors.items() if key.fingerprint == fingerprint]
+        database = self._answering()
+        if database is not None and found:
+            with pymongo.timeout(LIMIT):
+                database[ERROR_GROUPS].bulk_write([change for one in found for change in _changes(*one)], ordered=True)
+        return bool(found)
 
     def of(self, window: Window) -> list[Group]:
         """The groups of a window, the most frequent first. Never raises for a database that is down."""

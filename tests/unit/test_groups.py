@@ -14,7 +14,7 @@ from pymongo.errors import PyMongoError, ServerSelectionTimeoutError
 from prodfix import groups as module
 from prodfix.groups import ERROR_GROUPS, MOST, Group, Groups
 from prodfix.tallies import OTHER, RELEASES, Seen
-from prodfix.windows import Counted
+from prodfix.windows import Counted, Window
 from tests.unit.counting import Clock, Worker, kind
 
 NOW = datetime.now(UTC).replace(microsecond=0).timestamp()
@@ -138,7 +138,7 @@ def test_what_a_worker_remembers_is_bounded(database: Any, monkeypatch: pytest.M
 def test_a_resolved_group_that_comes_back_is_a_regression_told_once(stored: Worker, clock: Clock) -> None:
     stored.error()
     stored.store()
-    assert stored.groups.resolve("f1", by="admin")
+    assert stored.groups.resolve("f1", Window(), by="admin")
     assert group(stored).status == "resolved"
     stored.store()
     assert stored.told == []
@@ -157,14 +157,14 @@ def test_it_is_told_again_when_it_was_resolved_again(stored: Worker, clock: Cloc
         stored.error()
         stored.store()
         assert len(stored.told) == times
-        stored.groups.resolve("f1", by="admin")
+        stored.groups.resolve("f1", Window(), by="admin")
         clock.now += 60
 
 
 def test_errors_before_it_was_resolved_are_no_regression(stored: Worker, clock: Clock, database: Any) -> None:
     stored.error()
     stored.store()
-    stored.groups.resolve("f1", by="admin")
+    stored.groups.resolve("f1", Window(), by="admin")
     stored.error()  # an hour ago, and heard of only now
     stored.store()
     Groups(lambda: database, on_regression=stored.told.append).store(database, [seen_at(NOW - 60, "v1")])
@@ -178,7 +178,7 @@ def test_of_many_workers_that_see_it_one_tells(make_worker: Callable[..., Worker
     for _ in range(3):
         for worker in workers:
             worker.told.clear()
-        workers[0].groups.resolve("f1", by="admin")
+        workers[0].groups.resolve("f1", Window(), by="admin")
         workers[0].clock.now = datetime.now(UTC).timestamp() + 60
         for worker in workers:
             worker.error()
@@ -192,7 +192,7 @@ def test_of_many_workers_that_see_it_one_tells(make_worker: Callable[..., Worker
 def test_resolved_in_the_next_release_ignores_the_old_ones(stored: Worker, database: Any) -> None:
     for release in ("v1", "v2"):
         stored.groups.store(database, [seen_at(NOW - 60, release)])
-    assert stored.groups.resolve("f1", by="admin", in_next_release=True)
+    assert stored.groups.resolve("f1", Window(), by="admin", in_next_release=True)
     for release in ("v1", "v2"):
         stored.groups.store(database, [seen_at(NOW + 3600, release)])
     assert stored.told == []
@@ -203,7 +203,7 @@ def test_resolved_in_the_next_release_ignores_the_old_ones(stored: Worker, datab
 def test_resolved_at_once_does_not(stored: Worker, database: Any) -> None:
     # The control of the test above.
     stored.groups.store(database, [seen_at(NOW - 60, "v1")])
-    stored.groups.resolve("f1", by="admin")
+    stored.groups.resolve("f1", Window(), by="admin")
     stored.groups.store(database, [seen_at(NOW + 3600, "v1")])
     assert [one["releases"] for one in stored.told] == [["v1"]]
 
@@ -211,7 +211,7 @@ def test_resolved_at_once_does_not(stored: Worker, database: Any) -> None:
 def test_a_group_can_be_opened_again(stored: Worker, clock: Clock, database: Any) -> None:
     stored.error()
     stored.store()
-    stored.groups.resolve("f1", by="admin")
+    stored.groups.resolve("f1", Window(), by="admin")
     assert stored.groups.reopen("f1")
     assert group(stored).status == "open"
     clock.now = NOW + 3600
@@ -223,7 +223,7 @@ def test_a_group_can_be_opened_again(stored: Worker, clock: Clock, database: Any
 
 
 def test_there_is_nothing_to_resolve_or_reopen_in_what_is_not_there(stored: Worker, database: Any) -> None:
-    assert not stored.groups.resolve("f1", by="admin")
+    assert not stored.groups.resolve("f1", Window(), by="admin")
     assert not stored.groups.reopen("f1")
     assert database[ERROR_GROUPS].count_documents({}) == 0
 
@@ -232,7 +232,7 @@ def test_there_is_nothing_to_resolve_or_reopen_in_what_is_not_there(stored: Work
 def test_whoever_resolves_it_is_named_as_he_is(stored: Worker, database: Any, by: str) -> None:
     stored.error()
     stored.store()
-    stored.groups.resolve("f1", by=by)
+    stored.groups.resolve("f1", Window(), by=by)
     assert database[ERROR_GROUPS].distinct("resolvedBy") == [by]
 
 
@@ -249,7 +249,7 @@ def test_while_mongodb_is_away_the_status_is_unknown_and_the_rest_is_told(
         assert (found.seen.count, found.status) == (2, status)
     for answering in (None, nowhere.get_default_database()):
         stored.database = answering
-        for work in (lambda: stored.groups.resolve("f1", by="admin"), lambda: stored.groups.reopen("f1")):
+        for work in (lambda: stored.groups.resolve("f1", Window(), by="admin"), lambda: stored.groups.reopen("f1")):
             with pytest.raises(ServerSelectionTimeoutError):
                 work()
 
@@ -269,7 +269,7 @@ def test_a_regression_that_could_not_be_seen_is_seen_with_the_next_try(
 ) -> None:
     stored.error()
     stored.store()
-    stored.groups.resolve("f1", by="admin")
+    stored.groups.resolve("f1", Window(), by="admin")
     clock.now = NOW + 3600
     stored.error()
     fail("findAndModify", errorCode=8000)
@@ -310,3 +310,14 @@ def test_a_group_of_a_window_without_a_document_has_the_windows_moments() -> Non
     one.add(kind(), Seen(2, NOW - 5, NOW + 5, frozenset(["v2", "v1"])))
     shown = one.to_json()
     assert (shown["firstSeen"], shown["lastSeen"], shown["releases"]) == (iso(NOW - 5), iso(NOW + 5), ["v1", "v2"])
+
+
+def test_a_kind_that_was_never_stored_can_be_resolved_if_the_window_has_it(worker: Worker, database: Any) -> None:
+    worker.database = database
+    worker.error("f1", 3)
+    window = worker.statistics.read("1h").window
+    assert not worker.groups.resolve("f2", window, by="admin")
+    assert worker.groups.resolve("f1", window, by="admin")
+    worker.store()
+    (group,) = worker.groups.of(worker.statistics.read("1h").window)
+    assert (group.status, group.seen.count, worker.told) == ("resolved", 3, [])
