@@ -36,6 +36,13 @@ def admins_only() -> None:
         require_role("admin")
 
 
+@blueprint.before_request
+def admins_only_wherever_it_is() -> None:
+    """Also where a host has registered it under another prefix."""
+    if current_prodfix.settings.diagnostics_auth_required:
+        require_role("admin")
+
+
 @blueprint.after_request
 def private(response: Response) -> Response:
     response.headers["Cache-Control"] = "no-store"

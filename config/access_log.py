@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -14,6 +15,7 @@ from config import log_lines
 # Health checks come every few seconds, for ever.
 QUIET = "/health/"
 LONGEST_PATH = 512  # characters
+BROKEN_REQUEST = "Invalid request from ip="
 
 Entry = dict[str, Any]
 
@@ -50,6 +52,21 @@ class AccessLog(Logger):  # type: ignore[misc]  # gunicorn has no types
                 self._emit(_line(resp, path, environ, request_time))
         except Exception:  # noqa: BLE001 - see above; gunicorn itself does the same
             self.error("%s", traceback.format_exc())
+
+    # gunicorn writes pieces of requests that it cannot read into its messages, and whole addresses with their query strings.
+
+    def warning(self, msg: str, *args: Any, **kwargs: Any) -> None:
+        if msg.startswith(BROKEN_REQUEST):
+            error = sys.exc_info()[0]
+            msg, args = "%s (%s)", (msg.partition(": ")[0], error.__name__ if error else "unknown")
+        super().warning(msg, *args, **kwargs)
+
+    def exception(self, msg: Any, *args: Any, **kwargs: Any) -> None:
+        super().exception(msg, *(arg.partition("?")[0] if isinstance(arg, str) else arg for arg in args), **kwargs)
+
+    def debug(self, msg: Any, *args: Any, **kwargs: Any) -> None:
+        told = (type(arg).__name__ if isinstance(arg, BaseException) else arg for arg in args)
+        super().debug(msg, *told, **kwargs)
 
     def _set_handler(self, log: Any, output: Any, fmt: Any, stream: Any = None) -> None:
         """Called by gunicorn for each log, with "-" or the name of a file (`--error-logfile`)."""

@@ -49,7 +49,7 @@ class Background:
             if self.running:
                 return
             services.journal.open()
-            if services.logs.served:
+            if services.logs.owning:
                 self._uncaught = Uncaught(services.error_log.log_error)
                 self._uncaught.attach()
             told = (services.loop_failed, services.loop_recovered)

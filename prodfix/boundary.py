@@ -1,27 +1,35 @@
-"""The outermost layer of an application: what fails where Flask has no handler any more.
+"""The outermost layer of an application: what fails where Flask has no handler any more, and what is counted of a request.
 
-That is a streamed body, whose parts are made after Flask has let go of the request, and whatever a teardown function
-raises. Both would be answered by gunicorn in HTML, with nothing in our log.
+Beyond Flask are streamed bodies, whose parts are made after it has let go of the request, what a teardown function raises,
+headers that no server can send, and every ``BaseException``. gunicorn would answer them in HTML, with nothing in our log.
 """
 
 from __future__ import annotations
 
 import errno
+import re
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 from typing import Any
 
 from flask import Flask
 
-from prodfix.context import RequestContext, current_context, reset_context, set_context
-from prodfix.hooks import SCOPE, STREAM, count
+from prodfix.context import RequestContext, reset_context, set_context
+from prodfix.handlers import UNRECORDED
+from prodfix.hooks import CONTEXT, SCOPE, STREAM
 from prodfix.records import ErrorRecord
 from prodfix.services import Services
 from prodfix.sinks import render
 
 StartResponse = Callable[..., Any]
 Wsgi = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
+
+QUIET = "/health/"  # routes that monitors ask every few seconds, for ever: no part of the statistics
+
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_UNSENDABLE = re.compile(r"[^\t\x20-\x7e\x80-\xff]")
 
 
 def attach(app: Flask, services: Services, *, answers: bool) -> None:
@@ -34,8 +42,38 @@ class Boundary:
     """A WSGI application around another one."""
 
     def __init__(self, app: Flask, services: Services, *, answers: bool) -> None:
-        self._app, self.services, self._answers = app, services, answers
+        self._app, self._services, self._answers = app, services, answers
         self._inner: Wsgi = app.wsgi_app
+
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        head = _Head(environ, start_response)
+        try:
+            body = self._inner(environ, head)
+        except BaseException as error:  # noqa: BLE001 - a gevent.Timeout of the application, sys.exit() in a view
+            return [self.failed(error, environ.get(CONTEXT), head)]
+        finally:
+            # A teardown function that raises takes those before it along, and what stayed would be the next request's:
+            # one greenlet serves all requests of a kept-alive connection.
+            scope = environ.pop(SCOPE, None)
+            if scope is not None:
+                scope.end()
+        context = environ.get(CONTEXT)
+        unrecorded = environ.pop(UNRECORDED, None)
+        if unrecorded is not None:  # the host's own handler has answered it
+            self.record(unrecorded, context)
+        if head.held is not None:
+            return Stream(self, body, context, head)
+        self.count(context, head.status)
+        return body
+
+    def failed(self, error: BaseException, context: RequestContext | None, head: _Head) -> bytes:
+        """Record what has escaped, and answer it; or raise it again, to whoever waits for it outside."""
+        record = self.record(error, context)
+        self.count(context, 500 if record is None else record.meaning.status)
+        if record is None or not self.answers or not self._services.background.serving():
+            raise error
+        head.held = None
+        return _answer(record, head)
 
     @property
     def answers(self) -> bool:
@@ -44,44 +82,47 @@ class Boundary:
         propagates = config["PROPAGATE_EXCEPTIONS"]
         return self._answers and not (self._app.testing or self._app.debug if propagates is None else propagates)
 
-    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        head = _Head(environ, start_response)
-        try:
-            body = self._inner(environ, head)
-        except Exception as error:
-            context = current_context()
-            record = self.services.error_log.log_error(error, context)
-            if context is not None:
-                count(self.services, context, record.meaning.status)
-            if not self.answers:
-                raise
-            return [_answer(record, start_response, sys.exc_info())]
-        finally:
-            # A teardown function that raises takes those before it along, and what stayed would be the next request's:
-            # one greenlet serves all requests of a kept-alive connection.
-            scope = environ.pop(SCOPE, None)
-            if scope is not None:
-                scope.end()
-        return body if head.held is None else Stream(self, body, environ.pop(STREAM), head)
+    def record(self, error: BaseException, context: RequestContext | None) -> ErrorRecord | None:
+        """None where errors are none of ours."""
+        if not self._services.settings.enable_error_handler:
+            return None
+        return self._services.error_log.log_error(error, context)
+
+    def count(self, context: RequestContext | None, status: int) -> None:
+        """Count an answered request, with the time that it took until now."""
+        if context is not None and not context.endpoint.startswith(QUIET):
+            micros = int((time.monotonic() - context.begun) * 1e6)
+            self._services.counters.request(context.endpoint, context.quick_device, micros, failed=status >= 500)
 
 
 class _Head:
-    """``start_response``, which waits for the first part of a streamed body.
+    """``start_response``, which refuses what cannot be sent, and waits for the first part of a streamed body.
 
-    PEP 3333 lets a second call replace the first one's headers; gunicorn adds to them instead.
+    PEP 3333 lets a second call replace the first one's headers; gunicorn adds to them instead, also to those of a call that
+    it has refused.
     """
 
-    __slots__ = ("_environ", "held", "start_response")
+    __slots__ = ("_environ", "_start_response", "held", "sent", "status")
 
     def __init__(self, environ: dict[str, Any], start_response: StartResponse) -> None:
-        self._environ, self.start_response = environ, start_response
+        self._environ, self._start_response = environ, start_response
         self.held: tuple[Any, ...] | None = None
+        self.sent = False
+        self.status = 500
 
-    def __call__(self, *head: Any) -> Any:
+    def __call__(self, status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+        for name, value in headers:
+            if _UNSENDABLE.search(value) is not None or _NAME.fullmatch(name) is None:
+                raise ValueError(f"the header {name[:40]!a} cannot be sent")
+        self.status = int(status[:3])
         if STREAM not in self._environ:
-            return self.start_response(*head)
-        self.held = head
+            return self.send(status, headers, *more)
+        self.held = (status, headers, *more)
         return None
+
+    def send(self, *head: Any) -> Any:
+        self.sent = True
+        return self._start_response(*head)
 
 
 class Stream:
@@ -91,7 +132,7 @@ class Stream:
     say that a body is not complete.
     """
 
-    def __init__(self, boundary: Boundary, body: Iterable[bytes], context: RequestContext, head: _Head) -> None:
+    def __init__(self, boundary: Boundary, body: Iterable[bytes], context: RequestContext | None, head: _Head) -> None:
         self._boundary, self._body, self._context, self._head = boundary, body, context, head
         self._parts: Iterator[bytes] = iter(body)
 
@@ -101,33 +142,34 @@ class Stream:
     def __next__(self) -> bytes:
         token = set_context(self._context)
         try:
-            part = next(self._parts)
-        except StopIteration:
+            part = next(self._parts, None)
+            _check(part)
             self._begin()
-            raise
-        except Exception as error:  # noqa: BLE001 - recorded, and answered or raised again
+        except BaseException as error:  # noqa: BLE001 - recorded, and answered or raised again
             return self._failed(error)
         finally:
             reset_context(token)
-        self._begin()
+        if part is None:
+            raise StopIteration
         return part
 
     def _begin(self) -> None:
         held, self._head.held = self._head.held, None
         if held is not None:
-            self._head.start_response(*held)
+            self._head.send(*held)
+            self._boundary.count(self._context, self._head.status)
 
-    def _failed(self, error: Exception) -> bytes:
-        record = self._boundary.services.error_log.log_error(error, self._context)
-        begun = self._head.held is None
+    def _failed(self, error: BaseException) -> bytes:
+        if self._head.held is not None:
+            if not self._boundary.answers:
+                self._head.send(*self._head.held)  # as without us
+            self._parts = iter(())
+            return self._boundary.failed(error, self._context, self._head)
+        self._boundary.record(error, self._context)
         if not self._boundary.answers:
-            self._begin()
             raise error
-        if begun:
-            # gunicorn closes the connection for it, and says nothing: it is told already.
-            raise ConnectionResetError(errno.ECONNRESET, "the body is not complete") from error
-        self._head.held, self._parts = None, iter(())
-        return _answer(record, self._head.start_response)
+        # gunicorn closes the connection for it, and says nothing: it is told already.
+        raise ConnectionResetError(errno.ECONNRESET, "the body is not complete") from error
 
     def close(self) -> None:
         close = getattr(self._body, "close", None)
@@ -139,7 +181,15 @@ class Stream:
                 reset_context(token)
 
 
-def _answer(record: ErrorRecord, start_response: StartResponse, replaced: Any = None) -> bytes:
+def _check(part: Any) -> None:
+    if part is not None and not isinstance(part, bytes):
+        raise TypeError(f"a part of a body is {type(part).__name__[:100]}, and not bytes")
+
+
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}
+
+
+def _answer(record: ErrorRecord, head: _Head) -> bytes:
     body, status, headers = record.to_response()
     content = render(body)
     sent = {
@@ -149,5 +199,6 @@ def _answer(record: ErrorRecord, start_response: StartResponse, replaced: Any = 
         "Cache-Control": "no-store",
         **headers,
     }
-    start_response(f"{status} {HTTPStatus(status).phrase}", list(sent.items()), replaced)
+    replaced = sys.exc_info() if head.sent else None
+    head.send(f"{status} {_PHRASES.get(status, 'Unknown')}", list(sent.items()), replaced)
     return content

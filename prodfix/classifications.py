@@ -23,11 +23,16 @@ class Classification:
     status: int
     code: str
     message: str
-    severity: Severity = Severity.ERROR
+    severity: Severity | Any = None  # by the status: what the client can mend is no error of ours
     transient: bool = False
     retryable: bool = False
     outcome: Outcome | None = None
     details: tuple[FieldError, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        if self.severity is None:
+            mild = isinstance(self.status, int) and self.status < 500
+            object.__setattr__(self, "severity", Severity.INFO if mild else Severity.ERROR)
 
 
 Row = Classification | Callable[[Any], Classification]

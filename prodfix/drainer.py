@@ -234,7 +234,14 @@ class Drainer:
         self._deferred.report(
             Severity.ERROR,
             "a deferred write cannot be applied",
-            {"operationId": identity, "operation": entry.write.operation, "reason": reason, **facts},
+            {
+                "requestId": entry.write.request_id,
+                "category": self._classifier.classify(error).category if error else ErrorCategory.DATABASE_QUERY,
+                "operationId": identity,
+                "operation": entry.write.operation,
+                "reason": reason,
+                **facts,
+            },
         )
 
     def _bury_old(self) -> None:

@@ -11,8 +11,8 @@ from prodfix.classifications import INTERNAL_ERROR, INVALID, UNAUTHENTICATED, Cl
 from prodfix.classifier import Classifier
 from prodfix.context import RequestContext, current_context, new_request_id
 from prodfix.counters import Counters
-from prodfix.errors import ErrorCategory, FieldError, Severity
-from prodfix.frames import database_operation, places, stack
+from prodfix.errors import ErrorCategory, FieldError, ProdFixError, Severity
+from prodfix.frames import database_operation, name_of, places, stack
 from prodfix.journal import Journal
 from prodfix.logs import Logs
 from prodfix.operations import DatabaseOperation
@@ -58,9 +58,10 @@ class ErrorLog:
             self.failures += 1
             return ErrorRecord(
                 meaning=INTERNAL_ERROR,
-                summary=type(error).__name__,
-                error_type=type(error).__name__,
-                stack="",
+                summary=name_of(error),
+                error_type=name_of(error),
+                stack=stack(error),
+                places=tuple(places(error)),
                 context=context,
                 operation=None,
                 request_id=context.request_id if context else new_request_id(),
@@ -77,7 +78,7 @@ class ErrorLog:
         return ErrorRecord(
             meaning=meaning,
             summary=summary(error),
-            error_type=type(error).__name__[:100],
+            error_type=name_of(error),
             stack=stack(error) if ours else "",
             context=context,
             operation=operation,
@@ -199,7 +200,8 @@ class ErrorLog:
         """One line for each kind of error that was held back since the last time."""
         for fingerprint, title, held in self.storms.summary():
             facts = {"fingerprint": fingerprint, "error": title, "suppressed": held}
-            self._logs.note(Severity.WARN, "storm", f"{held} more of the same were not logged", "error", facts=facts)
+            # As loud as what it stands for: else it would be silent where only errors are logged.
+            self._logs.note(Severity.ERROR, "storm", f"{held} more of the same were not logged", "error", facts=facts)
 
 
 def _files(record: ErrorRecord) -> list[str]:
@@ -213,7 +215,7 @@ def _key(record: ErrorRecord) -> ErrorKey:
     context = record.context
     return ErrorKey(
         str(record.meaning.category),
-        context.device_type if context else "unknown",
+        context.quick_device if context else "unknown",  # as its request is counted
         context.endpoint if context else "background",
         record.fingerprint,
         record.title,
@@ -227,11 +229,11 @@ def _rules(problems: Sequence[FieldError]) -> list[dict[str, str]]:
 
 def _facts(error: BaseException, meaning: Classification, context: RequestContext | None) -> dict[str, Any]:
     """What a kind of error tells besides: a validation failure its rules, a refusal its user and reason."""
-    told = getattr(error, "facts", None)  # somebody else's exception may have anything under this name
-    facts = dict(redact_document(told)) if isinstance(told, Mapping) else {}
+    # Of our own exceptions only: somebody else's may have anything under this name.
+    facts = dict(redact_document(error.facts)) if isinstance(error, ProdFixError) else {}
     if meaning.category is ErrorCategory.VALIDATION:
         facts["rules"] = _rules(meaning.details)
     elif meaning.category in (ErrorCategory.AUTHENTICATION, ErrorCategory.AUTHORIZATION):
         user = context.notes.user_id if context else None
-        facts = {"type": type(error).__name__, "userId": user, "reason": summary(error)} | facts
+        facts = {"type": name_of(error), "userId": user, "reason": summary(error)} | facts
     return facts

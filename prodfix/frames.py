@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Iterator
 from functools import lru_cache
-from types import FrameType, TracebackType
+from types import CodeType, FrameType, TracebackType
 from typing import Any
 
 import pymongo
@@ -27,6 +27,7 @@ from pymongo.synchronous.mongo_client import MongoClient
 
 from prodfix.errors import chain
 from prodfix.operations import DatabaseOperation, command_of
+from prodfix.redaction import redact_text
 from prodfix.shapes import redact_command
 
 _ARGUMENTS = ("filter", "pipeline", "document", "documents", "update", "replacement", "requests", "command", "key")
@@ -104,6 +105,16 @@ def _namespaces(bulk: _ClientBulk) -> str | None:
     return ",".join(sorted(names))[:200] or None
 
 
+def name_of(error: BaseException) -> str:
+    """The name of the error's class, at most 100 characters: classes that are made at run time may hold anything."""
+    return _clean(type(error).__name__)
+
+
+@lru_cache(4096)
+def _clean(name: str) -> str:
+    return redact_text(name[:200])[:100]
+
+
 def stack(error: BaseException) -> str:
     """The stack of ``error`` and of what caused it, innermost last: places and exception types only.
 
@@ -111,7 +122,7 @@ def stack(error: BaseException) -> str:
     """
     parts = []
     for link in reversed(list(chain(error))):
-        lines = [f"{type(link).__module__}.{type(link).__qualname__}"]
+        lines = [f"{type(link).__module__[:100]}.{_clean(type(link).__qualname__)}"]
         traceback = link.__traceback__
         while traceback is not None:
             code = traceback.tb_frame.f_code
@@ -126,8 +137,15 @@ def stack(error: BaseException) -> str:
 def places(error: BaseException) -> list[str]:
     """Where in the application ``error`` went through, outermost first: ``file:function``, without lines, which another
     release moves. Where no code of the application is involved, the last places of anything else."""
-    codes = [frame.f_code for frame in _frames(error.__traceback__)]
-    chosen = [code for code in codes if _in_application(code.co_filename)] or codes[-3:]
+    found: list[CodeType] = []
+    for link in chain(error):  # a deadline is raised where it is enforced; what it has cut is its cause's traceback
+        codes = [frame.f_code for frame in _frames(link.__traceback__)]
+        found = found or codes[-3:]
+        chosen = [code for code in codes if _in_application(code.co_filename)]
+        if chosen:
+            break
+    else:
+        chosen = found
     return [f"{_short(code.co_filename)}:{code.co_name}" for code in chosen[-_LONGEST_STACK:]]
 
 

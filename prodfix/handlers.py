@@ -12,7 +12,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, g, got_request_exception, has_request_context, request
 from pymongo.errors import DuplicateKeyError
 from werkzeug.exceptions import BadRequest, HTTPException, InternalServerError, default_exceptions
 
@@ -23,6 +23,9 @@ from prodfix.services import Services
 from prodfix.sinks import render
 
 _PROBLEM, _JSON = "application/problem+json", "application/json"
+
+
+UNRECORDED = "prodfix.unrecorded"
 
 
 def attach(app: Flask, services: Services) -> None:
@@ -41,6 +44,11 @@ def attach(app: Flask, services: Services) -> None:
             return handler(error) if hosts is None else app.ensure_sync(hosts)(error)
 
         return choose
+
+    @got_request_exception.connect_via(app, weak=False)
+    def remember(sender: Flask, exception: BaseException, **_: Any) -> None:
+        if has_request_context():
+            request.environ[UNRECORDED] = exception  # until it is recorded; a host's own handler does not
 
     for kind, handler in (
         (HTTPException, unless_the_host(lambda error: _http(app, services, error))),
@@ -82,6 +90,8 @@ def stand_back(app: Flask, services: Services) -> None:
 
 def respond(services: Services, error: BaseException) -> Response:
     """Record ``error`` and make its answer. Never raises: what fails here becomes the shortest honest 500."""
+    if has_request_context():
+        request.environ.pop(UNRECORDED, None)
     try:
         return _answer(services, error)
     except Exception as failure:  # noqa: BLE001 - an error in here would be answered by itself, without end

@@ -4,7 +4,6 @@ client's fault."""
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Token
@@ -15,6 +14,7 @@ from flask import Flask, request
 from flask.typing import ResponseReturnValue
 from flask.wrappers import Request, Response
 from werkzeug.exceptions import ClientDisconnected
+from werkzeug.wsgi import FileWrapper
 
 from prodfix import deadlines
 from prodfix.context import RequestContext, current_context, new_context, reset_context, set_context
@@ -22,8 +22,8 @@ from prodfix.errors import BodyInterrupted, BodyTimeout, DeadlineExceeded
 from prodfix.services import Services
 
 SCOPE = "prodfix.scope"
+CONTEXT = "prodfix.context"  # stays when the request's scope has ended
 STREAM = "prodfix.stream"
-QUIET = "/health/"  # routes that monitors ask every few seconds, for ever: no part of the statistics
 SHORTEST = 0.05  # seconds; a client cannot ask for a deadline in which nothing can be done
 _MILLISECONDS = re.compile(r"[0-9]{1,9}")
 _UNMARKED = object()
@@ -41,6 +41,7 @@ def attach(app: Flask, services: Services, *, deadline: bool) -> None:
         context = _context(current)
         # In the environ, which is this request's alone: a request within a request shares the application context and its g.
         scope = current.environ[SCOPE] = _Scope(set_context(context))
+        current.environ[CONTEXT] = context
         seconds = _seconds(app, services, current, context, everywhere=deadline)
         if seconds is not None:
             scope.begin(seconds)
@@ -52,9 +53,8 @@ def attach(app: Flask, services: Services, *, deadline: bool) -> None:
         context = current_context()
         if context is not None:
             response.headers["X-Request-ID"] = context.request_id
-            count(services, context, response.status_code)
-            if response.is_streamed and not response.direct_passthrough:
-                request.environ[STREAM] = context
+            if response.is_streamed and not _file(response.response):
+                request.environ[STREAM] = True
         return response
 
     def end(error: BaseException | None = None) -> None:
@@ -68,11 +68,12 @@ def attach(app: Flask, services: Services, *, deadline: bool) -> None:
     app.dispatch_request = _ended(app.dispatch_request)  # type: ignore[method-assign]
 
 
-def count(services: Services, context: RequestContext, status: int) -> None:
-    """Count an answered request, with the time that it took until now."""
-    if not context.endpoint.startswith(QUIET):
-        micros = int((time.monotonic() - context.begun) * 1e6)
-        services.counters.request(context.endpoint, context.quick_device, micros, failed=status >= 500)
+def _file(body: Any) -> bool:
+    """Whether the server sends it by itself, as a file of the operating system (PEP 3333, wsgi.file_wrapper)."""
+    try:
+        return isinstance(body, FileWrapper) and body.file.fileno() >= 0
+    except (AttributeError, OSError, ValueError):
+        return False
 
 
 def _ended(dispatch: Callable[[], ResponseReturnValue]) -> Callable[[], ResponseReturnValue]:

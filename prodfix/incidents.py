@@ -66,7 +66,7 @@ class Incidents:
         self._journal, self._clock = journal, clock
         self._instance, self._release = instance, release
         self._parts: dict[Cause, Part] = {}
-        self._early: deque[float] = deque(maxlen=1000)
+        self._early: deque[tuple[float, str]] = deque(maxlen=1000)
         self._lock = threading.Lock()
 
     def begin(self, cause: Cause) -> None:
@@ -81,12 +81,11 @@ class Incidents:
 
     def _made(self, cause: Cause, now: float) -> Part:
         # Requests notice a loss before it is certain.
-        early = [at for at in self._early if now - at < NOTICED] if cause == "database_lost" else []
-        begin = round(min([now, *early]), 3)
+        early = [(at, name) for at, name in self._early if now - at < NOTICED] if cause == "database_lost" else []
+        begin = round(min([now, *(at for at, _ in early)]), 3)
         identity = f"{self._journal.boot}:{cause}:{int(now * 1000)}"
         part = Part(identity, cause, begin, now, True, self._instance, self._release)
-        if early:
-            part.counts["failed"] += len(early)
+        part.counts.update(name for _, name in early)
         return part
 
     def end(self, cause: Cause) -> None:
@@ -102,8 +101,7 @@ class Incidents:
         with self._lock:
             if database:
                 self._count("failed", "database_lost")
-                if "database_lost" not in self.open:
-                    self._early.append(self._clock())
+                self._note("failed")
             self._count("failed", "error_rate")
 
     def count(self, name: str, number: int = 1) -> None:
@@ -111,6 +109,13 @@ class Incidents:
         with self._lock:
             for cause in self._parts:
                 self._count(name, cause, number)
+            if name not in AFTERWARDS:
+                self._note(name)
+
+    def _note(self, name: str) -> None:
+        """Remember what may be the first sign of an incident that is not certain yet."""
+        if "database_lost" not in self.open:
+            self._early.append((self._clock(), name))
 
     def _count(self, name: str, cause: Cause, number: int = 1) -> None:
         part = self._parts.get(cause)

@@ -17,6 +17,7 @@ from prodfix.classifier import server_code
 from prodfix.context import RequestContext, iso
 from prodfix.deadlines import retry_after
 from prodfix.errors import ErrorCategory, Outcome, chain
+from prodfix.frames import name_of
 from prodfix.operations import DatabaseOperation
 from prodfix.redaction import redact_text
 from prodfix.sinks import render
@@ -188,8 +189,8 @@ def summary(error: BaseException) -> str:
     """
     parts = []
     for link in list(chain(error))[:3]:
-        name = type(link).__name__
-        code = server_code(link)
+        name = name_of(link)
+        code = server_code(link) if isinstance(link, PyMongoError) else None
         if isinstance(link, _SILENT) or type(link).__module__.startswith("gunicorn."):
             reason = f"code {code}" if code else getattr(link, "cause", None)  # a DatabaseUnavailable's
             parts.append(f"{name} ({reason})" if isinstance(reason, str) else name)

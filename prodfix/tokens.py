@@ -104,7 +104,7 @@ def require_role(role: str) -> None:
         raise AuthenticationRequired("a claim is missing")
     context = current_context()
     if context is not None:
-        context.notes.user_id = str(claims["sub"])[:128]
+        context.notes.user_id = str(claims["sub"])[:128].encode("utf-8", "replace").decode()
     roles = claims.get(current_prodfix.settings.jwt_roles_claim)
     if not isinstance(roles, list) or role not in roles:
         raise Forbidden(f"the role {role} is missing")
@@ -122,7 +122,7 @@ def current_user() -> str | None:
             raise AuthenticationRequired(type(error).__name__) from None
         context = current_context()
         if context is not None:
-            context.notes.user_id = str(claims["sub"])[:128]
+            context.notes.user_id = str(claims["sub"])[:128].encode("utf-8", "replace").decode()
     return request_user()
 
 

@@ -16,8 +16,9 @@ from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.synchronous.client_session import ClientSession
 
 from prodfix.budget import RetryBudget
+from prodfix.classifier import classify
 from prodfix.context import current_context
-from prodfix.errors import Outcome, Severity
+from prodfix.errors import ErrorCategory, Outcome, Severity
 from prodfix.frames import database_operation
 from prodfix.interceptor import Observed, observed
 from prodfix.operations import DatabaseOperation
@@ -81,7 +82,8 @@ class Transactions:
             result: Result = self._retrying(left, "TransientTransactionError")(attempt)
         except PyMongoError as error:
             unknown = error.has_error_label("UnknownTransactionCommitResult")
-            self._tell(Severity.ERROR, attempts, Outcome.UNKNOWN if unknown else Outcome.NOT_APPLIED, error)
+            outcome = Outcome.UNKNOWN if unknown else Outcome.NOT_APPLIED
+            self._tell(_severity(error), attempts, outcome, error)
             explained = _explained(error)
             if explained is error:
                 raise
@@ -149,6 +151,13 @@ class Transactions:
             if command.transaction is None and DatabaseOperation(command.operation).writes:
                 message = f"{command.operation} on {command.collection} in a transaction's callback without its session"
                 self._report(Severity.WARN, message, {"database": command.to_json(), "place": command.place})
+
+
+def _severity(error: PyMongoError) -> Severity:
+    """The answer's record tells of the error itself; this line only of what its transaction did."""
+    meaning = classify(error)
+    lost = meaning.category is ErrorCategory.DATABASE_CONNECTION
+    return Severity.INFO if meaning.status < 500 else Severity.WARN if lost else Severity.ERROR
 
 
 def _note(outcome: Outcome | None) -> None:

@@ -142,7 +142,7 @@ def test_in_a_host_a_teardown_function_fails_as_without_us(host: Flask) -> None:
 
     with pytest.raises(ValueError, match="at the end"):
         Asked(host, "/fine")
-    assert errors(host) == {"background": 1}
+    assert errors(host) == {"/fine": 1}
 
 
 @pytest.mark.parametrize("application", ["served", "host"])
@@ -175,3 +175,105 @@ def test_parts_are_made_in_the_context_of_their_request_and_nothing_of_it_stays(
 
     Asked(served, "/context")
     assert (seen, current_context()) == (["request-1", "request-1", True], None)
+
+
+def view_of(served: Flask, path: str, view: Callable[[], Any]) -> None:
+    served.add_url_rule(path, path.strip("/"), view)
+
+
+@pytest.mark.parametrize("kind", [BaseException, SystemExit, KeyboardInterrupt, GeneratorExit])
+@pytest.mark.parametrize("streamed", [False, True])
+def test_what_is_no_exception_is_answered_and_recorded_too(
+    served: Flask, kind: type[BaseException], streamed: bool
+) -> None:
+    def view() -> Any:
+        def made() -> Iterator[bytes]:
+            raise kind("out")
+            yield b""
+
+        return Response(made()) if streamed else next(made())
+
+    view_of(served, "/out", view)
+    asked = Asked(served, "/out")
+    assert (asked.heads[0][0], asked.answer["code"]) == ("500 Internal Server Error", "INTERNAL_ERROR")
+    assert errors(served) == {"/out": 1}
+
+
+def test_a_worker_that_ends_is_not_kept_from_it(served: Flask) -> None:
+    def view() -> Any:
+        raise SystemExit
+
+    view_of(served, "/out", view)
+    served.extensions["prodfix"].background.serving = lambda: False
+    with pytest.raises(SystemExit):
+        Asked(served, "/out")
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("header", [("X-Name", "\u65e5\u672c"), ("X Name", "a"), ("X-Name", "a\x7f")])
+def test_a_header_that_cannot_be_sent_is_an_answer_with_its_own_headers_only(
+    served: Flask, header: tuple[str, str], streamed: bool
+) -> None:
+    def view() -> Response:
+        response = Response(iter([b"part"]) if streamed else b"whole")
+        response.headers.add(*header)
+        return response
+
+    view_of(served, "/header", view)
+    asked = Asked(served, "/header")
+    ((status, headers),) = asked.heads
+    assert (status, headers["Content-Length"]) == ("500 Internal Server Error", str(len(b"".join(asked.parts))))
+    assert (asked.answer["requestId"], errors(served)) == ("request-1", {"/header": 1})
+
+
+def test_a_part_that_is_not_bytes_is_an_error_before_anything_is_sent(served: Flask) -> None:
+    def view() -> Response:
+        response = Response()
+        response.response, response.direct_passthrough = iter([{"a": 1}]), True  # type: ignore[assignment]
+        return response
+
+    view_of(served, "/odd", view)
+    assert Asked(served, "/odd").answer["code"] == "INTERNAL_ERROR"
+
+
+@pytest.mark.parametrize("application", ["served", "host"])
+def test_each_request_is_counted_once_with_the_status_that_was_sent(
+    application: str, request: pytest.FixtureRequest
+) -> None:
+    app: Flask = request.getfixturevalue(application)
+
+    @app.after_request
+    def fail(response: Response) -> Response:
+        raise ValueError("after the view")
+
+    for path in ("/fine", "/stream/0", "/nowhere"):
+        try:
+            Asked(app, path)
+        except ValueError:
+            assert application == "host"
+    del app.after_request_funcs[None][-1]
+    for path in ("/stream/0", "/generated"):
+        try:
+            Asked(app, path)
+        except ValueError:
+            assert application == "host"
+    services = app.extensions["prodfix"]
+    services.counters.flush()
+    answer = services.statistics.read("1h").to_json()
+    assert (answer["requests"], answer["failedRequests"]) == (5, 4)
+
+
+@pytest.mark.parametrize(("kind", "recorded"), [(500, 1), (Exception, 0)])
+def test_a_hosts_own_handler_answers_and_we_record_what_flask_tells_of(
+    adopt: Callable[..., Flask], kind: Any, recorded: int
+) -> None:
+    host = plug(adopt(enable_diagnostics=False))
+    host.config["PROPAGATE_EXCEPTIONS"] = False
+
+    @host.get("/boom")
+    def boom() -> str:
+        raise ValueError("a bug")
+
+    host.register_error_handler(kind, lambda error: ("ours", 500))
+    assert Asked(host, "/boom").parts == [b"ours"]
+    assert errors(host) == ({"/boom": 1} if recorded else {})

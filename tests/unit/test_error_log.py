@@ -412,7 +412,7 @@ def test_a_thousand_of_the_same_are_a_burst_of_lines_and_one_more_and_all_are_co
         log.tell_of_storms()
     ((severity, event, message, files, facts),) = logs.notes
     assert (severity, event, message, files) == (
-        Severity.WARN,
+        Severity.ERROR,
         "storm",
         "980 more of the same were not logged",
         ("error",),
