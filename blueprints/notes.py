@@ -79,6 +79,8 @@ def create() -> Response:
     result = current_prodfix.recovery.write(Write("notes.create", note, id=current_operation_id()))
     if result.deferred:
         return accepted(result)
+    if "Idempotency-Key" in request.headers:  # a copy may come when its first one was applied already, from the journal
+        note = current_prodfix.documents.collection(Note).get(ObjectId(result.operation_id))
     response = jsonify(_shown({**note, "_id": result.operation_id}))
     response.status_code = 201
     response.headers["Location"] = f"{blueprint.url_prefix}/{result.operation_id}"

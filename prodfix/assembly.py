@@ -28,6 +28,7 @@ from prodfix.statistics import Statistics
 from prodfix.status import ConnectionEvent
 from prodfix.traces import Traces
 from prodfix.transactions import Transactions
+from prodfix.writes import Write
 
 TRANSACTION_BASE = 0.2  # seconds; a write conflict is over sooner than an outage
 
@@ -112,6 +113,10 @@ class Assembly(Foundations):
             self.incidents.count("recovered")
             self.error_log.log_recovery(error, current_context())
 
+        def on_deferred(write: Write, error: BaseException) -> None:
+            facts = {"operationId": write.id, "operation": write.operation}
+            self.error_log.log_deferral(error, current_context(), facts)
+
         return Recovery(
             self.classifier,
             self.deferred,
@@ -122,6 +127,7 @@ class Assembly(Foundations):
             budget=self._budget,
             on_retry=on_retry,
             on_recovered=on_recovered,
+            on_deferred=on_deferred,
         )
 
     @cached_property

@@ -153,9 +153,20 @@ class ErrorLog:
 
     def log_recovery(self, error: BaseException, context: RequestContext | None) -> None:
         """Record that an operation succeeded after ``error``: a warning, and no error in the statistics."""
+        self._warn(error, context, {}, recovered=True)
+
+    def log_deferral(self, error: BaseException, context: RequestContext | None, facts: Mapping[str, Any]) -> None:
+        """Record that a write waits on disk because of ``error``, so that who has the request's ID finds the write
+        (``facts``): a warning, too."""
+        self._warn(error, context, facts, recovered=False)
+
+    def _warn(
+        self, error: BaseException, context: RequestContext | None, facts: Mapping[str, Any], *, recovered: bool
+    ) -> None:
         record = self.record(error, context)
         meaning = replace(record.meaning, severity=Severity.WARN, retryable=False, outcome=None)
-        self._append(replace(record, meaning=meaning, recovered=True), (self._log, self._store_apart))
+        record = replace(record, meaning=meaning, recovered=recovered, facts={**record.facts, **facts})
+        self._append(record, (self._log, self._store_apart))
 
     # -- keeping ----------------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ all handlers of classes, a blueprint's too, and ours would take from the host wh
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,7 +16,7 @@ from flask import Flask, Response, g, got_request_exception, has_request_context
 from pymongo.errors import DuplicateKeyError
 from werkzeug.exceptions import BadRequest, HTTPException, InternalServerError, default_exceptions
 
-from prodfix.classifications import INTERNAL_ERROR
+from prodfix.classifications import INTERNAL_ERROR, Classification
 from prodfix.context import current_context, iso, new_request_id
 from prodfix.errors import ClientError, ErrorCategory, Severity
 from prodfix.services import Services
@@ -54,10 +54,21 @@ def attach(app: Flask, services: Services) -> None:
         (HTTPException, unless_the_host(lambda error: _http(app, services, error))),
         (ClientError, answer),
         (DuplicateKeyError, unless_the_host(answer)),
+        *((kind, unless_the_host(answer)) for kind in _always_4xx(services)),
     ):
         if kind not in registered:
             ours.add(handler)
             app.register_error_handler(kind, handler)
+
+
+def _always_4xx(services: Services) -> Iterator[type[Exception]]:
+    """The application's own exceptions that are the client's fault whatever is in them: no defects, of which Flask should
+    tell Sentry and its log."""
+    for kind in services.classifier.own:
+        row = services.classifier.rows[kind]
+        narrow = issubclass(kind, Exception) and kind is not Exception and not issubclass(kind, HTTPException)
+        if narrow and isinstance(row, Classification) and row.status < 500:
+            yield kind
 
 
 def _http(app: Flask, services: Services, error: HTTPException) -> Any:

@@ -126,8 +126,9 @@ class ErrorRecord:
     def to_trace(self) -> dict[str, Any]:
         """What is kept of an error in a storm of its kind: enough to find it by its request, and its group."""
         fields = self._fields()
-        for name in ("stack", "trail", "facts"):
+        for name in ("stack", "trail"):
             del fields[name]
+        fields["facts"] = {name: self.facts[name] for name in ("operationId", "operation") if name in self.facts}
         return {"timestamp": self.timestamp, **fields, "database": None, "suppressed": True}
 
     def _fields(self) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from prodfix.writes import Write, WriteResult
 
 Result = TypeVar("Result")
 Recovered = Callable[[int, BaseException], None]
+Kept = Callable[[Write, BaseException], None]
 
 
 class Recovery:
@@ -27,7 +28,8 @@ class Recovery:
 
     ``retries`` (``MAX_RETRY_ATTEMPTS``) is the number of tries after the first, ``mobile_retries`` how many more a mobile
     device's request has when the connection is lost, ``base`` the first delay in seconds. ``on_recovered`` is told of each
-    operation that a retry has saved: how many tries it took, and the last error before.
+    operation that a retry has saved: how many tries it took, and the last error before; ``on_deferred`` of each write that
+    waits now, and why.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Recovery:
         budget: RetryBudget | None = None,
         on_retry: Note = lambda attempt, delay, error: None,
         on_recovered: Recovered = lambda attempts, error: None,
+        on_deferred: Kept = lambda write, error: None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._classifier = classifier
@@ -50,7 +53,7 @@ class Recovery:
         self.mobile_retries = mobile_retries
         self._budget = budget
         self._on_retry = on_retry
-        self.on_recovered = on_recovered
+        self.on_recovered, self.on_deferred = on_recovered, on_deferred
         self._sleep = sleep
         self.recovered = 0
 
@@ -98,6 +101,7 @@ class Recovery:
             if not self._deferred.enabled or not self._lost(error):
                 raise
             self._keep(write, error, tries.since)
+            self.on_deferred(write, error)
             return WriteResult("deferred", write.id, self._deferred.durability)
         return WriteResult("applied", write.id, None)
 

@@ -439,3 +439,26 @@ def test_two_applications_have_their_own_tables(adopt: Callable[..., Flask]) -> 
         app.add_url_rule("/", view_func=view)
         answers.append(adopt(app, classifications=rows).test_client().get("/").status_code)
     assert answers == [507, 500]
+
+
+class SoldOut(Exception):
+    """The client's fault, says the application."""
+
+
+@pytest.mark.parametrize(("status", "signals"), [(409, 0), (503, 1)])
+def test_what_a_row_calls_the_clients_fault_is_no_defect_for_flask(
+    adopt: Callable[..., Flask], status: int, signals: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    row = Classification(ErrorCategory.CONFLICT, status, "SOLD_OUT", "Sold out")
+    host = adopt(classifications={SoldOut: row}, enable_diagnostics=False)
+    host.config["PROPAGATE_EXCEPTIONS"] = False
+
+    @host.get("/buy")
+    def buy() -> str:
+        raise SoldOut
+
+    told: list[BaseException] = []
+    with got_request_exception.connected_to(lambda sender, exception: told.append(exception), sender=host):
+        answer = host.test_client().get("/buy")
+    assert (answer.status_code, answer.get_json()["code"], len(told)) == (status, "SOLD_OUT", signals)
+    assert (row.severity, "Exception on" in caplog.text) == ("error" if signals else "info", bool(signals))
