@@ -61,7 +61,7 @@ def attach(app: Flask, services: Services) -> None:
             app.register_error_handler(kind, handler)
 
 
-def _always_4xx(services: Services) -> Iterator[type[Exception]]:
+def _always_4xx(services: Services) -> Iterator[type[BaseException]]:
     """The application's own exceptions that are the client's fault whatever is in them: no defects, of which Flask should
     tell Sentry and its log."""
     for kind in services.classifier.own:
