@@ -91,10 +91,15 @@ def adopt(connection: sqlite3.Connection, path: Path) -> Outcome:
 
 
 def carry(memory: sqlite3.Connection, connection: sqlite3.Connection) -> None:
-    """Merge what this process has in memory into ``connection``. Raises ``sqlite3.Error``; nothing is merged then."""
+    """Merge what this process has in memory, or in a file that is removed, into ``connection``.
+
+    Raises ``sqlite3.Error``; nothing is merged then.
+    """
     connection.execute("ATTACH DATABASE ':memory:' AS dying")
+    content = bytearray(memory.serialize())
+    content[18:20] = b"\x01\x01"  # no WAL, which only a file can have (sqlite.org/fileformat.html section 1.3.3)
     try:
-        connection.deserialize(memory.serialize(), name="dying")
+        connection.deserialize(bytes(content), name="dying")
         _merge(connection, _OWN_ROWS)
     finally:
         _detach(connection)

@@ -128,6 +128,7 @@ class Assembly(Foundations):
             on_retry=on_retry,
             on_recovered=on_recovered,
             on_deferred=on_deferred,
+            applied=self.traces.applied,
         )
 
     @cached_property

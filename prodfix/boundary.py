@@ -14,11 +14,14 @@ from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 from typing import Any
 
+import pymongo
 from flask import Flask
 
+from prodfix import deadlines
 from prodfix.context import RequestContext, reset_context, set_context
+from prodfix.errors import DeadlineExceeded
 from prodfix.handlers import UNRECORDED
-from prodfix.hooks import CONTEXT, SCOPE, STREAM
+from prodfix.hooks import CONTEXT, DEADLINE, SCOPE, STREAM
 from prodfix.records import ErrorRecord
 from prodfix.services import Services
 from prodfix.sinks import render
@@ -62,7 +65,7 @@ class Boundary:
         if unrecorded is not None:  # the host's own handler has answered it
             self.record(unrecorded, context)
         if head.held is not None:
-            return Stream(self, body, context, head)
+            return Stream(self, body, context, head, environ.get(DEADLINE))
         self.count(context, head.status)
         return body
 
@@ -132,8 +135,16 @@ class Stream:
     say that a body is not complete.
     """
 
-    def __init__(self, boundary: Boundary, body: Iterable[bytes], context: RequestContext | None, head: _Head) -> None:
+    def __init__(
+        self,
+        boundary: Boundary,
+        body: Iterable[bytes],
+        context: RequestContext | None,
+        head: _Head,
+        deadline: float | None,
+    ) -> None:
         self._boundary, self._body, self._context, self._head = boundary, body, context, head
+        self._deadline = deadline
         self._parts: Iterator[bytes] = iter(body)
 
     def __iter__(self) -> Stream:
@@ -142,7 +153,7 @@ class Stream:
     def __next__(self) -> bytes:
         token = set_context(self._context)
         try:
-            part = next(self._parts, None)
+            part = next(self._parts, None) if self._head.held is None or self._deadline is None else self._first()
             _check(part)
             self._begin()
         except BaseException as error:  # noqa: BLE001 - recorded, and answered or raised again
@@ -152,6 +163,19 @@ class Stream:
         if part is None:
             raise StopIteration
         return part
+
+    def _first(self) -> bytes | None:
+        """Until something is sent the request's deadline holds, and an answer can say that it is over."""
+        left = max(0.0, (self._deadline or 0.0) - time.monotonic())
+        token = deadlines.start(left)
+        try:
+            with (
+                deadlines.Enforced(left, DeadlineExceeded),
+                pymongo.timeout(max(0.001, deadlines.database_share(left))),
+            ):
+                return next(self._parts, None)
+        finally:
+            deadlines.stop(token)
 
     def _begin(self) -> None:
         held, self._head.held = self._head.held, None

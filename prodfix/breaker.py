@@ -20,6 +20,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 import pymongo
+from pymongo import _csot
 from pymongo import errors as mongo
 
 from prodfix.classifier import server_code
@@ -31,6 +32,9 @@ SECONDS = 10.0  # over which shares are counted
 SHARE, ENOUGH = 0.5, 20  # failures' share that opens it, and of how many operations at least
 SHORTEST, LONGEST = 1.0, 8.0  # seconds from opening to the first probe, and between probes that go on failing
 PROBE_LIMIT = 2.0  # seconds for an operation that probes
+LEAST = (
+    1.0  # seconds that an operation had, for its timeout to say something of the database: a client may ask for less
+)
 PATIENCE = 5.0  # seconds for a ping that looks whether the database is only slow
 TRUST = 7.0  # seconds for which such an answer counts: until there can be another
 # MaxTimeMSExpired, NetworkTimeout, NetworkInterfaceExceededTimeLimit, ExceededTimeLimit
@@ -66,6 +70,10 @@ def _failed(error: Exception) -> bool | None:
     if isinstance(error, (mongo.ConnectionFailure, mongo.ExecutionTimeout)):
         return True
     return server_code(error) in _TIMEOUT_CODES if isinstance(error, mongo.OperationFailure) else None
+
+
+def _timed_out(error: Exception) -> bool:
+    return bool(getattr(error, "timeout", False)) or server_code(error) in _TIMEOUT_CODES
 
 
 class Breaker:
@@ -155,7 +163,8 @@ class Breaker:
         Raises :class:`prodfix.errors.DatabaseUnavailable` while operations have opened the breaker, and while another one
         probes. A probe has ``PROBE_LIMIT`` seconds at most.
         """
-        probe = self._enter()
+        brief = (left := _csot.remaining()) is not None and left < LEAST
+        probe = self._enter(brief)
         failed: bool | None = True if probe else None  # a probe that a deadline cuts has failed
         try:
             if probe:
@@ -167,20 +176,20 @@ class Breaker:
             failed = False
             return result
         except Exception as error:
-            failed = _failed(error)
+            failed = None if brief and not probe and _timed_out(error) else _failed(error)
             raise
         finally:
             self._leave(probe, failed)
 
-    def _enter(self) -> bool:
-        """Whether this operation is the probe."""
+    def _enter(self, brief: bool) -> bool:
+        """Whether this operation is the probe, which one that is ``brief`` cannot be."""
         if not self._open and self._pid == os.getpid():
             return False
         with self._lock:
             self._renew()
             if not self._open:
                 return False
-            if self._probing or self._clock() < self._probe_at:
+            if brief or self._probing or self._clock() < self._probe_at:
                 self.refused += 1
                 raise DatabaseUnavailable("operations fail")
             self._probing = True

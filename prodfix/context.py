@@ -44,6 +44,7 @@ class Notes:
     driver_retries: int = 0
     recovered: bool = False
     operation_id: str | None = None
+    keyed: bool = False
 
     @property
     def wrote(self) -> bool:

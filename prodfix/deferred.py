@@ -28,6 +28,9 @@ Transact = Callable[[Callable[[ClientSession], None]], None]
 Report = Callable[[Severity, str, Mapping[str, Any]], None]
 
 
+LONGEST_COPY = 86_400.0  # seconds in which a copy of a write may come: IDEMPOTENCY_TTL's default
+
+
 @dataclass(slots=True)
 class _Room:
     """What this worker's file holds of writes, waiting and put aside, as counted at ``at``, and what came since."""
@@ -122,8 +125,12 @@ class Deferred:
             self._transact(run)
         except DuplicateKeyError:
             # Perhaps with ourselves: the answer to an earlier try's commit was lost.
-            if not guards.applied(self.database(), steps, write.id):
+            if guards.applied(self.database(), steps, write.id):
+                return
+            if not guards.begun(self.database(), steps, write.id):
                 raise
+            # A replay stands between its steps, or a document has forgotten: what is missing follows, if that can be told.
+            self.replay(write, steps, since=time.time() - LONGEST_COPY)
 
     def atomic(self, write: Write) -> bool:
         """Whether the direct way is one transaction, which its own driver's labels say when to try again."""

@@ -64,6 +64,14 @@ def applied(database: Database[Any], steps: Sequence[Step], identity: str) -> bo
     return True
 
 
+def begun(database: Database[Any], steps: Sequence[Step], identity: str) -> bool:
+    """Whether a document that the write inserts is there: then it is this write's, whatever its other steps tell."""
+    inserts = [step for step in steps if isinstance(step, Insert)]
+    return any(
+        database[step.collection].find_one({"_id": document_id(identity)}, {"_id": 1}) is not None for step in inserts
+    )
+
+
 def apply_many(
     database: Database[Any], collection: str, steps: Sequence[tuple[Step, str, int, float | None]]
 ) -> set[int]:

@@ -4,6 +4,7 @@ client's fault."""
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Token
@@ -23,6 +24,7 @@ from prodfix.services import Services
 
 SCOPE = "prodfix.scope"
 CONTEXT = "prodfix.context"  # stays when the request's scope has ended
+DEADLINE = "prodfix.deadline"  # when it ends, in the monotonic clock's seconds
 STREAM = "prodfix.stream"
 SHORTEST = 0.05  # seconds; a client cannot ask for a deadline in which nothing can be done
 _MILLISECONDS = re.compile(r"[0-9]{1,9}")
@@ -45,6 +47,7 @@ def attach(app: Flask, services: Services, *, deadline: bool) -> None:
         seconds = _seconds(app, services, current, context, everywhere=deadline)
         if seconds is not None:
             scope.begin(seconds)
+            current.environ[DEADLINE] = time.monotonic() + seconds
         if deadline or seconds is not None:
             body = services.settings.body_timeout_ms / 1000
             _read_body(current, body if seconds is None else min(body, seconds))

@@ -112,7 +112,7 @@ class Journal:
     def _mend(self) -> None:
         """Open the file, and bring home what is in memory. What has failed is tried again after ``RETRY`` seconds."""
         if self._file is not None and not self._file.still_there():
-            self._fail(FileNotFoundError())
+            self._save()
         if (self._file is not None and self._memory is None) or time.monotonic() < self._retry_at:
             return
         try:
@@ -126,10 +126,27 @@ class Journal:
         except (OSError, sqlite3.Error) as error:
             self._fail(error, whole=_NO_ROOM)
 
+    def _save(self) -> None:
+        """Somebody has removed the file. As long as it is open all of it can be read: it goes on in a new one."""
+        lost = self._file
+        if lost is None or time.monotonic() < self._retry_at:
+            return
+        try:
+            made = JournalFile.make(self.folder, self.boot)
+            try:
+                carry(lost.connection, made.connection)
+            except BaseException:
+                made.close()
+                raise
+        except (OSError, sqlite3.Error) as error:
+            self._retry_at = time.monotonic() + RETRY
+            self.failure = _told(error)
+        else:
+            lost.close()
+            self._file, self.failure = made, None
+
     def _fail(self, error: Exception, *, whole: tuple[str, ...] = _WHOLE) -> None:
-        # The type and the operating system's number only: the text may hold a path.
-        code = error_name(error) or getattr(error, "errno", None)
-        self.failure = f"{type(error).__name__} {code}" if code else type(error).__name__
+        self.failure = _told(error)
         # A file that somebody has removed says nothing about the disk.
         self._retry_at = 0.0 if isinstance(error, FileNotFoundError) else time.monotonic() + RETRY
         if self._file is not None and not error_name(error).startswith(whole):
@@ -202,13 +219,16 @@ class Journal:
 
     def _commit_to_file(self, batch: _Batch, statements: Sequence[Statement]) -> None:
         file = self._file
+        if file is not None and not file.still_there():
+            file = None  # and it could not be saved: what is refused now must not be found in it later
         try:
             if file is not None:
                 file.connection.execute("PRAGMA synchronous=" + ("FULL" if batch.durable else "NORMAL"))
                 file.limit(reserve=batch.reserve)
                 _execute(file.connection, statements)
                 if not file.still_there():
-                    raise FileNotFoundError
+                    self._save()  # with what was just committed
+                    file = self._file if self._file is not file else None
         except (OSError, sqlite3.Error) as error:
             self._fail(error)
             file = None
@@ -323,3 +343,9 @@ def _execute(connection: sqlite3.Connection, statements: Sequence[Statement]) ->
         connection.execute("BEGIN IMMEDIATE")
         for statement, values in statements:
             connection.execute(statement, values)
+
+
+def _told(error: Exception) -> str:
+    """The type and the operating system's number only: the text may hold a path."""
+    code = error_name(error) or getattr(error, "errno", None)
+    return f"{type(error).__name__} {code}" if code else type(error).__name__

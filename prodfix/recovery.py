@@ -29,7 +29,7 @@ class Recovery:
     ``retries`` (``MAX_RETRY_ATTEMPTS``) is the number of tries after the first, ``mobile_retries`` how many more a mobile
     device's request has when the connection is lost, ``base`` the first delay in seconds. ``on_recovered`` is told of each
     operation that a retry has saved: how many tries it took, and the last error before; ``on_deferred`` of each write that
-    waits now, and why.
+    waits now, and why. ``applied`` knows of a write by its ID whether it was applied from the journal already.
     """
 
     def __init__(
@@ -45,6 +45,7 @@ class Recovery:
         on_retry: Note = lambda attempt, delay, error: None,
         on_recovered: Recovered = lambda attempts, error: None,
         on_deferred: Kept = lambda write, error: None,
+        applied: Callable[[str], bool] = lambda identity: False,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._classifier = classifier
@@ -54,6 +55,7 @@ class Recovery:
         self._budget = budget
         self._on_retry = on_retry
         self.on_recovered, self.on_deferred = on_recovered, on_deferred
+        self._applied = applied
         self._sleep = sleep
         self.recovered = 0
 
@@ -89,6 +91,8 @@ class Recovery:
         :class:`prodfix.errors.JournalUnavailable` when it should be and the disk refused it, and it is certain that
         the database has not applied it.
         """
+        if _copied() and self._applied(write.id):
+            return WriteResult("applied", write.id, None)
         tries = _Applications(self._deferred, self._classifier, write)
         try:
             # The driver's waits may be half a second late: what is kept for the journal must not be theirs.
@@ -215,6 +219,12 @@ def _known_down(error: BaseException) -> bool:
     while cause is not None and not isinstance(cause, DatabaseUnavailable):
         cause = cause.__cause__
     return cause is not None
+
+
+def _copied() -> bool:
+    """Whether the request may be a copy of one that came while nobody could remember it."""
+    context = current_context()
+    return context is not None and context.notes.keyed
 
 
 class _Applications:

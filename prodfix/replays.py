@@ -111,6 +111,7 @@ def _first_answer(required: bool, user: User | None, longest: float) -> Response
     keys, context = current_prodfix.idempotency, current_context()
     route = request.url_rule.rule if request.url_rule is not None else request.path
     if context is not None:
+        context.notes.keyed = True
         context.notes.operation_id = keys.operation_id(who, f"{request.method} {route}", key)
     found = keys.claim(who, key, _fingerprint(keys, route), seconds=_lease(longest))
     if isinstance(found, Answer):

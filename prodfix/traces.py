@@ -115,6 +115,14 @@ class Traces:
         found = self._here(identity) or self._stored(identity)
         return found if found is not None and found.owner in (None, user) else None
 
+    def applied(self, identity: str) -> bool:
+        """Whether the write is known to be applied, here or in MongoDB. Never raises: what cannot be learned is not known."""
+        try:
+            found = self._here(identity) or self._stored(identity)
+        except (PyMongoError, JournalUnavailable):
+            return False
+        return found is not None and found.state == "applied"
+
     def store(self) -> None:
         """Tell MongoDB what it does not know yet, and forget what is old. Raises what MongoDB says."""
         database = self._database()

@@ -6,15 +6,19 @@ both. Source: the transactions and the convenient-transactions specifications of
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import Context
 from operator import length_hint
 from typing import Any, TypeVar
 
+import pymongo
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.synchronous.client_session import ClientSession
 
+from prodfix import deadlines
 from prodfix.budget import RetryBudget
 from prodfix.classifier import classify
 from prodfix.context import current_context
@@ -27,6 +31,7 @@ from prodfix.retries import retrying
 Result = TypeVar("Result")
 Report = Callable[[Severity, str, Mapping[str, Any]], None]
 
+ABORT_LIMIT = 0.4  # seconds
 MOST = 50  # operations of an attempt, and attempts, in the log
 JITTER = 0.5  # those that met at one document should not meet there again
 _STANDALONE = 20  # IllegalOperation: "Transaction numbers are only allowed on a replica set member or mongos"
@@ -105,9 +110,12 @@ class Transactions:
         try:
             result = callback(session)
         except BaseException:
-            # Also for a deadline that cuts the callback. The driver itself ignores errors of an abort.
+            # Also for a deadline that cuts the callback. What is not aborted holds its locks for a minute.
             if session.in_transaction:
-                session.abort_transaction()
+                with deadlines.shield():
+                    Context().run(
+                        _abort, session
+                    )  # within the request's own time, which is over, nothing would be sent
             raise
         if session.in_transaction:
             _note(Outcome.UNKNOWN)
@@ -151,6 +159,11 @@ class Transactions:
             if command.transaction is None and DatabaseOperation(command.operation).writes:
                 message = f"{command.operation} on {command.collection} in a transaction's callback without its session"
                 self._report(Severity.WARN, message, {"database": command.to_json(), "place": command.place})
+
+
+def _abort(session: ClientSession) -> None:
+    with contextlib.suppress(PyMongoError), pymongo.timeout(ABORT_LIMIT):
+        session.abort_transaction()
 
 
 def _severity(error: PyMongoError) -> Severity:

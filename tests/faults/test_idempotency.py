@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -163,3 +164,33 @@ def test_without_the_database_the_view_runs_and_copies_meet_where_they_write(ins
     assert (late.status, late.body["operation"]) == (201, answers[0].body["operation"])
     assert instances.stored("guarded", name) == 1
     assert instances.post("/probe/once/guarded", body, key).headers[REPLAYED] == "true"
+
+
+def test_a_copy_that_comes_long_after_the_outage_of_its_first_changes_nothing(
+    server: DatabaseServer, tmp_path: Path
+) -> None:
+    """Nobody could remember the first one's key, and its document has forgotten it; the operation has not."""
+    notes = "/api/v1/notes"
+
+    def note(number: int) -> dict[str, Any]:
+        return {"slug": f"note-{number}", "title": "A title", "body": "", "notebook": "busy"}
+
+    with Served(tmp_path / "served", f"{server.uri}copies", APP_ENV="production") as served:
+        key = {"Idempotency-Key": secrets.token_hex(8)}
+        assert served.post(notes, note(0)).status == 201
+        server.kill()
+        until(lambda: served.get("/health/db").status == 503, what="/health/db -> 503")
+        first = until(lambda: (answer := served.post(notes, note(1), key)).status == 202 and answer, what="202")
+        server.start()
+        status = first.body["statusUrl"]
+        until(lambda: served.get(status).body.get("status") == "applied", limit=20, what="the write applied")
+        for number in range(2, 112):
+            until(lambda number=number: served.post(notes, note(number)).status in (201, 409), what="201")
+        copy = served.post(notes, note(1), key)
+        assert (copy.status, copy.body["id"]) == (201, first.body["operationId"])
+        client: MongoClient[dict[str, Any]]
+        with MongoClient(server.uri, serverSelectionTimeoutMS=5000) as client:
+            found = client.copies.notes.count_documents({}), client.copies.notebooks.find_one({"_id": "busy"})
+        assert found[0] == 112
+        assert found[1] is not None
+        assert found[1]["notes"] == 112

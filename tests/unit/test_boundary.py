@@ -277,3 +277,42 @@ def test_a_hosts_own_handler_answers_and_we_record_what_flask_tells_of(
     host.register_error_handler(kind, lambda error: ("ours", 500))
     assert Asked(host, "/boom").parts == [b"ours"]
     assert errors(host) == ({"/boom": 1} if recorded else {})
+
+
+def test_until_something_is_sent_a_stream_has_its_requests_deadline(python: Callable[..., str]) -> None:
+    printed = python("""
+        from gevent import monkey; monkey.patch_all()
+        import io, json, sys, tempfile, time
+        from pathlib import Path
+        from flask import Blueprint, Response
+        from prodfix import Settings, create_app, deadline
+
+        blueprint = Blueprint("slow", __name__)
+        def slow(first, then):
+            def view():
+                def made():
+                    time.sleep(first)
+                    yield b"part"
+                    time.sleep(then)
+                    yield b"end"
+                return Response(made())
+            return view
+        blueprint.add_url_rule("/late", "late", slow(30, 0))
+        blueprint.add_url_rule("/early", "early", slow(0, 0.6))
+        blueprint.add_url_rule("/exempt", "exempt", deadline(None)(slow(0.6, 0)))
+        folder = Path(tempfile.mkdtemp())
+        app = create_app(Settings(app_env="production", state_dir=folder, log_dir=folder / "log", request_deadline_ms=300,
+                                  jwt_secret_key="k" * 40), [blueprint])
+        app.extensions["prodfix"].logs.sinks.replace(type("Null", (), {"name": "console", "write": lambda s, d: None})())
+        def ask(path):
+            begun, heads = time.monotonic(), []
+            environ = {"REQUEST_METHOD": "GET", "PATH_INFO": path, "SERVER_NAME": "x", "SERVER_PORT": "80",
+                       "SERVER_PROTOCOL": "HTTP/1.1", "wsgi.input": io.BytesIO(), "wsgi.url_scheme": "http"}
+            body = b"".join(app(environ, lambda *head: heads.append(head[0])))
+            print(heads[0][:3], body[:8].decode() if b"code" not in body else json.loads(body)["code"],
+                  time.monotonic() - begun < 2)
+        for path in ("/late", "/early", "/exempt"):
+            ask(path)
+        app.extensions["prodfix"].close()
+    """)
+    assert printed.splitlines() == ["504 DEADLINE_EXCEEDED True", "200 partend True", "200 partend True"]

@@ -13,6 +13,7 @@ from bson.errors import BSONError
 from hypothesis import given
 from hypothesis import strategies as st
 from pymongo import _csot
+from pymongo import errors as mongo
 from pymongo.errors import (
     AutoReconnect,
     DuplicateKeyError,
@@ -180,10 +181,30 @@ def test_a_probe_has_two_seconds_or_what_its_request_has_left() -> None:
     assert left is not None
     assert PROBE_LIMIT - 0.5 < left <= PROBE_LIMIT
     world.open().now += 1.01
-    with pymongo.timeout(1.0):
+    with pymongo.timeout(1.5):
         left = world.breaker.call(_csot.remaining)
     assert left is not None
-    assert left <= 1.0
+    assert left <= 1.5
+
+
+def test_what_a_client_gave_no_time_says_nothing_of_the_database_and_probes_nothing() -> None:
+    world = World(failures=2)
+
+    def late() -> None:
+        raise mongo.NetworkTimeout("cut")
+
+    for _ in range(10):
+        with pytest.raises(mongo.NetworkTimeout), pymongo.timeout(0.05):
+            world.breaker.call(late)
+    assert world.breaker.state == "closed"
+    world.open().now += 1.01
+    with pytest.raises(DatabaseUnavailable), pymongo.timeout(0.05):
+        world.breaker.call(lambda: None)
+    assert world.breaker.call(lambda: "probe") == "probe", "the next one with enough time"
+    for _ in range(2):
+        with pytest.raises(mongo.NetworkTimeout):
+            world.breaker.call(late)
+    assert world.breaker.state != "closed", "the control"
 
 
 def test_one_operation_probes_at_a_time_whatever_the_crowd() -> None:

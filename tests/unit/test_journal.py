@@ -160,20 +160,25 @@ def test_its_files_are_the_owners_alone(journal: Journal) -> None:
 # -- a broken disk ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_folder_that_somebody_removed_is_made_again_before_anything_is_acknowledged(journal: Journal) -> None:
-    journal.write([put("a")], durable=True)
+def test_a_folder_that_somebody_removed_is_made_again_with_all_that_was_acknowledged(journal: Journal) -> None:
+    for name in "ab":
+        journal.write([put(name)], durable=True)
+    journal.write([("DELETE FROM writes WHERE id = 'a'", ())])
     shutil.rmtree(journal.folder)
-    journal.write([put("b")], durable=True)
-    assert ids(journal) == ["b"]
+    journal.write([put("c")], durable=True)
+    assert (ids(journal), journal.failure) == (["b", "c"], None)
+    (file,) = journal.folder.glob("*.db")
+    with contextlib.closing(sqlite3.connect(file)) as found:
+        assert [row[0] for row in found.execute(ALL)] == ["b", "c"], "on the disk"
 
 
-def test_a_folder_that_is_removed_while_it_commits_is_not_acknowledged(journal: Journal) -> None:
+def test_a_folder_that_is_removed_while_it_commits_loses_nothing(journal: Journal) -> None:
     assert journal._file is not None
     journal._file.connection.create_function("vanish", 0, lambda: shutil.rmtree(journal.folder))
-    with pytest.raises(JournalUnavailable):
-        journal.write([put("a"), ("SELECT vanish()", ())], durable=True)
+    journal.write([put("a"), ("SELECT vanish()", ())], durable=True)
     journal.write([put("b")], durable=True)
-    assert ids(journal) == ["b"]
+    assert ids(journal) == ["a", "b"]
+    assert len(list(journal.folder.glob("*.db"))) == 1
 
 
 def test_a_folder_that_cannot_be_made_refuses_and_says_so_without_a_path(journal: Journal, retry_at_once: None) -> None:

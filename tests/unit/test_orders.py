@@ -165,3 +165,17 @@ def test_a_kill_between_doing_and_removing_does_it_once(
     assert orders.obey() == 0
     assert orjson.loads(path.read_bytes())["operationId"] == letter.id, "it goes after a minute"
     assert database.notes.count_documents({}) == 1
+
+
+def test_a_write_that_copies_have_left_with_two_workers_is_discarded_by_both(
+    open_journal: Callable[[], Journal], make_deferred: Make
+) -> None:
+    journals = [open_journal() for _ in range(2)]
+    write = Write("note", {"text": "a"})
+    for journal in journals:
+        make_deferred(journal=journal).put(write)
+    both = [Orders(journal) for journal in journals]
+    both[0].give("discard", write.id, "ada")
+    assert [one.obey() for one in both] == [1, 1]
+    assert [journal.read_own("SELECT count(*) FROM writes") for journal in journals] == [[(0,)], [(0,)]]
+    assert [one.obey() for one in both] == [0, 0], "and once only"

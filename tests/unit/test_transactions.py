@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import pymongo
 import pytest
 from pymongo import MongoClient
 from pymongo.errors import AutoReconnect, DuplicateKeyError, OperationFailure, PyMongoError
@@ -208,3 +209,21 @@ def test_retries_of_transactions_are_of_the_same_budget_as_all_others() -> None:
             transactions.run(again)
     facts = budget.to_json()
     assert (len(calls), facts["tries"], facts["retries"], facts["refusedByBudget"]) == (3, 1, 2, 1)
+
+
+def test_a_deadline_that_cuts_a_transaction_leaves_no_lock_behind(
+    transactions: Transactions, database: Any, fail: Any
+) -> None:
+    database.notes.insert_one({"_id": "hot", "n": 0})
+
+    def slow(session: Any) -> None:
+        database.notes.update_one({"_id": "hot"}, {"$inc": {"n": 1}}, session=session)
+        fail("insert", blockConnection=True, blockTimeMS=2000, times=1)
+        database.books.insert_one({"n": 1}, session=session)
+
+    with pytest.raises(PyMongoError), pymongo.timeout(0.4):
+        transactions.run(slow)
+    fail.off()
+    # The lock would last for the five seconds of a transaction's life.
+    transactions.run(lambda session: database.notes.update_one({"_id": "hot"}, {"$inc": {"n": 10}}, session=session))
+    assert database.notes.find_one({"_id": "hot"})["n"] == 10
