@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-from flask import Flask, request
+from flask import Flask
 from pymongo.monitoring import _EventListener
-from werkzeug.exceptions import InternalServerError
 
 from prodfix import boundary, cli, handlers, hooks, tokens
 from prodfix.assembly import Assembly
@@ -88,12 +86,5 @@ class ProdFix:
 
 
 def _log_each_error_once(app: Flask) -> None:
-    """Leave Flask's own line of an exception out where our handler logs the same one. A host's handler may log nothing."""
-    flasks = app.log_exception
-
-    def log_exception(exc_info: Any) -> None:
-        handler = app._find_error_handler(InternalServerError(), request.blueprints)
-        if getattr(handler, "__module__", None) != handlers.__name__:
-            flasks(exc_info)
-
-    app.log_exception = log_exception  # type: ignore[method-assign]
+    """Leave Flask's own line of an exception out: each is recorded, also where the host's own handler answers."""
+    app.log_exception = lambda exc_info: None  # type: ignore[method-assign]
