@@ -18,7 +18,6 @@ from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.synchronous.client_session import ClientSession
 
-from prodfix import deadlines
 from prodfix.budget import RetryBudget
 from prodfix.classifier import classify
 from prodfix.context import current_context
@@ -112,10 +111,9 @@ class Transactions:
         except BaseException:
             # Also for a deadline that cuts the callback. What is not aborted holds its locks for a minute.
             if session.in_transaction:
-                with deadlines.shield():
-                    Context().run(
-                        _abort, session
-                    )  # within the request's own time, which is over, nothing would be sent
+                # In a context of its own: within the request's time, which is over, nothing would be sent. Not shielded: that
+                # makes new timers, and the one that is being raised now would no longer be known for the deadline's.
+                Context().run(_abort, session)
             raise
         if session.in_transaction:
             _note(Outcome.UNKNOWN)
