@@ -67,9 +67,9 @@ def _worker(folder: Path, rate: float, seconds: float) -> dict[str, Any]:
     monkey.patch_all()
     import gevent
 
-    from prodfix.deferred import Deferred
-    from prodfix.journal import Journal
-    from prodfix.writes import Insert, Write
+    from prodfix.deferral.deferred import Deferred
+    from prodfix.deferral.writes import Insert, Write
+    from prodfix.journal.journal import Journal
 
     journal = Journal(folder)
     journal.open()
@@ -107,12 +107,12 @@ def _worker(folder: Path, rate: float, seconds: float) -> dict[str, Any]:
 def _drain(uri: str) -> None:
     from pymongo import MongoClient
 
-    from prodfix.classifier import Classifier
-    from prodfix.deferred import Deferred
-    from prodfix.drainer import Drainer
-    from prodfix.journal import Journal
+    from prodfix.classification.classifier import Classifier
+    from prodfix.deferral.deferred import Deferred
+    from prodfix.deferral.drainer import Drainer
+    from prodfix.deferral.writes import Insert, Update, Write
+    from prodfix.journal.journal import Journal
     from prodfix.settings import Settings
-    from prodfix.writes import Insert, Update, Write
 
     rate = float(Settings.model_fields["deferred_drain_rate"].default)
     client: MongoClient[Any]

@@ -3,14 +3,17 @@
 Everything that an application, a blueprint or a check relies on is a name of this package.
 """
 
-from prodfix.acceptance import accepted
-from prodfix.backlog import BACKLOG_STATES
-from prodfix.classifications import Classification
-from prodfix.classifier import Classifier, classify
-from prodfix.clients import Clients
-from prodfix.connection import ConnectionMonitor
+from prodfix.classification.classifications import Classification
+from prodfix.classification.classifier import Classifier, classify
+from prodfix.connection.clients import Clients
+from prodfix.connection.monitor import ConnectionMonitor
+from prodfix.connection.status import ConnectionStatus, HealthCheckResult
 from prodfix.context import RequestContext, current_context
 from prodfix.deadlines import deadline
+from prodfix.deferral.backlog import BACKLOG_STATES
+from prodfix.deferral.orders import COMMANDS
+from prodfix.deferral.traces import OperationStatus
+from prodfix.deferral.writes import Insert, Update, Write, WriteResult, deferrable
 from prodfix.devices import device_type
 from prodfix.diagnostics import TEST_OPERATIONS
 from prodfix.documents import Document
@@ -31,22 +34,19 @@ from prodfix.errors import (
 )
 from prodfix.extension import ProdFix
 from prodfix.factory import create_app
-from prodfix.idempotency import current_operation_id
-from prodfix.interceptor import CommandRecord, QueryInterceptor
-from prodfix.orders import COMMANDS
-from prodfix.queries import QUERY_SORTS
-from prodfix.records import ErrorRecord
-from prodfix.recovery import Recovery
+from prodfix.queries.interceptor import CommandRecord, QueryInterceptor
+from prodfix.queries.queries import QUERY_SORTS
+from prodfix.records.records import ErrorRecord
+from prodfix.recovery.idempotency import current_operation_id
+from prodfix.recovery.recovery import Recovery
 from prodfix.redaction import redact_document, redact_text, redact_uri
-from prodfix.replays import idempotent
 from prodfix.services import Services, current_prodfix, run_transaction
 from prodfix.settings import Environment, Settings, SettingsError
 from prodfix.shapes import redact_command
-from prodfix.statistics import TIME_RANGES, ErrorStatistics, TimeRange
-from prodfix.status import ConnectionStatus, HealthCheckResult
-from prodfix.tokens import current_user, make_token, require_role
-from prodfix.traces import OperationStatus
-from prodfix.writes import Insert, Update, Write, WriteResult, deferrable
+from prodfix.statistics.statistics import TIME_RANGES, ErrorStatistics, TimeRange
+from prodfix.web.acceptance import accepted
+from prodfix.web.replays import idempotent
+from prodfix.web.tokens import current_user, make_token, require_role
 
 __all__ = [
     "BACKLOG_STATES",

@@ -4,31 +4,31 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from prodfix.advice import Advisor
 from prodfix.background import Background
-from prodfix.backlog import Backlog
+from prodfix.connection.status import ConnectionEvent
 from prodfix.context import current_context
-from prodfix.deferred import Deferred
+from prodfix.deferral.backlog import Backlog
+from prodfix.deferral.deferred import Deferred
+from prodfix.deferral.drainer import Drainer
+from prodfix.deferral.orders import Orders
+from prodfix.deferral.traces import Traces
+from prodfix.deferral.writes import Write
 from prodfix.diagnostics import Diagnostics
 from prodfix.documents import Documents
-from prodfix.drainer import Drainer
 from prodfix.foundations import Foundations
-from prodfix.handlers import request_user
-from prodfix.idempotency import Idempotency
-from prodfix.incident_log import IncidentLog
-from prodfix.interceptor import CommandRecord, QueryInterceptor
-from prodfix.lookup import Lookup
-from prodfix.orders import Orders
-from prodfix.queries import QueryStatistics
-from prodfix.recovery import Recovery
-from prodfix.reports import Reports
+from prodfix.queries.advice import Advisor
+from prodfix.queries.interceptor import CommandRecord, QueryInterceptor
+from prodfix.queries.queries import QueryStatistics
+from prodfix.records.incident_log import IncidentLog
+from prodfix.records.lookup import Lookup
+from prodfix.records.reports import Reports
+from prodfix.recovery.idempotency import Idempotency
+from prodfix.recovery.recovery import Recovery
+from prodfix.recovery.transactions import Transactions
 from prodfix.services import Services
 from prodfix.settings import Settings
-from prodfix.statistics import Statistics
-from prodfix.status import ConnectionEvent
-from prodfix.traces import Traces
-from prodfix.transactions import Transactions
-from prodfix.writes import Write
+from prodfix.statistics.statistics import Statistics
+from prodfix.web.handlers import request_user
 
 TRANSACTION_BASE = 0.2  # seconds; a write conflict is over sooner than an outage
 

@@ -10,11 +10,11 @@ from collections.abc import Callable
 import orjson
 import pymongo
 
-from prodfix.breaker import PATIENCE
 from prodfix.errors import Severity
 from prodfix.loops import Loop
-from prodfix.rates import BEFORE, RECENT, jumped
+from prodfix.recovery.breaker import PATIENCE
 from prodfix.services import Services
+from prodfix.statistics.rates import BEFORE, RECENT, jumped
 from prodfix.uncaught import Uncaught
 
 TICK = 1.0  # seconds between two batches to MongoDB, and between two states of a worker

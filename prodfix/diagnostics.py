@@ -15,12 +15,12 @@ from pymongo import IndexModel
 from pymongo.errors import PyMongoError
 from pymongo.synchronous.database import Database
 
-from prodfix.backlog import Backlog
-from prodfix.clients import Clients
+from prodfix.connection.clients import Clients
 from prodfix.context import iso
-from prodfix.journal import Journal
-from prodfix.lookup import Lookup
-from prodfix.records import error_summary, summary
+from prodfix.deferral.backlog import Backlog
+from prodfix.journal.journal import Journal
+from prodfix.records.lookup import Lookup
+from prodfix.records.records import error_summary, summary
 
 Answer = TypeVar("Answer")
 TestOperation = Literal["read", "write", "transaction"]

@@ -195,8 +195,8 @@ class DatabaseNotConfigured(ProdFixError):
 class DatabaseUnavailable(mongo.ServerSelectionTimeoutError, ProdFixError):
     """The database is known to be down, so it was not asked. ``cause`` is the type of what the last ping met.
 
-    Raised inside the driver's server selection by :class:`prodfix.clients.Clients`, and therefore an exception that the
-    driver knows not to retry.
+    Raised inside the driver's server selection by :class:`prodfix.connection.clients.Clients`, and therefore an
+    exception that the driver knows not to retry.
     """
 
     def __init__(self, message: str = "", *, cause: str | None = None) -> None:

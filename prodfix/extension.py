@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from flask import Flask
 from pymongo.monitoring import _EventListener
 
-from prodfix import boundary, cli, handlers, hooks, tokens
 from prodfix.assembly import Assembly
-from prodfix.classifications import Row
-from prodfix.connection import ConnectionMonitor
-from prodfix.interceptor import QueryInterceptor
+from prodfix.classification.classifications import Row
+from prodfix.commands import group as cli
+from prodfix.connection.monitor import ConnectionMonitor
+from prodfix.queries.interceptor import QueryInterceptor
 from prodfix.services import EXTENSION, Services
 from prodfix.settings import Settings
+from prodfix.web import boundary, handlers, hooks, tokens
 
 
 class ProdFix:

@@ -10,11 +10,11 @@ from flask import Blueprint
 from flask_pymongo import BSONObjectIdConverter
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from prodfix.application import Application
+from prodfix.deferral.writes import declared_in
 from prodfix.documents import Document, unique_fields
 from prodfix.extension import ProdFix
 from prodfix.settings import Settings
-from prodfix.writes import declared_in
+from prodfix.web.application import Application
 
 DIAGNOSTICS = "diagnostics"
 

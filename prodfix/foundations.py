@@ -8,29 +8,29 @@ from typing import Any
 
 from pymongo.synchronous.database import Database
 
-from prodfix.advice import Advisor
-from prodfix.breaker import Breaker
-from prodfix.budget import RetryBudget
-from prodfix.classifications import Row
-from prodfix.classifier import Classifier
-from prodfix.clients import Clients
-from prodfix.connection import ConnectionMonitor
-from prodfix.counters import Counters
-from prodfix.error_log import ErrorLog
+from prodfix.classification.classifications import Row
+from prodfix.classification.classifier import Classifier
+from prodfix.connection.clients import Clients
+from prodfix.connection.monitor import ConnectionMonitor
 from prodfix.errors import ErrorCategory
-from prodfix.groups import Groups
-from prodfix.incidents import Incidents
-from prodfix.interceptor import QueryInterceptor
-from prodfix.journal import Journal
-from prodfix.log_files import category_files
-from prodfix.logs import Logs
-from prodfix.minutes import Minutes
-from prodfix.reports import Reports
+from prodfix.journal.journal import Journal
+from prodfix.logs.files import category_files
+from prodfix.logs.logs import Logs
+from prodfix.logs.sinks import Console, Sinks
+from prodfix.queries.advice import Advisor
+from prodfix.queries.interceptor import QueryInterceptor
+from prodfix.records.error_log import ErrorLog
+from prodfix.records.incidents import Incidents
+from prodfix.records.reports import Reports
+from prodfix.records.storage import Storage
+from prodfix.recovery.breaker import Breaker
+from prodfix.recovery.budget import RetryBudget
 from prodfix.settings import Settings
-from prodfix.sinks import Console, Sinks
-from prodfix.storage import Storage
-from prodfix.storms import Storms
-from prodfix.windows import Windows
+from prodfix.statistics.counters import Counters
+from prodfix.statistics.groups import Groups
+from prodfix.statistics.minutes import Minutes
+from prodfix.statistics.storms import Storms
+from prodfix.statistics.windows import Windows
 
 _OF_DATABASE = (ErrorCategory.DATABASE_CONNECTION, ErrorCategory.TIMEOUT)
 

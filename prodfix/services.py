@@ -12,38 +12,38 @@ from flask import current_app
 from pymongo.synchronous.client_session import ClientSession
 from werkzeug.local import LocalProxy
 
-from prodfix.advice import Advisor
-from prodfix.backlog import Backlog
-from prodfix.breaker import Breaker
-from prodfix.classifier import Classifier
-from prodfix.clients import Clients
-from prodfix.connection import ConnectionMonitor
-from prodfix.counters import Counters
-from prodfix.deferred import Deferred
+from prodfix.classification.classifier import Classifier
+from prodfix.connection.clients import Clients
+from prodfix.connection.monitor import ConnectionMonitor
+from prodfix.connection.status import environment
+from prodfix.deferral.backlog import Backlog
+from prodfix.deferral.deferred import Deferred
+from prodfix.deferral.drainer import Drainer
+from prodfix.deferral.orders import Orders
+from prodfix.deferral.traces import Traces
 from prodfix.diagnostics import Diagnostics
 from prodfix.documents import Documents
-from prodfix.drainer import Drainer
-from prodfix.error_log import ErrorLog
 from prodfix.errors import Severity
-from prodfix.groups import Groups
-from prodfix.idempotency import Idempotency
-from prodfix.incident_log import IncidentLog
-from prodfix.incidents import Incidents
-from prodfix.interceptor import QueryInterceptor
-from prodfix.journal import Journal
-from prodfix.logs import Logs
-from prodfix.lookup import Lookup
-from prodfix.minutes import Minutes
-from prodfix.orders import Orders
-from prodfix.queries import QueryStatistics
-from prodfix.recovery import Recovery
+from prodfix.journal.journal import Journal
+from prodfix.logs.logs import Logs
+from prodfix.queries.advice import Advisor
+from prodfix.queries.interceptor import QueryInterceptor
+from prodfix.queries.queries import QueryStatistics
+from prodfix.records.error_log import ErrorLog
+from prodfix.records.incident_log import IncidentLog
+from prodfix.records.incidents import Incidents
+from prodfix.records.lookup import Lookup
+from prodfix.records.storage import Storage
+from prodfix.recovery.breaker import Breaker
+from prodfix.recovery.idempotency import Idempotency
+from prodfix.recovery.recovery import Recovery
+from prodfix.recovery.transactions import Transactions
 from prodfix.settings import Settings
-from prodfix.statistics import Statistics
-from prodfix.status import environment
-from prodfix.storage import Storage
-from prodfix.traces import Traces
-from prodfix.transactions import Transactions
-from prodfix.windows import Windows
+from prodfix.statistics.counters import Counters
+from prodfix.statistics.groups import Groups
+from prodfix.statistics.minutes import Minutes
+from prodfix.statistics.statistics import Statistics
+from prodfix.statistics.windows import Windows
 
 Result = TypeVar("Result")
 
@@ -172,7 +172,7 @@ current_prodfix: Services = cast(Services, LocalProxy(_current))
 def run_transaction(
     callback: Callable[[ClientSession], Result], *, retries: int | None = None, deadline: float | None = None
 ) -> Result:
-    """:meth:`prodfix.transactions.Transactions.run` of the current application, within ``deadline`` seconds if given."""
+    """:meth:`prodfix.recovery.transactions.Transactions.run` of the current application, within ``deadline`` seconds if given."""
     if deadline is None:
         return current_prodfix.transactions.run(callback, retries=retries)
     with pymongo.timeout(deadline):

@@ -27,7 +27,7 @@ LEAST = 300  # acknowledged writes of a trial
 WRITER = """
 import sys
 from pathlib import Path
-from prodfix.journal import Journal
+from prodfix.journal.journal import Journal
 
 folder, told, durable = Path(sys.argv[1]), open(sys.argv[2], "w"), sys.argv[3] == "durable"
 journal = Journal(folder)

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from pymongo.monitoring import CommandFailedEvent, CommandStartedEvent, CommandSucceededEvent
 
 from prodfix import QueryInterceptor
-from prodfix.interceptor import CommandRecord
+from prodfix.logs.sinks import render
 from prodfix.profile import Profile
-from prodfix.sinks import render
+from prodfix.queries.interceptor import CommandRecord
 
 CANARY = "canary7f3a"
 ADDRESS = ("127.0.0.1", 27017)

@@ -15,13 +15,13 @@ from pymongo import MongoClient
 from pymongo.errors import AutoReconnect, NetworkTimeout, OperationFailure, PyMongoError
 
 from prodfix import Classifier, QueryInterceptor, Recovery, Write, deadlines
-from prodfix.budget import RetryBudget
 from prodfix.context import new_context, reset_context, set_context
-from prodfix.deferred import Deferred
-from prodfix.drainer import LONGEST_WAIT, Drainer
-from prodfix.journal import Journal
-from prodfix.transactions import Transactions
-from prodfix.writes import Insert
+from prodfix.deferral.deferred import Deferred
+from prodfix.deferral.drainer import LONGEST_WAIT, Drainer
+from prodfix.deferral.writes import Insert
+from prodfix.journal.journal import Journal
+from prodfix.recovery.budget import RetryBudget
+from prodfix.recovery.transactions import Transactions
 from tests.properties.strategies import driver_errors
 
 limits = st.integers(0, 20)

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from prodfix import ErrorCategory
 from prodfix.context import new_context
-from prodfix.error_log import ErrorLog
-from prodfix.log_files import FILES, category_files
-from prodfix.sinks import Console, Sinks
+from prodfix.logs.files import FILES, category_files
+from prodfix.logs.sinks import Console, Sinks
+from prodfix.records.error_log import ErrorLog
 from tests.properties.site import Site
 from tests.properties.strategies import client_errors, driver_errors, errors, own_errors, python_errors
 

@@ -19,7 +19,7 @@ from loguru import logger
 
 from config.access_log import AccessLog
 from prodfix import RequestContext, Severity
-from prodfix.sinks import render
+from prodfix.logs.sinks import render
 from tests.properties.site import Site
 from tests.properties.strategies import (
     client_errors,

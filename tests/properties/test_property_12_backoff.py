@@ -14,8 +14,8 @@ from pymongo import MongoClient
 from pymongo.errors import AutoReconnect, OperationFailure
 
 from prodfix import Classifier, Recovery, Settings
-from prodfix.transactions import JITTER as TRANSACTION_JITTER
-from prodfix.transactions import Transactions
+from prodfix.recovery.transactions import JITTER as TRANSACTION_JITTER
+from prodfix.recovery.transactions import Transactions
 
 JITTER = 0.1
 LONGEST = 16.0  # seconds: the last of the seed's five delays

@@ -24,14 +24,14 @@ from pymongo import MongoClient
 from pymongo.errors import ServerSelectionTimeoutError
 
 from prodfix import ProdFix, Settings, create_app
-from prodfix.application import Application
-from prodfix.classifier import Classifier
-from prodfix.clients import GatedClient
-from prodfix.deferred import Deferred
-from prodfix.drainer import Drainer
-from prodfix.journal import Journal
-from prodfix.sinks import Console
-from prodfix.transactions import Transactions
+from prodfix.classification.classifier import Classifier
+from prodfix.connection.clients import GatedClient
+from prodfix.deferral.deferred import Deferred
+from prodfix.deferral.drainer import Drainer
+from prodfix.journal.journal import Journal
+from prodfix.logs.sinks import Console
+from prodfix.recovery.transactions import Transactions
+from prodfix.web.application import Application
 from tests.unit.commands import Commands
 from tests.unit.counting import Clock, Worker
 from tests.unit.deferring import steps

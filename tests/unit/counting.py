@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from prodfix.counters import Counters
-from prodfix.groups import Groups
-from prodfix.journal import Journal
-from prodfix.minutes import Minutes
-from prodfix.statistics import Statistics
-from prodfix.storage import Storage
+from prodfix.journal.journal import Journal
+from prodfix.records.storage import Storage
+from prodfix.statistics.counters import Counters
+from prodfix.statistics.groups import Groups
+from prodfix.statistics.minutes import Minutes
+from prodfix.statistics.statistics import Statistics
+from prodfix.statistics.windows import Windows
 from prodfix.tallies import ErrorKey
-from prodfix.windows import Windows
 
 BEGIN = 4_102_444_800.0  # 2100-01-01T00:00:00Z: nothing of it is old enough for the server to delete it
 MINUTE = int(BEGIN // 60)

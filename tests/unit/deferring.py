@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from prodfix.journal import Journal
-from prodfix.writes import Insert, Step, Update, Write
+from prodfix.deferral.writes import Insert, Step, Update, Write
+from prodfix.journal.journal import Journal
 
 
 def steps(arguments: Mapping[str, Any]) -> Sequence[Step]:

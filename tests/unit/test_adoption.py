@@ -10,10 +10,10 @@ from typing import Any
 import bson
 import pytest
 
-from prodfix.deferred import Deferred
-from prodfix.drainer import Drainer
-from prodfix.journal import Journal
-from prodfix.traces import Traces
+from prodfix.deferral.deferred import Deferred
+from prodfix.deferral.drainer import Drainer
+from prodfix.deferral.traces import Traces
+from prodfix.journal.journal import Journal
 from tests.unit.deferring import dead, note, texts, waiting
 
 Make = Callable[..., Any]

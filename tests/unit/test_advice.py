@@ -8,9 +8,9 @@ import pytest
 from pymongo import MongoClient
 
 from prodfix import QueryInterceptor
-from prodfix.advice import PERIOD, Advisor, suggested_index
-from prodfix.interceptor import CommandRecord
-from prodfix.journal import Journal
+from prodfix.journal.journal import Journal
+from prodfix.queries.advice import PERIOD, Advisor, suggested_index
+from prodfix.queries.interceptor import CommandRecord
 
 Client = MongoClient[dict[str, Any]]
 

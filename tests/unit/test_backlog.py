@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from prodfix.backlog import Backlog
-from prodfix.deferred import Deferred
+from prodfix.deferral.backlog import Backlog
+from prodfix.deferral.deferred import Deferred
+from prodfix.deferral.orders import Orders
+from prodfix.deferral.writes import Write
 from prodfix.errors import NotFound
-from prodfix.journal import Journal
-from prodfix.orders import Orders
-from prodfix.writes import Write
+from prodfix.journal.journal import Journal
 from tests.unit.deferring import note
 
 Make = Callable[..., Any]

@@ -11,8 +11,9 @@ from click.testing import CliRunner, Result
 from flask import Flask
 from pydantic import SecretStr
 
-from prodfix import Write, backlog_cli
-from prodfix.journal import Journal
+from prodfix import Write
+from prodfix.commands import deferred as backlog_cli
+from prodfix.journal.journal import Journal
 from tests.unit.deferring import steps
 
 CANARY = "ada.canary@example.org"

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prodfix.bodies import DEEPEST, parse
 from prodfix.errors import MalformedRequest
+from prodfix.web.bodies import DEEPEST, parse
 
 JSON = st.recursive(
     st.none()

@@ -11,8 +11,8 @@ import pytest
 from flask import Flask, Response
 
 from prodfix import deadlines
-from prodfix.application import Application
 from prodfix.context import current_context
+from prodfix.web.application import Application
 
 
 class Asked:

@@ -25,8 +25,8 @@ from pymongo.errors import (
     WaitQueueTimeoutError,
 )
 
-from prodfix.breaker import LONGEST, PROBE_LIMIT, TRUST, Breaker
 from prodfix.errors import DatabaseUnavailable
+from prodfix.recovery.breaker import LONGEST, PROBE_LIMIT, TRUST, Breaker
 
 FAILURES = [
     NetworkTimeout("no answer"),

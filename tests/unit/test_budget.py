@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prodfix.budget import RetryBudget
+from prodfix.recovery.budget import RetryBudget
 
 
 class Clock:

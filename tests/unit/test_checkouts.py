@@ -15,9 +15,9 @@ from pymongo import MongoClient, _csot
 from pymongo.errors import WaitQueueTimeoutError
 from pymongo.synchronous.pool import Pool
 
-from prodfix.checkouts import BoundedPool, PoolExhausted
-from prodfix.classifier import classify
-from prodfix.clients import Clients
+from prodfix.classification.classifier import classify
+from prodfix.connection.checkouts import BoundedPool, PoolExhausted
+from prodfix.connection.clients import Clients
 from tests.unit.commands import Commands
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from pymongo.errors import OperationFailure
 
-from prodfix import claims
-from prodfix.claims import KEYS, Answer, Claim
 from prodfix.errors import AnswerNotKept, IdempotencyKeyReused, RequestInProgress
+from prodfix.recovery import claims
+from prodfix.recovery.claims import KEYS, Answer, Claim
 
 CREATED = Answer(201, {"Content-Type": "application/json", "Location": "$notes/1"}, b'{"id": "$1"}')
 

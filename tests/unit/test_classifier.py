@@ -21,11 +21,11 @@ from pymongo import helpers_shared
 from tenacity import Future, RetryError
 
 from prodfix import ProdFix, Settings, errors
-from prodfix.classifications import INTERNAL_ERROR, Classification
-from prodfix.classifier import Classifier, classify, server_code
-from prodfix.error_types import TYPES
+from prodfix.classification.classifications import INTERNAL_ERROR, Classification
+from prodfix.classification.classifier import Classifier, classify, server_code
+from prodfix.classification.error_types import TYPES
+from prodfix.classification.server_codes import SERVER_CODES
 from prodfix.errors import ErrorCategory, Outcome, Severity
-from prodfix.server_codes import SERVER_CODES
 
 CANARY = "canary-7f3a@secret.example"
 

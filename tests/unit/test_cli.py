@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from pymongo import IndexModel
 
 from prodfix import Document
-from prodfix.cli import Lifetime
+from prodfix.commands.group import Lifetime
 from tests.unit.conftest import KEY, ROOT
 
 

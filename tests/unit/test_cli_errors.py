@@ -10,10 +10,10 @@ import pytest
 from flask import Flask
 
 from prodfix import Classification, Classifier, ErrorCategory
-from prodfix.error_table import entries
-from prodfix.error_types import LABELS, TYPES
-from prodfix.server_codes import SERVER_CODES
-from prodfix.web_errors import STATUSES
+from prodfix.classification.error_types import LABELS, TYPES
+from prodfix.classification.server_codes import SERVER_CODES
+from prodfix.classification.table import entries
+from prodfix.classification.web_errors import STATUSES
 
 
 class Own(Exception):

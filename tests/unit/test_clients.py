@@ -15,7 +15,7 @@ import pytest
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError, ServerSelectionTimeoutError
 
-from prodfix.clients import DEFAULT_DATABASE, Clients, GatedClient
+from prodfix.connection.clients import DEFAULT_DATABASE, Clients, GatedClient
 from prodfix.errors import DatabaseNotConfigured, DatabaseUnavailable
 from prodfix.frames import database_operation
 from tests.unit.commands import Commands

@@ -22,13 +22,13 @@ from pymongo.errors import (
     WaitQueueTimeoutError,
 )
 
-from prodfix.classifier import classify
-from prodfix.connection import ConnectionMonitor
+from prodfix.classification.classifier import classify
+from prodfix.connection.monitor import ConnectionMonitor
+from prodfix.connection.pool import PoolCounter
+from prodfix.connection.status import ConnectionEvent
 from prodfix.errors import DatabaseRefused, DatabaseUnavailable
-from prodfix.pool import PoolCounter
-from prodfix.records import summary
+from prodfix.records.records import summary
 from prodfix.signals import connection_changed
-from prodfix.status import ConnectionEvent
 
 LOST = ServerSelectionTimeoutError("secret.host:27017: no servers")
 REFUSED = OperationFailure("Authentication failed.", 18)
@@ -388,7 +388,7 @@ def test_a_fork_inherits_no_counts_of_its_parents_connections(monkeypatch: pytes
     counter.pool_created(monitoring.PoolCreatedEvent(address, {"maxPoolSize": 10}))
     counter.connection_created(monitoring.ConnectionCreatedEvent(address, 1))
     assert counter.totals()["total"] == 1
-    monkeypatch.setattr("prodfix.pool.os.getpid", lambda: 1)
+    monkeypatch.setattr("prodfix.connection.pool.os.getpid", lambda: 1)
     assert counter.totals() == {"total": 0, "out": 0, "waiting": 0, "capacity": 0}
     counter.pool_created(monitoring.PoolCreatedEvent(address, {"maxPoolSize": 5}))
     counter.connection_created(monitoring.ConnectionCreatedEvent(address, 1))

@@ -12,11 +12,11 @@ from typing import Any
 import orjson
 import pytest
 
-from prodfix import counters as module
-from prodfix import journal as journals
-from prodfix.counters import FINISHED, KEYS, Counters
 from prodfix.errors import JournalUnavailable
-from prodfix.journal import Journal
+from prodfix.journal import journal as journals
+from prodfix.journal.journal import Journal
+from prodfix.statistics import counters as module
+from prodfix.statistics.counters import FINISHED, KEYS, Counters
 from tests.unit.counting import BEGIN, MINUTE, Clock, Worker, kind
 
 
@@ -272,8 +272,8 @@ def test_an_error_that_is_counted_while_the_disk_fails_is_counted_once(
 GROWTH = """
     import sys
     from pathlib import Path
-    from prodfix.counters import Counters
-    from prodfix.journal import Journal
+    from prodfix.statistics.counters import Counters
+    from prodfix.journal.journal import Journal
     from prodfix.tallies import ErrorKey, Seen, Tally
 
     journal = Journal(Path(sys.argv[1]))

@@ -13,10 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pymongo.errors import DuplicateKeyError, OperationFailure
 
-from prodfix.classifier import classify
+from prodfix.classification.classifier import classify
 from prodfix.context import new_context, reset_context, set_context
-from prodfix.deferred import Deferred
-from prodfix.drainer import Drainer
+from prodfix.deferral.deferred import Deferred
+from prodfix.deferral.drainer import Drainer
+from prodfix.deferral.guards import REMEMBERED, SLACK
+from prodfix.deferral.writes import Insert, Update, Write
 from prodfix.errors import (
     ConcurrentModification,
     Conflict,
@@ -27,10 +29,8 @@ from prodfix.errors import (
     Unguarded,
     ValidationFailed,
 )
-from prodfix.guards import REMEMBERED, SLACK
-from prodfix.journal import Journal
+from prodfix.journal.journal import Journal
 from prodfix.schemas import GUARD
-from prodfix.writes import Insert, Update, Write
 from tests.unit.deferring import note, steps, texts, waiting
 
 Make = Callable[..., Deferred]

@@ -10,13 +10,13 @@ import orjson
 import pytest
 
 from prodfix import diagnostics as module
-from prodfix.backlog import Backlog
-from prodfix.clients import Clients
-from prodfix.deferred import Deferred
+from prodfix.connection.clients import Clients
+from prodfix.deferral.backlog import Backlog
+from prodfix.deferral.deferred import Deferred
+from prodfix.deferral.orders import Orders
 from prodfix.diagnostics import TEST_COLLECTION, TEST_OPERATIONS, Diagnostics
 from prodfix.errors import DatabaseUnavailable
-from prodfix.journal import Journal
-from prodfix.orders import Orders
+from prodfix.journal.journal import Journal
 
 OWN = "prodfix-own"  # the appname of the client that diagnostics use
 

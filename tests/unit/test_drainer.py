@@ -15,14 +15,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pymongo.errors import OperationFailure
 
-from prodfix import drainer as drainers
-from prodfix.deferred import Deferred
-from prodfix.drainer import BATCH, JITTER, Drainer
+from prodfix.deferral import drainer as drainers
+from prodfix.deferral.deferred import Deferred
+from prodfix.deferral.drainer import BATCH, JITTER, Drainer
+from prodfix.deferral.guards import REMEMBERED
+from prodfix.deferral.writes import Insert, Step, Update, Write
 from prodfix.errors import JournalUnavailable
-from prodfix.guards import REMEMBERED
-from prodfix.journal import Journal
+from prodfix.journal.journal import Journal
 from prodfix.schemas import GUARD
-from prodfix.writes import Insert, Step, Update, Write
 from tests.unit.commands import Commands
 from tests.unit.deferring import dead, note, texts, waiting
 

@@ -18,11 +18,11 @@ from pymongo.errors import (
     ServerSelectionTimeoutError,
 )
 
-from prodfix.classifications import INTERNAL_ERROR, INVALID
-from prodfix.classifier import Classifier
+from prodfix.classification.classifications import INTERNAL_ERROR, INVALID
+from prodfix.classification.classifier import Classifier
+from prodfix.classification.error_types import TYPES
+from prodfix.classification.server_codes import SERVER_CODES
 from prodfix.context import RequestContext, new_context, reset_context, set_context
-from prodfix.error_log import ErrorLog
-from prodfix.error_types import TYPES
 from prodfix.errors import (
     AuthenticationRequired,
     DatabaseUnavailable,
@@ -32,12 +32,12 @@ from prodfix.errors import (
     Severity,
     ValidationFailed,
 )
-from prodfix.lookup import Lookup
-from prodfix.records import ErrorRecord, error_summary, summary
-from prodfix.server_codes import SERVER_CODES
+from prodfix.logs.sinks import render
+from prodfix.records.error_log import ErrorLog
+from prodfix.records.lookup import Lookup
+from prodfix.records.records import ErrorRecord, error_summary, summary
 from prodfix.signals import error_recorded
-from prodfix.sinks import render
-from prodfix.storms import Storms
+from prodfix.statistics.storms import Storms
 from tests.unit.counting import HOUR, Worker
 
 CANARY = "canary7f3a"

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from prodfix.classifications import INTERNAL_ERROR, Classification
-from prodfix.classifier import Classifier
-from prodfix.error_types import LABELS, RULES, TYPES
-from prodfix.foreign import KNOWN
-from prodfix.web_errors import NAMED, WEB_RULES, WEB_TYPES
+from prodfix.classification.classifications import INTERNAL_ERROR, Classification
+from prodfix.classification.classifier import Classifier
+from prodfix.classification.error_types import LABELS, RULES, TYPES
+from prodfix.classification.foreign import KNOWN
+from prodfix.classification.web_errors import NAMED, WEB_RULES, WEB_TYPES
 
 PACKAGES = (
     "pymongo",

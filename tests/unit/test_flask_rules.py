@@ -272,7 +272,7 @@ def test_what_fails_in_our_own_handler_is_an_honest_500(
     if part == "note":
         monkeypatch.setattr(type(services.logs), "note", broken)
     if part == "to_response":
-        monkeypatch.setattr("prodfix.records.ErrorRecord.to_response", broken)
+        monkeypatch.setattr("prodfix.records.records.ErrorRecord.to_response", broken)
     before = services.error_log.failures
     for path in ("/raise/defect", "/raise/not-found", "/nowhere"):
         response = app.test_client().get(path)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from prodfix import classify
-from prodfix.foreign import problems
+from prodfix.classification.foreign import problems
 
 
 def error_of(module: str, **attributes: Any) -> Exception:

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from pymongo.errors import PyMongoError, ServerSelectionTimeoutError
 
-from prodfix import groups as module
-from prodfix.groups import ERROR_GROUPS, MOST, Group, Groups
+from prodfix.statistics import groups as module
+from prodfix.statistics.groups import ERROR_GROUPS, MOST, Group, Groups
+from prodfix.statistics.windows import Counted, Window
 from prodfix.tallies import OTHER, RELEASES, Seen
-from prodfix.windows import Counted, Window
 from tests.unit.counting import Clock, Worker, kind
 
 NOW = datetime.now(UTC).replace(microsecond=0).timestamp()

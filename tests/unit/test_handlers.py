@@ -28,7 +28,7 @@ from werkzeug.exceptions import (
 )
 
 from prodfix import errors
-from prodfix.classifications import Classification
+from prodfix.classification.classifications import Classification
 from prodfix.errors import ErrorCategory
 from prodfix.signals import error_recorded
 

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from pymongo.errors import ExecutionTimeout, OperationFailure, PyMongoError, ServerSelectionTimeoutError
 
 from prodfix import current_operation_id
-from prodfix.claims import KEYS, Answer, Claim
-from prodfix.classifier import Classifier
+from prodfix.classification.classifier import Classifier
 from prodfix.context import current_context, new_context, reset_context, set_context
 from prodfix.errors import Outcome, RequestInProgress
-from prodfix.idempotency import LARGEST, STORE_LIMIT, WAITING, Idempotency
+from prodfix.recovery.claims import KEYS, Answer, Claim
+from prodfix.recovery.idempotency import LARGEST, STORE_LIMIT, WAITING, Idempotency
 
 DONE = Answer(201, {}, b"{}")
 FINGERPRINT = "f" * 64

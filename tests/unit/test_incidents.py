@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from prodfix import incident_log as logs
-from prodfix.incident_log import INCIDENTS, IncidentLog
-from prodfix.incidents import FOLLOWED, GAP, Incidents
-from prodfix.journal import Journal
+from prodfix.journal.journal import Journal
+from prodfix.records import incident_log as logs
+from prodfix.records.incident_log import INCIDENTS, IncidentLog
+from prodfix.records.incidents import FOLLOWED, GAP, Incidents
 
 START = 1_800_000_000.0
 

@@ -11,7 +11,7 @@ from pymongo import InsertOne
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from prodfix.context import current_context, new_context, reset_context, set_context
-from prodfix.interceptor import CommandRecord, QueryInterceptor
+from prodfix.queries.interceptor import CommandRecord, QueryInterceptor
 
 CANARY = "canary7f3a@example.org"
 

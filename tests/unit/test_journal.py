@@ -18,10 +18,11 @@ from typing import Any
 import orjson
 import pytest
 
-from prodfix import adoption, journal_file
-from prodfix import journal as journals
 from prodfix.errors import JournalUnavailable
-from prodfix.journal import BATCH, Journal, Statement
+from prodfix.journal import adoption
+from prodfix.journal import file as journal_file
+from prodfix.journal import journal as journals
+from prodfix.journal.journal import BATCH, Journal, Statement
 from prodfix.tallies import rows_of_counts
 
 ALL = "SELECT id FROM writes ORDER BY position"
@@ -29,7 +30,7 @@ ALL = "SELECT id FROM writes ORDER BY position"
 OWNER = """
 import sys
 from pathlib import Path
-from prodfix.journal import Journal
+from prodfix.journal.journal import Journal
 journal = Journal(Path(sys.argv[1]))
 journal.open()
 insert = "INSERT INTO writes (id, entry, created) VALUES (?, x'00', 0)"
@@ -560,7 +561,7 @@ def test_under_gevent_other_greenlets_run_while_it_commits(python: Callable[...,
     import sys, gevent
     from pathlib import Path
     from prodfix.errors import JournalUnavailable
-    from prodfix.journal import Journal
+    from prodfix.journal.journal import Journal
 
     journal = Journal(Path(sys.argv[1]))
     journal.open()
@@ -595,7 +596,7 @@ def test_a_forked_child_has_a_file_of_its_own_and_leaves_its_parents_alone(
     import os, sys, warnings
     from pathlib import Path
     from prodfix.errors import JournalUnavailable
-    from prodfix.journal import Journal
+    from prodfix.journal.journal import Journal
 
     warnings.simplefilter("ignore", DeprecationWarning)  # a fork beside threads is what is tried here (Python 3.12)
     insert = "INSERT INTO writes (id, entry, created) VALUES (?, x'', 0)"

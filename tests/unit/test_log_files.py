@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from prodfix.log_files import RotatingFile
-from prodfix.sinks import Sinks
+from prodfix.logs.files import RotatingFile
+from prodfix.logs.sinks import Sinks
 from tests.servers import REPOSITORY
 
 LINES = 25_000
@@ -24,8 +24,8 @@ NAMES = "abcd"
 STORM = """
 import sys
 from pathlib import Path
-from prodfix.log_files import RotatingFile
-from prodfix.sinks import Sinks
+from prodfix.logs.files import RotatingFile
+from prodfix.logs.sinks import Sinks
 BROKEN
 name = sys.argv[2]
 sinks = Sinks([RotatingFile(Path(sys.argv[1]) / "error.log", max_bytes=100_000, keep=100_000, daily=True)])
@@ -120,7 +120,7 @@ def test_a_batch_that_is_larger_than_a_file_goes_into_many(tmp_path: Path) -> No
 FORKING = """
 import os, sys
 from pathlib import Path
-from prodfix.log_files import RotatingFile
+from prodfix.logs.files import RotatingFile
 file = RotatingFile(Path(sys.argv[1]) / "error.log", max_bytes=10**6, keep=5, daily=False)
 reader, writer = os.pipe()
 write, child = os.write, []

@@ -12,8 +12,8 @@ import pytest
 
 from prodfix.context import new_context, reset_context, set_context
 from prodfix.errors import Severity
-from prodfix.logs import Logs
-from prodfix.sinks import Sinks
+from prodfix.logs.logs import Logs
+from prodfix.logs.sinks import Sinks
 
 CANARY = "canary7f3a"
 
@@ -85,8 +85,8 @@ import logging, sys, warnings
 from loguru import logger
 from prodfix.context import new_context, set_context
 from prodfix.errors import Severity
-from prodfix.logs import Logs
-from prodfix.sinks import Console, Sinks
+from prodfix.logs.logs import Logs
+from prodfix.logs.sinks import Console, Sinks
 
 CANARY = "canary7f3a"
 console = Sinks([Console()])
@@ -123,7 +123,7 @@ logging.getLogger("gunicorn.error").error("by gunicorn")
     assert [entry.get("logger") for entry in entries] == [
         "__main__",
         "some.library",
-        "prodfix.logs",
+        "prodfix.logs.logs",
         None,
         "gunicorn.error",
     ]

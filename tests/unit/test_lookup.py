@@ -9,8 +9,8 @@ from typing import Any
 import bson
 import pytest
 
-from prodfix.lookup import Lookup
-from prodfix.storage import CONNECTION_EVENTS, ERROR_LOG
+from prodfix.records.lookup import Lookup
+from prodfix.records.storage import CONNECTION_EVENTS, ERROR_LOG
 from tests.unit.counting import Worker
 
 NOW = datetime.now(UTC).replace(microsecond=0)

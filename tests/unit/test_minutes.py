@@ -15,12 +15,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pymongo.errors import PyMongoError
 
-from prodfix import minutes as module
-from prodfix.journal import Journal
-from prodfix.minutes import CLOSED_AT_ONCE, STEP
-from prodfix.statistics import TIME_RANGES
+from prodfix.journal.journal import Journal
+from prodfix.statistics import minutes as module
+from prodfix.statistics.minutes import CLOSED_AT_ONCE, STEP
+from prodfix.statistics.statistics import TIME_RANGES
+from prodfix.statistics.windows import ERROR_HOURS, ERROR_MINUTES, GRACE, HOUR, KEPT, LATEST
 from prodfix.tallies import Tally
-from prodfix.windows import ERROR_HOURS, ERROR_MINUTES, GRACE, HOUR, KEPT, LATEST
 from tests.unit.counting import BEGIN, MINUTE, Clock, Worker
 
 

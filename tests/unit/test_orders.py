@@ -11,11 +11,11 @@ from typing import Any
 import orjson
 import pytest
 
-from prodfix.deferred import Deferred
+from prodfix.deferral.deferred import Deferred
+from prodfix.deferral.orders import LONGEST_LIFE, MOST, Orders
+from prodfix.deferral.writes import Write
 from prodfix.errors import JournalUnavailable
-from prodfix.journal import Journal
-from prodfix.orders import LONGEST_LIFE, MOST, Orders
-from prodfix.writes import Write
+from prodfix.journal.journal import Journal
 from tests.unit.deferring import dead, note, waiting
 
 Make = Callable[..., Any]

@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from prodfix import outlets as module
-from prodfix.outlets import LONGEST_BATCH, LONGEST_WRITE, Outlet
+from prodfix.logs import outlets as module
+from prodfix.logs.outlets import LONGEST_BATCH, LONGEST_WRITE, Outlet
 
 
 class Slow:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from prodfix.fingerprints import CommandKey
-from prodfix.journal import Journal
+from prodfix.journal.journal import Journal
 from prodfix.profile import Profile
-from prodfix.queries import QueryStatistics
+from prodfix.queries.queries import QueryStatistics
 
 
 def test_a_worker_whose_file_was_made_anew_counts_with_its_newest_total_only(

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prodfix.rates import BEFORE, RECENT, jumped
-from prodfix.windows import Point
+from prodfix.statistics.rates import BEFORE, RECENT, jumped
+from prodfix.statistics.windows import Point
 
 NOW = 30_000_000
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from prodfix import Settings
-from prodfix.error_types import TYPES
-from prodfix.server_codes import SERVER_CODES
-from prodfix.web_errors import STATUSES, WEB_TYPES
+from prodfix.classification.error_types import TYPES
+from prodfix.classification.server_codes import SERVER_CODES
+from prodfix.classification.web_errors import STATUSES, WEB_TYPES
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 ROWS = dict(re.findall(r"^\| `([A-Z_]+)`(?: \*)? \| (?:`([^`]*)`)?", README, flags=re.MULTILINE))

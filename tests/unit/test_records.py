@@ -20,16 +20,16 @@ from pymongo.errors import (
     WTimeoutError,
 )
 
-from prodfix.classifier import Classifier, classify
+from prodfix.classification.classifier import Classifier, classify
 from prodfix.context import RequestContext, new_context
-from prodfix.error_log import ErrorLog
 from prodfix.errors import AuthenticationRequired, ErrorCategory, FieldError, Outcome, ValidationFailed
 from prodfix.fingerprints import CommandKey
+from prodfix.logs.sinks import render
 from prodfix.operations import DatabaseOperation
-from prodfix.records import LARGEST_RECORD, ErrorRecord, summary
+from prodfix.records.error_log import ErrorLog
+from prodfix.records.records import LARGEST_RECORD, ErrorRecord, summary
+from prodfix.records.storage import encoded
 from prodfix.shapes import document_shape
-from prodfix.sinks import render
-from prodfix.storage import encoded
 
 
 def context(method: str = "POST", *sent: str, **headers: str) -> RequestContext:

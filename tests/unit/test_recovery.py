@@ -22,10 +22,10 @@ from pymongo.errors import (
 )
 
 from prodfix import Recovery, Write, deadlines
-from prodfix.budget import RetryBudget
-from prodfix.classifier import Classifier
+from prodfix.classification.classifier import Classifier
 from prodfix.context import current_context, new_context, reset_context, set_context
 from prodfix.errors import DatabaseUnavailable, JournalUnavailable
+from prodfix.recovery.budget import RetryBudget
 
 BUSY = WaitQueueTimeoutError("the pool is full")  # not applied
 LOST = AutoReconnect("connection reset")  # nobody knows whether it was applied
@@ -387,7 +387,7 @@ SHIELDED = """
 from gevent import monkey; monkey.patch_all()
 import sys, time
 from prodfix import Recovery, Write, deadlines
-from prodfix.classifier import Classifier
+from prodfix.classification.classifier import Classifier
 from prodfix.errors import DeadlineExceeded
 
 class Slow:

@@ -18,10 +18,10 @@ from pydantic import SecretStr
 from pymongo.errors import NetworkTimeout
 
 from prodfix import Conflict, ProdFix, Settings, ValidationFailed, current_context, current_operation_id, idempotent
-from prodfix.claims import KEYS
 from prodfix.errors import MalformedRequest, Outcome
-from prodfix.idempotency import LARGEST
-from prodfix.replays import parse_key
+from prodfix.recovery.claims import KEYS
+from prodfix.recovery.idempotency import LARGEST
+from prodfix.web.replays import parse_key
 
 KEY = {"Idempotency-Key": "key-12345"}
 PRINTABLE = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=8, max_size=128)

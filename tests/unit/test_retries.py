@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tenacity import RetryError, retry, stop_after_attempt
 
 from prodfix import deadlines
-from prodfix.retries import retrying
+from prodfix.recovery.retries import retrying
 
 
 class Lost(Exception):

@@ -16,9 +16,9 @@ from pymongo.errors import (
 from pymongo.synchronous import client_session, cursor
 
 from prodfix import classify
-from prodfix.classifications import DATABASE_ERROR
-from prodfix.classifier import server_code_name
-from prodfix.server_codes import SERVER_CODES
+from prodfix.classification.classifications import DATABASE_ERROR
+from prodfix.classification.classifier import server_code_name
+from prodfix.classification.server_codes import SERVER_CODES
 
 # The numbers of src/mongo/base/error_codes.yml: all from 1 to 462 but those that it leaves out, and the scattered ones.
 LEFT_OUT = {

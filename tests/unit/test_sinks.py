@@ -20,9 +20,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prodfix.log_files import FILES, RotatingFile, category_files
-from prodfix.outlets import LARGEST_QUEUE, LONGEST_QUEUE
-from prodfix.sinks import Console, Sinks, render, timestamp
+from prodfix.logs.files import FILES, RotatingFile, category_files
+from prodfix.logs.outlets import LARGEST_QUEUE, LONGEST_QUEUE
+from prodfix.logs.sinks import Console, Sinks, render, timestamp
 
 ROOT = Path(__file__).parents[2]
 
@@ -138,7 +138,7 @@ sys.stdin.readline()
 for number in range(500):
     file.write(f"{name} {number} {'x' * 90}\\n".encode())
 """
-OURS = """from prodfix.log_files import RotatingFile
+OURS = """from prodfix.logs.files import RotatingFile
 file = RotatingFile(Path(sys.argv[1]) / "error.log", max_bytes=4_096, keep=1000, daily=False)"""
 NAIVE = """from logging import LogRecord
 from logging.handlers import RotatingFileHandler
@@ -270,7 +270,7 @@ def test_a_disk_that_is_full_in_the_middle_of_a_line_leaves_no_half_of_it(
     code = """
         import resource, sys
         from pathlib import Path
-        from prodfix.log_files import RotatingFile
+        from prodfix.logs.files import RotatingFile
         file = RotatingFile(Path(sys.argv[1]) / "error.log", max_bytes=100_000, keep=1, daily=False)
         file.write(b"before\\n")
         resource.setrlimit(resource.RLIMIT_FSIZE, (20, resource.RLIM_INFINITY))
@@ -444,7 +444,7 @@ def test_a_pipe_that_takes_a_line_in_parts_gets_all_of_it() -> None:
 
 TWO_ON_ONE_PIPE = """
 import os, sys, time
-from prodfix.sinks import Console
+from prodfix.logs.sinks import Console
 write = os.write
 def in_parts(descriptor, data):
     time.sleep(0.0002)
@@ -480,8 +480,8 @@ def test_two_workers_on_one_pipe_do_not_mix_their_lines(locked: bool) -> None:
 def test_a_console_that_took_half_a_line_begins_a_new_one(tmp_path: Path, python: Callable[..., str]) -> None:
     code = """
         import os, resource, sys
-        from prodfix.outlets import PartlyWritten
-        from prodfix.sinks import Console
+        from prodfix.logs.outlets import PartlyWritten
+        from prodfix.logs.sinks import Console
         console = Console(os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
         resource.setrlimit(resource.RLIMIT_FSIZE, (25, resource.RLIM_INFINITY))
         for _ in range(2):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prodfix.sliding_counts import BUCKETS, SlidingCounts
+from prodfix.recovery.sliding_counts import BUCKETS, SlidingCounts
 
 steps = st.lists(st.tuples(st.floats(0, 30), st.integers(0, 3), st.integers(0, 3)), max_size=50)
 

@@ -11,9 +11,9 @@ from typing import Any
 import orjson
 import pytest
 
-from prodfix import minutes
+from prodfix.statistics import minutes
+from prodfix.statistics.windows import COLUMNS, ERROR_HOURS, HOUR, Counted
 from prodfix.tallies import Seen, Tally
-from prodfix.windows import COLUMNS, ERROR_HOURS, HOUR, Counted
 from tests.unit.counting import BEGIN, Clock, Worker, kind
 
 WEEK = 7 * 24 * HOUR

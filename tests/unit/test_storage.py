@@ -12,13 +12,13 @@ import orjson
 import pytest
 from pymongo.errors import OperationFailure
 
-from prodfix import storage as storages
 from prodfix.errors import JournalUnavailable
-from prodfix.groups import ERROR_GROUPS, Groups
-from prodfix.journal import Journal
-from prodfix.minutes import Minutes
-from prodfix.storage import CONNECTION_EVENTS, ERROR_LOG, Storage
-from prodfix.windows import ERROR_HOURS, ERROR_MINUTES, Windows
+from prodfix.journal.journal import Journal
+from prodfix.records import storage as storages
+from prodfix.records.storage import CONNECTION_EVENTS, ERROR_LOG, Storage
+from prodfix.statistics.groups import ERROR_GROUPS, Groups
+from prodfix.statistics.minutes import Minutes
+from prodfix.statistics.windows import ERROR_HOURS, ERROR_MINUTES, Windows
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 MINUTE = int(NOW.timestamp() // 60)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prodfix import storms as module
-from prodfix.storms import Storms
+from prodfix.statistics import storms as module
+from prodfix.statistics.storms import Storms
 from tests.unit.counting import Clock
 
 STEPS = st.lists(

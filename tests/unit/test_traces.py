@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from prodfix import traces as module
-from prodfix.deferred import Deferred
+from prodfix.deferral import traces as module
+from prodfix.deferral.deferred import Deferred
+from prodfix.deferral.orders import Orders
+from prodfix.deferral.traces import KEPT_SECONDS, OPERATIONS, SETTLED, Traces
+from prodfix.deferral.writes import Write
 from prodfix.errors import DatabaseUnavailable, JournalUnavailable
-from prodfix.journal import Journal
-from prodfix.orders import Orders
-from prodfix.traces import KEPT_SECONDS, OPERATIONS, SETTLED, Traces
-from prodfix.writes import Write
+from prodfix.journal.journal import Journal
 from tests.unit.deferring import note
 
 Make = Callable[..., Any]

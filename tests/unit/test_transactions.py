@@ -10,10 +10,10 @@ import pytest
 from pymongo import MongoClient
 from pymongo.errors import AutoReconnect, DuplicateKeyError, OperationFailure, PyMongoError
 
-from prodfix.budget import RetryBudget
-from prodfix.classifier import classify
+from prodfix.classification.classifier import classify
 from prodfix.errors import Severity
-from prodfix.transactions import Transactions, TransactionsUnsupported
+from prodfix.recovery.budget import RetryBudget
+from prodfix.recovery.transactions import Transactions, TransactionsUnsupported
 
 Told = list[tuple[Severity, str, Mapping[str, Any]]]
 TRANSIENT = {"errorCode": 112, "errorLabels": ["TransientTransactionError"]}

@@ -24,9 +24,9 @@ from werkzeug.routing import BuildError, RequestRedirect
 from werkzeug.wrappers import Response
 
 from prodfix import classify
-from prodfix.classifier import Classifier
-from prodfix.recovery import Recovery
-from prodfix.web_errors import STATUSES
+from prodfix.classification.classifier import Classifier
+from prodfix.classification.web_errors import STATUSES
+from prodfix.recovery.recovery import Recovery
 
 # -- HTTP ------------------------------------------------------------------------------------------------------------------
 

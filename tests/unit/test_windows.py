@@ -11,9 +11,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prodfix import windows as module
-from prodfix.journal import Journal
-from prodfix.windows import ERROR_HOURS, ERROR_MINUTES, GRACE, HOUR, KEPT, LATEST, Counted, Windows, keep_newest
+from prodfix.journal.journal import Journal
+from prodfix.statistics import windows as module
+from prodfix.statistics.windows import (
+    ERROR_HOURS,
+    ERROR_MINUTES,
+    GRACE,
+    HOUR,
+    KEPT,
+    LATEST,
+    Counted,
+    Windows,
+    keep_newest,
+)
 from tests.unit.counting import MINUTE, Clock, Worker
 
 NOTHING: dict[str, Any] = {"devices": [], "endpoints": []}

@@ -10,10 +10,8 @@ import bson
 import pytest
 from flask import Blueprint
 
-from prodfix import writes
-from prodfix.errors import Unguarded
-from prodfix.schemas import GUARD
-from prodfix.writes import (
+from prodfix.deferral import writes
+from prodfix.deferral.writes import (
     Insert,
     Operation,
     Step,
@@ -27,6 +25,8 @@ from prodfix.writes import (
     order_key,
     owner_of,
 )
+from prodfix.errors import Unguarded
+from prodfix.schemas import GUARD
 
 UNIQUE = {("books", "isbn")}
 INC = {"$inc": {"n": 1}}

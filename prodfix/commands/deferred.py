@@ -1,0 +1,171 @@
+"""``flask prodfix deferred``: what waits and what was put aside, and what an admin may do about it.
+
+It reads the journals of all workers, and orders what is to be done: only its owner writes a worker's file. ``drain`` takes
+what dead workers have left, when no service runs that would.
+"""
+
+from __future__ import annotations
+
+import getpass
+import sqlite3
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+import orjson
+from flask.cli import AppGroup
+
+from prodfix.deferral.backlog import BACKLOG_STATES, MOST, Shown
+from prodfix.deferral.orders import Command
+from prodfix.errors import DatabaseNotConfigured, JournalUnavailable, NotFound
+from prodfix.logs.sinks import Console
+from prodfix.services import Services, current_prodfix
+
+STDERR = 2
+LOOK = 0.2  # seconds between two looks at what is left
+OBEYED = 10.0  # seconds in which a worker carries an order out, if there is one
+
+Answer = TypeVar("Answer")
+
+deferred = AppGroup("deferred", help="Writes that wait on disk, and those that were put aside.")
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@deferred.command("list")
+@click.option("--state", type=click.Choice(BACKLOG_STATES), help="Only those in this state.")
+@click.option("--operation", help="Only writes of this operation.")
+@click.option("--limit", type=click.IntRange(1, MOST), default=50, show_default=True)
+@click.option("--offset", type=click.IntRange(0, 1_000_000), default=0)
+@_as_json
+def show_list(state: Shown | None, operation: str | None, limit: int, offset: int, as_json: bool) -> None:
+    """Counts and entries, oldest first."""
+    backlog = current_prodfix.backlog
+    counts = _asked(backlog.counts)
+    page = _asked(lambda: backlog.page(state=state, operation=operation, limit=limit, offset=offset))
+    if as_json:
+        _json({**counts, **page})
+        return
+    oldest = f", the oldest for {counts['oldestSeconds']:.0f} s" if counts["oldestSeconds"] is not None else ""
+    click.echo(f"{counts['waiting']} waiting{oldest}; {counts['dead']} failed; {counts['bytes']} bytes")
+    for entry in page["entries"]:
+        reason = f"  {entry['reason']} ({entry['attempts']} tries)" if entry["reason"] else ""
+        click.echo(f"{entry['operationId']}  {entry['status']:<7}  {entry['createdAt']}  {entry['operation']}{reason}")
+    if page["more"]:
+        click.echo(f"... more: --offset {offset + limit}")
+
+
+@deferred.command("show")
+@click.argument("identity")
+@_as_json
+def show(identity: str, as_json: bool) -> None:
+    """One entry: names and types of its arguments, never a value."""
+    entry = _asked(lambda: current_prodfix.backlog.show(identity))
+    if as_json:
+        _json(entry)
+        return
+    for name, value in entry.items():
+        click.echo(f"{name + ':':<13} {orjson.dumps(value).decode() if isinstance(value, (dict, list)) else value}")
+
+
+def _order(command: Command, identity: str, as_json: bool) -> None:
+    """Order it, and wait until a worker has done it."""
+    services = current_prodfix
+    known = {order["at"] for order in _asked(lambda: services.backlog.orders(identity))}
+    _asked(lambda: services.backlog.order(command, identity, f"command line ({getpass.getuser()})"[:100]))
+    end = time.monotonic() + OBEYED
+    while time.monotonic() < end:
+        done = [order for order in _asked(lambda: services.backlog.orders(identity)) if order["at"] not in known]
+        if done:
+            _json(done[0]) if as_json else click.echo(f"{identity} {done[0]['result']}")
+            return
+        time.sleep(LOOK)
+    raise click.ClickException("ordered, but no worker has done it yet: does the service run, with this STATE_DIR?")
+
+
+@deferred.command("replay")
+@click.argument("identity")
+@_as_json
+def replay(identity: str, as_json: bool) -> None:
+    """Try a write again that was put aside, or one that waits at once."""
+    _order("replay", identity, as_json)
+
+
+@deferred.command("discard")
+@click.argument("identity")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_as_json
+def discard(identity: str, yes: bool, as_json: bool) -> None:
+    """Give a write up, for good. Its owner is told that it failed."""
+    if not yes:
+        click.confirm(f"{identity} was accepted from a client. Discard it?", abort=True, err=True)
+    _order("discard", identity, as_json)
+
+
+@deferred.command("drain")
+@click.option("--timeout", type=click.IntRange(1, 86_400), default=300, show_default=True, help="Seconds.")
+@_as_json
+def drain(timeout: int, as_json: bool) -> None:
+    """Apply what dead workers have left, and wait until living ones have applied theirs."""
+    services = current_prodfix
+    services.logs.sinks.replace(Console(STDERR))
+    _asked(lambda: services.clients.uri)
+    services.monitor.ping()
+    if not services.monitor.healthy:
+        services.clients.close()
+        raise click.ClickException("the database does not answer: nothing was drained")
+    before = int(_asked(services.backlog.counts)["waiting"])
+    end = time.monotonic() + timeout
+    services.journal.open()
+    try:
+        _asked(services.journal.adopt)
+        with click.progressbar(
+            length=before, label="deferred writes", show_pos=True, hidden=as_json, file=sys.stderr
+        ) as bar:
+            left = _drain(services, end, before, bar.update)
+    finally:
+        services.clients.close()
+        services.journal.close()
+    counts = _asked(services.backlog.counts)
+    result = {"before": before, "waiting": left, "dead": counts["dead"]}
+    _json(result) if as_json else click.echo(f"{before - left} done, {left} waiting, {counts['dead']} failed in all")
+    if left:
+        raise click.exceptions.Exit(1)
+
+
+def _drain(services: Services, end: float, before: int, progress: Callable[[int], None]) -> int:
+    """How many still wait when none do, or the time is over. ``progress`` is told how many more are done."""
+    shown = 0
+
+    def look(_: int = 0) -> int:
+        nonlocal shown
+        left = int(_asked(services.backlog.counts)["waiting"])
+        done = max(shown, before - left)
+        progress(done - shown)
+        shown = done
+        return left
+
+    while True:
+        services.monitor.ping()
+        if services.monitor.healthy:
+            _asked(lambda: services.drainer.drain(look))
+        left = look()
+        if not left or time.monotonic() > end:
+            return left
+        time.sleep(LOOK)
+
+
+def _json(value: Any) -> None:
+    click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+
+
+def _asked(work: Callable[[], Answer]) -> Answer:
+    try:
+        return work()
+    except NotFound:
+        raise click.ClickException("no such write waits or was put aside on this instance") from None
+    except DatabaseNotConfigured:
+        raise click.ClickException("MONGODB_URI is not set") from None
+    except (JournalUnavailable, TimeoutError, OSError, sqlite3.Error) as error:
+        raise click.ClickException(f"STATE_DIR cannot be used: {type(error).__name__}") from None

@@ -1,0 +1,207 @@
+"""The connections to MongoDB: made on first use, once in each process, never before a fork.
+
+Three clients, so that the parts cannot disturb each other: the application's (flask-pymongo's, with the listeners), our
+own for what prodfix stores and asks (no command listeners: it can never log itself), and the watch, with a connection for
+pings and one for those with patience, which an exhausted pool of the application cannot starve.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+from typing import Any, Protocol, TypeVar, cast
+
+import pymongo
+from flask_pymongo.wrappers import Database as FlaskDatabase
+from flask_pymongo.wrappers import MongoClient as FlaskMongoClient
+from pymongo import MongoClient, _csot
+from pymongo.errors import ServerSelectionTimeoutError
+from pymongo.monitoring import _EventListener
+from pymongo.synchronous.database import Database
+
+from prodfix.connection.checkouts import BoundedPool
+from prodfix.errors import DatabaseNotConfigured
+
+DEFAULT_DATABASE = "prodfix"
+TRIES = 2  # of one operation by the driver itself
+SELECTION_STEP = 0.5  # seconds; the driver itself looks no more often (SDAM specification, minHeartbeatFrequencyMS)
+
+Gate = Callable[[], None]
+Result = TypeVar("Result")
+
+
+class Call(Protocol):
+    """What runs an operation: :meth:`prodfix.recovery.breaker.Breaker.call`, or nothing around it."""
+
+    def __call__(self, operation: Callable[[], Result], /) -> Result: ...
+
+
+# Of the operation that this greenlet or thread is in.
+_tries: ContextVar[Iterator[int] | None] = ContextVar("prodfix_tries", default=None)
+
+
+def _plainly(operation: Callable[[], Result]) -> Result:
+    return operation()
+
+
+class GatedClient(FlaskMongoClient):
+    """flask-pymongo's client, which asks ``gate`` before it selects a server, and runs each operation within ``call``.
+
+    The gate raises :class:`prodfix.errors.DatabaseUnavailable` while the database is known to be down; so every
+    operation fails in microseconds, inside the driver, where the traceback still names operation and collection.
+    A request that already waits for a server learns of it within half a second. ``_select_server`` and
+    ``_retry_internal``, which all operations go through, are private: the driver has no public hook at these places
+    (``server_selector`` is not called while no server is known). A test fails when they move.
+
+    Each operation is tried twice at most, as the driver does without a deadline (retryable reads and writes
+    specifications). Under ``pymongo.timeout`` it goes on until the time is over, without a pause: pymongo 4.20 sent 13,791
+    commands in 3 seconds for one ``distinct`` that the server refused with a retryable code.
+    """
+
+    def __init__(self, *arguments: Any, gate: Gate, call: Call = _plainly, **options: Any) -> None:
+        self._prodfix_gate, self._prodfix_call = gate, call
+        super().__init__(*arguments, _pool_class=BoundedPool, **options)
+
+    def _retry_internal(self, *arguments: Any, **options: Any) -> Any:
+        work = super()._retry_internal
+        token = _tries.set(itertools.count())
+        try:
+            return self._prodfix_call(lambda: work(*arguments, **options))
+        finally:
+            _tries.reset(token)
+
+    def _select_server(self, *arguments: Any, **options: Any) -> Any:
+        tries = _tries.get()
+        if tries is not None and next(tries) >= TRIES:
+            # In place of this error the driver raises the one that the operation has failed with.
+            raise ServerSelectionTimeoutError(f"tried {TRIES} times")
+        limit = _csot.remaining()
+        if limit is None:
+            limit = self.options.server_selection_timeout
+        end = time.monotonic() + limit
+        while True:
+            self._prodfix_gate()
+            left = end - time.monotonic()
+            try:
+                with pymongo.timeout(max(0.001, min(left, SELECTION_STEP))):
+                    return super()._select_server(*arguments, **options)
+            except ServerSelectionTimeoutError:
+                if left <= SELECTION_STEP:
+                    raise
+
+
+class _PerProcess:
+    """Makes its client on first use, and again in a process that was forked since."""
+
+    def __init__(self, make: Callable[[], MongoClient[Any]]) -> None:
+        self._make = make
+        self._making = threading.Lock()
+        self._made: tuple[int, MongoClient[Any]] | None = None
+
+    def get(self) -> MongoClient[Any]:
+        made = self._made
+        if made is None or made[0] != os.getpid():
+            with self._making:
+                made = self._made
+                if made is None or made[0] != os.getpid():
+                    made = self._made = (os.getpid(), self._make())
+        return made[1]
+
+    def close(self) -> None:
+        made, self._made = self._made, None
+        if made is not None and made[0] == os.getpid():
+            made[1].close()
+
+
+class Clients:
+    """``application``, ``own`` and ``watch``; and ``db``, the application's database (the URI's, or ``prodfix``).
+
+    ``gate`` and ``call``: see :class:`GatedClient`; ``call`` is around the application's operations only. Every property
+    raises :class:`prodfix.errors.DatabaseNotConfigured` if there is no URI.
+    """
+
+    def __init__(
+        self,
+        uri: str | None,
+        options: dict[str, Any],
+        *,
+        listeners: Sequence[_EventListener] = (),
+        watchers: Sequence[_EventListener] = (),
+        gate: Gate = lambda: None,
+        call: Call = _plainly,
+    ) -> None:
+        self._uri = uri
+        # Ours give up sooner than the application's, and have few connections.
+        brief = {
+            "connectTimeoutMS": min(options.get("connectTimeoutMS", 2_000), 2_000),
+            "serverSelectionTimeoutMS": min(options.get("serverSelectionTimeoutMS", 2_000), 2_000),
+            "socketTimeoutMS": 10_000,
+            "waitQueueTimeoutMS": 1_000,
+            "retryWrites": True,
+            "serverMonitoringMode": "poll",
+            "tz_aware": True,
+        }
+        self._application = _PerProcess(
+            lambda: GatedClient(
+                self.uri, connect=False, event_listeners=list(listeners), gate=gate, call=call, **options
+            )
+        )
+        self._own = _PerProcess(
+            lambda: GatedClient(
+                self.uri, connect=False, gate=gate, **(brief | {"appname": "prodfix-own", "maxPoolSize": 4})
+            )
+        )
+        self._watch = _PerProcess(
+            lambda: MongoClient(
+                self.uri,
+                connect=False,
+                event_listeners=list(watchers),
+                **(brief | {"appname": "prodfix-watch", "maxPoolSize": 2, "retryReads": False}),
+            )
+        )
+
+    @property
+    def configured(self) -> bool:
+        return self._uri is not None
+
+    @property
+    def uri(self) -> str:
+        if self._uri is None:
+            raise DatabaseNotConfigured("MONGODB_URI is not set")
+        return self._uri
+
+    @property
+    def application(self) -> MongoClient[Any]:
+        return self._application.get()
+
+    @property
+    def own(self) -> MongoClient[Any]:
+        return self._own.get()
+
+    @property
+    def watch(self) -> MongoClient[Any]:
+        return self._watch.get()
+
+    @property
+    def database_name(self) -> str:
+        # Asking the client parses no URI again: flask-pymongo's way would ask the DNS for a mongodb+srv one.
+        return self.own.get_default_database(DEFAULT_DATABASE).name
+
+    @property
+    def db(self) -> FlaskDatabase:
+        """The application's database, with flask-pymongo's ``find_one_or_404`` on its collections."""
+        return cast(FlaskDatabase, self.application[self.database_name])
+
+    @property
+    def own_db(self) -> Database[Any]:
+        """The same database through our own client."""
+        return self.own[self.database_name]
+
+    def close(self) -> None:
+        """Close the clients of this process. Safe to call twice."""
+        for client in (self._application, self._own, self._watch):
+            client.close()

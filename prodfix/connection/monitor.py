@@ -1,0 +1,219 @@
+"""Whether the database answers, how the pool is, and what happened to the connection.
+
+A pinger in each worker asks over a connection of its own, and everything else reads what it found: so a health answer
+never waits for a database, and an exhausted pool of the application does not look like a dead server. The driver's
+heartbeat and topology events tell why; they alone would lie, as a hung server stays "connected" for tens of seconds.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pymongo
+from pymongo import MongoClient, monitoring
+from pymongo.errors import ConfigurationError, OperationFailure, PyMongoError
+
+from prodfix.classification.classifier import classify, server_code
+from prodfix.connection.heartbeats import Heartbeats, Topology
+from prodfix.connection.pool import PoolCounter
+from prodfix.connection.status import ConnectionEvent, ConnectionStatus, HealthCheckResult, State, environment
+from prodfix.errors import DatabaseRefused, DatabaseUnavailable, ErrorCategory
+from prodfix.signals import connection_changed
+
+HYSTERESIS = 2  # answers of one kind in a row before a change becomes an event; the health answer has none
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What the pings said so far. Moments are monotonic seconds."""
+
+    pings: int = 0
+    begun: float | None = None
+    asking: bool = False
+    failures: int = 0
+    successes: int = 0
+    last_good: float | None = None
+    connected_since: float | None = None
+    latency_ms: float | None = None
+    last_error: str | None = None
+    refused: bool = False
+    cause: str | None = None
+    misconfigured: bool = False
+    announced: State | None = None
+
+
+class ConnectionMonitor:
+    """Pings, and tells what it knows. One object for each application; its numbers are this process's.
+
+    ``interval`` and ``max_age`` in seconds: how often it pings, and how old the last good ping of a healthy database is.
+    """
+
+    def __init__(
+        self,
+        client: Callable[[], MongoClient[Any]],
+        *,
+        interval: float = 0.5,
+        max_age: float = 1.5,
+        on_event: Callable[[ConnectionEvent], None] = lambda event: None,
+        on_attempt: Callable[[int, str], None] = lambda attempt, error: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client = client
+        self.interval, self.max_age = interval, max_age
+        self.on_event = on_event
+        self.on_attempt = on_attempt
+        """Told of each failed ping: its number since the last good one, and the error's type."""
+        self._clock = clock
+        self.pool = PoolCounter()
+        self.last_command: Callable[[], float | None] = lambda: None
+        """When the application's last command succeeded, in the clock's seconds."""
+        self._heartbeats, self._topology = Heartbeats(), Topology()
+        self._seen = _Seen()
+
+    @property
+    def watchers(self) -> tuple[monitoring._EventListener, ...]:
+        """Listeners for the client that pings."""
+        return (self._heartbeats, self._topology)
+
+    # -- reading: never waits ---------------------------------------------------------------------------------------------
+
+    @property
+    def healthy(self) -> bool:
+        last = self._seen.last_good
+        return last is not None and self._clock() - last <= self.max_age
+
+    @property
+    def looked(self) -> bool:
+        return self._seen.pings > 0
+
+    @property
+    def down(self) -> bool:
+        """Known to be down: pings fail or hang, and no command of the application has succeeded since the last one began.
+
+        A ping may be slow where the application's commands are not, and must not be what ends them. A pinger that is late
+        itself says nothing.
+        """
+        if self.healthy or (self._seen.failures == 0 and not self._hanging()):
+            return False
+        life, begun = self.last_command(), self._seen.begun
+        return life is None or begun is None or life < begun
+
+    def _hanging(self) -> bool:
+        begun = self._seen.begun
+        return self._seen.asking and begun is not None and self._clock() - begun >= self._limit / 2
+
+    @property
+    def _limit(self) -> float:
+        """Seconds for one ping."""
+        return max(self.max_age - self.interval, self.interval)
+
+    def gate(self) -> None:
+        """Raise :class:`prodfix.errors.DatabaseUnavailable` while the database is known to be down, and its subclass
+        :class:`prodfix.errors.DatabaseRefused` while it is our credentials or settings that keep it away."""
+        if self.down:
+            raise (DatabaseRefused if self._seen.misconfigured else DatabaseUnavailable)(cause=self._seen.cause)
+
+    def health(self) -> HealthCheckResult:
+        seen = self._seen
+        return HealthCheckResult(
+            self.healthy, seen.latency_ms, seen.pings > 0, seen.last_good is not None, self.status()
+        )
+
+    def status(self) -> ConnectionStatus:
+        seen, pool = self._seen, self.pool.totals()
+        healthy = self.healthy
+        return ConnectionStatus(
+            state=self._state(healthy),
+            uptime=self._clock() - seen.connected_since if healthy and seen.connected_since is not None else 0.0,
+            last_error=seen.last_error,
+            reconnect_attempts=0 if healthy else max(seen.failures, self._heartbeats.failed_in_a_row),
+            pool_size=max(0, pool["total"]),
+            available_connections=max(0, pool["capacity"] - pool["out"]),
+            checked_out=max(0, pool["out"]),
+            waiting=max(0, pool["waiting"]),
+            capacity=pool["capacity"],
+            servers=tuple(_server(address, counts) for address, counts in self.pool.servers()),
+        )
+
+    def _state(self, healthy: bool) -> State:
+        if healthy:
+            return "connected"
+        if self._seen.refused:
+            return "error"
+        return "reconnecting" if self._seen.last_good is not None else "disconnected"
+
+    def network(self) -> dict[str, Any]:
+        """The network conditions, without host names: topology, round trip, the heartbeat's last error, attempts."""
+        return {
+            "topology": self._topology.summary,
+            "roundTripMs": self._heartbeats.round_trip_ms,
+            "lastHeartbeatError": self._heartbeats.last_error,
+            "attempts": self._heartbeats.failed_in_a_row,
+        }
+
+    # -- pinging: in a background greenlet or thread ------------------------------------------------------------------------
+
+    def ping(self) -> None:
+        """Ask once, within a limit, and remember the answer. Never raises."""
+        begun = self._seen.begun = self._clock()
+        self._seen.asking = True
+        try:
+            with pymongo.timeout(self._limit):
+                self._client().admin.command("ping")
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong is the answer
+            self._failed(error)
+        else:
+            self._succeeded((self._clock() - begun) * 1000)
+        finally:
+            self._seen.asking = False
+
+    def _succeeded(self, latency_ms: float) -> None:
+        seen, now = self._seen, self._clock()
+        if not self.healthy or seen.connected_since is None:
+            seen.connected_since = now
+        seen.pings += 1
+        seen.successes += 1
+        seen.failures = 0
+        seen.last_good, seen.latency_ms, seen.refused = now, round(latency_ms, 2), False
+        seen.cause, seen.misconfigured = None, False
+        if seen.successes >= HYSTERESIS:
+            self._announce("connected")
+
+    def _failed(self, error: Exception) -> None:
+        seen = self._seen
+        seen.pings += 1
+        seen.failures += 1
+        seen.successes = 0
+        code = server_code(error)
+        seen.last_error = f"{type(error).__name__} (code {code})" if code else type(error).__name__
+        seen.cause, meaning = type(error).__name__, classify(error)
+        lasting = meaning.category is ErrorCategory.DATABASE_CONNECTION or isinstance(error, ConfigurationError)
+        seen.misconfigured = lasting and not meaning.transient
+        refused = isinstance(error, (OperationFailure, ConfigurationError)) and not getattr(error, "timeout", False)
+        seen.refused = refused or not isinstance(error, PyMongoError)
+        self.on_attempt(seen.failures, seen.last_error)
+        if seen.failures >= HYSTERESIS and not self.healthy:
+            if seen.announced == "connected":
+                self._announce("disconnected")
+            self._announce(self._state(False))
+
+    def _announce(self, state: State) -> None:
+        if self._seen.announced == state:
+            return
+        self._seen.announced = state
+        event = ConnectionEvent(state, self.status(), self.network(), environment())
+        self.on_event(event)
+        connection_changed.send(self, event=event)
+
+
+def _server(address: Any, counts: Mapping[str, int]) -> dict[str, Any]:
+    return {
+        "address": ":".join(str(part) for part in address) if isinstance(address, tuple) else str(address),
+        "poolSize": counts["total"],
+        "availableConnections": max(0, counts["capacity"] - counts["out"]),
+        "checkedOut": counts["out"],
+        "waiting": counts["waiting"],
+    }

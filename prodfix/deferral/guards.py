@@ -1,0 +1,195 @@
+"""How a step is applied once, however often it is tried: an insert by its ``_id``, an update by a guard in its document.
+
+The guard is an array in the document that remembers the last writes by ID and time; the server checks it and adds to it
+in the same atomic update. It is bounded, so a retried write may find that it could have been forgotten: that is told
+(:class:`prodfix.errors.Uncertain`), and never guessed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import bson
+from pymongo import InsertOne, UpdateOne
+from pymongo.errors import BulkWriteError, DuplicateKeyError
+from pymongo.synchronous.client_session import ClientSession
+from pymongo.synchronous.database import Database
+
+from prodfix.deferral.writes import Insert, Step, Update
+from prodfix.errors import ConcurrentModification, Conflict, NotFound, Uncertain
+from prodfix.schemas import GUARD
+
+REMEMBERED = 100  # writes in one document's guard
+# Of these, how many may have come later than their times say: clocks differ, and commands take their time. So a document
+# tells for sure of a write after which no more than the others have come.
+SLACK = 50
+
+
+def apply(
+    database: Database[Any],
+    step: Step,
+    identity: str,
+    number: int,
+    *,
+    since: float | None = None,
+    session: ClientSession | None = None,
+) -> None:
+    """Apply step ``number`` of the write ``identity``, unless it is applied already.
+
+    ``since``: when (``time.time()``) an earlier try may first have been applied; None if none may.
+
+    Raises what the database says; :class:`prodfix.errors.NotFound`, :class:`prodfix.errors.ConcurrentModification` or
+    :class:`prodfix.errors.Conflict` if the document is not there or not as expected; and
+    :class:`prodfix.errors.Uncertain`. In a transaction every clash is raised, as it has ended the transaction.
+    """
+    if isinstance(step, Insert):
+        _insert(database, step, identity, session)
+    else:
+        _update(database, step, _mark(identity, number), since, session)
+
+
+def applied(database: Database[Any], steps: Sequence[Step], identity: str) -> bool:
+    """Whether all steps of the write can be seen in the database."""
+    for number, step in enumerate(steps):
+        if isinstance(step, Insert):
+            found = database[step.collection].find_one({"_id": document_id(identity)}, {"_id": 1})
+        else:
+            found = database[step.collection].find_one(_identity(step), {GUARD: 1})
+            if found is not None and not _remembers(found, _mark(identity, number)):
+                return False
+        if found is None:
+            return False
+    return True
+
+
+def begun(database: Database[Any], steps: Sequence[Step], identity: str) -> bool:
+    """Whether a document that the write inserts is there: then it is this write's, whatever its other steps tell."""
+    inserts = [step for step in steps if isinstance(step, Insert)]
+    return any(
+        database[step.collection].find_one({"_id": document_id(identity)}, {"_id": 1}) is not None for step in inserts
+    )
+
+
+def apply_many(
+    database: Database[Any], collection: str, steps: Sequence[tuple[Step, str, int, float | None]]
+) -> set[int]:
+    """Apply steps of different documents of one collection in one command; the places of those that need a closer look.
+
+    Raises what ends the command as a whole: then each of them may be applied, or not.
+    """
+    requests = [_request(step, identity, number, since) for step, identity, number, since in steps]
+    try:
+        result = database[collection].bulk_write(requests, ordered=False)
+    except BulkWriteError as error:
+        if error.details.get("writeConcernErrors"):
+            return set(range(len(steps)))
+        failed = {failure["index"] for failure in error.details["writeErrors"]}
+        updates = {place for place, (step, *_) in enumerate(steps) if isinstance(step, Update)}
+        return failed | updates  # the counts of a command that failed in part do not tell which update met nothing
+    met = result.inserted_count + result.matched_count + result.upserted_count
+    return set() if met == len(steps) else {place for place, (step, *_) in enumerate(steps) if isinstance(step, Update)}
+
+
+def document_id(text: str) -> bson.ObjectId | str:
+    """The ``_id`` of what the write with this ID inserts."""
+    return bson.ObjectId(text) if bson.ObjectId.is_valid(text) else text
+
+
+def _request(step: Step, identity: str, number: int, since: float | None) -> InsertOne[Any] | UpdateOne:
+    if isinstance(step, Insert):
+        return InsertOne({**step.document, "_id": document_id(identity)})
+    guarded, changes = _guarded(step, _mark(identity, number), since)
+    return UpdateOne(guarded, changes, upsert=step.upsert)
+
+
+def _mark(identity: str, number: int) -> str:
+    # Each step has one of its own: two of them may change the same document.
+    return f"{identity}.{number}" if number else identity
+
+
+def _insert(database: Database[Any], step: Insert, identity: str, session: ClientSession | None) -> None:
+    key = document_id(identity)
+    try:
+        database[step.collection].insert_one({**step.document, "_id": key}, session=session)
+    except DuplicateKeyError:
+        # Our own _id is there: an earlier try has applied it. The server may name another unique key, which our own document
+        # has taken too. Any other clash is the caller's to hear of.
+        if session is not None or database[step.collection].find_one({"_id": key}, {"_id": 1}) is None:
+            raise
+
+
+def _update(
+    database: Database[Any], step: Update, mark: str, since: float | None, session: ClientSession | None
+) -> None:
+    collection = database[step.collection]
+    guarded, changes = _guarded(step, mark, since)
+    clash: DuplicateKeyError | None = None
+    try:
+        result = collection.update_one(guarded, changes, upsert=step.upsert, session=session)
+        if result.matched_count or result.upserted_id is not None:
+            return
+    except DuplicateKeyError as error:
+        # With upsert, the guard hides a document that has the ID already, and the server tries to insert a second one.
+        # Or another write has made the document meanwhile: then this one is not applied yet. Any other clash is the caller's.
+        if not step.upsert or session is not None:
+            raise
+        if collection.update_one(guarded, changes).matched_count:
+            return
+        clash = error
+    found = collection.find_one(_identity(step), {GUARD: 1, "version": 1}, session=session)
+    problem = _problem(step, found, mark, since)
+    if problem is not None:
+        raise clash or problem if not isinstance(problem, Uncertain) else problem
+
+
+def _problem(step: Update, found: Mapping[str, Any] | None, mark: str, since: float | None) -> Exception | None:
+    """Why the guarded update met nothing; None if it is applied already."""
+    if found is None:
+        return NotFound(f"no document of {step.collection} for an update that makes none")
+    if _remembers(found, mark):
+        return None
+    if since is not None and not _tells(found, since):
+        return Uncertain(f"a document of {step.collection} no longer remembers whether the write was applied")
+    version = found.get("version")
+    if step.expected_version is not None and version != step.expected_version:
+        known = version if isinstance(version, int) else None
+        return ConcurrentModification(expected=step.expected_version, found=known)
+    return Conflict(f"the document of {step.collection} does not meet the update's conditions")
+
+
+def _identity(step: Update) -> dict[str, Any]:
+    return {"_id": step.filter["_id"]} if "_id" in step.filter else dict(step.filter)
+
+
+def _guarded(step: Update, mark: str, since: float | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The filter that meets the document only while it does not remember ``mark``, and the update that makes it remember."""
+    guarded = {**step.filter, f"{GUARD}.id": {"$ne": mark}, GUARD: {"$ne": mark}}  # the second: as version 1 wrote it
+    if since is not None:
+        told = {f"{GUARD}.{SLACK}.at": {"$lt": _moment(since)}}
+        guarded["$or"] = [{f"{GUARD}.{REMEMBERED - 1}": {"$exists": False}}, told]
+    entry = {"id": mark, "at": datetime.now(UTC)}
+    pushes = {**step.update.get("$push", {}), GUARD: {"$each": [entry], "$slice": -REMEMBERED}}
+    changes = {**step.update, "$push": pushes}
+    if step.expected_version is not None:
+        guarded["version"] = step.expected_version
+        changes["$inc"] = {**step.update.get("$inc", {}), "version": 1}
+    return guarded, changes
+
+
+def _remembers(found: Mapping[str, Any], mark: str) -> bool:
+    return any((entry.get("id") if isinstance(entry, Mapping) else entry) == mark for entry in found.get(GUARD) or [])
+
+
+def _tells(found: Mapping[str, Any], since: float) -> bool:
+    """Whether a write that was applied since then would still be in the guard."""
+    entries = found.get(GUARD) or []
+    if len(entries) < REMEMBERED:
+        return True
+    early = entries[SLACK].get("at") if isinstance(entries[SLACK], Mapping) else None
+    return isinstance(early, datetime) and early.replace(tzinfo=UTC) < _moment(since)
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

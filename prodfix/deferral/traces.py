@@ -1,0 +1,224 @@
+"""What becomes of deferred writes, told to whoever may ask: by every worker of the instance from the journals, and by other
+instances from MongoDB, where it is kept for ``retention_days``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+import pymongo
+from pymongo import ReplaceOne
+from pymongo.errors import BulkWriteError, PyMongoError
+from pymongo.synchronous.database import Database
+
+from prodfix.context import iso
+from prodfix.deferral.writes import owner_of
+from prodfix.errors import DatabaseUnavailable, JournalUnavailable
+from prodfix.journal.journal import Journal, Statement
+
+OPERATIONS = "operations"
+
+State = Literal["waiting", "applied", "failed"]
+BATCH = 200
+BATCHES = 5  # at once
+READ_LIMIT = 2.0  # seconds
+KEPT = 10_000  # traces in one worker's file, once MongoDB has them
+KEPT_SECONDS = 86_400.0
+MOST = 100_000  # traces that may wait for MongoDB
+SETTLED = 10.0  # seconds after the connection's return within which the other instances may not have told yet
+
+_ALL = """
+SELECT id, 'applied', operation, owner, NULL, attempts, created, at, state FROM ended WHERE id = ?1
+UNION ALL SELECT id, 'failed', operation, entry, reason, attempts, created, at, '' FROM dead WHERE id = ?1
+UNION ALL SELECT id, 'waiting', operation, entry, reason, attempts, created, created, '' FROM writes WHERE id = ?1
+"""
+# Waiting ones are told only once they have failed: the others are applied before anybody could ask.
+_UNTOLD = (
+    ("ended", "SELECT id, 'applied', operation, owner, NULL, attempts, created, at, state FROM ended WHERE told = 0"),
+    ("dead", "SELECT id, 'failed', operation, entry, reason, attempts, created, at, '' FROM dead WHERE told = 0"),
+    (
+        "writes",
+        "SELECT id, 'waiting', operation, entry, reason, attempts, created, created, '' FROM writes"
+        " WHERE told = 0 AND reason IS NOT NULL",
+    ),
+)
+_ORDER: tuple[State, ...] = ("applied", "failed", "waiting")
+DISCARDED = "DISCARDED"
+
+
+@dataclass(frozen=True, slots=True)
+class OperationStatus:
+    """``reason`` is a code: why it failed, or why it still waits. Times are seconds since the epoch."""
+
+    id: str
+    operation: str
+    state: State
+    reason: str | None
+    attempts: int
+    created: float
+    at: float
+    owner: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "operationId": self.id,
+            "operation": self.operation,
+            "status": self.state,
+            "reason": self.reason,
+            "attempts": self.attempts,
+            "createdAt": _iso(self.created),
+            "endedAt": None if self.state == "waiting" else _iso(self.at),
+        }
+
+    def to_document(self) -> dict[str, Any]:
+        return {
+            "_id": self.id,
+            "operation": self.operation,
+            "state": self.state,
+            "reason": self.reason,
+            "attempts": self.attempts,
+            "created": datetime.fromtimestamp(self.created, UTC),
+            "timestamp": datetime.fromtimestamp(self.at, UTC),
+            "owner": self.owner,
+        }
+
+
+class Traces:
+    """Reads and stores what became of each write. ``uptime`` is how long the database has answered, in seconds."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        database: Callable[[], Database[Any] | None],
+        *,
+        configured: bool,
+        uptime: Callable[[], float],
+        retention_days: int,
+    ) -> None:
+        self._journal, self._database = journal, database
+        self._configured, self._uptime = configured, uptime
+        self._retention = timedelta(days=retention_days)
+        self._indexed = False
+        self._pruned = 0.0
+
+    def find(self, identity: str, user: str | None) -> OperationStatus | None:
+        """What became of a write, if ``user`` may know: its owner, or anybody who knows the ID of one without an owner.
+
+        Raises :class:`prodfix.errors.DatabaseUnavailable` where another instance may know more than this one can learn now,
+        and :class:`prodfix.errors.JournalUnavailable`.
+        """
+        found = self._here(identity) or self._stored(identity)
+        return found if found is not None and found.owner in (None, user) else None
+
+    def applied(self, identity: str) -> bool:
+        """Whether the write is known to be applied, here or in MongoDB. Never raises: what cannot be learned is not known."""
+        try:
+            found = self._here(identity) or self._stored(identity)
+        except (PyMongoError, JournalUnavailable):
+            return False
+        return found is not None and found.state == "applied"
+
+    def store(self) -> None:
+        """Tell MongoDB what it does not know yet, and forget what is old. Raises what MongoDB says."""
+        database = self._database()
+        if database is None:
+            return
+        if not self._indexed:
+            self._make_index(database)
+        for table, query in _UNTOLD:
+            for _ in range(BATCHES):
+                rows = self._journal.read_own(f"{query} LIMIT ?", (BATCH,))
+                if not rows:
+                    break
+                _tell(database, [_status(row) for row in rows])
+                mark = f"UPDATE {table} SET told = 1 WHERE id = ?"  # noqa: S608 - constants
+                self._journal.write([(mark, (row[0],)) for row in rows], to_disk=True)
+        if time.monotonic() - self._pruned > 60:
+            self._prune()
+            self._pruned = time.monotonic()
+
+    def _prune(self) -> None:
+        old = time.time() - KEPT_SECONDS
+        oldest: list[Statement] = [("DELETE FROM ended WHERE told = 1 AND at < ?", (old,))]
+        for condition, most in (("told = 1", KEPT), ("told = 0", MOST)):
+            keep = f"SELECT id FROM ended WHERE {condition} ORDER BY at DESC LIMIT -1 OFFSET ?"  # noqa: S608 - constants
+            oldest.append((f"DELETE FROM ended WHERE id IN ({keep})", (most,)))  # noqa: S608
+        orders = "SELECT id FROM orders ORDER BY at DESC LIMIT -1 OFFSET 200"
+        oldest.append((f"DELETE FROM orders WHERE id IN ({orders})", ()))  # noqa: S608
+        with contextlib.suppress(JournalUnavailable):  # another minute will do
+            self._journal.write(oldest, to_disk=True)
+
+    def _make_index(self, database: Database[Any]) -> None:
+        seconds = int(self._retention.total_seconds())
+        try:
+            database[OPERATIONS].create_index("timestamp", name="prodfix_expiry", expireAfterSeconds=seconds)
+        except PyMongoError as error:
+            if getattr(error, "code", None) not in (85, 86):  # a TTL of another length: an operator's choice
+                raise
+        self._indexed = True
+
+    def _here(self, identity: str) -> OperationStatus | None:
+        try:
+            found = [_status(row) for row in self._journal.read(_ALL, (identity,))]
+        except TimeoutError as error:
+            raise JournalUnavailable("the disk did not answer in time") from error
+        # A row that moves between two files may be seen in both, or as it was and as it is.
+        return min(found, key=lambda status: _ORDER.index(status.state), default=None)
+
+    def _stored(self, identity: str) -> OperationStatus | None:
+        if not self._configured:
+            return None
+        database = self._database()
+        if database is None:
+            raise DatabaseUnavailable
+        with pymongo.timeout(READ_LIMIT):
+            document = database[OPERATIONS].find_one({"_id": identity})
+        if document is None and self._uptime() < SETTLED:
+            raise DatabaseUnavailable
+        return None if document is None else _from_document(document)
+
+
+def _tell(database: Database[Any], statuses: Sequence[OperationStatus]) -> None:
+    """Most are new. A write that was applied stays so, whatever an adopted file still thinks of it."""
+    documents = [status.to_document() for status in statuses]
+    with pymongo.timeout(READ_LIMIT):
+        try:
+            database[OPERATIONS].insert_many(documents, ordered=False)
+        except BulkWriteError as error:
+            known = error.details["writeErrors"]
+            if error.details.get("writeConcernErrors") or any(failure["code"] != 11000 for failure in known):
+                raise
+            there = [documents[failure["index"]] for failure in known]
+            changes = [ReplaceOne({"_id": told["_id"], "state": {"$ne": "applied"}}, told) for told in there]
+            database[OPERATIONS].bulk_write(changes, ordered=False)
+
+
+def _status(row: Sequence[Any]) -> OperationStatus:
+    identity, state, operation, owner, reason, attempts, created, at, ended = row
+    if isinstance(owner, bytes):
+        owner = owner_of(owner)
+    if ended == "discarded":
+        state, reason = "failed", DISCARDED
+    return OperationStatus(identity, operation, state, reason, attempts, created, at, owner)
+
+
+def _from_document(document: dict[str, Any]) -> OperationStatus:
+    return OperationStatus(
+        document["_id"],
+        document["operation"],
+        document["state"],
+        document["reason"],
+        document["attempts"],
+        document["created"].timestamp(),
+        document["timestamp"].timestamp(),
+        document["owner"],
+    )
+
+
+def _iso(moment: float) -> str:
+    return iso(datetime.fromtimestamp(moment, UTC))

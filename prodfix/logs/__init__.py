@@ -1,0 +1,1 @@
+"""Where lines go: the console and the files by category."""

@@ -1,0 +1,222 @@
+"""How a line reaches the sinks: what prodfix says itself, and, where it owns the logging, what everybody else says.
+
+The served application's logging is loguru's: `from loguru import logger` in a blueprint, the standard library's loggers
+of Flask, gunicorn and pymongo, and warnings all come out as JSON lines with the request's ID. In an adopting
+application nothing is taken over unless it asks for it: our lines go to the standard library's logger ``prodfix``.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import sys
+import threading
+import warnings
+from collections import deque
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from loguru import logger
+
+from prodfix.context import current_context
+from prodfix.errors import Severity
+from prodfix.frames import stack
+from prodfix.logs.sinks import Sinks, render, timestamp
+from prodfix.native import under_gevent
+from prodfix.redaction import redact_document, redact_text
+
+if TYPE_CHECKING:
+    from loguru import Message, Record
+
+_LEVELS = {Severity.INFO: "INFO", Severity.WARN: "WARNING", Severity.ERROR: "ERROR", Severity.CRITICAL: "CRITICAL"}
+_SEEDS = {"debug": "DEBUG", "info": "INFO", "warn": "WARNING", "error": "ERROR"}
+_STEPS = ((logging.INFO, "debug"), (logging.WARNING, "info"), (logging.ERROR, "warn"), (logging.CRITICAL, "error"))
+_SHOW_WARNING = warnings.showwarning
+
+
+class Logs:
+    """The one way out for what prodfix has to say.
+
+    ``owning``: the process's logging is ours (:meth:`take_over`), as it always is in the served application.
+    """
+
+    def __init__(self, sinks: Sinks, *, served: bool, owning: bool = False) -> None:
+        self.sinks = sinks
+        self.served, self.owning = served, served or owning
+        if not self.owning:
+            sinks.news = deque(maxlen=100)
+
+    def emit(self, severity: Severity, entry: Mapping[str, Any], *files: str) -> None:
+        """Log ``entry`` (redacted already) on the console and into each of ``files`` (names without ``.log``).
+
+        Never raises: a broken log must not break what it tells of.
+        """
+        try:
+            for name in files:
+                self.sinks.put(f"{name}.log", render(entry))
+            if self.owning:
+                logger.bind(entry=entry).log(_LEVELS[severity], "{}", entry.get("message", ""))
+            else:
+                while self.sinks.news:
+                    self._to_host(logging.WARNING, self.sinks.news.popleft())
+                self._to_host(getattr(logging, _LEVELS[severity]), entry)
+        except Exception:  # noqa: BLE001 - see above; counted, and shown by the diagnostics
+            self.sinks.dropped += 1
+
+    def note(
+        self, severity: Severity, event: str, message: str, *files: str, facts: Mapping[str, Any] | None = None
+    ) -> None:
+        """Log something that is not an error of a request: an event with its facts, which are redacted here."""
+        context = current_context()
+        entry = {
+            "timestamp": timestamp(),
+            "level": str(severity),
+            "severity": str(severity),
+            "event": event,
+            "message": message,
+            "requestId": context.request_id if context else None,
+            **({"category": event, "database": None, "stack": ""} if files else {}),  # what every line of a file has
+            **redact_document(facts or {}),
+        }
+        self.emit(severity, entry, *files)
+
+    def _to_host(self, level: int, entry: Mapping[str, Any]) -> None:
+        logging.getLogger("prodfix").log(level, "%s", render(entry).decode().rstrip())
+
+    def take_over(self, level: str) -> None:
+        """Make loguru the process's logging, with the console as its one sink. Loggers that are made later are ours too.
+
+        ``level`` is the seed's: ``debug``, ``info``, ``warn`` or ``error``.
+        """
+        logger.remove()
+        logger.add(
+            self._console,
+            level=_SEEDS[level],
+            format="{message}",
+            enqueue=False,
+            backtrace=False,
+            diagnose=False,
+            catch=True,
+        )
+        logging.root.handlers = [_Intercept()]
+        logging.root.setLevel(_SEEDS[level])
+        for other in [each for each in logging.root.manager.loggerDict.values() if isinstance(each, logging.Logger)]:
+            _take(other)
+        for name in ("gunicorn.error", "gunicorn.access", "werkzeug", "flask.app", "py.warnings", "asyncio"):
+            other = logging.getLogger(name)
+            other.handlers, other.propagate, other.disabled = [], True, False
+            other.setLevel(logging.NOTSET)
+        # At DEBUG the driver's own loggers print whole commands, with the values of users in them.
+        logging.getLogger("pymongo").setLevel(logging.INFO)
+        warnings.showwarning = _show_warning
+        self._take_over_uncaught()
+        atexit.register(self.sinks.flush)  # what a process says that does not come as far as serving
+
+    def _take_over_uncaught(self) -> None:
+        """What ends a thread or a greenlet: Python and gevent print it to stderr, with the error's text."""
+
+        def thread(failed: threading.ExceptHookArgs) -> None:
+            if failed.exc_value is not None and not isinstance(failed.exc_value, SystemExit):
+                self._uncaught("thread", failed.exc_value)
+
+        threading.excepthook = thread
+        if under_gevent():
+            from gevent.hub import Hub
+
+            def greenlet(hub: Any, context: Any, kind: Any, value: Any, trace: Any) -> None:
+                self._uncaught("greenlet", value if isinstance(value, BaseException) else kind())
+
+            Hub.print_exception = greenlet  # type: ignore[method-assign, assignment]
+
+    def _uncaught(self, kind: str, error: BaseException) -> None:
+        # Not through loguru: gevent calls this in native threads of its own too, which must not wait for a greenlet's lock.
+        try:
+            context = current_context()
+            entry = {
+                "timestamp": timestamp(),
+                "level": "error",
+                "event": "uncaught",
+                "message": f"a {kind} ended with {type(error).__name__}",
+                "requestId": context.request_id if context else None,
+                "stack": stack(error),
+            }
+            self.sinks.put("console", render(entry))
+        except Exception:  # noqa: BLE001 - there is nobody above; counted
+            self.sinks.dropped += 1
+
+    def _console(self, message: Message) -> None:
+        try:
+            line = render(_entry(message.record))
+        except Exception:  # noqa: BLE001 - loguru would print the whole record to stderr, with all that stands in it
+            self.sinks.dropped += 1
+        else:
+            self.sinks.put("console", line)
+
+
+def _entry(record: Record) -> Mapping[str, Any]:
+    """The line of a loguru record: our own entry as it is, anything else redacted."""
+    own: Mapping[str, Any] | None = record["extra"].get("entry")
+    if isinstance(own, Mapping) and record["name"] == __name__:
+        return own
+    context = current_context()
+    entry: dict[str, Any] = {
+        "timestamp": timestamp(),
+        "level": _level(record["level"].no),
+        "message": redact_text(record["message"][:8000])[:4000],
+        "requestId": context.request_id if context else None,
+        "logger": record["name"],
+    }
+    # `logger.info("{level} of water", level=5)` binds a field too: it must not become the line's own level.
+    entry |= {key + "_" * (key in entry): value for key, value in redact_document(record["extra"]).items()}
+    error = record["exception"]
+    if error is not None and error.value is not None:
+        entry["stack"] = stack(error.value)
+    return entry
+
+
+def _level(number: int) -> str:
+    """The seed's name of a level of the standard library's or loguru's, between which there may be others."""
+    return next((name for limit, name in _STEPS if number < limit), "critical")
+
+
+def _take(other: logging.Logger) -> None:
+    """Let a logger that prints to the console by itself (a library's, with a handler of its own) use ours instead."""
+    streams = (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
+    for handler in other.handlers[:]:
+        if isinstance(handler, logging.StreamHandler) and handler.stream in streams:
+            other.removeHandler(handler)
+            other.propagate = True
+
+
+class _Intercept(logging.Handler):
+    """The standard library's records, as loguru's."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno < logging.INFO and record.name.partition(".")[0] == "pymongo":
+            return  # whatever level somebody has given to the driver's loggers
+        try:
+            text = record.getMessage()
+        except Exception:  # noqa: BLE001 - wrong arguments of somebody's log call
+            text = record.msg if isinstance(record.msg, str) else f"<{type(record.msg).__name__}>"
+        error = record.exc_info[1] if record.exc_info else None
+        named = logger.patch(lambda entry: entry.__setitem__("name", record.name))
+        (named.opt(exception=error) if error else named).log(max(0, record.levelno), "{}", text)
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: Any = None,
+    line: str | None = None,
+) -> None:
+    if file is not None:  # somebody collects them, as `logging.captureWarnings` lets them too
+        _SHOW_WARNING(message, category, filename, lineno, file, line)
+        return
+    try:
+        text = f"{category.__name__}: {message}"
+    except Exception:  # noqa: BLE001 - somebody's __str__
+        text = category.__name__
+    logger.bind(place=f"{os.path.basename(filename)}:{lineno}").warning("{}", text)

@@ -1,0 +1,195 @@
+"""Where log lines go: JSON to the console, and a file for each category. A slow or broken sink never reaches a request.
+
+The caller renders a line (a few microseconds) and puts it into the bounded queue of its sink; a native thread writes, one
+for each sink, so that none waits for another. What does not fit into a queue, what a sink refuses, and what it keeps
+waiting, is counted, shown by :meth:`Sinks.status`, and told in the log itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from prodfix.logs.outlets import Outlet, PartlyWritten, Sink
+from prodfix.native import wait_until_writable
+
+DEEPEST = 32  # levels of an entry that is not rendered as it is
+# What is no printable text, or reorders it: DEL and the C1 controls (0x9B is a terminal's ESC [), LINE and PARAGRAPH
+# SEPARATOR, and the bidirectional controls. orjson escapes what lies below 0x20, and refuses half characters.
+_UNSAFE = re.compile(rb"\x7f|\xc2[\x80-\x9f]|\xe2(?:\x80[\xa8-\xae]|\x81[\xa6-\xa9])")
+
+
+def render(entry: Mapping[str, Any]) -> bytes:
+    """One line of JSON. Whatever stands in ``entry``, it is one line, valid UTF-8 and harmless to a terminal."""
+    try:
+        line = orjson.dumps(entry, default=str, option=orjson.OPT_NON_STR_KEYS)
+    except (TypeError, ValueError):  # half a character, a number beyond 64 bits, or nested too deeply
+        line = orjson.dumps(renderable(entry))
+    if not line.isascii() or b"\x7f" in line:
+        line = _UNSAFE.sub(_escaped, line)
+    return line + b"\n"
+
+
+def _escaped(match: re.Match[bytes]) -> bytes:
+    return b"\\u%04x" % ord(match[0].decode())
+
+
+def renderable(value: Any, level: int = 0) -> Any:
+    """``value`` as JSON and BSON can hold it: no half characters, no NUL, no number beyond 64 bits, not too deep."""
+    if isinstance(value, Mapping) and level < DEEPEST:
+        return {str(renderable(key)): renderable(item, level + 1) for key, item in value.items()}
+    if isinstance(value, (list, tuple)) and level < DEEPEST:
+        return [renderable(item, level + 1) for item in value]
+    if value is None or isinstance(value, float) or (isinstance(value, int) and value.bit_length() < 64):
+        return value
+    try:
+        text = str(value)[:4000]
+    except Exception:  # noqa: BLE001 - somebody's __str__, or more levels than Python follows
+        text = f"<{type(value).__name__}>"
+    return text.replace("\0", "?").encode("utf-8", "backslashreplace").decode()
+
+
+class Console:
+    """A file descriptor of the process, 1 for stdout. Partial writes of a pipe are continued.
+
+    Workers share the pipe, which mixes the parts of what is larger than 4 KiB: each write holds a POSIX record lock on it.
+    """
+
+    def __init__(self, descriptor: int = 1) -> None:
+        self.name = "console"
+        self.descriptor = descriptor
+        self._torn = False  # half a line was written, and then no more
+
+    def write(self, data: bytes) -> None:
+        # Not flock: workers have inherited one open file, and it would be the lock of all of them.
+        with contextlib.suppress(OSError):  # a device that knows no locks
+            fcntl.lockf(self.descriptor, fcntl.LOCK_EX)
+        try:
+            self._write(data)
+        finally:
+            with contextlib.suppress(OSError):
+                fcntl.lockf(self.descriptor, fcntl.LOCK_UN)
+
+    def _write(self, data: bytes) -> None:
+        view, begun = memoryview(b"\n" + data if self._torn else data), int(self._torn)
+        done = 0
+        while done < len(view):
+            try:
+                done += os.write(self.descriptor, view[done:])
+            except BlockingIOError:  # whoever shares the pipe has made it so
+                wait_until_writable(self.descriptor)
+            except OSError as error:
+                whole = bytes(view[:done]).rfind(b"\n") + 1
+                self._torn = (self._torn and not done) or done > whole
+                raise PartlyWritten(error, max(0, whole - begun)) from error
+        self._torn = False
+
+
+class Sinks:
+    """The console and the category files of one process, each behind a queue and a thread of its own."""
+
+    def __init__(self, sinks: Iterable[Sink]) -> None:
+        self._outlets = {sink.name: Outlet(sink, self._changed) for sink in sinks}
+        self.dropped = 0  # over all sinks, with what never came as far as one of them
+        self.news: deque[dict[str, Any]] | None = None
+        """What is to be told of sinks, if the console is not ours: whoever logs next takes it from here."""
+
+    @property
+    def failures(self) -> dict[str, str]:
+        """Why a sink fails, for each that does."""
+        return {name: outlet.failing for name, outlet in self._outlets.items() if outlet.failing}
+
+    @property
+    def failed_lines(self) -> dict[str, int]:
+        """How many lines a sink refused, for each that did."""
+        return {name: outlet.lost for name, outlet in self._outlets.items() if outlet.lost}
+
+    def put(self, name: str, line: bytes) -> None:
+        """Queue one line for one sink, and never wait; a full queue drops the line and counts it."""
+        outlet = self._outlets.get(name)
+        if outlet is None or not outlet.put(line):
+            self.dropped += 1
+
+    def flush(self, limit: float = 2.0) -> bool:
+        """Wait until what was put is written; whether it was within ``limit`` seconds, which all sinks share.
+
+        What is not written by then is counted as ``waiting``; its thread goes on as long as the process does.
+        """
+        end = time.monotonic() + limit
+        marks = [outlet.mark() for outlet in self._outlets.values() if outlet.running]
+        # The hub is blocked here, on purpose: this runs when a process ends, and nothing else should run any more.
+        return all([mark.acquire(True, max(0.0, end - time.monotonic())) for mark in marks])
+
+    def close(self, limit: float = 2.0) -> bool:
+        """Flush for the last time; what a sink did not get, and will not, is told on the others. Whether all got all."""
+        self.flush(limit)
+        missing = {name: outlet.untold + outlet.waiting for name, outlet in self._outlets.items()}
+        for name, lines in missing.items():
+            if lines:
+                self._tell(name, "warn", f"{name}: {lines} lines lost at the end of the process", lost=lines)
+        if any(missing.values()):
+            self.flush(limit / 4)
+            return False
+        return True
+
+    def replace(self, sink: Sink) -> None:
+        """Use ``sink`` in the place of the one with its name (the command line's console is stderr)."""
+        outlet = self._outlets.setdefault(sink.name, Outlet(sink, self._changed))
+        outlet.sink = sink  # also for the lines that wait
+
+    def status(self) -> dict[str, Any]:
+        return {
+            "dropped": self.dropped,
+            "sinks": [
+                {
+                    "name": name,
+                    "failing": outlet.failing,
+                    "lost": outlet.lost,
+                    "dropped": outlet.dropped,
+                    "waiting": outlet.waiting,
+                }
+                for name, outlet in self._outlets.items()
+            ],
+        }
+
+    def _changed(self, sink: Sink, reason: str | None, missing: int) -> bytes:
+        name = sink.name
+        if reason is not None:
+            return self._tell(name, "warn", f"{name} fails: {reason}", failing=reason)
+        return self._tell(name, "info", f"{name} works again, {missing} lines lost", failing=None, lost=missing)
+
+    def _tell(self, sink: str, level: str, message: str, **facts: Any) -> bytes:
+        """Put one line on the console and into the error log, if it is not of them that it tells; the line."""
+        entry = {
+            "timestamp": timestamp(),
+            "level": level,
+            "severity": level,
+            "event": "sink",
+            "message": message,
+            "requestId": None,
+            "category": "sink",
+            "database": None,
+            "stack": "",
+            "sink": sink,
+            **facts,
+        }
+        line = render(entry)
+        for name in {"console", "error.log"} - {sink}:
+            if name == "console" and self.news is not None:
+                self.news.append(entry)
+            elif name in self._outlets:
+                self.put(name, line)
+        return line
+
+
+def timestamp() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

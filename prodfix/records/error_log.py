@@ -1,0 +1,250 @@
+"""One error, from the moment it is caught to the answer, the log, the statistics and the collection: one record."""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from prodfix.classification.classifications import INTERNAL_ERROR, INVALID, UNAUTHENTICATED, Classification
+from prodfix.classification.classifier import Classifier
+from prodfix.context import RequestContext, current_context, new_request_id
+from prodfix.errors import ErrorCategory, FieldError, ProdFixError, Severity
+from prodfix.frames import database_operation, name_of, places, stack
+from prodfix.journal.journal import Journal
+from prodfix.logs.logs import Logs
+from prodfix.operations import DatabaseOperation
+from prodfix.records.records import FILE_OF, ErrorRecord, summary
+from prodfix.records.storage import ERROR_LOG, Storage
+from prodfix.redaction import redact_document, redact_text
+from prodfix.shapes import document_shape, mask_key
+from prodfix.signals import error_recorded
+from prodfix.statistics.counters import Counters
+from prodfix.statistics.storms import Storms
+from prodfix.tallies import ErrorKey
+
+
+class ErrorLog:
+    """Makes records, and puts each where it belongs (the seed's ErrorLoggerService)."""
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        logs: Logs,
+        counters: Counters,
+        journal: Journal,
+        storage: Storage,
+        storms: Storms,
+        *,
+        release: str = "",
+        database_down: Callable[[], bool] = lambda: False,
+        on_failure: Callable[[ErrorRecord], None] = lambda record: None,
+    ) -> None:
+        self._classifier, self._logs, self._counters = classifier, logs, counters
+        self._journal, self._storage, self.storms = journal, storage, storms
+        self._release = release
+        self._database_down, self._on_failure = database_down, on_failure
+        self.failures = 0
+
+    # -- making -----------------------------------------------------------------------------------------------------------
+
+    def record(self, error: BaseException, context: RequestContext | None) -> ErrorRecord:
+        """What ``error`` is, with what its traceback and its request know. Never raises: what is too odd to be looked at is an
+        internal error, and counted in ``failures``."""
+        try:
+            return self._record(error, context)
+        except Exception:  # noqa: BLE001 - somebody's exception with properties that raise
+            self.failures += 1
+            return ErrorRecord(
+                meaning=INTERNAL_ERROR,
+                summary=name_of(error),
+                error_type=name_of(error),
+                stack=stack(error),
+                places=tuple(places(error)),
+                context=context,
+                operation=None,
+                request_id=context.request_id if context else new_request_id(),
+                release=self._release,
+            )
+
+    def _record(self, error: BaseException, context: RequestContext | None) -> ErrorRecord:
+        meaning = self.meaning(error)
+        ours = meaning.category is not ErrorCategory.CLIENT
+        operation = database_operation(error)
+        failed = context.notes.failed if context else None
+        if failed is not None and operation is not None and failed.operation == operation.operation:
+            operation = failed  # the command's own event knows more: its whole shape, and how long it took
+        return ErrorRecord(
+            meaning=meaning,
+            summary=summary(error),
+            error_type=name_of(error),
+            stack=stack(error) if ours else "",
+            context=context,
+            operation=operation,
+            request_id=context.request_id if context else new_request_id(),
+            release=self._release,
+            places=tuple(places(error)) if ours else (),
+            facts=_facts(error, meaning, context),
+        )
+
+    def meaning(self, error: BaseException) -> Classification:
+        """The table's row; a timeout while the database is known to be down is that, and not a slow query."""
+        meaning = self._classifier.classify(error)
+        if meaning.category is ErrorCategory.TIMEOUT and self._database_down():
+            return self._classifier.unreachable(meaning)
+        return meaning
+
+    def _append_facts(
+        self, meaning: Classification, kind: str, text: str, facts: Mapping[str, Any], context: RequestContext | None
+    ) -> ErrorRecord:
+        """Record what was seen without an exception."""
+        context = context or current_context()
+        record = ErrorRecord(
+            meaning=meaning,
+            summary=redact_text(text[:2000])[:500],
+            error_type=kind[:100],
+            stack="",
+            context=context,
+            operation=None,
+            request_id=context.request_id if context else new_request_id(),
+            release=self._release,
+            places=(str(facts["model"])[:100],) if "model" in facts else (),
+            facts=facts,
+        )
+        self.append(record)
+        return record
+
+    # -- the seed's methods -----------------------------------------------------------------------------------------------
+
+    def log_error(self, error: BaseException, context: RequestContext | None = None) -> ErrorRecord:
+        """Record an error that nobody answers: of a background task, or one that the application has dealt with."""
+        record = self.record(error, context or current_context())
+        self.append(record)
+        return record
+
+    def log_database_error(
+        self, operation: str, collection: str, query: Any, error: BaseException, context: RequestContext | None = None
+    ) -> ErrorRecord:
+        """The same for an operation whose name, collection and query the caller knows better than the traceback.
+
+        Of ``query`` (a filter, a pipeline, a document) only the shape is kept.
+        """
+        record = self.record(error, context or current_context())
+        known = DatabaseOperation(operation, collection, {"query": document_shape(query)})
+        record = replace(record, operation=known)
+        self.append(record)
+        return record
+
+    def log_validation_error(
+        self, model: str, document: Any, errors: Sequence[FieldError], context: RequestContext | None = None
+    ) -> ErrorRecord:
+        """Record that ``document`` is not a valid ``model``: its shape, and the rules that failed."""
+        facts = {"model": model, "document": document_shape(document), "rules": _rules(errors)}
+        meaning = replace(INVALID, details=tuple(errors))
+        return self._append_facts(meaning, "ValidationError", f"{model} is not valid", facts, context)
+
+    def log_auth_error(
+        self, kind: str, user_id: str | None, reason: str, context: RequestContext | None = None
+    ) -> ErrorRecord:
+        """Record that somebody was refused: ``kind`` such as ``InvalidPassword``, the user if known, and why."""
+        facts = {"type": kind, "userId": user_id, "reason": redact_text(reason)[:500]}
+        return self._append_facts(UNAUTHENTICATED, kind, reason, facts, context)
+
+    def log_recovery(self, error: BaseException, context: RequestContext | None) -> None:
+        """Record that an operation succeeded after ``error``: a warning, and no error in the statistics."""
+        self._warn(error, context, {}, recovered=True)
+
+    def log_deferral(self, error: BaseException, context: RequestContext | None, facts: Mapping[str, Any]) -> None:
+        """Record that a write waits on disk because of ``error``, so that who has the request's ID finds the write
+        (``facts``): a warning, too."""
+        self._warn(error, context, facts, recovered=False)
+
+    def _warn(
+        self, error: BaseException, context: RequestContext | None, facts: Mapping[str, Any], *, recovered: bool
+    ) -> None:
+        record = self.record(error, context)
+        meaning = replace(record.meaning, severity=Severity.WARN, retryable=False, outcome=None)
+        record = replace(record, meaning=meaning, recovered=recovered, facts={**record.facts, **facts})
+        self._append(record, (self._log, self._store_apart))
+
+    # -- keeping ----------------------------------------------------------------------------------------------------------
+
+    def append(self, record: ErrorRecord) -> None:
+        """Log it, count it, and store it if its kind is stored. Never raises; what cannot be kept is counted."""
+        self._append(record, (self._log, self._keep_apart, self._announce))
+
+    def _append(self, record: ErrorRecord, steps: Sequence[Callable[[ErrorRecord, bool], None]]) -> None:
+        whole = record.disposition == "counted" or self.storms.admit(record.fingerprint, record.title)
+        for step in steps:
+            try:
+                step(record, whole)
+            except Exception:  # noqa: BLE001 - the answer matters more than its record, and each step than the one before
+                self.failures += 1
+
+    def _log(self, record: ErrorRecord, whole: bool) -> None:
+        if record.disposition != "counted" and whole:
+            self._logs.emit(record.meaning.severity, record.to_entry(), *_files(record))
+
+    def _announce(self, record: ErrorRecord, whole: bool) -> None:
+        if record.meaning.status >= 500:
+            self._on_failure(record)
+        error_recorded.send(self, record=record)
+
+    def _keep_apart(self, record: ErrorRecord, whole: bool) -> None:
+        # The request's deadline may have passed, and must not end what tells of it.
+        contextvars.Context().run(self._keep, record, whole, True)
+
+    def _store_apart(self, record: ErrorRecord, whole: bool) -> None:
+        contextvars.Context().run(self._keep, record, whole, False)
+
+    def _keep(self, record: ErrorRecord, whole: bool, counted: bool) -> None:
+        statements = self._counters.error(_key(record)) if counted else []
+        if record.disposition == "stored":
+            document = record.to_document() if whole else record.to_trace()
+            statements += self._storage.insertion(ERROR_LOG, record.id, document, record.request_id)
+        if statements:
+            # Waiting for the commit (no fsync) makes the error known to every worker before its own client hears of it.
+            self._journal.write(statements, limit=0.25)
+
+    def tell_of_storms(self) -> None:
+        """One line for each kind of error that was held back since the last time."""
+        for fingerprint, title, held in self.storms.summary():
+            facts = {"fingerprint": fingerprint, "error": title, "suppressed": held}
+            # As loud as what it stands for: else it would be silent where only errors are logged.
+            self._logs.note(Severity.ERROR, "storm", f"{held} more of the same were not logged", "error", facts=facts)
+
+
+def _files(record: ErrorRecord) -> list[str]:
+    files = [FILE_OF[record.meaning.category]] if record.meaning.category in FILE_OF else []
+    if not files or record.meaning.severity in (Severity.ERROR, Severity.CRITICAL):
+        files.append("error")
+    return files
+
+
+def _key(record: ErrorRecord) -> ErrorKey:
+    context = record.context
+    return ErrorKey(
+        str(record.meaning.category),
+        context.quick_device if context else "unknown",  # as its request is counted
+        context.endpoint if context else "background",
+        record.fingerprint,
+        record.title,
+    )
+
+
+def _rules(problems: Sequence[FieldError]) -> list[dict[str, str]]:
+    """Which rule each field failed. An unknown field's name is the client's own."""
+    return [{"field": redact_text(mask_key(one.field[:100])), "rule": one.code[:60]} for one in problems[:50]]
+
+
+def _facts(error: BaseException, meaning: Classification, context: RequestContext | None) -> dict[str, Any]:
+    """What a kind of error tells besides: a validation failure its rules, a refusal its user and reason."""
+    # Of our own exceptions only: somebody else's may have anything under this name.
+    facts = dict(redact_document(error.facts)) if isinstance(error, ProdFixError) else {}
+    if meaning.category is ErrorCategory.VALIDATION:
+        facts["rules"] = _rules(meaning.details)
+    elif meaning.category in (ErrorCategory.AUTHENTICATION, ErrorCategory.AUTHORIZATION):
+        user = context.notes.user_id if context else None
+        facts = {"type": name_of(error), "userId": user, "reason": summary(error)} | facts
+    return facts

@@ -1,0 +1,176 @@
+"""The incidents of all workers and instances: one record of each, in MongoDB when it is back.
+
+Parts that overlap in time and have one cause are one incident. A part is stored under the boot of its worker, so that storing
+it again changes nothing; until MongoDB is back the parts of this instance are read from its journals.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import bson
+import orjson
+import pymongo
+from pymongo import ReturnDocument
+from pymongo.errors import DuplicateKeyError, PyMongoError
+from pymongo.synchronous.database import Database
+
+from prodfix.context import iso
+from prodfix.journal.journal import Journal
+from prodfix.records.incidents import COUNTED, FOLLOWED, GAP
+from prodfix.records.storage import INCIDENTS
+
+HEADS = "incident_heads"
+
+SETTLED = 10.0  # seconds after its end until an incident is summed up
+MOST = 100  # in one answer
+LIMIT = 3.0  # seconds
+
+
+class IncidentLog:
+    """What is known of all incidents. ``on_closed`` is told the summary of each, once over all workers."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        answering: Callable[[], Database[Any] | None],
+        *,
+        clock: Callable[[], float] = time.time,
+        on_closed: Callable[[Mapping[str, Any]], None] = lambda summary: None,
+    ) -> None:
+        self._journal, self._answering, self._clock = journal, answering, clock
+        self.on_closed = on_closed
+
+    def store(self, database: Database[Any]) -> None:
+        """Store the parts in this worker's journal, and sum up what is over. Raises what MongoDB says."""
+        rows = self._journal.read_own("SELECT id, revision, entry FROM incidents WHERE stored < revision")
+        for identity, revision, entry in rows:
+            _store(database, orjson.loads(entry))
+            done = "UPDATE incidents SET stored = max(stored, ?) WHERE id = ?"
+            old = "DELETE FROM incidents WHERE stored >= revision AND json_extract(entry, '$.end') < ?"
+            self._journal.write([(done, (revision, identity)), (old, (self._clock() - FOLLOWED - SETTLED,))])
+        self._sum_up(database)
+
+    def _sum_up(self, database: Database[Any]) -> None:
+        over = {"toldAt": None, "to": {"$lt": _moment(self._clock() - SETTLED)}}
+        told = {"$set": {"toldAt": _moment(self._clock())}}
+        while (document := database[INCIDENTS].find_one_and_update(over, told)) is not None:
+            self.on_closed(_summary(document, self._clock()))
+
+    def read(self, most: int = MOST) -> dict[str, Any]:
+        """The newest incidents first. Never raises for a database that is down; raises ``TimeoutError`` if the disk does
+        not answer."""
+        rows = self._journal.read("SELECT entry FROM incidents")
+        documents: dict[Any, dict[str, Any]] = {}
+        stored = self._stored(most)
+        for document in stored or ():
+            documents[document["_id"]] = document
+        for (entry,) in rows:
+            _merge(documents, orjson.loads(entry))
+        newest = sorted(documents.values(), key=lambda document: document["from"], reverse=True)[:most]
+        return {
+            "scope": "instance" if stored is None else "all",
+            "incidents": [_summary(document, self._clock()) for document in newest],
+        }
+
+    def _stored(self, most: int) -> list[dict[str, Any]] | None:
+        database = self._answering()
+        if database is None:
+            return None
+        try:
+            with pymongo.timeout(LIMIT):
+                return list(database[INCIDENTS].find().sort("from", -1).limit(most))
+        except PyMongoError:
+            return None
+
+
+def _store(database: Database[Any], part: dict[str, Any]) -> None:
+    begin, end = _moment(part["begin"]), _moment(part["end"])
+    near = {
+        "cause": part["cause"],
+        "from": {"$lte": _moment(part["end"] + GAP)},
+        "to": {"$gte": _moment(part["begin"] - GAP)},
+    }
+    found = database[INCIDENTS].find_one(near, {"_id": 1}, sort=[("from", -1)])
+    identity = found["_id"] if found is not None else _head(database, part)
+    shown = {name: part[name] for name in ("instance", "release", "counts")} | {"from": begin, "to": end}
+    changes = {
+        "$min": {"from": begin},
+        "$max": {"to": end},
+        "$set": {"cause": part["cause"], f"parts.{part['id']}": shown},
+        "$setOnInsert": {"toldAt": None},
+    }
+    database[INCIDENTS].update_one({"_id": identity}, changes, upsert=True)
+
+
+def _head(database: Database[Any], part: dict[str, Any]) -> bson.ObjectId:
+    """The incident that this part begins, unless another worker has just begun it: decided in one document, atomically."""
+    begin, end = _moment(part["begin"]), _moment(part["end"])
+    late, early = _moment(part["begin"] - GAP), _moment(part["end"] + GAP)
+    fits = {"$and": [{"$gte": ["$to", late]}, {"$lte": ["$from", early]}]}
+    change: list[dict[str, Any]] = [
+        {"$set": {"fits": fits}},
+        {
+            "$set": {
+                "incident": {"$cond": ["$fits", "$incident", bson.ObjectId()]},
+                "from": {"$cond": ["$fits", {"$min": ["$from", begin]}, begin]},
+                "to": {"$cond": ["$fits", {"$max": ["$to", end]}, end]},
+            }
+        },
+    ]
+    wanted = {"_id": part["cause"]}
+    with contextlib.suppress(
+        DuplicateKeyError
+    ):  # of two upserts at once one may be refused (manual: upsert with unique index)
+        database[HEADS].update_one(wanted, {"$setOnInsert": {"incident": None}}, upsert=True)
+    head: Any = database[HEADS].find_one_and_update(wanted, change, return_document=ReturnDocument.AFTER)
+    identity: bson.ObjectId = head["incident"]
+    return identity
+
+
+def _merge(documents: dict[Any, dict[str, Any]], part: dict[str, Any]) -> None:
+    """Add a part that a journal holds to the incident that it belongs to; the journal knows more than MongoDB."""
+    begin, end = _moment(part["begin"]), _moment(part["end"])
+    shown = {name: part[name] for name in ("instance", "release", "counts")} | {"from": begin, "to": end}
+    for document in documents.values():
+        apart = max((begin - document["to"]).total_seconds(), (document["from"] - end).total_seconds())
+        if document["cause"] == part["cause"] and apart <= GAP:
+            document["from"], document["to"] = min(document["from"], begin), max(document["to"], end)
+            document["parts"] = {**document.get("parts", {}), part["id"]: shown}
+            return
+    documents[part["id"]] = {
+        "_id": part["id"],
+        "cause": part["cause"],
+        "from": begin,
+        "to": end,
+        "parts": {part["id"]: shown},
+    }
+
+
+def _summary(document: Mapping[str, Any], now: float) -> dict[str, Any]:
+    parts: Collection[Mapping[str, Any]] = document.get("parts", {}).values()
+    counts: Counter[str] = Counter()
+    for part in parts:
+        counts.update(part["counts"])
+    begin, end = document["from"], document["to"]
+    return {
+        "id": str(document["_id"]),
+        "cause": document["cause"],
+        "status": "open" if now - end.timestamp() < GAP else "closed",
+        "from": iso(begin),
+        "to": iso(end),
+        "seconds": round((end - begin).total_seconds(), 1),
+        **{name: counts[name] for name in COUNTED},
+        "workers": len(document.get("parts", {})),
+        "instances": sorted({part["instance"] for part in parts}),
+        "releases": sorted({part["release"] for part in parts if part["release"]}),
+    }
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

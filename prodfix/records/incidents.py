@@ -1,0 +1,155 @@
+"""From the loss of the database, or a jump of the error rate, to its end: what this worker sees of it.
+
+Its part of an incident goes into its journal in absolute totals. :mod:`prodfix.records.incident_log` makes one record of
+all parts.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import orjson
+
+from prodfix.journal.journal import Journal, Statement
+
+Cause = Literal["database_lost", "error_rate"]
+COUNTED = ("failed", "retried", "recovered", "deferred", "replayed", "dead")
+AFTERWARDS = frozenset({"replayed", "dead"})  # what was deferred during an incident is applied after its end
+
+GAP = 10.0  # seconds between two parts of one incident at most: not all workers notice at once
+NOTICED = 5.0  # seconds before an incident in which its first failures were
+FOLLOWED = 600.0  # seconds after its end in which replays still belong to it
+
+_UPSERT = (
+    "INSERT INTO incidents (id, revision, entry) VALUES (?, ?, ?) ON CONFLICT (id)"
+    " DO UPDATE SET revision = excluded.revision, entry = excluded.entry WHERE excluded.revision > revision"
+)
+
+
+@dataclass(slots=True)
+class Part:
+    """What one worker has seen of an incident. Times are seconds since the epoch; ``end`` is the last moment that was seen."""
+
+    id: str
+    cause: Cause
+    begin: float
+    end: float
+    open: bool
+    instance: str
+    release: str
+    counts: Counter[str] = field(default_factory=Counter)
+    revision: int = 1
+    written: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "cause": self.cause,
+            "begin": self.begin,
+            "end": self.end,
+            "instance": self.instance,
+            "release": self.release,
+            "counts": dict(self.counts),
+        }
+
+
+class Incidents:
+    """Counts for this worker. ``instance`` and ``release`` say which one it is."""
+
+    def __init__(
+        self, journal: Journal, *, instance: str, release: str = "", clock: Callable[[], float] = time.time
+    ) -> None:
+        self._journal, self._clock = journal, clock
+        self._instance, self._release = instance, release
+        self._parts: dict[Cause, Part] = {}
+        self._early: deque[tuple[float, str]] = deque(maxlen=1000)
+        self._lock = threading.Lock()
+
+    def begin(self, cause: Cause) -> None:
+        """An incident begins, or is still there."""
+        with self._lock:
+            part, now = self._parts.get(cause), round(self._clock(), 3)
+            if part is not None and now - part.end < GAP:
+                part.open = True
+            elif part is None or not part.open:
+                part = self._parts[cause] = self._made(cause, now)
+            _touch(part, now)
+
+    def _made(self, cause: Cause, now: float) -> Part:
+        # Requests notice a loss before it is certain.
+        early = [(at, name) for at, name in self._early if now - at < NOTICED] if cause == "database_lost" else []
+        begin = round(min([now, *(at for at, _ in early)]), 3)
+        identity = f"{self._journal.boot}:{cause}:{int(now * 1000)}"
+        part = Part(identity, cause, begin, now, True, self._instance, self._release)
+        part.counts.update(name for _, name in early)
+        return part
+
+    def end(self, cause: Cause) -> None:
+        """It is over."""
+        with self._lock:
+            part = self._parts.get(cause)
+            if part is not None and part.open:
+                part.open = False
+                _touch(part, round(self._clock(), 3))
+
+    def failed(self, *, database: bool) -> None:
+        """A request was answered with 5xx; ``database``: because that was not reached, or did not answer in time."""
+        with self._lock:
+            if database:
+                self._count("failed", "database_lost")
+                self._note("failed")
+            self._count("failed", "error_rate")
+
+    def count(self, name: str, number: int = 1) -> None:
+        """Count one of :data:`COUNTED` in whatever incident it belongs to."""
+        with self._lock:
+            for cause in self._parts:
+                self._count(name, cause, number)
+            if name not in AFTERWARDS:
+                self._note(name)
+
+    def _note(self, name: str) -> None:
+        """Remember what may be the first sign of an incident that is not certain yet."""
+        if "database_lost" not in self.open:
+            self._early.append((self._clock(), name))
+
+    def _count(self, name: str, cause: Cause, number: int = 1) -> None:
+        part = self._parts.get(cause)
+        if part is not None and (part.open or (name in AFTERWARDS and self._clock() - part.end < FOLLOWED)):
+            part.counts[name] += number
+            part.revision += 1
+
+    @property
+    def open(self) -> frozenset[Cause]:
+        return frozenset(cause for cause, part in self._parts.items() if part.open)
+
+    def within(self, cause: Cause, seconds: float) -> bool:
+        """Whether it lasts, or ended no longer ago than that."""
+        part = self._parts.get(cause)
+        return part is not None and (part.open or self._clock() - part.end < seconds)
+
+    def flush(self) -> None:
+        """Make this worker's parts known to the others. Raises ``JournalUnavailable``."""
+        with self._lock:
+            now = round(self._clock(), 3)
+            for part in self._parts.values():
+                if part.open:
+                    _touch(part, now)
+            changed = [(part, part.revision) for part in self._parts.values() if part.revision > part.written]
+            statements: list[Statement] = [
+                (_UPSERT, (part.id, revision, orjson.dumps(part.to_json()))) for part, revision in changed
+            ]
+        if statements:
+            self._journal.write(statements)
+            for part, revision in changed:
+                part.written = revision
+
+
+def _touch(part: Part, now: float) -> None:
+    part.end = now
+    part.revision += 1

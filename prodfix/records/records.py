@@ -1,0 +1,234 @@
+"""One error, from the moment it is caught to the answer, the log and the collection: one record."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import bson
+from bson.errors import BSONError
+from pymongo.errors import PyMongoError
+
+from prodfix.classification.classifications import Classification
+from prodfix.classification.classifier import server_code
+from prodfix.context import RequestContext, iso
+from prodfix.deadlines import retry_after
+from prodfix.errors import ErrorCategory, Outcome, chain
+from prodfix.frames import name_of
+from prodfix.logs.sinks import render
+from prodfix.operations import DatabaseOperation
+from prodfix.records.storage import encoded
+from prodfix.redaction import redact_text
+
+_WRITING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+# Their texts hold values, keys and hosts, or pieces of a body.
+_SILENT = (PyMongoError, BSONError, OverflowError, UnicodeError)
+
+Disposition = Literal["stored", "logged", "counted"]
+
+
+# Which category goes into which file; error.log has everything of severity error and critical besides, and what has no file.
+FILE_OF = {
+    ErrorCategory.DATABASE_CONNECTION: "database",
+    ErrorCategory.DATABASE_QUERY: "database",
+    ErrorCategory.TIMEOUT: "database",
+    ErrorCategory.DUPLICATE_KEY: "database",
+    ErrorCategory.CONFLICT: "database",
+    ErrorCategory.VALIDATION: "validation",
+    ErrorCategory.AUTHENTICATION: "auth",
+    ErrorCategory.AUTHORIZATION: "auth",
+}
+
+
+_LOGGED = frozenset(FILE_OF) - {ErrorCategory.DATABASE_CONNECTION, ErrorCategory.DATABASE_QUERY, ErrorCategory.TIMEOUT}
+
+
+_MOST_DETAILS = 50
+
+
+LARGEST_DETAILS = 1400  # bytes; the whole answer stays below 2 KB
+
+
+LARGEST_RECORD = 64 * 1024  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorRecord:
+    """One error (the seed's EnrichedError and Error Log Entry). ``summary`` is redacted; ``meaning`` has the public text.
+
+    ``places`` are the application's functions on the way to it; ``facts`` what its kind tells besides, without values.
+    ``recovered``: the operation succeeded in the end, and nobody was told of an error.
+    """
+
+    meaning: Classification
+    summary: str
+    error_type: str
+    stack: str
+    context: RequestContext | None
+    operation: DatabaseOperation | None
+    request_id: str
+    release: str
+    places: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    recovered: bool = False
+    timestamp: datetime = field(default_factory=lambda: datetime.now(UTC))
+    id: bson.ObjectId = field(default_factory=bson.ObjectId)
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """What became of the write; ``None`` for what was not one."""
+        if self.operation is None:
+            return None
+        notes = self.context.notes if self.context else None
+        if notes is not None and notes.outcome is not None:
+            return notes.outcome  # a transaction's, which knows more than its last operation
+        if self.operation.writes:
+            return self.meaning.outcome
+        # It failed while it still read.
+        writing = self.context is not None and self.context.method in _WRITING
+        return Outcome.NOT_APPLIED if writing and notes is not None and not notes.wrote else None
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the client should send it again. Not after a write that was, or may have been, applied."""
+        return self.meaning.retryable and self.outcome in (None, Outcome.NOT_APPLIED)
+
+    @property
+    def title(self) -> str:
+        """What errors of this kind have in common: no message, whose values would make every error a kind of its own."""
+        place = f" in {self.places[-1]}" if self.places else ""
+        return f"{self.meaning.code} ({self.error_type}){place}"[:200]
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits: the same for the same type, category and way through the application."""
+        parts = (self.error_type, self.meaning.category, self.meaning.code, *self.places)
+        return hashlib.blake2b("\n".join(parts).encode("utf-8", "replace"), digest_size=8).hexdigest()
+
+    @property
+    def disposition(self) -> Disposition:
+        if self.meaning.category is ErrorCategory.CLIENT:
+            return "counted"
+        return "logged" if self.meaning.category in _LOGGED else "stored"
+
+    def to_entry(self) -> dict[str, Any]:
+        """The line of the log."""
+        head = {"timestamp": iso(self.timestamp), "level": str(self.meaning.severity), "event": "error"}
+        return capped(head | self._fields())
+
+    def to_document(self) -> dict[str, Any]:
+        """The document of the collection ``error_log``, at most :data:`LARGEST_RECORD` bytes as JSON and as BSON."""
+        return capped({"timestamp": self.timestamp} | self._fields())
+
+    def to_trace(self) -> dict[str, Any]:
+        """What is kept of an error in a storm of its kind: enough to find it by its request, and its group."""
+        fields = self._fields()
+        for name in ("stack", "trail"):
+            del fields[name]
+        fields["facts"] = {name: self.facts[name] for name in ("operationId", "operation") if name in self.facts}
+        return {"timestamp": self.timestamp, **fields, "database": None, "suppressed": True}
+
+    def _fields(self) -> dict[str, Any]:
+        notes = self.context.notes if self.context else None
+        return {
+            "requestId": self.request_id,
+            "traceId": self.context.trace_id if self.context else None,
+            "fingerprint": self.fingerprint,
+            "category": str(self.meaning.category),
+            "severity": str(self.meaning.severity),
+            "code": self.meaning.code,
+            "status": self.meaning.status,
+            "message": self.summary,
+            "errorType": self.error_type,
+            "stack": self.stack,
+            "context": self.context.to_json() if self.context else None,
+            "database": self.operation.to_json() if self.operation else None,
+            "trail": notes.trail_json() if notes else [],
+            "recovery": {
+                "attempted": bool(notes and notes.retries),
+                "successful": self.recovered,
+                "attempts": notes.retries if notes else 0,
+                "driverRetries": notes.driver_retries if notes else 0,
+            },
+            "facts": dict(self.facts),
+            "outcome": str(self.outcome) if self.outcome else None,
+            "retryable": self.retryable,
+            "release": self.release or None,
+        }
+
+    def to_response(self, *, detailed: bool = False) -> tuple[dict[str, Any], int, dict[str, str]]:
+        """Body, status and headers of the answer (RFC 9457 members and the seed's). ``detailed``: never in production."""
+        meaning = self.meaning
+        body: dict[str, Any] = {
+            "type": "urn:prodfix:" + meaning.code.lower().replace("_", "-"),
+            "title": meaning.code.replace("_", " ").capitalize(),
+            "status": meaning.status,
+            "detail": meaning.message,
+            "code": meaning.code,
+            "message": meaning.message,
+            "details": [problem.to_json() for problem in meaning.details[:_MOST_DETAILS]],
+            "requestId": self.request_id,
+            "timestamp": iso(self.timestamp),
+            "retryable": self.retryable,
+        }
+        if self.outcome is not None:
+            body["outcome"] = str(self.outcome)
+        if detailed and meaning.status >= 500:
+            body["debug"] = self.summary
+        while body["details"] and len(render({"details": body["details"]})) > LARGEST_DETAILS:
+            body["details"].pop()
+        return body, meaning.status, {"Retry-After": str(retry_after())} if self.retryable else {}
+
+
+def summary(error: BaseException) -> str:
+    """The error in words that are safe in a log: its type, the server's code, and, unless it is a driver's, its redacted text.
+
+    Texts of the driver and of MongoDB hold hosts, values and keys; type and code say the same without them.
+    """
+    parts = []
+    for link in list(chain(error))[:3]:
+        name = name_of(link)
+        code = server_code(link) if isinstance(link, PyMongoError) else None
+        if isinstance(link, _SILENT) or type(link).__module__.startswith("gunicorn."):
+            reason = f"code {code}" if code else getattr(link, "cause", None)  # a DatabaseUnavailable's
+            parts.append(f"{name} ({reason})" if isinstance(reason, str) else name)
+        else:
+            text = _text(link)
+            parts.append(f"{name}: {text}" if text and text != name else name)
+    return " <- ".join(parts)
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return redact_text(str(error)[:2000])[:500] if error.args else ""
+    except Exception:  # noqa: BLE001 - an exception of somebody else's whose text cannot be had
+        return ""
+
+
+def capped(document: dict[str, Any]) -> dict[str, Any]:
+    """``document`` without what makes it too large, in the order of what is missed least."""
+    for part in (None, "facts", "trail", "database", "stack", "message", "context"):
+        if part is not None:
+            document = {**document, part: "left out: too large" if isinstance(document[part], str) else None}
+        if max(len(render(document)), len(encoded(document))) <= LARGEST_RECORD:
+            break
+    return document
+
+
+def error_summary(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The seed's ErrorSummary of a stored record."""
+    context = document.get("context") or {}
+    return {
+        "id": str(document["_id"]),
+        "timestamp": iso(document["timestamp"]),
+        "requestId": document.get("requestId"),
+        "category": document.get("category"),
+        "severity": document.get("severity"),
+        "code": document.get("code"),
+        "message": document.get("message"),
+        "endpoint": context.get("endpoint"),
+        "database": document.get("database"),
+    }

@@ -1,0 +1,126 @@
+"""What the parts of prodfix have to tell, in the words of the log: retries, conflicts, commands, connection changes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from prodfix.connection.status import ConnectionEvent
+from prodfix.context import RequestContext
+from prodfix.errors import ErrorCategory, Severity
+from prodfix.fingerprints import CommandKey
+from prodfix.logs.logs import Logs
+from prodfix.profile import masked
+from prodfix.queries.interceptor import CommandRecord
+from prodfix.records.storage import CONNECTION_EVENTS, Storage
+from prodfix.redaction import redact_uri
+from prodfix.signals import error_regressed
+
+FILE = "database"
+HINT_PERIOD = 3600.0  # seconds
+HINTS = 1000  # places that are remembered
+
+
+class Reports:
+    """One method for each kind of event; the parts are given these methods and know nothing of logs."""
+
+    def __init__(self, logs: Logs, storage: Storage, *, uri: str | None, options: Mapping[str, Any]) -> None:
+        self._logs, self._storage = logs, storage
+        self._place = redact_uri(uri, hosts=False) if uri else None
+        self._told: dict[tuple[str, CommandKey], float] = {}
+        self._timeouts = {name: value for name, value in options.items() if name.endswith("MS")}
+
+    def retry(self, attempt: int, delay: float, error: BaseException) -> None:
+        facts = {"attempt": attempt, "delaySeconds": round(delay, 3), "error": type(error).__name__}
+        self._logs.note(Severity.WARN, "retry", f"trying again after {type(error).__name__}", facts=facts)
+
+    def breaker(self, before: str, after: str, facts: Mapping[str, Any]) -> None:
+        """The circuit breaker has changed its state."""
+        severity = Severity.INFO if after == "closed" else Severity.WARN
+        facts = {"category": ErrorCategory.DATABASE_CONNECTION, "before": str(before), "after": str(after), **facts}
+        self._logs.note(severity, "breaker", f"circuit breaker {after}", FILE, facts=facts)
+
+    def idempotency(self, message: str, facts: Mapping[str, Any]) -> None:
+        self._logs.note(Severity.WARN, "idempotency", message, facts=facts)
+
+    def transaction(self, severity: Severity, message: str, facts: Mapping[str, Any]) -> None:
+        self._logs.note(severity, "transaction", message, FILE, facts=facts)
+
+    def conflict(self, message: str, facts: Mapping[str, Any]) -> None:
+        self._logs.note(Severity.WARN, "conflict", message, FILE, facts={"category": ErrorCategory.CONFLICT, **facts})
+
+    def deferred(self, severity: Severity, message: str, facts: Mapping[str, Any]) -> None:
+        """A write that waits on disk, could not be kept, or was put aside."""
+        self._logs.note(
+            severity, "deferred", message, FILE, facts={"category": ErrorCategory.DATABASE_CONNECTION, **facts}
+        )
+
+    def order(self, order: Mapping[str, Any]) -> None:
+        """What an admin has ordered of a deferred write, and this worker has done."""
+        self._logs.note(Severity.WARN, "deferred-order", f"a deferred write was {order['result']}", FILE, facts=order)
+
+    def command(self, record: CommandRecord) -> None:
+        """A command from the driver's events: slow, failed, partly failed, sampled, or all of them when debugging."""
+        operation = record.operation
+        took = "" if operation.duration_ms is None else f" after {operation.duration_ms:.0f} ms"
+        message = f"{operation.operation} on {operation.collection} {record.outcome}{took}"
+        routine = record.outcome in ("started", "succeeded")
+        facts = {"category": ErrorCategory.DATABASE_QUERY, **record.to_json()}
+        self._logs.note(Severity.INFO if routine else Severity.WARN, "query", message, FILE, facts=facts)
+
+    def repeated(self, key: CommandKey, context: RequestContext) -> None:
+        """One request has sent the same kind of command again and again: once for each endpoint and kind, and hour."""
+        now = time.monotonic()
+        place = (context.endpoint, key)
+        if now - self._told.get(place, -HINT_PERIOD) < HINT_PERIOD or len(self._told) >= HINTS:
+            return
+        self._told[place] = now
+        seen = masked(key)
+        facts = {
+            "category": ErrorCategory.DATABASE_QUERY,
+            "endpoint": context.endpoint,
+            "database": {"operation": seen.operation, "collection": seen.collection, "query": {"fields": seen.fields}},
+        }
+        message = f"{seen.operation} on {seen.collection} again and again in one request: an N+1 query?"
+        self._logs.note(Severity.WARN, "repeated-query", message, FILE, facts=facts)
+
+    def advice(self, advice: Mapping[str, Any]) -> None:
+        """The plan of a slow command, and the index that would serve it."""
+        fields = ", ".join(f"{field}: {direction}" for field, direction in advice["index"])
+        plan = f"{advice['operation']} on {advice['collection']} uses {advice['plan']}"
+        message = f"{plan}; an index on {{{fields}}} would serve it" if fields else plan
+        self._logs.note(
+            Severity.INFO, "advice", message, FILE, facts={"category": ErrorCategory.DATABASE_QUERY, **advice}
+        )
+
+    def regression(self, group: Mapping[str, Any]) -> None:
+        """A kind of error that an admin had resolved is back."""
+        self._logs.note(Severity.ERROR, "regression", "a resolved error is back", "error", facts={"group": group})
+        error_regressed.send(self, group=group)
+
+    def incident(self, summary: Mapping[str, Any]) -> None:
+        """An incident is over."""
+        message = f"incident over after {summary['seconds']:.0f} s: {summary['cause']}"
+        self._logs.note(Severity.WARN, "incident", message, FILE, facts={"incident": summary})
+
+    def attempt(self, attempt: int, error: str) -> None:
+        """A ping that failed: the attempt of that number to reach the database since it last answered."""
+        facts = {"category": ErrorCategory.DATABASE_CONNECTION, "attempt": attempt, "error": error}
+        self._logs.note(
+            Severity.WARN, "reconnect", f"attempt {attempt} to reach the database failed", FILE, facts=facts
+        )
+
+    def connection(self, event: ConnectionEvent) -> None:
+        """A change of the connection's state, with what Property 1 of the seed asks for."""
+        document = event.to_document()
+        facts = {
+            "category": ErrorCategory.DATABASE_CONNECTION,
+            "connectionString": self._place,
+            "timeouts": self._timeouts,
+            **document["details"],
+            "environment": document["environment"],
+        }
+        severity = Severity.INFO if event.event == "connected" else Severity.CRITICAL
+        self._logs.note(severity, "connection", f"connection {event.event}", FILE, facts=facts)
+        self._storage.put(CONNECTION_EVENTS, document)

@@ -1,0 +1,74 @@
+"""How many retries one process may make: a share of its load, so that an outage is not made worse by those who wait for it."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from prodfix.recovery.sliding_counts import SlidingCounts
+
+SHARE = 0.2  # retries for each first try (Google's SRE book and Finagle's RetryBudget: 10 % to 20 %)
+LEAST = 3  # retries that are always left, for services with little traffic
+SECONDS = 10.0
+
+
+class RetryBudget:
+    """At most ``share`` retries for each first try, over the last ``seconds``, and never fewer than ``least``."""
+
+    def __init__(
+        self,
+        *,
+        share: float = SHARE,
+        least: int = LEAST,
+        seconds: float = SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.share, self.least, self.seconds = share, least, seconds
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._pid = 0
+        self._renew()
+
+    def _renew(self) -> None:
+        """A forked process has a load of its own."""
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._window = SlidingCounts(self.seconds, self._clock)
+            self.tries = self.retries = self.refused = 0
+
+    def tried(self) -> None:
+        """Count a first try."""
+        with self._lock:
+            self._renew()
+            self.tries += 1
+            self._window.add(first=1)
+
+    def take(self) -> bool:
+        """Whether there is a retry left; it is taken then."""
+        with self._lock:
+            self._renew()
+            tries, retries = self._window.sums()
+            if retries >= max(self.least, int(tries * self.share)):
+                self.refused += 1
+                return False
+            self.retries += 1
+            self._window.add(second=1)
+            return True
+
+    def to_json(self) -> dict[str, Any]:
+        """Since this process began, and over the last ``windowSeconds``."""
+        with self._lock:
+            self._renew()
+            tries, retries = self._window.sums()
+            return {
+                "tries": self.tries,
+                "retries": self.retries,
+                "refusedByBudget": self.refused,
+                "windowSeconds": self.seconds,
+                "windowTries": tries,
+                "windowRetries": retries,
+                "windowAllows": max(self.least, int(tries * self.share)),
+            }

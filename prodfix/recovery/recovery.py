@@ -1,0 +1,244 @@
+"""Trying again what may succeed now, and keeping on disk what may succeed later (the seed's Error Recovery Service)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import pymongo
+
+from prodfix import deadlines
+from prodfix.classification.classifications import UNAVAILABLE, Classification
+from prodfix.classification.classifier import Classifier
+from prodfix.context import current_context
+from prodfix.deferral.deferred import Deferred
+from prodfix.deferral.writes import Write, WriteResult
+from prodfix.errors import DatabaseUnavailable, DeadlineExceeded, ErrorCategory, JournalUnavailable, Outcome
+from prodfix.recovery.budget import RetryBudget
+from prodfix.recovery.retries import Note, fits, retrying
+
+Result = TypeVar("Result")
+Recovered = Callable[[int, BaseException], None]
+Kept = Callable[[Write, BaseException], None]
+
+
+class Recovery:
+    """``run`` tries an operation again inside the request's deadline; ``write`` does so, and then defers.
+
+    ``retries`` (``MAX_RETRY_ATTEMPTS``) is the number of tries after the first, ``mobile_retries`` how many more a mobile
+    device's request has when the connection is lost, ``base`` the first delay in seconds. ``on_recovered`` is told of each
+    operation that a retry has saved: how many tries it took, and the last error before; ``on_deferred`` of each write that
+    waits now, and why. ``applied`` knows of a write by its ID whether it was applied from the journal already.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        deferred: Deferred,
+        *,
+        retries: int,
+        base: float,
+        mobile_retries: int = 0,
+        enabled: bool = True,
+        budget: RetryBudget | None = None,
+        on_retry: Note = lambda attempt, delay, error: None,
+        on_recovered: Recovered = lambda attempts, error: None,
+        on_deferred: Kept = lambda write, error: None,
+        applied: Callable[[str], bool] = lambda identity: False,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._classifier = classifier
+        self._deferred = deferred
+        self.retries, self.base, self.enabled = retries, base, enabled
+        self.mobile_retries = mobile_retries
+        self._budget = budget
+        self._on_retry = on_retry
+        self.on_recovered, self.on_deferred = on_recovered, on_deferred
+        self._applied = applied
+        self._sleep = sleep
+        self.recovered = 0
+
+    def run(self, operation: Callable[[], Result], *, idempotent: bool = False, limit: float | None = None) -> Result:
+        """The result of ``operation``; after a transient error it is called again, at most ``retries`` times.
+
+        Something that is not ``idempotent`` is called again only if the error says that it was not applied. After a
+        timeout there is one more try, with a longer limit. ``limit``: seconds for the first try; without it each try of
+        what is idempotent has a share of the request's deadline, so that one which hangs leaves room for another.
+        Raises the last error, unchanged.
+        """
+        if self._budget is not None:
+            self._budget.tried()
+        tries = _Tries(self, self._classifier, idempotent, limit)
+        try:
+            return tries.attempt(operation)
+        except Exception as error:
+            if not self.enabled or not tries.worth(error):
+                raise
+            first = error
+        # Outside of the block: a later error would get this one as its context, and it should be what the operation raised.
+        return self._again(tries, operation, first)
+
+    def to_json(self) -> dict[str, Any]:
+        """What it has done since this process began."""
+        budget = self._budget.to_json() if self._budget is not None else {}
+        return {"enabled": self.enabled, "recovered": self.recovered, **budget}
+
+    def write(self, write: Write) -> WriteResult:
+        """Apply ``write`` now, or keep it on disk to be applied when the database is back.
+
+        Raises the database's error when the write cannot be deferred, and
+        :class:`prodfix.errors.JournalUnavailable` when it should be and the disk refused it, and it is certain that
+        the database has not applied it.
+        """
+        if _copied() and self._applied(write.id):
+            return WriteResult("applied", write.id, None)
+        tries = _Applications(self._deferred, self._classifier, write)
+        try:
+            # The driver's waits may be half a second late: what is kept for the journal must not be theirs.
+            with deadlines.Enforced(deadlines.database_remaining(), DeadlineExceeded):
+                if self._deferred.atomic(write):
+                    tries()  # the transaction is tried again inside, as the driver's labels say
+                else:
+                    self.run(tries, idempotent=True)
+        except Exception as error:
+            if not self._deferred.enabled or not self._lost(error):
+                raise
+            self._keep(write, error, tries.since)
+            self.on_deferred(write, error)
+            return WriteResult("deferred", write.id, self._deferred.durability)
+        return WriteResult("applied", write.id, None)
+
+    def _keep(self, write: Write, error: Exception, since: float | None) -> None:
+        try:
+            with deadlines.shield():
+                self._deferred.put(write, tried=since)
+        except JournalUnavailable as refused:
+            # The disk knows nothing of what the database may have done with a try whose answer was lost.
+            if since is None:
+                raise
+            raise error from refused
+
+    def _again(self, tries: _Tries, operation: Callable[[], Result], first: Exception) -> Result:
+        failed = iter((first,))  # tenacity counts the try that was made already
+        last: BaseException = first
+
+        def attempt() -> Result:
+            for error in failed:
+                raise error
+            return tries.attempt(operation)
+
+        def note(attempt: int, delay: float, error: BaseException) -> None:
+            nonlocal last
+            last = error
+            self._note(attempt, delay, error)
+
+        controller = retrying(
+            retries=tries.most,
+            base=self.base,
+            transient=tries.worth,
+            on_retry=note,
+            allowed=self._budget.take if self._budget is not None else lambda: True,
+            sleep=self._sleep,
+        )
+        result = controller(attempt)
+        self.recovered += 1
+        context = current_context()
+        if context is not None:
+            context.notes.recovered = True
+        self.on_recovered(tries.made, last)
+        return result
+
+    def _note(self, attempt: int, delay: float, error: BaseException) -> None:
+        context = current_context()
+        if context is not None:
+            context.notes.retries += 1
+        self._on_retry(attempt, delay, error)
+
+    def _lost(self, error: BaseException) -> bool:
+        return self._classifier.classify(error).retryable
+
+
+class _Tries:
+    """The tries of one operation: how many there were, whether another is worth it, and how long it may take."""
+
+    __slots__ = ("_classifier", "_idempotent", "_limit", "_meaning", "_recovery", "_timeouts", "made", "most")
+
+    def __init__(self, recovery: Recovery, classifier: Classifier, idempotent: bool, limit: float | None) -> None:
+        self._recovery, self._classifier = recovery, classifier
+        self._idempotent, self._limit = idempotent, limit
+        self._meaning: Classification | None = None
+        self.made = self._timeouts = 0
+        context = current_context()
+        # Without retries at all, a mobile device has none either.
+        extra = recovery.mobile_retries if recovery.retries and context is not None and context.looks_mobile else 0
+        self.most = recovery.retries + extra
+
+    def attempt(self, operation: Callable[[], Result]) -> Result:
+        self.made += 1
+        seconds = self._seconds()
+        try:
+            if seconds is None:
+                return operation()
+            with pymongo.timeout(max(seconds, 0.001)):  # never 0: the driver takes that for no limit
+                return operation()
+        except Exception as error:
+            self._meaning = self._classifier.classify(error)
+            self._timeouts += self._meaning.category is ErrorCategory.TIMEOUT
+            raise
+
+    def _seconds(self) -> float | None:
+        own = self._limit * 2**self._timeouts if self._limit is not None else None
+        left = deadlines.database_remaining()
+        if left is None:
+            return own
+        return min(own, left) if own is not None else self._share(left)
+
+    def _share(self, left: float) -> float | None:
+        """A third while another try may follow, all of it for the last: so that a query that was too slow for the first has
+        more time in the second. What is not idempotent is not tried again after a timeout, and has all at once."""
+        recovery = self._recovery
+        last = not recovery.enabled or not self._idempotent or self._timeouts or self.made > self.most
+        return None if last or not fits(self.made, recovery.base, left * 2 / 3) else left / 3
+
+    def worth(self, error: BaseException) -> bool:
+        """Whether ``error``, with which the last try has ended, is worth another one, if there is one left."""
+        meaning = self._meaning
+        # A database that is known to be down is asked again by the pinger, not by every request that waits.
+        if meaning is None or not meaning.transient or _known_down(error):
+            return False
+        if not self._idempotent and meaning.outcome is not Outcome.NOT_APPLIED:
+            return False
+        if meaning.category is ErrorCategory.TIMEOUT and self._timeouts > 1:
+            return False
+        return self.made <= self._recovery.retries or meaning.code == UNAVAILABLE.code
+
+
+def _known_down(error: BaseException) -> bool:
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, DatabaseUnavailable):
+        cause = cause.__cause__
+    return cause is not None
+
+
+def _copied() -> bool:
+    """Whether the request may be a copy of one that came while nobody could remember it."""
+    context = current_context()
+    return context is not None and context.notes.keyed
+
+
+class _Applications:
+    """The tries of one write. ``since`` is when the first began that may have been applied, None while none may."""
+
+    def __init__(self, deferred: Deferred, classifier: Classifier, write: Write) -> None:
+        self._deferred, self._classifier, self._write = deferred, classifier, write
+        self.since: float | None = None
+
+    def __call__(self) -> None:
+        begun = time.time()
+        try:
+            self._deferred.apply(self._write, since=self.since)
+        except BaseException as error:  # a deadline that cuts it, too
+            if self.since is None and self._classifier.classify(error).outcome is not Outcome.NOT_APPLIED:
+                self.since = begun
+            raise

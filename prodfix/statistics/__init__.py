@@ -1,0 +1,1 @@
+"""What is counted, by minute and worker, and the answers made of it."""

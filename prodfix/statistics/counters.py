@@ -1,0 +1,99 @@
+"""What this process counts, minute by minute, and how it reaches the journal, where all workers read it.
+
+A minute's totals are absolute and belong to this boot of this worker, so that writing them again changes nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import orjson
+
+from prodfix.journal.journal import Journal, Statement
+from prodfix.tallies import ErrorKey, Seen, Tally
+
+KEYS = 300  # kinds of errors in one minute of one worker; further ones are counted together
+FINISHED = 10  # past minutes that wait for the next flush
+
+_UPSERT = (
+    "INSERT INTO minutes (worker, minute, revision, errors, traffic) VALUES (?, ?, ?, ?, ?) ON CONFLICT (worker, minute)"
+    " DO UPDATE SET revision = excluded.revision, errors = excluded.errors, traffic = excluded.traffic"
+    " WHERE excluded.revision > revision"
+)
+
+
+class Counters:
+    """An error is counted before it is answered; requests are counted in memory, and flushed every second."""
+
+    def __init__(self, journal: Journal, *, release: str = "", clock: Callable[[], float] = time.time) -> None:
+        self._journal, self._clock = journal, clock
+        self._releases = frozenset([release] if release else [])
+        self._counting = threading.Lock()
+        self._boot = ""
+        self._minute = 0
+        self._revision = 0
+        self._written = 0
+        self._returns = 0
+        self._tally = Tally(KEYS)
+        self._finished: list[tuple[Statement, int]] = []
+        self.dropped = 0
+        """Errors and requests of minutes that the journal has refused for too long."""
+
+    def error(self, key: ErrorKey) -> list[Statement]:
+        """Count one error; the statements that make the new totals known to all workers."""
+        with self._counting:
+            now = self._turn()
+            self._tally.count_error(key, Seen(1, round(now, 3), round(now, 3), self._releases))
+            self._revision += 1
+            return [self._row()]
+
+    def request(self, endpoint: str, device: str, micros: int, *, failed: bool) -> None:
+        """Count one answered request, in about two microseconds."""
+        with self._counting:
+            self._turn()
+            self._tally.count_request(endpoint, device, micros, failed=failed)
+            self._revision += 1
+
+    def flush(self) -> None:
+        """Make known what was counted since the last time. Raises ``JournalUnavailable``; nothing is forgotten then."""
+        with self._counting:
+            self._turn()
+            finished, tally, revision = self._finished[:], self._tally, self._revision
+            statements = [row for row, _ in finished]
+            if revision > self._written:
+                statements.append(self._row())
+        if statements:
+            self._journal.write(statements)
+            with self._counting:
+                self._finished = [row for row in self._finished if row not in finished]
+                if tally is self._tally:
+                    self._written = revision
+
+    def _turn(self) -> float:
+        """The time; in a new minute everything begins at nothing."""
+        now = self._clock()
+        minute = int(now // 60)
+        boot, self._boot = self._boot, self._journal.boot
+        if boot and boot != self._boot:
+            # After a fork, or another start: what was counted before has its place under the name that it had then.
+            self._minute, self._revision, self._written, self._tally, self._finished = minute, 0, 0, Tally(KEYS), []
+        if minute != self._minute:
+            if self._revision > self._written:
+                self._finish()
+            # A clock that was set back counts a minute once more, beside the total that it has already.
+            self._returns += minute < self._minute
+            self._minute, self._revision, self._written, self._tally = minute, 0, 0, Tally(KEYS)
+        return now
+
+    def _finish(self) -> None:
+        requests = sum(traffic.requests for traffic in self._tally.devices.values())
+        self._finished.append((self._row(), self._tally.total_errors + requests))
+        if len(self._finished) > FINISHED:
+            self.dropped += self._finished.pop(0)[1]
+
+    def _row(self) -> Statement:
+        worker = self._journal.boot + "+" * self._returns
+        errors, traffic = orjson.dumps(self._tally.error_rows()), orjson.dumps(self._tally.traffic_rows())
+        return (_UPSERT, (worker, self._minute, self._revision, errors, traffic))

@@ -1,0 +1,1 @@
+"""What knows HTTP: hooks, handlers, tokens, bodies."""

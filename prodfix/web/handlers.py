@@ -1,0 +1,192 @@
+"""The one way out for every error: Flask's error handlers, the standard answer.
+
+Registered for ``HTTPException``, and for types that are always answered with 4xx. Never for ``Exception``: that would silence
+``got_request_exception``, on which Sentry and OpenTelemetry live. Nor for a status code: Flask asks handlers of codes before
+all handlers of classes, a blueprint's too, and ours would take from the host what it handles by class.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from flask import Flask, Response, g, got_request_exception, has_request_context, request
+from pymongo.errors import DuplicateKeyError
+from werkzeug.exceptions import BadRequest, HTTPException, InternalServerError, default_exceptions
+
+from prodfix.classification.classifications import INTERNAL_ERROR, Classification
+from prodfix.context import current_context, iso, new_request_id
+from prodfix.errors import ClientError, ErrorCategory, Severity
+from prodfix.logs.sinks import render
+from prodfix.services import Services
+
+_PROBLEM, _JSON = "application/problem+json", "application/json"
+
+
+UNRECORDED = "prodfix.unrecorded"
+
+
+def attach(app: Flask, services: Services) -> None:
+    """Register the handlers. What the host has registered for the same error, before or after, wins."""
+    registered = app.error_handler_spec[None][None]
+    ours: set[Any] = set()
+
+    def answer(error: BaseException) -> Response:
+        return respond(services, error)
+
+    def unless_the_host(handler: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        # What the host has for a parent of the class is what Flask would have taken without us.
+        def choose(error: Any) -> Any:
+            found = (registered.get(kind) for kind in type(error).__mro__)
+            hosts = next((one for one in found if one is not None and one not in ours), None)
+            return handler(error) if hosts is None else app.ensure_sync(hosts)(error)
+
+        return choose
+
+    @got_request_exception.connect_via(app, weak=False)
+    def remember(sender: Flask, exception: BaseException, **_: Any) -> None:
+        if has_request_context():
+            request.environ[UNRECORDED] = exception  # until it is recorded; a host's own handler does not
+
+    for kind, handler in (
+        (HTTPException, unless_the_host(lambda error: _http(app, services, error))),
+        (ClientError, answer),
+        (DuplicateKeyError, unless_the_host(answer)),
+        *((kind, unless_the_host(answer)) for kind in _always_4xx(services)),
+    ):
+        if kind not in registered:
+            ours.add(handler)
+            app.register_error_handler(kind, handler)
+
+
+def _always_4xx(services: Services) -> Iterator[type[BaseException]]:
+    """The application's own exceptions that are the client's fault whatever is in them: no defects, of which Flask should
+    tell Sentry and its log."""
+    for kind in services.classifier.own:
+        row = services.classifier.rows[kind]
+        narrow = issubclass(kind, Exception) and kind is not Exception and not issubclass(kind, HTTPException)
+        if narrow and isinstance(row, Classification) and row.status < 500:
+            yield kind
+
+
+def _http(app: Flask, services: Services, error: HTTPException) -> Any:
+    inner = error.original_exception if isinstance(error, InternalServerError) else None
+    if isinstance(inner, HTTPException):
+        # Trapped: by the application's own wish a defect, whatever its status.
+        error.__cause__ = inner
+        return respond(services, error)
+    if inner is not None:
+        return respond(services, inner)
+    if app.trap_http_exception(error):
+        raise error
+    # An answer that the application made itself (`abort(response)`), and a redirect, are no errors of ours.
+    if error.response is not None or error.code is None or error.code < 400:
+        return error
+    return respond(services, error)
+
+
+def stand_back(app: Flask, services: Services) -> None:
+    """With ``ENABLE_ERROR_HANDLER=false``: no answer is ours. A refusal of our blueprints is what ``abort`` of its status is
+    in this application, so that a door that is shut stays shut."""
+
+    def refuse(error: ClientError) -> Any:
+        status = services.classifier.classify(error).status
+        return app.handle_http_exception(default_exceptions.get(status, BadRequest)())
+
+    if ClientError not in app.error_handler_spec[None][None]:
+        app.register_error_handler(ClientError, refuse)
+
+
+def respond(services: Services, error: BaseException) -> Response:
+    """Record ``error`` and make its answer. Never raises: what fails here becomes the shortest honest 500."""
+    if has_request_context():
+        request.environ.pop(UNRECORDED, None)
+    try:
+        return _answer(services, error)
+    except Exception as failure:  # noqa: BLE001 - an error in here would be answered by itself, without end
+        services.error_log.failures += 1
+        return _last_resort(services, failure)
+
+
+def _answer(services: Services, error: BaseException) -> Response:
+    context = current_context()
+    if context is not None and context.notes.user_id is None:
+        context.notes.user_id = verified_user()
+    record = services.error_log.record(error, context)
+    services.error_log.append(record)
+    body, status, headers = record.to_response(detailed=not services.settings.production)
+    response = Response(render(body), status, mimetype=_media_type())  # not the host's JSON provider's
+    if isinstance(error, HTTPException):
+        for name, value in error.get_headers():
+            if name.lower() not in ("content-type", "content-length"):
+                response.headers[name] = value
+        if "Retry-After" in response.headers:
+            headers["Retry-After"] = _spread(response.headers["Retry-After"])
+    response.headers.update(headers)
+    response.headers["X-Request-ID"] = record.request_id
+    response.headers["Cache-Control"] = "no-store"
+    if status == 401:
+        response.headers.setdefault("WWW-Authenticate", "Bearer")
+    if record.meaning.category is ErrorCategory.NETWORK and status in (400, 408):
+        response.headers["Connection"] = "close"  # the rest of the body is still on its way, or is none
+    return response
+
+
+def _spread(seconds: str) -> str:
+    """The application's own ``Retry-After``, never sooner, and not the same second for everybody; a date stays."""
+    return str(int(seconds) + random.randint(0, 2 + int(seconds) // 5)) if seconds.isdecimal() else seconds
+
+
+def _last_resort(services: Services, failure: Exception) -> Response:
+    """An answer that needs nothing but the clock: neither the record, nor the context, nor the host's JSON."""
+    context = current_context()
+    request_id = context.request_id if context is not None else new_request_id()
+    try:
+        facts = {"error": type(failure).__name__, "requestId": request_id}
+        services.logs.note(Severity.CRITICAL, "error-handler", "error handler failed", facts=facts)
+    except Exception:  # noqa: BLE001 - it is counted already, and the client still waits
+        services.error_log.failures += 1
+    body = {
+        "type": "urn:prodfix:internal-error",
+        "title": "Internal error",
+        "status": INTERNAL_ERROR.status,
+        "detail": INTERNAL_ERROR.message,
+        "code": INTERNAL_ERROR.code,
+        "message": INTERNAL_ERROR.message,
+        "details": [],
+        "requestId": request_id,
+        "timestamp": iso(datetime.now(UTC)),
+        "retryable": False,
+    }
+    response = Response(render(body), INTERNAL_ERROR.status, mimetype=_JSON)
+    response.headers["X-Request-ID"] = request_id
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def verified_user() -> str | None:
+    """The verified user, in the length that a record has room for."""
+    subject = verified_subject()
+    return subject[:128] if subject is not None else None
+
+
+def verified_subject() -> str | None:
+    """The user whose token a view has verified already (flask-jwt-extended keeps it in ``g``). Decodes nothing."""
+    token = g.get("_jwt_extended_jwt") if g else None
+    subject = token.get("sub") if isinstance(token, dict) else None
+    return str(subject) if subject is not None else None
+
+
+def request_user() -> str | None:
+    """The user of the request that is served now, as far as a view or :func:`prodfix.require_role` has verified one."""
+    context = current_context()
+    return (context.notes.user_id if context is not None else None) or verified_user()
+
+
+def _media_type() -> str:
+    """problem+json for those who name it, and do not like plain JSON better; ``*/*`` names nothing."""
+    wanted = {value.partition(";")[0].strip().lower(): quality for value, quality in request.accept_mimetypes}
+    quality = wanted.get(_PROBLEM, 0)
+    return _PROBLEM if quality > 0 and quality >= wanted.get(_JSON, 0) else _JSON
