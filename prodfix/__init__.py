@@ -7,15 +7,16 @@ from prodfix.classification.classifications import Classification
 from prodfix.classification.classifier import Classifier, classify
 from prodfix.connection.clients import Clients
 from prodfix.connection.monitor import ConnectionMonitor
-from prodfix.connection.status import ConnectionStatus, HealthCheckResult
-from prodfix.context import RequestContext, current_context
+from prodfix.connection.status import ConnectionState, ConnectionStatus, HealthCheckResult
+from prodfix.context import RequestContext, current_context, iso, uncounted
+from prodfix.credentials import Claims, make_token
 from prodfix.deadlines import deadline
-from prodfix.deferral.backlog import BACKLOG_STATES
-from prodfix.deferral.orders import COMMANDS
+from prodfix.deferral.backlog import BacklogState
+from prodfix.deferral.orders import Command as DeferredCommand
 from prodfix.deferral.traces import OperationStatus
 from prodfix.deferral.writes import Insert, Update, Write, WriteResult, deferrable
-from prodfix.devices import device_type
-from prodfix.diagnostics import TEST_OPERATIONS
+from prodfix.devices import DeviceType, device_type
+from prodfix.diagnostics.selftest import TestOperation
 from prodfix.documents import Document
 from prodfix.errors import (
     AuthenticationRequired,
@@ -35,26 +36,28 @@ from prodfix.errors import (
 from prodfix.extension import ProdFix
 from prodfix.factory import create_app
 from prodfix.queries.interceptor import CommandRecord, QueryInterceptor
-from prodfix.queries.queries import QUERY_SORTS
-from prodfix.records.records import ErrorRecord
+from prodfix.queries.queries import QuerySort
+from prodfix.records.incident_log import IncidentState
+from prodfix.records.incidents import IncidentCause
+from prodfix.records.lookup import RECORD_FIELDS, Place, Wanted, shown
+from prodfix.records.records import ErrorRecord, error_summary
 from prodfix.recovery.idempotency import current_operation_id
 from prodfix.recovery.recovery import Recovery
 from prodfix.redaction import redact_document, redact_text, redact_uri
 from prodfix.services import Services, current_prodfix, run_transaction
 from prodfix.settings import Environment, Settings, SettingsError
 from prodfix.shapes import redact_command
-from prodfix.statistics.statistics import TIME_RANGES, ErrorStatistics, TimeRange
+from prodfix.statistics.groups import GroupState
+from prodfix.statistics.statistics import ErrorStatistics, TimeRange
 from prodfix.web.acceptance import accepted
 from prodfix.web.replays import idempotent
-from prodfix.web.tokens import current_user, make_token, require_role
+from prodfix.web.tokens import current_user, require_role
 
 __all__ = [
-    "BACKLOG_STATES",
-    "COMMANDS",
-    "QUERY_SORTS",
-    "TEST_OPERATIONS",
-    "TIME_RANGES",
+    "RECORD_FIELDS",
     "AuthenticationRequired",
+    "BacklogState",
+    "Claims",
     "Classification",
     "Classifier",
     "ClientError",
@@ -63,7 +66,10 @@ __all__ = [
     "ConcurrentModification",
     "Conflict",
     "ConnectionMonitor",
+    "ConnectionState",
     "ConnectionStatus",
+    "DeferredCommand",
+    "DeviceType",
     "Document",
     "Environment",
     "ErrorCategory",
@@ -71,24 +77,31 @@ __all__ = [
     "ErrorStatistics",
     "FieldError",
     "Forbidden",
+    "GroupState",
     "HealthCheckResult",
+    "IncidentCause",
+    "IncidentState",
     "Insert",
     "NotFound",
     "OperationStatus",
     "Outcome",
+    "Place",
     "ProdFix",
     "ProdFixError",
     "QueryInterceptor",
+    "QuerySort",
     "Recovery",
     "RequestContext",
     "Services",
     "Settings",
     "SettingsError",
     "Severity",
+    "TestOperation",
     "TimeRange",
     "Unguarded",
     "Update",
     "ValidationFailed",
+    "Wanted",
     "Write",
     "WriteResult",
     "accepted",
@@ -101,7 +114,9 @@ __all__ = [
     "deadline",
     "deferrable",
     "device_type",
+    "error_summary",
     "idempotent",
+    "iso",
     "make_token",
     "redact_command",
     "redact_document",
@@ -109,4 +124,6 @@ __all__ = [
     "redact_uri",
     "require_role",
     "run_transaction",
+    "shown",
+    "uncounted",
 ]

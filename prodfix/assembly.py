@@ -13,7 +13,11 @@ from prodfix.deferral.drainer import Drainer
 from prodfix.deferral.orders import Orders
 from prodfix.deferral.traces import Traces
 from prodfix.deferral.writes import Write
-from prodfix.diagnostics import Diagnostics
+from prodfix.diagnostics.collections import Collections
+from prodfix.diagnostics.report import Diagnostics
+from prodfix.diagnostics.requests import Requests
+from prodfix.diagnostics.selftest import SelfTest
+from prodfix.diagnostics.workers import Workers
 from prodfix.documents import Documents
 from prodfix.foundations import Foundations
 from prodfix.queries.advice import Advisor
@@ -146,12 +150,15 @@ class Assembly(Foundations):
 
     def services(self) -> Services:
         self._wire()
-        lookup = Lookup(self.journal, self.answering)
-        diagnostics = Diagnostics(self.clients, self.journal, lookup, self.backlog)
+        lookup, workers = Lookup(self.journal, self.answering), Workers(self.journal)
+        incident_log = IncidentLog(self.journal, self.answering, on_closed=self.reports.incident)
+        diagnostics = Diagnostics(workers, Collections(lambda: self.clients.own_db), lookup, self.backlog)
         return Services(
-            statistics=Statistics(self.windows, live=diagnostics.workers),
+            statistics=Statistics(self.windows, live=workers.read),
             lookup=lookup,
-            incident_log=IncidentLog(self.journal, self.answering, on_closed=self.reports.incident),
+            incident_log=incident_log,
+            requests=Requests(lookup, self.traces, incident_log),
+            selftest=SelfTest(lambda: self.clients.own_db, self.classifier),
             queries=QueryStatistics(self.journal, self.interceptor.profile),
             diagnostics=diagnostics,
             background=Background(),

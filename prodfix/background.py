@@ -161,6 +161,7 @@ class Background:
             services.deferred.recount()
             services.traces.store()
             services.advisor.work()
+            services.selftest.sweep()
         else:
             self._adopt(services)
 

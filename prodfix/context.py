@@ -45,6 +45,7 @@ class Notes:
     recovered: bool = False
     operation_id: str | None = None
     keyed: bool = False
+    uncounted: bool = False
 
     @property
     def wrote(self) -> bool:
@@ -149,6 +150,13 @@ _current: ContextVar[RequestContext | None] = ContextVar("prodfix_request", defa
 def current_context() -> RequestContext | None:
     """The context of the request that this greenlet or thread serves, or ``None`` outside one."""
     return _current.get()
+
+
+def uncounted() -> None:
+    """Leave the request that is served now out of the statistics of requests: none of the application's own users asks it."""
+    context = _current.get()
+    if context is not None:
+        context.notes.uncounted = True
 
 
 def context_of(variables: Context | None) -> RequestContext | None:

@@ -21,7 +21,9 @@ from prodfix.deferral.deferred import Deferred
 from prodfix.deferral.drainer import Drainer
 from prodfix.deferral.orders import Orders
 from prodfix.deferral.traces import Traces
-from prodfix.diagnostics import Diagnostics
+from prodfix.diagnostics.report import Diagnostics
+from prodfix.diagnostics.requests import Requests
+from prodfix.diagnostics.selftest import SelfTest
 from prodfix.documents import Documents
 from prodfix.errors import Severity
 from prodfix.journal.journal import Journal
@@ -102,10 +104,12 @@ class Services:
     transactions: Transactions
     documents: Documents
     diagnostics: Diagnostics
+    requests: Requests
+    selftest: SelfTest
     background: Runner
 
     def __post_init__(self) -> None:
-        self.diagnostics.state = self.state
+        self.diagnostics.workers.state = self.state
 
     @property
     def db(self) -> Any:

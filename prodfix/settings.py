@@ -10,14 +10,15 @@ import contextlib
 import os
 import secrets
 import socket
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from prodfix.variables import byte_size, check_uri, level, names, switch
+from prodfix.variables import byte_size, check_public_key, check_uri, level, moment, names, pem, rate, switch, words
 
 SHORTEST_JWT_KEY = 32  # bytes; RFC 7518 section 3.2 asks HS256 for a key of at least the hash's size
 
@@ -106,6 +107,9 @@ class Settings(BaseSettings):
     # Diagnostics and health
     enable_diagnostics: bool = True
     diagnostics_auth_required: bool = True
+    diagnostics_rate_limit: Annotated[str, AfterValidator(rate)] = "300/minute"
+    diagnostics_test_rate_limit: Annotated[str, AfterValidator(rate)] = "10/minute"
+    rate_limit_storage_uri: SecretStr = SecretStr("memory://")
     health_ping_interval_ms: Annotated[int, Field(ge=50, le=60_000)] = 500
     health_max_age_ms: Annotated[int, Field(ge=100, le=120_000)] = 1_500
 
@@ -132,10 +136,16 @@ class Settings(BaseSettings):
     idempotency_ttl: Annotated[int, Field(ge=1, le=31 * 24 * 3600)] = 24 * 3600
 
     # Tokens
+    jwt_algorithm: Literal["HS256", "RS256", "ES256"] = "HS256"
     jwt_secret_key: SecretStr | None = None
+    jwt_public_key: Annotated[str | None, BeforeValidator(pem)] = None
     jwt_roles_claim: Annotated[str, Field(min_length=1, max_length=64)] = "roles"
     jwt_issuer: Annotated[str, Field(min_length=1, max_length=200)] = "prodfix"
     jwt_audience: Annotated[str, Field(min_length=1, max_length=200)] = "prodfix-admin"
+    jwt_require_jti: bool = True
+    jwt_max_lifetime_hours: Annotated[float, Field(gt=0, le=8760)] = 31 * 24.0
+    jwt_not_before: Annotated[datetime | None, BeforeValidator(moment)] = None
+    jwt_revoked: Annotated[frozenset[str], NoDecode, BeforeValidator(words)] = frozenset()
 
     @field_validator("mongodb_uri")
     @classmethod
@@ -172,6 +182,13 @@ class Settings(BaseSettings):
         if self.state_dir_durable is not None:
             return self.state_dir_durable
         return not self.render or os.path.ismount(self.state_dir)
+
+    @property
+    def jwt_verification_key(self) -> str | None:
+        """What signatures of tokens are checked with: the public key of an identity provider, or our own secret one."""
+        if self.jwt_algorithm != "HS256":
+            return self.jwt_public_key
+        return self.jwt_secret_key.get_secret_value() if self.jwt_secret_key else None
 
     @property
     def defers_writes(self) -> bool:
@@ -229,13 +246,15 @@ class Settings(BaseSettings):
         return None
 
     def _served_problems(self) -> dict[str, str]:
-        problems = {}
+        problems: dict[str, str] = {}
         key = self.jwt_secret_key
-        if self.production and key is None:
+        if self.jwt_algorithm != "HS256":
+            problems |= self._public_key_problems()
+        elif self.production and key is None:
             problems["JWT_SECRET_KEY"] = (
                 "is required in production; make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(48))'"
             )
-        elif key is not None and len(key.get_secret_value().encode()) < SHORTEST_JWT_KEY:
+        if key is not None and len(key.get_secret_value().encode()) < SHORTEST_JWT_KEY:
             problems["JWT_SECRET_KEY"] = f"must be at least {SHORTEST_JWT_KEY} bytes long"
         if self.production and not self.diagnostics_auth_required:
             problems["DIAGNOSTICS_AUTH_REQUIRED"] = "cannot be false in production"
@@ -249,6 +268,15 @@ class Settings(BaseSettings):
         if self.health_max_age_ms <= self.health_ping_interval_ms:
             problems["HEALTH_MAX_AGE_MS"] = "must be longer than HEALTH_PING_INTERVAL_MS"
         return problems
+
+    def _public_key_problems(self) -> dict[str, str]:
+        if self.jwt_public_key is None:
+            return {"JWT_PUBLIC_KEY": f"is required with JWT_ALGORITHM={self.jwt_algorithm}: the issuer's, as PEM"}
+        try:
+            check_public_key(self.jwt_algorithm, self.jwt_public_key)
+        except ValueError as error:
+            return {"JWT_PUBLIC_KEY": str(error)}
+        return {}
 
     def _with_development_key(self) -> Self:
         if self.jwt_secret_key is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from datetime import UTC, datetime
 from typing import Any
 
 NO_URI = "is not a valid MongoDB connection string; user name and password must be percent-encoded"
@@ -25,6 +26,40 @@ def names(value: Any) -> Any:
     if not all("." in name for name in names):
         raise ValueError("must be names such as orders.status, divided by commas")
     return names
+
+
+def words(value: Any) -> Any:
+    """Words divided by commas or white space."""
+    return frozenset(re.split(r"[,\s]+", value.strip())) - {""} if isinstance(value, str) else value
+
+
+def pem(value: Any) -> Any:
+    """A PEM text, whose line ends may be written as ``\\n``, as many hosts' forms have one line only."""
+    return value.replace("\\n", "\n").strip() if isinstance(value, str) else value
+
+
+def moment(value: Any) -> Any:
+    """A moment in UTC: ISO 8601 (``2026-11-26T12:00:00Z``), or seconds since 1970, as in a token."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    try:
+        if re.fullmatch(r"\d{1,11}", text):
+            return datetime.fromtimestamp(int(text), UTC)
+        found = datetime.fromisoformat(text)
+    except (ValueError, OverflowError, OSError):
+        raise ValueError("must be a moment such as 2026-11-26T12:00:00Z, or seconds since 1970") from None
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+
+
+def rate(text: str) -> str:
+    """``300/minute``, as the package limits writes them."""
+    if (
+        re.fullmatch(r"[1-9]\d{0,8}\s*(?:/|per)\s*(?:[1-9]\d{0,4}\s*)?(?:second|minute|hour|day)s?", text.strip())
+        is None
+    ):
+        raise ValueError("must be a rate such as 300/minute or 10/hour")
+    return text.strip()
 
 
 def switch(value: Any) -> Any:
@@ -62,3 +97,18 @@ def check_uri(uri: str) -> None:
         raise ValueError(NO_URI)
     if srv and (len(nodes) > 1 or nodes[0][1] is not None):
         raise ValueError("must name one host, without a port, after mongodb+srv://")
+
+
+def check_public_key(algorithm: str, text: str) -> None:
+    """Raise ``ValueError`` for what is no public key of that algorithm."""
+    from jwt.algorithms import get_default_algorithms
+
+    method = get_default_algorithms().get(algorithm)
+    if method is None:
+        raise ValueError(f"JWT_ALGORITHM={algorithm} needs the package cryptography: pip install cryptography")
+    if "PRIVATE KEY" in text:
+        raise ValueError("is a private key, which belongs to the issuer alone: give its public one")
+    try:
+        method.prepare_key(text)
+    except Exception:  # noqa: BLE001 - PyJWT and cryptography have many, and some hold a piece of the text
+        raise ValueError(f"is no public key for {algorithm}, in PEM: -----BEGIN PUBLIC KEY----- ...") from None

@@ -17,7 +17,7 @@ import click
 import orjson
 from flask.cli import AppGroup
 
-from prodfix.deferral.backlog import BACKLOG_STATES, MOST, Shown
+from prodfix.deferral.backlog import BACKLOG_STATES, MOST, BacklogState
 from prodfix.deferral.orders import Command
 from prodfix.errors import DatabaseNotConfigured, JournalUnavailable, NotFound
 from prodfix.logs.sinks import Console
@@ -39,7 +39,7 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--limit", type=click.IntRange(1, MOST), default=50, show_default=True)
 @click.option("--offset", type=click.IntRange(0, 1_000_000), default=0)
 @_as_json
-def show_list(state: Shown | None, operation: str | None, limit: int, offset: int, as_json: bool) -> None:
+def show_list(state: BacklogState | None, operation: str | None, limit: int, offset: int, as_json: bool) -> None:
     """Counts and entries, oldest first."""
     backlog = current_prodfix.backlog
     counts = _asked(backlog.counts)

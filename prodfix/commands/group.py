@@ -14,10 +14,10 @@ from pymongo.errors import PyMongoError
 
 from prodfix.commands.deferred import deferred
 from prodfix.commands.errors import errors
+from prodfix.credentials import make_token
 from prodfix.errors import DatabaseNotConfigured
 from prodfix.logs.sinks import Console
 from prodfix.services import current_prodfix
-from prodfix.web.tokens import make_token
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 STDERR = 2

@@ -19,7 +19,7 @@ from pymongo.errors import ConfigurationError, OperationFailure, PyMongoError
 from prodfix.classification.classifier import classify, server_code
 from prodfix.connection.heartbeats import Heartbeats, Topology
 from prodfix.connection.pool import PoolCounter
-from prodfix.connection.status import ConnectionEvent, ConnectionStatus, HealthCheckResult, State, environment
+from prodfix.connection.status import ConnectionEvent, ConnectionState, ConnectionStatus, HealthCheckResult, environment
 from prodfix.errors import DatabaseRefused, DatabaseUnavailable, ErrorCategory
 from prodfix.signals import connection_changed
 
@@ -42,7 +42,7 @@ class _Seen:
     refused: bool = False
     cause: str | None = None
     misconfigured: bool = False
-    announced: State | None = None
+    announced: ConnectionState | None = None
 
 
 class ConnectionMonitor:
@@ -138,7 +138,7 @@ class ConnectionMonitor:
             servers=tuple(_server(address, counts) for address, counts in self.pool.servers()),
         )
 
-    def _state(self, healthy: bool) -> State:
+    def _state(self, healthy: bool) -> ConnectionState:
         if healthy:
             return "connected"
         if self._seen.refused:
@@ -200,7 +200,7 @@ class ConnectionMonitor:
                 self._announce("disconnected")
             self._announce(self._state(False))
 
-    def _announce(self, state: State) -> None:
+    def _announce(self, state: ConnectionState) -> None:
         if self._seen.announced == state:
             return
         self._seen.announced = state

@@ -11,14 +11,14 @@ from typing import Any, Literal
 
 import pymongo
 
-State = Literal["connected", "disconnected", "reconnecting", "error"]
+ConnectionState = Literal["connected", "disconnected", "reconnecting", "error"]
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionStatus:
     """The seed's ConnectionStatus of one worker. ``uptime`` in seconds since the connection was made, 0 while it is lost."""
 
-    state: State
+    state: ConnectionState
     uptime: float
     last_error: str | None
     reconnect_attempts: int
@@ -65,7 +65,7 @@ class HealthCheckResult:
 class ConnectionEvent:
     """One change of state (the seed's Connection Event Log). ``network`` has no host names."""
 
-    event: State
+    event: ConnectionState
     status: ConnectionStatus
     network: dict[str, Any]
     environment: dict[str, Any]

@@ -20,11 +20,11 @@ from prodfix.errors import NotFound
 from prodfix.journal.journal import Journal
 from prodfix.shapes import redact_command
 
-Shown = Literal["waiting", "failed"]
-BACKLOG_STATES: tuple[Shown, ...] = get_args(Shown)
+BacklogState = Literal["waiting", "failed"]
+BACKLOG_STATES: tuple[BacklogState, ...] = get_args(BacklogState)
 MOST = 200  # entries of one page
 
-_TABLES: dict[Shown, str] = {
+_TABLES: dict[BacklogState, str] = {
     "waiting": "SELECT id, 'waiting', operation, reason, attempts, created, NULL, '{}', entry FROM writes",
     "failed": "SELECT id, 'failed', operation, reason, attempts, created, at, facts, entry FROM dead",
 }
@@ -59,7 +59,7 @@ class Backlog:
         return {"enabled": self._deferred.enabled, "durability": self._deferred.durability}
 
     def page(
-        self, *, state: Shown | None = None, operation: str | None = None, limit: int = 50, offset: int = 0
+        self, *, state: BacklogState | None = None, operation: str | None = None, limit: int = 50, offset: int = 0
     ) -> dict[str, Any]:
         """Entries, oldest first, without their arguments; ``more`` says whether others follow."""
         last = offset + min(limit, MOST)

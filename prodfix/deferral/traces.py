@@ -112,13 +112,17 @@ class Traces:
         Raises :class:`prodfix.errors.DatabaseUnavailable` where another instance may know more than this one can learn now,
         and :class:`prodfix.errors.JournalUnavailable`.
         """
-        found = self._here(identity) or self._stored(identity)
+        found = self.status(identity)
         return found if found is not None and found.owner in (None, user) else None
+
+    def status(self, identity: str) -> OperationStatus | None:
+        """The same for an admin, whoever the owner is."""
+        return self._here(identity) or self._stored(identity)
 
     def applied(self, identity: str) -> bool:
         """Whether the write is known to be applied, here or in MongoDB. Never raises: what cannot be learned is not known."""
         try:
-            found = self._here(identity) or self._stored(identity)
+            found = self.status(identity)
         except (PyMongoError, JournalUnavailable):
             return False
         return found is not None and found.state == "applied"

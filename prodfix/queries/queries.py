@@ -36,8 +36,16 @@ class QueryStatistics:
         if statements:
             self._journal.write(statements)
 
-    def read(self, sort: QuerySort = "total", most: int = MOST) -> dict[str, Any]:
-        """The kinds of commands since the workers that live began, largest first.
+    def read(
+        self,
+        sort: QuerySort = "total",
+        *,
+        operation: str | None = None,
+        collection: str | None = None,
+        limit: int = MOST,
+        offset: int = 0,
+    ) -> dict[str, Any]:
+        """The kinds of commands since the workers that live began, largest first; ``total`` of all that are asked for.
 
         Counts and sums are exact; ``p50Ms``, ``p95Ms`` and ``p99Ms`` are within 2 % of the durations that were sampled
         (``sampled`` of ``count``). Raises ``TimeoutError`` if the disk does not answer.
@@ -50,7 +58,11 @@ class QueryStatistics:
         for (_, name), entry in newest.items():
             found.setdefault(name, []).append(orjson.loads(entry))
         advice = self._advice()
-        kinds = [_row(parts) for parts in found.values()]
+        asked = {"operation": operation, "collection": collection}
+        chosen = [
+            parts for parts in found.values() if all(wanted in (None, parts[0][name]) for name, wanted in asked.items())
+        ]
+        kinds = [_row(parts) for parts in chosen]
         for kind in kinds:
             kind["advice"] = advice.get((kind["operation"], kind["collection"], tuple(kind["fields"])), [])
         kinds.sort(key=lambda kind: kind[_FIELD[sort]] or 0, reverse=True)
@@ -59,7 +71,7 @@ class QueryStatistics:
             "workers": len(workers),
             "sort": sort,
             "total": len(kinds),
-            "queries": kinds[:most],
+            "queries": kinds[offset : offset + limit],
         }
 
     def _advice(self) -> dict[tuple[Any, ...], list[dict[str, Any]]]:

@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import bson
 import orjson
@@ -22,13 +22,15 @@ from pymongo.synchronous.database import Database
 
 from prodfix.context import iso
 from prodfix.journal.journal import Journal
-from prodfix.records.incidents import COUNTED, FOLLOWED, GAP
+from prodfix.records.incidents import COUNTED, FOLLOWED, GAP, IncidentCause
 from prodfix.records.storage import INCIDENTS
 
 HEADS = "incident_heads"
 
+IncidentState = Literal["open", "closed"]
+
 SETTLED = 10.0  # seconds after its end until an incident is summed up
-MOST = 100  # in one answer
+MOST = 1000  # incidents that are looked at
 LIMIT = 3.0  # seconds
 
 
@@ -62,29 +64,49 @@ class IncidentLog:
         while (document := database[INCIDENTS].find_one_and_update(over, told)) is not None:
             self.on_closed(_summary(document, self._clock()))
 
-    def read(self, most: int = MOST) -> dict[str, Any]:
-        """The newest incidents first. Never raises for a database that is down; raises ``TimeoutError`` if the disk does
-        not answer."""
+    def read(
+        self,
+        *,
+        begin: datetime | None = None,
+        end: datetime | None = None,
+        cause: IncidentCause | None = None,
+        status: IncidentState | None = None,
+        limit: int = 100,
+        offset: int = 0,
+    ) -> dict[str, Any]:
+        """The incidents that touch the time from ``begin`` to ``end``, newest first; ``more`` says whether others follow.
+
+        Never raises for a database that is down; raises ``TimeoutError`` if the disk does not answer.
+        """
         rows = self._journal.read("SELECT entry FROM incidents")
         documents: dict[Any, dict[str, Any]] = {}
-        stored = self._stored(most)
+        stored = self._stored(begin, end)
         for document in stored or ():
             documents[document["_id"]] = document
         for (entry,) in rows:
             _merge(documents, orjson.loads(entry))
-        newest = sorted(documents.values(), key=lambda document: document["from"], reverse=True)[:most]
+        now = self._clock()
+        found = [
+            _summary(document, now)
+            for document in sorted(documents.values(), key=lambda document: document["from"], reverse=True)
+            if (begin is None or document["to"] >= begin) and (end is None or document["from"] <= end)
+        ]
+        found = [one for one in found if cause in (None, one["cause"]) and status in (None, one["status"])]
         return {
             "scope": "instance" if stored is None else "all",
-            "incidents": [_summary(document, self._clock()) for document in newest],
+            "incidents": found[offset : offset + limit],
+            "more": len(found) > offset + limit,
         }
 
-    def _stored(self, most: int) -> list[dict[str, Any]] | None:
+    def _stored(self, begin: datetime | None, end: datetime | None) -> list[dict[str, Any]] | None:
         database = self._answering()
         if database is None:
             return None
+        touching: dict[str, Any] = {"to": {"$gte": begin}} if begin else {}
+        touching |= {"from": {"$lte": end}} if end else {}
         try:
             with pymongo.timeout(LIMIT):
-                return list(database[INCIDENTS].find().sort("from", -1).limit(most))
+                return list(database[INCIDENTS].find(touching).sort("from", -1).limit(MOST))
         except PyMongoError:
             return None
 

@@ -17,7 +17,7 @@ import orjson
 
 from prodfix.journal.journal import Journal, Statement
 
-Cause = Literal["database_lost", "error_rate"]
+IncidentCause = Literal["database_lost", "error_rate"]
 COUNTED = ("failed", "retried", "recovered", "deferred", "replayed", "dead")
 AFTERWARDS = frozenset({"replayed", "dead"})  # what was deferred during an incident is applied after its end
 
@@ -36,7 +36,7 @@ class Part:
     """What one worker has seen of an incident. Times are seconds since the epoch; ``end`` is the last moment that was seen."""
 
     id: str
-    cause: Cause
+    cause: IncidentCause
     begin: float
     end: float
     open: bool
@@ -66,11 +66,11 @@ class Incidents:
     ) -> None:
         self._journal, self._clock = journal, clock
         self._instance, self._release = instance, release
-        self._parts: dict[Cause, Part] = {}
+        self._parts: dict[IncidentCause, Part] = {}
         self._early: deque[tuple[float, str]] = deque(maxlen=1000)
         self._lock = threading.Lock()
 
-    def begin(self, cause: Cause) -> None:
+    def begin(self, cause: IncidentCause) -> None:
         """An incident begins, or is still there."""
         with self._lock:
             part, now = self._parts.get(cause), round(self._clock(), 3)
@@ -80,7 +80,7 @@ class Incidents:
                 part = self._parts[cause] = self._made(cause, now)
             _touch(part, now)
 
-    def _made(self, cause: Cause, now: float) -> Part:
+    def _made(self, cause: IncidentCause, now: float) -> Part:
         # Requests notice a loss before it is certain.
         early = [(at, name) for at, name in self._early if now - at < NOTICED] if cause == "database_lost" else []
         begin = round(min([now, *(at for at, _ in early)]), 3)
@@ -89,7 +89,7 @@ class Incidents:
         part.counts.update(name for _, name in early)
         return part
 
-    def end(self, cause: Cause) -> None:
+    def end(self, cause: IncidentCause) -> None:
         """It is over."""
         with self._lock:
             part = self._parts.get(cause)
@@ -118,17 +118,17 @@ class Incidents:
         if "database_lost" not in self.open:
             self._early.append((self._clock(), name))
 
-    def _count(self, name: str, cause: Cause, number: int = 1) -> None:
+    def _count(self, name: str, cause: IncidentCause, number: int = 1) -> None:
         part = self._parts.get(cause)
         if part is not None and (part.open or (name in AFTERWARDS and self._clock() - part.end < FOLLOWED)):
             part.counts[name] += number
             part.revision += 1
 
     @property
-    def open(self) -> frozenset[Cause]:
+    def open(self) -> frozenset[IncidentCause]:
         return frozenset(cause for cause, part in self._parts.items() if part.open)
 
-    def within(self, cause: Cause, seconds: float) -> bool:
+    def within(self, cause: IncidentCause, seconds: float) -> bool:
         """Whether it lasts, or ended no longer ago than that."""
         part = self._parts.get(cause)
         return part is not None and (part.open or self._clock() - part.end < seconds)

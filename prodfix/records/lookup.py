@@ -1,17 +1,95 @@
-"""Error records found again: those that MongoDB has, and those that still wait for it in the journals of this instance."""
+"""Records found again: those that MongoDB has, and those that still wait for it in the journals of this instance.
+
+While MongoDB is down, all that the journals hold: what waits, and the newest of what it has stored. A page is found by its
+place in time and not by its number, so that what happens meanwhile moves nothing from one page to the next.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
 
 import bson
 import pymongo
 from pymongo.errors import PyMongoError
 from pymongo.synchronous.database import Database
 
+from prodfix.context import iso
 from prodfix.journal.journal import Journal
-from prodfix.records.storage import ERROR_LOG
+from prodfix.records.storage import CONNECTION_EVENTS, ERROR_LOG
+
+LIMIT = 3.0  # seconds for MongoDB's part of one answer
+CHUNK = 200  # rows that are looked at together
+CHUNKS = 60  # of one answer: 12,000 rows; more are not waited for
+LATE = 5.0  # seconds between a record's own time and that of its row, at most
+OF_REQUEST = 50  # records of one request
+
+Scope = Literal["all", "instance"]
+
+_FIELDS = {
+    "category": "category",
+    "severity": "severity",
+    "code": "code",
+    "fingerprint": "fingerprint",
+    "endpoint": "context.endpoint",
+    "device": "context.deviceType",
+    "user": "context.userId",
+    "event": "event",
+}
+
+
+class Place(NamedTuple):
+    """Where a record stands among all of them: its time, and its ID among those of the same millisecond."""
+
+    at: datetime
+    identity: str
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> Place:
+        return cls(document["timestamp"], str(document["_id"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which records are asked for: from ``begin`` (inclusive) to ``end`` (exclusive), and with these fields' values.
+
+    ``fields`` has names of :data:`RECORD_FIELDS` or ``event``.
+    """
+
+    begin: datetime | None = None
+    end: datetime | None = None
+    fields: tuple[tuple[str, str], ...] = ()
+
+    def query(self, after: Place | None) -> dict[str, Any]:
+        """For MongoDB."""
+        times = {"$gte": self.begin, "$lt": self.end, "$lte": after.at if after else None}
+        query: dict[str, Any] = {_FIELDS[name]: value for name, value in self.fields}
+        if known := {operator: moment for operator, moment in times.items() if moment is not None}:
+            query["timestamp"] = known
+        if after is not None:
+            earlier = {"timestamp": {"$lt": after.at}}
+            query["$or"] = [earlier, {"timestamp": after.at, "_id": {"$lt": bson.ObjectId(after.identity)}}]
+        return query
+
+    def has(self, document: Mapping[str, Any]) -> bool:
+        """The same for a record of a journal."""
+        at = document["timestamp"]
+        inside = (self.begin is None or at >= self.begin) and (self.end is None or at < self.end)
+        return inside and all(_value(document, _FIELDS[name]) == value for name, value in self.fields)
+
+
+RECORD_FIELDS = tuple(name for name in _FIELDS if name != "event")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Records, newest first; ``next`` is the last one's place if others follow. ``scope`` says what was looked at."""
+
+    records: list[dict[str, Any]]
+    next: Place | None
+    scope: Scope
 
 
 class Lookup:
@@ -21,27 +99,101 @@ class Lookup:
         self._journal, self._answering = journal, answering
 
     def recent(self, most: int = 20) -> list[dict[str, Any]]:
-        """The newest error summaries: those of MongoDB, and those that still wait for it."""
-        query = "SELECT entry FROM records WHERE collection = ? ORDER BY at DESC LIMIT ?"
-        return self._merged(query, (ERROR_LOG, most), {}, most)
+        """The newest error records."""
+        return self.errors(Wanted(), limit=most).records
 
-    def request(self, request_id: str, most: int = 50) -> list[dict[str, Any]]:
-        """All records of one request, newest first, from whichever worker served it, also while MongoDB is down."""
+    def errors(self, wanted: Wanted, *, after: Place | None = None, limit: int = 50) -> Page:
+        """Error records, newest first, from the one that follows ``after`` on."""
+        return self._page(ERROR_LOG, wanted, after, limit)
+
+    def connection_events(self, wanted: Wanted, *, after: Place | None = None, limit: int = 50) -> Page:
+        """Changes of the connection's state, newest first. Each worker tells of its own."""
+        return self._page(CONNECTION_EVENTS, wanted, after, limit)
+
+    def request(self, request_id: str) -> list[dict[str, Any]]:
+        """All error records of one request, newest first, from whichever worker served it."""
         query = "SELECT entry FROM records WHERE collection = ? AND request_id = ? ORDER BY at DESC LIMIT ?"
-        return self._merged(query, (ERROR_LOG, request_id, most), {"requestId": request_id}, most)
+        rows = self._journal.read(query, (ERROR_LOG, request_id, OF_REQUEST))
+        here = [_decoded(entry) for (entry,) in rows]
+        stored, _ = self._stored(ERROR_LOG, {"requestId": request_id}, OF_REQUEST)
+        return _merged([here, stored])[:OF_REQUEST]
 
-    def _merged(self, query: str, values: tuple[Any, ...], wanted: dict[str, Any], most: int) -> list[dict[str, Any]]:
-        found: dict[Any, dict[str, Any]] = {}
-        document: dict[str, Any]
-        for (entry,) in self._journal.read(query, values):
-            document = bson.decode(entry, bson.CodecOptions(tz_aware=True))
-            found[document["_id"]] = document
+    def _page(self, collection: str, wanted: Wanted, after: Place | None, limit: int) -> Page:
+        stored, scope = self._stored(collection, wanted.query(after), limit + 1)
+        here = self._here(collection, wanted, after, limit + 1, everything=scope == "instance")
+        found = _merged([stored, here])
+        following = Place.of(found[limit - 1]) if len(found) > limit else None
+        return Page(found[:limit], following, scope)
+
+    def _stored(self, collection: str, query: Mapping[str, Any], most: int) -> tuple[list[dict[str, Any]], Scope]:
         database = self._answering()
-        if database is not None:
-            try:
-                with pymongo.timeout(2.0):
-                    for document in database[ERROR_LOG].find(wanted).sort("timestamp", -1).limit(most):
-                        found[document["_id"]] = document
-            except PyMongoError:
-                pass  # the answer says what it covers; what this instance holds is still right
-        return sorted(found.values(), key=lambda document: document["timestamp"], reverse=True)[:most]
+        if database is None:
+            return [], "instance"
+        try:
+            with pymongo.timeout(LIMIT):
+                newest = database[collection].find(query).sort([("timestamp", -1), ("_id", -1)])
+                return list(newest.limit(most)), "all"
+        except PyMongoError:
+            return [], "instance"  # what this instance holds is still right, and the answer says what it covers
+
+    def _here(
+        self, collection: str, wanted: Wanted, after: Place | None, most: int, *, everything: bool
+    ) -> list[dict[str, Any]]:
+        """What the journals hold of it: only what MongoDB cannot have, unless it is ``everything``."""
+        found: dict[Place, dict[str, Any]] = {}
+        for documents, at in self._chunks(collection, wanted, after, everything=everything):
+            found |= {Place.of(document): document for document in documents}
+            if len(found) >= most:
+                oldest = sorted(found, reverse=True)[most - 1]
+                # Rows are in the order of their own times, which are a little later than those of their records.
+                if at + LATE < oldest.at.timestamp():
+                    break
+        return [found[place] for place in sorted(found, reverse=True)[:most]]
+
+    def _chunks(
+        self, collection: str, wanted: Wanted, after: Place | None, *, everything: bool
+    ) -> Iterator[tuple[list[dict[str, Any]], float]]:
+        """What is wanted of the newest rows, of those that follow ..., and the time of the last row that was looked at."""
+        ends = [end.timestamp() for end in (wanted.end, after.at if after else None) if end is not None]
+        begin, end, identity = wanted.begin.timestamp() if wanted.begin else 0.0, min(ends, default=1e12) + LATE, "~"
+        query = (
+            "SELECT at, id, entry FROM records WHERE collection = ? AND at >= ? AND (stored = 0 OR ?)"
+            " AND (at < ? OR (at = ? AND id < ?)) ORDER BY at DESC, id DESC LIMIT ?"
+        )
+        for _ in range(CHUNKS):
+            rows = self._journal.read(query, (collection, begin - LATE, everything, end, end, identity, CHUNK))
+            # Each file gives its newest; the newest of all of them are complete, the others come again.
+            rows = sorted(rows, reverse=True)[:CHUNK]
+            if not rows:
+                return
+            end, identity, _ = rows[-1]
+            # Not on the hub: some hundred records take as many milliseconds.
+            yield self._journal.aside(_chosen, [entry for _, _, entry in rows], wanted, after), end
+
+
+def _chosen(entries: Sequence[bytes], wanted: Wanted, after: Place | None) -> list[dict[str, Any]]:
+    documents = [_decoded(entry) for entry in entries]
+    return [one for one in documents if wanted.has(one) and (after is None or Place.of(one) < after)]
+
+
+def shown(document: Mapping[str, Any]) -> dict[str, Any]:
+    """A record as JSON has it."""
+    return {**document, "_id": str(document["_id"]), "timestamp": iso(document["timestamp"])}
+
+
+def _decoded(entry: bytes) -> dict[str, Any]:
+    document: dict[str, Any] = bson.decode(entry, bson.CodecOptions(tz_aware=True))
+    return document
+
+
+def _value(document: Mapping[str, Any], path: str) -> Any:
+    found: Any = document
+    for name in path.split("."):
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found
+
+
+def _merged(parts: Iterable[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Each record once, newest first."""
+    found = {str(document["_id"]): document for part in parts for document in part}
+    return sorted(found.values(), key=Place.of, reverse=True)

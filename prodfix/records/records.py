@@ -229,6 +229,12 @@ def error_summary(document: Mapping[str, Any]) -> dict[str, Any]:
         "severity": document.get("severity"),
         "code": document.get("code"),
         "message": document.get("message"),
+        "status": document.get("status"),
+        "outcome": document.get("outcome"),
+        "fingerprint": document.get("fingerprint"),
         "endpoint": context.get("endpoint"),
+        "deviceType": context.get("deviceType"),
+        "userId": context.get("userId"),
+        "release": document.get("release"),
         "database": document.get("database"),
     }

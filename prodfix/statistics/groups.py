@@ -6,7 +6,7 @@ outlives them stands in ``error_groups``, written so that writing it again chang
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -23,10 +23,10 @@ from prodfix.tallies import OTHER, RELEASES, ErrorKey, Seen
 ERROR_GROUPS = "error_groups"
 RETENTION = timedelta(days=90)  # since it was last seen
 KNOWN = 2_000  # groups whose last moment a worker remembers
-MOST = 200  # groups in one answer
+MOST = 1_000  # groups that are told apart in one answer
 LIMIT = 3.0  # seconds
 
-GroupStatus = Literal["open", "resolved", "regressed", "unknown"]
+GroupState = Literal["open", "resolved", "regressed", "unknown"]
 
 
 @dataclass(slots=True)
@@ -39,8 +39,10 @@ class Group:
     seen: Seen
     devices: dict[str, int] = field(default_factory=dict)
     endpoints: dict[str, int] = field(default_factory=dict)
-    status: GroupStatus = "unknown"
+    status: GroupState = "unknown"
     first: float | None = None
+    resolved_by: str | None = None
+    resolved_at: datetime | None = None
 
     def add(self, key: ErrorKey, seen: Seen) -> None:
         self.seen.add(seen)
@@ -59,6 +61,8 @@ class Group:
             "devices": self.devices,
             "endpoints": self.endpoints,
             "status": self.status,
+            "resolvedBy": self.resolved_by,
+            "resolvedAt": iso(self.resolved_at) if self.resolved_at else None,
         }
 
 
@@ -167,38 +171,78 @@ class Groups:
                 database[ERROR_GROUPS].bulk_write([change for one in found for change in _changes(*one)], ordered=True)
         return bool(found)
 
-    def of(self, window: Window) -> list[Group]:
-        """The groups of a window, the most frequent first. Never raises for a database that is down."""
-        groups: dict[str, Group] = {}
-        for key, seen in window.tally.errors.items():
-            group = groups.get(key.fingerprint)
-            if group is None:
-                nothing = Seen(0, seen.first, seen.last, frozenset())
-                group = groups[key.fingerprint] = Group(key.fingerprint, key.title, key.category, nothing)
-            group.add(key, seen)
-        ordered = sorted(groups.values(), key=lambda group: (-group.seen.count, group.fingerprint))[:MOST]
-        stored = self._stored([group.fingerprint for group in ordered])
-        if stored is not None:
-            for group in ordered:
-                group.status = "open"  # also what MongoDB is about to hear of
-        for document in stored or ():
-            group = groups[document["_id"]]
-            group.status = _status(document)
-            group.first = document["firstSeen"].timestamp()
-        return ordered
+    def page(
+        self,
+        window: Window,
+        *,
+        status: GroupState | None = None,
+        category: str | None = None,
+        limit: int = MOST,
+        offset: int = 0,
+    ) -> tuple[list[Group], int]:
+        """Groups of a window, the most frequent first, and how many there are in all. Of more than :data:`MOST` the rare ones
+        are left out. Never raises for a database that is down.
+        """
+        ordered = sorted(_of(window).values(), key=lambda group: (-group.seen.count, group.fingerprint))
+        if category is not None:
+            ordered = [group for group in ordered if group.category == category]
+        if status is None:
+            chosen = ordered[offset : min(offset + limit, MOST)]
+            self._know(chosen)
+            return chosen, min(len(ordered), MOST)
+        chosen = ordered[:MOST]
+        self._know(chosen)
+        chosen = [group for group in chosen if group.status == status]
+        return chosen[offset : offset + limit], len(chosen)
 
-    def _stored(self, fingerprints: list[str]) -> list[dict[str, Any]] | None:
+    def find(self, fingerprint: str, window: Window) -> Group | None:
+        """One group: as often as it happened in ``window``, which may be never. None if nobody knows it."""
+        group = _of(window).get(fingerprint)
+        if group is not None:
+            self._know([group])
+            return group
+        for document in self._stored([fingerprint]) or ():
+            first, last = document["firstSeen"].timestamp(), document["lastSeen"].timestamp()
+            seen = Seen(0, first, last, frozenset(document.get("releases", ())))
+            return Group(fingerprint, document["title"], document["category"], seen, status=_status(document))
+        return None
+
+    def _know(self, groups: Sequence[Group]) -> None:
+        """Add what MongoDB knows of them."""
+        stored = self._stored([group.fingerprint for group in groups])
+        if stored is None:
+            return
+        known = {document["_id"]: document for document in stored}
+        for group in groups:
+            document = known.get(group.fingerprint)
+            group.status = _status(document) if document else "open"  # also what MongoDB is about to hear of
+            if document:
+                group.first = document["firstSeen"].timestamp()
+                group.resolved_by, group.resolved_at = document.get("resolvedBy"), document.get("resolvedAt")
+
+    def _stored(self, fingerprints: Sequence[str]) -> list[dict[str, Any]] | None:
         database = self._answering()
         if database is None:
             return None
         try:
             with pymongo.timeout(LIMIT):
-                return list(database[ERROR_GROUPS].find({"_id": {"$in": fingerprints}}))
+                return list(database[ERROR_GROUPS].find({"_id": {"$in": list(fingerprints)}}))
         except PyMongoError:
             return None
 
 
-def _status(document: Mapping[str, Any]) -> GroupStatus:
+def _of(window: Window) -> dict[str, Group]:
+    groups: dict[str, Group] = {}
+    for key, seen in window.tally.errors.items():
+        group = groups.get(key.fingerprint)
+        if group is None:
+            nothing = Seen(0, seen.first, seen.last, frozenset())
+            group = groups[key.fingerprint] = Group(key.fingerprint, key.title, key.category, nothing)
+        group.add(key, seen)
+    return groups
+
+
+def _status(document: Mapping[str, Any]) -> GroupState:
     if document.get("resolvedAt") is None:
         return "open"
     return "regressed" if document.get("regressedAt") else "resolved"

@@ -93,7 +93,7 @@ class Boundary:
 
     def count(self, context: RequestContext | None, status: int) -> None:
         """Count an answered request, with the time that it took until now."""
-        if context is not None and not context.endpoint.startswith(QUIET):
+        if context is not None and not context.notes.uncounted and not context.endpoint.startswith(QUIET):
             micros = int((time.monotonic() - context.begun) * 1e6)
             self._services.counters.request(context.endpoint, context.quick_device, micros, failed=status >= 500)
 

@@ -39,7 +39,7 @@ def seen_at(at: float, *releases: str, fingerprint: str = "f1", count: int = 1) 
 
 def group(worker: Worker, fingerprint: str = "f1", time_range: Any = "24h") -> Group:
     answer = worker.statistics.read(time_range)
-    (found,) = [one for one in worker.groups.of(answer.window) if one.fingerprint == fingerprint]
+    (found,) = [one for one in worker.groups.page(answer.window)[0] if one.fingerprint == fingerprint]
     return found
 
 
@@ -66,7 +66,7 @@ def test_a_group_is_what_has_one_fingerprint(stored: Worker, clock: Clock) -> No
         "endpoints": {"/": 2, "/notes": 1},
         "status": "open",
     }
-    assert [one.fingerprint for one in stored.groups.of(stored.statistics.read("24h").window)] == ["f1", "f2"]
+    assert [one.fingerprint for one in stored.groups.page(stored.statistics.read("24h").window)[0]] == ["f1", "f2"]
 
 
 def test_it_was_first_seen_before_the_window_and_counts_what_is_in_it(stored: Worker, clock: Clock) -> None:
@@ -291,7 +291,7 @@ def test_an_answer_has_the_most_frequent_groups_and_no_more(worker: Worker) -> N
     for number in range(MOST + 20):
         worker.counters.error(kind(f"{number:03}"))
     worker.error("often", times=2)
-    found = worker.groups.of(worker.statistics.read("24h").window)
+    found = worker.groups.page(worker.statistics.read("24h").window)[0]
     assert (len(found), found[0].fingerprint, found[0].seen.count) == (MOST, "often", 2)
 
 
@@ -319,5 +319,5 @@ def test_a_kind_that_was_never_stored_can_be_resolved_if_the_window_has_it(worke
     assert not worker.groups.resolve("f2", window, by="admin")
     assert worker.groups.resolve("f1", window, by="admin")
     worker.store()
-    (group,) = worker.groups.of(worker.statistics.read("1h").window)
+    (group,) = worker.groups.page(worker.statistics.read("1h").window)[0]
     assert (group.status, group.seen.count, worker.told) == ("resolved", 3, [])

@@ -1,0 +1,14 @@
+"""What an admin may see and do: a JSON API, and a page for eyes. Nothing below its prefix answers anybody else."""
+
+from __future__ import annotations
+
+from flask import Blueprint
+
+from blueprints.diagnostics import api, changes, guard, openapi
+
+blueprint = Blueprint("diagnostics", __name__)
+guard.attach(blueprint)
+for part in (api, changes, openapi):
+    blueprint.register_blueprint(part.blueprint)
+
+__all__ = ["blueprint"]

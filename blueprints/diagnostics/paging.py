@@ -1,0 +1,51 @@
+"""Pages of a list: ``limit`` entries at most, and a ``cursor`` that the page before has given as ``next``.
+
+For clients a cursor has no meaning. It is the place in time that a page of records ends at, so that what happens meanwhile
+moves nothing from one page to the next; or the number of entries before a page of what is sorted by its size.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from flask import request, url_for
+
+from prodfix import Place
+
+PLACE = r"^[0-9]{1,15}-[0-9a-f]{24}$"
+NUMBER = r"^[0-9]{1,6}$"
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST = 253_370_764_800_000  # milliseconds: the year 9999
+
+
+def after_place(place: Place | None) -> str | None:
+    """The cursor of the page that follows ``place``."""
+    return None if place is None else f"{(place.at - _EPOCH) // timedelta(milliseconds=1)}-{place.identity}"
+
+
+def after_number(number: int | None) -> str | None:
+    """The cursor of the page that follows so many entries."""
+    return None if number is None else str(number)
+
+
+def place_of(cursor: str | None) -> Place | None:
+    """The place of a cursor that looks like :data:`PLACE`."""
+    if cursor is None:
+        return None
+    millis, _, identity = cursor.partition("-")
+    return Place(_EPOCH + timedelta(milliseconds=min(int(millis), _LATEST)), identity)
+
+
+def number_of(cursor: str | None) -> int:
+    """The number of a cursor that looks like :data:`NUMBER`."""
+    return int(cursor or 0)
+
+
+def link_to_next(cursor: str | None) -> dict[str, str]:
+    """The header of RFC 8288 that leads to the next page."""
+    if cursor is None:
+        return {}
+    arguments: dict[str, Any] = {**request.args.to_dict(), **(request.view_args or {}), "cursor": cursor}
+    return {"Link": f'<{url_for(request.endpoint or "", **arguments)}>; rel="next"'}

@@ -1,0 +1,141 @@
+"""What may be asked: the queries and bodies of the API. Whatever is not here, or has another form, is answered with 422."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeVar
+
+from flask import Request
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from blueprints.diagnostics.paging import NUMBER, PLACE
+from prodfix import (
+    RECORD_FIELDS,
+    BacklogState,
+    ConnectionState,
+    DeviceType,
+    ErrorCategory,
+    FieldError,
+    GroupState,
+    IncidentCause,
+    IncidentState,
+    QuerySort,
+    Severity,
+    TestOperation,
+    TimeRange,
+    ValidationFailed,
+    Wanted,
+)
+
+Asked = TypeVar("Asked", bound="Parameters")
+
+CURSOR = "The `next` of the page before"
+Words = Annotated[str, Field(min_length=1, max_length=200)]
+_EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+
+
+def _in_time(moment: datetime) -> datetime:
+    """In UTC, and no earlier or later than anything can have happened: before and after that there is nothing to be found."""
+    return min(max(moment, _EARLIEST), _LATEST).astimezone(UTC)
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_in_time), Field(examples=["2026-11-26T12:00:00Z"])]
+
+
+class Parameters(BaseModel):
+    """Base of all: unknown names are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=False)
+
+
+class InTimeRange(Parameters):
+    time_range: Annotated[TimeRange, Field(alias="timeRange", description="The last hour, day or week")] = "1h"
+
+
+class InPages(Parameters):
+    limit: Annotated[int, Field(ge=1, le=200, description="Entries of one page")] = 50
+    cursor: Annotated[str | None, Field(pattern=NUMBER, description=CURSOR)] = None
+
+
+class InTime(Parameters):
+    begin: Annotated[Moment | None, Field(alias="from", description="Inclusive")] = None
+    end: Annotated[Moment | None, Field(alias="to", description="Exclusive")] = None
+
+
+class InPlaces(InTime):
+    limit: Annotated[int, Field(ge=1, le=200, description="Entries of one page")] = 50
+    cursor: Annotated[str | None, Field(pattern=PLACE, description=CURSOR)] = None
+
+
+class Records(InPlaces):
+    category: ErrorCategory | None = None
+    severity: Severity | None = None
+    code: Annotated[str | None, Field(max_length=100)] = None
+    fingerprint: Annotated[str | None, Field(pattern=r"^[0-9a-f]{16}$", description="Of a group")] = None
+    endpoint: Annotated[Words | None, Field(description="The route's template")] = None
+    device: DeviceType | None = None
+    user: Annotated[str | None, Field(min_length=1, max_length=128, description="The user's ID")] = None
+
+    def wanted(self) -> Wanted:
+        values = {name: getattr(self, name) for name in RECORD_FIELDS}
+        return Wanted(self.begin, self.end, tuple((name, str(value)) for name, value in values.items() if value))
+
+
+class Groups(InTimeRange, InPages):
+    status: GroupState | None = None
+    category: ErrorCategory | None = None
+
+
+class ConnectionEvents(InPlaces):
+    event: ConnectionState | None = None
+
+    def wanted(self) -> Wanted:
+        return Wanted(self.begin, self.end, (("event", self.event),) if self.event else ())
+
+
+class Incidents(InTime, InPages):
+    cause: IncidentCause | None = None
+    status: IncidentState | None = None
+
+
+class Queries(InPages):
+    sort: Annotated[QuerySort, Field(description="Largest first")] = "total"
+    operation: Words | None = None
+    collection: Words | None = None
+
+
+class Deferred(InPages):
+    state: BacklogState | None = None
+    operation: Annotated[Words | None, Field(description="The name that the application registered")] = None
+
+
+class Resolution(Parameters):
+    in_next_release: Annotated[
+        bool,
+        Field(alias="inNextRelease", strict=True, description="The releases that have it go on to run for a while"),
+    ] = False
+
+
+class Test(Parameters):
+    operation: TestOperation
+
+
+def query_of(request: Request, kind: type[Asked]) -> Asked:
+    """The query string as ``kind``. Raises ``ValidationFailed``, also for a name that comes twice."""
+    twice = [name for name in request.args if len(request.args.getlist(name)) > 1]
+    if twice:
+        problems = tuple(FieldError(name[:100], "once", "must be given once") for name in twice[:50])
+        raise ValidationFailed("given twice", problems=problems)
+    return _checked(kind, request.args.to_dict())
+
+
+def body_of(request: Request, kind: type[Asked]) -> Asked:
+    """The JSON body as ``kind``; none is an empty object. Raises ``ValidationFailed`` and what Flask says of no JSON."""
+    return _checked(kind, request.get_json() if request.get_data() else {})
+
+
+def _checked(kind: type[Asked], given: Any) -> Asked:
+    try:
+        return kind.model_validate(given)
+    except ValidationError as error:
+        raise ValidationFailed.from_pydantic(error) from None

@@ -1,0 +1,64 @@
+"""The collections of the application's database: how many documents, which indexes, how large. Each figure has its own
+limit of time, and one that is refused or too slow is missing, and says why."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pymongo
+from pymongo.errors import PyMongoError
+from pymongo.synchronous.database import Database
+
+from prodfix.classification.classifier import server_code
+
+MOST = 50
+LIMIT = 3.0  # seconds for all that MongoDB is asked
+EACH_LIMIT = 1.0  # seconds for one figure
+
+
+class Collections:
+    """Asks through our own client. Counts are the server's estimates: counting would read every document."""
+
+    def __init__(self, database: Callable[[], Database[Any]]) -> None:
+        self._database = database
+
+    def read(self) -> list[dict[str, Any]] | None:
+        """One entry for each collection, at most :data:`MOST`; None if not even their names can be had."""
+        end = time.monotonic() + LIMIT
+        try:
+            database = self._database()
+            with pymongo.timeout(EACH_LIMIT):
+                listed = list(database.list_collections())
+        except Exception:  # noqa: BLE001 - no URI, no database, no right: a report without this part is still one
+            return None
+        known = {one["name"]: one.get("type", "collection") for one in listed}
+        names = [name for name in sorted(known) if not name.startswith("system.")]
+        return [_figures(database, name, known[name], end) for name in names[:MOST]]
+
+
+def _figures(database: Database[Any], name: str, kind: str, end: float) -> dict[str, Any]:
+    collection = database[name]
+    unavailable: dict[str, str] = {}
+
+    def figure(field: str, ask: Callable[[], Any]) -> Any:
+        left = end - time.monotonic()
+        if left <= 0:
+            unavailable[field] = "no time left"
+            return None
+        try:
+            with pymongo.timeout(min(left, EACH_LIMIT)):
+                return ask()
+        except PyMongoError as error:
+            code = server_code(error)
+            unavailable[field] = f"{type(error).__name__} (code {code})" if code else type(error).__name__
+            return None
+
+    figures = {
+        "name": name,
+        "documentCount": figure("documentCount", collection.estimated_document_count),
+        "indexes": figure("indexes", lambda: sorted(collection.index_information())),
+        "avgDocSize": figure("avgDocSize", lambda: database.command("collStats", name).get("avgObjSize")),
+    }
+    return figures | {"type": kind, "unavailable": unavailable}

@@ -1,0 +1,75 @@
+"""All that is known of one request, from its ID alone: its errors, what it asked of the database, what was tried again, what
+became of its deferred writes, and the incident that it fell into.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from pymongo.errors import PyMongoError
+
+from prodfix.context import iso
+from prodfix.deferral.traces import Traces
+from prodfix.errors import JournalUnavailable
+from prodfix.records.incident_log import IncidentLog
+from prodfix.records.incidents import NOTICED
+from prodfix.records.lookup import Lookup, shown
+
+_SHOWN = ("traceId", "endpoint", "method", "deviceType", "appVersion", "userAgent", "userId", "ip")
+
+
+class Requests:
+    """Puts it together from whatever worker and instance knows of it."""
+
+    def __init__(self, lookup: Lookup, traces: Traces, incidents: IncidentLog) -> None:
+        self._lookup, self._traces, self._incidents = lookup, traces, incidents
+
+    def find(self, request_id: str) -> dict[str, Any] | None:
+        """None if there is no record of it: most requests go well, and leave none. Raises ``TimeoutError`` if the disk does
+        not answer."""
+        records = self._lookup.request(request_id)
+        if not records:
+            return None
+        newest = records[0]
+        context = next((record["context"] for record in records if record.get("context")), None) or {}
+        return {
+            "requestId": request_id,
+            **{name: context.get(name) for name in _SHOWN},
+            "timestamp": iso(newest["timestamp"]),
+            "status": newest.get("status"),
+            "code": newest.get("code"),
+            "outcome": newest.get("outcome"),
+            "errors": [shown(record) for record in records],
+            "commands": next((record["trail"] for record in records if record.get("trail")), []),
+            "recovery": newest.get("recovery"),
+            "deferred": [self._operation(identity) for identity in _operations(records)],
+            "incidents": self._touched(records),
+        }
+
+    def _operation(self, identity: str) -> dict[str, Any]:
+        try:
+            found = self._traces.status(identity)
+        except (PyMongoError, JournalUnavailable):
+            found = None
+        # Another instance has it, or nobody any more.
+        return found.to_json() if found is not None else {"operationId": identity, "status": "unknown"}
+
+    def _touched(self, records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """The incidents during which something of it failed."""
+        moments = [record["timestamp"] for record in records]
+        early, late = min(moments), max(moments)
+        found = self._incidents.read(begin=early, end=late + timedelta(seconds=NOTICED))["incidents"]
+        return [incident for incident in found if _fits(incident, records)]
+
+
+def _operations(records: Iterable[Mapping[str, Any]]) -> list[str]:
+    found = [(record.get("facts") or {}).get("operationId") for record in records]
+    return list(dict.fromkeys(identity for identity in found if isinstance(identity, str)))
+
+
+def _fits(incident: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> bool:
+    """What went wrong for another reason while the database was away is no part of that."""
+    of_database = ("database_connection", "timeout")
+    return incident["cause"] != "database_lost" or any(record.get("category") in of_database for record in records)
