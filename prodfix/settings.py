@@ -109,7 +109,7 @@ class Settings(BaseSettings):
     diagnostics_auth_required: bool = True
     diagnostics_rate_limit: Annotated[str, AfterValidator(rate)] = "300/minute"
     diagnostics_test_rate_limit: Annotated[str, AfterValidator(rate)] = "10/minute"
-    rate_limit_storage_uri: SecretStr = SecretStr("memory://")
+    rate_limit_storage_uri: SecretStr | None = None
     health_ping_interval_ms: Annotated[int, Field(ge=50, le=60_000)] = 500
     health_max_age_ms: Annotated[int, Field(ge=100, le=120_000)] = 1_500
 
@@ -146,6 +146,13 @@ class Settings(BaseSettings):
     jwt_max_lifetime_hours: Annotated[float, Field(gt=0, le=8760)] = 31 * 24.0
     jwt_not_before: Annotated[datetime | None, BeforeValidator(moment)] = None
     jwt_revoked: Annotated[frozenset[str], NoDecode, BeforeValidator(words)] = frozenset()
+
+    @field_validator("rate_limit_storage_uri")
+    @classmethod
+    def _store_is_another(cls, uri: SecretStr | None) -> SecretStr | None:
+        if uri is not None and uri.get_secret_value().partition("://")[0].startswith("mongodb"):
+            raise ValueError("must not be MongoDB: the diagnostics answer while that is down")
+        return uri
 
     @field_validator("mongodb_uri")
     @classmethod
@@ -279,8 +286,8 @@ class Settings(BaseSettings):
         return {}
 
     def _with_development_key(self) -> Self:
-        if self.jwt_secret_key is not None:
-            return self
+        if self.jwt_secret_key is not None or self.production:
+            return self  # in production a key of one instance's disk would be another one on the next
         return self.model_copy(update={"jwt_secret_key": SecretStr(_shared_key(self.state_dir / "jwt.key"))})
 
 

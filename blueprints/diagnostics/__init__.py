@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from flask import Blueprint
 
-from blueprints.diagnostics import api, changes, guard, openapi
+from blueprints.diagnostics import api, changes, guard, openapi, page, sign_in
 
 blueprint = Blueprint("diagnostics", __name__)
 guard.attach(blueprint)
-for part in (api, changes, openapi):
+for part in (api, changes, openapi, page, sign_in):
     blueprint.register_blueprint(part.blueprint)
 
 __all__ = ["blueprint"]

@@ -1,22 +1,31 @@
 """Who may come in: an admin, with a token in the header; on the page also with the cookie that the sign-in has set.
 
-The guard stands before every path below the prefix, whatever the method and whether there is such a path: a wrong method and
-an unknown path must tell a stranger no more than a right one. Each use leaves a line in ``auth.log``.
+The API takes no cookie, which a browser sends without being asked; and what is changed on the page needs a token of the form
+besides, that only who can read the page knows. The guard stands before every path below the prefix, whatever the method and
+whether there is such a path: a wrong method and an unknown path must tell a stranger no more than a right one. Each use
+leaves a line in ``auth.log``.
 """
 
 from __future__ import annotations
 
+import hmac
 from dataclasses import dataclass
+from hashlib import blake2b
+from urllib.parse import urlsplit
 
-from flask import Blueprint, Response, current_app, request
+from flask import Blueprint, Response, current_app, request, url_for
 from flask.blueprints import BlueprintSetupState
 
 from blueprints.diagnostics.limits import RateLimits
-from prodfix import Claims, Severity, current_prodfix, require_role, uncounted
+from blueprints.diagnostics.paging import with_query
+from prodfix import Claims, Forbidden, Severity, current_prodfix, require_role, uncounted
 
 PREFIX = "/api/v1/diagnostics"
 ROLE = "admin"
+COOKIE = "prodfix_admin"
+PAGE = "page"  # the blueprint of it
 ADMITTED = "prodfix.admitted"
+_SAFE = ("GET", "HEAD", "OPTIONS")
 _EXTENSION = "prodfix-diagnostics"
 _NOBODY = Claims("anybody", frozenset([ROLE]), None, 0.0)  # with DIAGNOSTICS_AUTH_REQUIRED=false
 
@@ -25,6 +34,7 @@ _NOBODY = Claims("anybody", frozenset([ROLE]), None, 0.0)  # with DIAGNOSTICS_AU
 class Guarded:
     """Where the diagnostics of one application are, and how often they may be asked."""
 
+    name: str
     prefix: str
     limits: RateLimits | None = None
 
@@ -34,7 +44,7 @@ def attach(blueprint: Blueprint) -> None:
 
     @blueprint.record
     def remember(state: BlueprintSetupState) -> None:
-        state.app.extensions[_EXTENSION] = Guarded(f"{state.url_prefix or ''}{PREFIX}")
+        state.app.extensions[_EXTENSION] = Guarded(state.name, f"{state.url_prefix or ''}{PREFIX}")
 
     blueprint.before_app_request(admit)
     blueprint.after_app_request(tell)
@@ -52,10 +62,40 @@ def admit() -> None:
     if request.path != prefix and not request.path.startswith(prefix + "/"):
         return
     uncounted()
-    services = current_prodfix
-    claims = require_role(ROLE) if services.settings.diagnostics_auth_required else _NOBODY
+    services, cookie = current_prodfix, _cookie()
+    claims = require_role(ROLE, token=cookie) if services.settings.diagnostics_auth_required else _NOBODY
+    if _on_page() and "Authorization" not in request.headers and request.method not in _SAFE:
+        _check_form(cookie)
     request.environ[ADMITTED] = claims
     limits_of_app().spend(services, claims.subject)
+
+
+def _on_page() -> bool:
+    return (request.blueprint or "").rpartition(".")[2] == PAGE
+
+
+def _cookie() -> str | None:
+    """The token of the page's cookie, where it counts; None leaves it to the header."""
+    return request.cookies.get(COOKIE) if _on_page() and "Authorization" not in request.headers else None
+
+
+def csrf_token() -> str:
+    """What a form of the page brings along: made of the cookie, which nobody but this browser has and no script can read."""
+    return blake2b((_cookie() or "").encode("utf-8", "replace"), digest_size=16, person=b"prodfix-csrf").hexdigest()
+
+
+def _check_form(cookie: str | None) -> None:
+    given = request.form.get("csrf", "")
+    if not from_here() or not hmac.compare_digest(given.encode("utf-8", "replace"), csrf_token().encode()):
+        raise Forbidden("the form is not of this page" if cookie else "no cookie, and no header")
+
+
+def from_here() -> bool:
+    """Whether a browser sends this from a page of ours, as far as it says so (Fetch Metadata, and Origin before it)."""
+    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
+    if site is not None:
+        return site in ("same-origin", "none")
+    return origin is None or urlsplit(origin).netloc == request.host
 
 
 def limits_of_app() -> RateLimits:
@@ -77,8 +117,20 @@ def admin() -> str:
     return claims.subject if claims is not None else "unknown"
 
 
+def _way_in() -> str:
+    """Where a browser without the cookie goes: to the sign-in; or here again, if it was sent from elsewhere.
+
+    A cookie with SameSite=Strict does not come along with a click in a mail, and it does from an answer of ours.
+    """
+    here = with_query(request.root_path + request.path, request.args) if request.method == "GET" else None
+    if here is not None and request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
+        return here
+    return url_for(f"{guarded().name}.sign_in.form", next=here)
+
+
 def tell(response: Response) -> Response:
-    """What was asked, by whom, and how it was answered. Who was refused is told by the error log."""
+    """What was asked, by whom, and how it was answered. Who was refused is told by the error log, and a browser on the page
+    is led to the sign-in."""
     claims: Claims | None = request.environ.get(ADMITTED)
     if claims is not None:
         response.headers.setdefault("Cache-Control", "no-store")
@@ -92,4 +144,6 @@ def tell(response: Response) -> Response:
             "ip": request.remote_addr,
         }
         current_prodfix.logs.note(Severity.INFO, "audit", f"{request.method[:20]} {rule}", "auth", facts=facts)
+    elif response.status_code == 401 and _on_page() and request.accept_mimetypes["text/html"]:
+        response.headers["Refresh"] = f"0; url={_way_in()}"
     return response

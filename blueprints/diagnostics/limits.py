@@ -24,7 +24,8 @@ class RateLimits:
     def __init__(self, settings: Settings) -> None:
         self._general = limits.parse(settings.diagnostics_rate_limit)
         self._trials = limits.parse(settings.diagnostics_test_rate_limit)
-        self._uri = settings.rate_limit_storage_uri.get_secret_value()
+        store = settings.rate_limit_storage_uri
+        self._uri = store.get_secret_value() if store is not None else None
         self._own = limits.strategies.MovingWindowRateLimiter(limits.storage.MemoryStorage())
         self._shared: limits.strategies.RateLimiter | None = None
         self._told = -TOLD
@@ -44,7 +45,7 @@ class RateLimits:
 
     def _open(self) -> limits.strategies.RateLimiter:
         # In the process that uses it: a connection that a fork has inherited would be everybody's.
-        if self._uri == "memory://":
+        if self._uri is None:
             self._shared = self._own
         else:
             self._shared = limits.strategies.FixedWindowRateLimiter(limits.storage.storage_from_string(self._uri))

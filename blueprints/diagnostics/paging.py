@@ -6,10 +6,11 @@ moves nothing from one page to the next; or the number of entries before a page 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from urllib.parse import quote, urlencode
 
-from flask import request, url_for
+from flask import request
 
 from prodfix import Place
 
@@ -43,9 +44,17 @@ def number_of(cursor: str | None) -> int:
     return int(cursor or 0)
 
 
+def next_address(cursor: str | None) -> str | None:
+    """Where the next page of this list is."""
+    return None if cursor is None else with_query(request.root_path + request.path, {**request.args, "cursor": cursor})
+
+
 def link_to_next(cursor: str | None) -> dict[str, str]:
-    """The header of RFC 8288 that leads to the next page."""
-    if cursor is None:
-        return {}
-    arguments: dict[str, Any] = {**request.args.to_dict(), **(request.view_args or {}), "cursor": cursor}
-    return {"Link": f'<{url_for(request.endpoint or "", **arguments)}>; rel="next"'}
+    """The header of RFC 8288 that leads there."""
+    address = next_address(cursor)
+    return {} if address is None else {"Link": f'<{address}>; rel="next"'}
+
+
+def with_query(address: str, arguments: Mapping[str, str]) -> str:
+    """Not by ``url_for``, which takes a filter that is named ``endpoint`` for its own argument."""
+    return quote(address) + (f"?{urlencode(arguments)}" if arguments else "")

@@ -104,9 +104,19 @@ class Queries(InPages):
     collection: Words | None = None
 
 
+class Shown(InTimeRange):
+    """Of a page for eyes: what was done a moment ago is told once."""
+
+    done: Annotated[str | None, Field(max_length=20)] = None
+
+
 class Deferred(InPages):
     state: BacklogState | None = None
     operation: Annotated[Words | None, Field(description="The name that the application registered")] = None
+
+
+class DeferredShown(Deferred):
+    done: Annotated[str | None, Field(max_length=20)] = None
 
 
 class Resolution(Parameters):
@@ -132,6 +142,11 @@ def query_of(request: Request, kind: type[Asked]) -> Asked:
 def body_of(request: Request, kind: type[Asked]) -> Asked:
     """The JSON body as ``kind``; none is an empty object. Raises ``ValidationFailed`` and what Flask says of no JSON."""
     return _checked(kind, request.get_json() if request.get_data() else {})
+
+
+def form_of(request: Request, kind: type[Asked]) -> Asked:
+    """A form of the page as ``kind``, without what the page itself puts there. Raises ``ValidationFailed``."""
+    return _checked(kind, {name: value for name, value in request.form.items() if name != "csrf"})
 
 
 def _checked(kind: type[Asked], given: Any) -> Asked:

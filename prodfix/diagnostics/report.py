@@ -21,13 +21,16 @@ class Diagnostics:
         self._lookup, self._backlog = lookup, backlog
 
     def database(self) -> dict[str, Any]:
-        """The whole report. Its ``scope`` is the instance's: of its workers, and of what they know of MongoDB."""
+        """The whole report."""
+        newest = told(lambda: [error_summary(document) for document in self._lookup.recent()])
+        return {**self.instance(), "collections": self.collections.read(), "recentErrors": newest}
+
+    def instance(self) -> dict[str, Any]:
+        """How the instance is: what its workers know, and nothing that MongoDB must be asked for."""
         workers = self.workers.read()
         return {
             "scope": "instance",
             "connection": connection_of(workers),
-            "collections": self.collections.read(),
-            "recentErrors": told(lambda: [error_summary(document) for document in self._lookup.recent()]),
             "deferred": self._deferred(workers),
             "journal": journal_of(workers),
             "sinks": sinks_of(workers),

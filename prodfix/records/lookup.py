@@ -110,13 +110,13 @@ class Lookup:
         """Changes of the connection's state, newest first. Each worker tells of its own."""
         return self._page(CONNECTION_EVENTS, wanted, after, limit)
 
-    def request(self, request_id: str) -> list[dict[str, Any]]:
+    def request(self, request_id: str, most: int = OF_REQUEST) -> list[dict[str, Any]]:
         """All error records of one request, newest first, from whichever worker served it."""
         query = "SELECT entry FROM records WHERE collection = ? AND request_id = ? ORDER BY at DESC LIMIT ?"
-        rows = self._journal.read(query, (ERROR_LOG, request_id, OF_REQUEST))
+        rows = self._journal.read(query, (ERROR_LOG, request_id, most))
         here = [_decoded(entry) for (entry,) in rows]
-        stored, _ = self._stored(ERROR_LOG, {"requestId": request_id}, OF_REQUEST)
-        return _merged([here, stored])[:OF_REQUEST]
+        stored, _ = self._stored(ERROR_LOG, {"requestId": request_id}, most)
+        return _merged([here, stored])[:most]
 
     def _page(self, collection: str, wanted: Wanted, after: Place | None, limit: int) -> Page:
         stored, scope = self._stored(collection, wanted.query(after), limit + 1)

@@ -12,7 +12,7 @@ import pytest
 from pymongo.errors import PyMongoError, ServerSelectionTimeoutError
 
 from prodfix.statistics import groups as module
-from prodfix.statistics.groups import ERROR_GROUPS, MOST, Group, Groups
+from prodfix.statistics.groups import ERROR_GROUPS, Group, Groups
 from prodfix.statistics.windows import Counted, Window
 from prodfix.tallies import OTHER, RELEASES, Seen
 from tests.unit.counting import Clock, Worker, kind
@@ -65,6 +65,8 @@ def test_a_group_is_what_has_one_fingerprint(stored: Worker, clock: Clock) -> No
         "devices": {"mobile": 2, "desktop": 1},
         "endpoints": {"/": 2, "/notes": 1},
         "status": "open",
+        "resolvedBy": None,
+        "resolvedAt": None,
     }
     assert [one.fingerprint for one in stored.groups.page(stored.statistics.read("24h").window)[0]] == ["f1", "f2"]
 
@@ -287,12 +289,55 @@ def test_errors_beyond_the_bound_are_a_group_of_no_document(stored: Worker, data
     assert database[ERROR_GROUPS].count_documents({}) == 0
 
 
-def test_an_answer_has_the_most_frequent_groups_and_no_more(worker: Worker) -> None:
-    for number in range(MOST + 20):
+def test_an_answer_has_the_most_frequent_groups_and_no_more(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST", 20)
+    for number in range(30):
         worker.counters.error(kind(f"{number:03}"))
     worker.error("often", times=2)
-    found = worker.groups.page(worker.statistics.read("24h").window)[0]
-    assert (len(found), found[0].fingerprint, found[0].seen.count) == (MOST, "often", 2)
+    found, total = worker.groups.page(worker.statistics.read("24h").window)
+    assert (len(found), total, found[0].fingerprint, found[0].seen.count) == (20, 20, "often", 2)
+
+
+def test_pages_of_groups_have_each_group_once(stored: Worker) -> None:
+    for number in range(5):
+        stored.error(f"g{number}", times=number + 1, category="timeout" if number % 2 else "unknown")
+    window = stored.statistics.read("24h").window
+    pages = [stored.groups.page(window, limit=2, offset=offset) for offset in (0, 2, 4, 6)]
+    assert [one.fingerprint for found, _ in pages for one in found] == ["g4", "g3", "g2", "g1", "g0"]
+    assert {total for _, total in pages} == {5}
+    found, total = stored.groups.page(window, category="timeout")
+    assert ([one.fingerprint for one in found], total) == (["g3", "g1"], 2)
+
+
+def test_groups_are_found_by_their_state(stored: Worker) -> None:
+    for name in ("done", "new"):
+        stored.error(name)
+    stored.store()
+    window = stored.statistics.read("24h").window
+    stored.groups.resolve("done", window, by="admin")
+
+    def names(status: Any) -> list[str]:
+        return [one.fingerprint for one in stored.groups.page(window, status=status)[0]]
+
+    assert (names("resolved"), names("open"), names("regressed")) == (["done"], ["new"], [])
+    stored.database = None
+    assert (names("resolved"), sorted(names("unknown"))) == ([], ["done", "new"])
+
+
+def test_one_group_is_found_in_the_window_or_in_mongodb(stored: Worker, clock: Clock) -> None:
+    stored.error("f1", times=3)
+    stored.store()
+    stored.groups.resolve("f1", stored.statistics.read("24h").window, by="somebody")
+    found = stored.groups.find("f1", stored.statistics.read("24h").window)
+    assert found is not None
+    shown = found.to_json()
+    assert (shown["count"], shown["status"], shown["resolvedBy"]) == (3, "resolved", "somebody")
+    assert shown["resolvedAt"]
+    clock.now += 3 * 3600
+    later = stored.groups.find("f1", stored.statistics.read("1h").window)
+    assert later is not None
+    assert (later.seen.count, later.status, later.title) == (0, "resolved", "title of f1")
+    assert stored.groups.find("nobody's", stored.statistics.read("1h").window) is None
 
 
 def test_a_group_that_is_not_seen_any_more_goes_after_90_days(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -218,3 +219,30 @@ def test_old_parts_leave_the_journal(worker: Callable[..., Worker], clock: Clock
     one.own.begin("error_rate")
     one.store()
     assert [row[0].split(":")[1] for row in one.journal.read_own("SELECT id FROM incidents")] == ["error_rate"]
+
+
+def test_incidents_are_found_by_cause_state_and_time_and_in_pages(worker: Callable[..., Worker], clock: Clock) -> None:
+    one = worker()
+    for cause in ("database_lost", "error_rate", "database_lost"):
+        one.own.begin(cause)
+        clock.now += 30
+        one.own.end(cause)
+        one.store()
+        clock.now += 600
+    one.own.begin("error_rate")
+    one.store()
+
+    def causes(**asked: Any) -> list[str]:
+        return [found["cause"] for found in one.log.read(**asked)["incidents"]]
+
+    everything = ["error_rate", "database_lost", "error_rate", "database_lost"]
+    assert causes() == everything
+    assert causes(cause="database_lost") == ["database_lost"] * 2
+    assert causes(status="open") == ["error_rate"]
+    assert causes(status="closed", cause="error_rate") == ["error_rate"]
+    begun = datetime.fromtimestamp(START, UTC)
+    assert causes(begin=begun + timedelta(seconds=31), end=begun + timedelta(seconds=660)) == ["error_rate"]
+    assert causes(begin=begun + timedelta(seconds=10), end=begun + timedelta(seconds=20)) == ["database_lost"]
+    pages = [one.log.read(limit=3, offset=offset) for offset in (0, 3, 6)]
+    assert [found["cause"] for page in pages for found in page["incidents"]] == everything
+    assert [page["more"] for page in pages] == [True, False, False]

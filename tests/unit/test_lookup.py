@@ -9,15 +9,16 @@ from typing import Any
 import bson
 import pytest
 
-from prodfix.records.lookup import Lookup
+from prodfix.records import lookup as module
+from prodfix.records.lookup import Lookup, Page, Place, Wanted
 from prodfix.records.storage import CONNECTION_EVENTS, ERROR_LOG
 from tests.unit.counting import Worker
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 
 
-def put(worker: Worker, request_id: str, minute: int = 0, collection: str = ERROR_LOG) -> None:
-    document = {"timestamp": NOW + timedelta(minutes=minute), "requestId": request_id, "minute": minute}
+def put(worker: Worker, request_id: str, minute: float = 0, collection: str = ERROR_LOG, **fields: Any) -> None:
+    document = {"timestamp": NOW + timedelta(minutes=minute), "requestId": request_id, "minute": minute, **fields}
     worker.journal.write(worker.storage.insertion(collection, bson.ObjectId(), document, request_id))
 
 
@@ -25,7 +26,7 @@ def lookup(worker: Worker) -> Lookup:
     return Lookup(worker.journal, lambda: worker.database)
 
 
-def minutes(documents: list[dict[str, Any]]) -> list[int]:
+def minutes(documents: list[dict[str, Any]]) -> list[float]:
     return [document["minute"] for document in documents]
 
 
@@ -94,3 +95,117 @@ def test_what_a_dead_worker_left_is_found_before_and_after_it_is_adopted(
     assert minutes(lookup(first).recent()) == [4, 3, 2, 1]
     first.storage.adopt()
     assert minutes(lookup(first).recent()) == [4, 3, 2, 1]
+
+
+# -- pages ------------------------------------------------------------------------------------------------------------------
+
+
+def all_pages(read: Callable[[Place | None], Page]) -> list[Page]:
+    pages, place = [], None
+    while len(pages) < 100:
+        pages.append(read(place))
+        place = pages[-1].next
+        if place is None:
+            return pages
+    raise AssertionError("it never ends")
+
+
+@pytest.mark.parametrize("down", [False, True])
+@pytest.mark.parametrize("limit", [1, 2, 3, 7, 50])
+def test_pages_have_each_record_once_and_in_order_wherever_it_is(
+    make_worker: Callable[..., Worker], database: Any, down: bool, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CHUNK", 3)
+    monkeypatch.setattr(module, "LATE", 3600.0)  # here times are made up, and rows have their real ones
+    workers = [make_worker(database), make_worker(database)]
+    for number in range(13):  # some at the same millisecond, and every second one stored
+        put(workers[number % 2], "r", -(number // 3) / 60)
+        if number % 2:
+            workers[number // 2 % 2].storage.tick()
+    if down:
+        workers[0].database = None
+    pages = all_pages(lambda after: lookup(workers[0]).errors(Wanted(), after=after, limit=limit))
+    found = [record for page in pages for record in page.records]
+    assert len({record["_id"] for record in found}) == len(found) == 13
+    assert [Place.of(record) for record in found] == sorted(map(Place.of, found), reverse=True)
+    assert {page.scope for page in pages} == {"instance" if down else "all"}
+    assert all(len(page.records) == limit for page in pages[:-1])
+
+
+def test_what_happens_between_two_pages_moves_nothing(make_worker: Callable[..., Worker], database: Any) -> None:
+    worker = make_worker(database)
+    for second in range(4):
+        put(worker, "r", -second / 60)
+    first = lookup(worker).errors(Wanted(), limit=2)
+    put(worker, "later", 1 / 60)
+    worker.storage.tick()
+    second_page = lookup(worker).errors(Wanted(), after=first.next, limit=2)
+    assert minutes(first.records + second_page.records) == [0, -1 / 60, -2 / 60, -3 / 60]
+
+
+FIELDS: dict[str, dict[str, Any]] = {
+    "category": {"category": "timeout"},
+    "severity": {"severity": "critical"},
+    "code": {"code": "DATABASE_TIMEOUT"},
+    "fingerprint": {"fingerprint": "0123456789abcdef"},
+    "endpoint": {"context": {"endpoint": "/orders"}},
+    "device": {"context": {"deviceType": "mobile"}},
+    "user": {"context": {"userId": "u1"}},
+}
+
+
+@pytest.mark.parametrize("down", [False, True])
+@pytest.mark.parametrize("stored", [False, True])
+@pytest.mark.parametrize("name", module.RECORD_FIELDS)
+def test_each_filter_finds_what_has_the_value_and_nothing_else(
+    make_worker: Callable[..., Worker], database: Any, name: str, stored: bool, down: bool
+) -> None:
+    worker = make_worker(database)
+    (value,) = (FIELDS[name].get("context") or FIELDS[name]).values()
+    put(worker, "has it", **FIELDS[name])
+    put(
+        worker,
+        "has another",
+        **{"context": None, **dict.fromkeys(FIELDS[name], {} if "context" in FIELDS[name] else "x")},
+    )
+    if stored:
+        worker.storage.tick()
+    if down:
+        worker.database = None
+    page = lookup(worker).errors(Wanted(fields=((name, value),)))
+    assert [record["requestId"] for record in page.records] == ["has it"]
+    assert len(lookup(worker).errors(Wanted()).records) == 2  # the control
+
+
+@pytest.mark.parametrize("down", [False, True])
+def test_a_window_begins_with_its_first_moment_and_ends_before_its_last(
+    make_worker: Callable[..., Worker], database: Any, down: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LATE", 3600.0)
+    worker = make_worker(database)
+    for second in range(-3, 1):
+        put(worker, "r", second / 60)
+    if down:
+        worker.database = None
+    wanted = Wanted(NOW - timedelta(seconds=2), NOW)
+    assert minutes(lookup(worker).errors(wanted).records) == [-1 / 60, -2 / 60]
+
+
+def test_events_have_pages_of_their_own(make_worker: Callable[..., Worker], database: Any) -> None:
+    worker = make_worker(database)
+    for event in ("connected", "disconnected", "connected"):
+        put(worker, "r", 0, CONNECTION_EVENTS, event=event)
+    put(worker, "no event")
+    assert len(lookup(worker).connection_events(Wanted()).records) == 3
+    page = lookup(worker).connection_events(Wanted(fields=(("event", "connected"),)), limit=1)
+    assert (len(page.records), page.next is None) == (1, False)
+
+
+def test_a_long_search_ends_at_its_bound(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CHUNK", 2)
+    monkeypatch.setattr(module, "CHUNKS", 2)
+    put(worker, "r", 0, code="RARE")
+    for _ in range(6):
+        put(worker, "r", 1 / 60, code="OFTEN")
+    assert lookup(worker).errors(Wanted(fields=(("code", "RARE"),))).records == []
+    assert len(lookup(worker).errors(Wanted(fields=(("code", "OFTEN"),))).records) == 4

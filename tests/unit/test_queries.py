@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from prodfix.fingerprints import CommandKey
 from prodfix.journal.journal import Journal
@@ -21,3 +22,22 @@ def test_a_worker_whose_file_was_made_anew_counts_with_its_newest_total_only(
         QueryStatistics(journal, profile).store()
     found = QueryStatistics(after, profile).read()
     assert (found["workers"], [row["count"] for row in found["queries"]]) == (1, [2])
+
+
+def test_kinds_are_found_by_operation_and_collection_and_in_pages(journal: Journal) -> None:
+    profile = Profile()
+    for number, (operation, collection) in enumerate([("find", "a"), ("find", "b"), ("insert", "a"), ("ping", None)]):
+        profile.add(CommandKey(operation, collection, ()), (number + 1) * 1000, failed=False)
+    statistics = QueryStatistics(journal, profile)
+    statistics.store()
+
+    def kinds(**asked: Any) -> list[tuple[str, str | None]]:
+        return [(row["operation"], row["collection"]) for row in statistics.read(**asked)["queries"]]
+
+    everything = [("ping", None), ("insert", "a"), ("find", "b"), ("find", "a")]
+    assert kinds() == everything
+    assert kinds(operation="find") == [("find", "b"), ("find", "a")]
+    assert kinds(collection="a") == [("insert", "a"), ("find", "a")]
+    assert kinds(operation="insert", collection="b") == []
+    assert kinds(limit=3) + kinds(limit=3, offset=3) == everything
+    assert statistics.read(operation="find", limit=1)["total"] == 2

@@ -1,0 +1,192 @@
+"""The page: what an admin opens at three at night, on a phone. HTML made here, which works without any script."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from blueprints.diagnostics import parameters
+from blueprints.diagnostics.endpoints import ENDPOINTS
+from blueprints.diagnostics.guard import COOKIE, PREFIX, admin, csrf_token, guarded, spend_trial
+from blueprints.diagnostics.overview import overview
+from blueprints.diagnostics.paging import after_number, after_place, next_address, number_of, place_of, with_query
+from blueprints.diagnostics.security import secured
+from prodfix import NotFound, Wanted, current_prodfix, error_summary, shown
+
+REFRESH = 10  # seconds
+
+blueprint = Blueprint("page", __name__, url_prefix=PREFIX, template_folder="templates")
+blueprint.after_request(secured)
+
+DONE = {
+    "resolve": "The group is resolved. If it comes back, it is marked as a regression.",
+    "reopen": "The group is open again.",
+    "replay": "Ordered: the worker that has the write tries it within a second.",
+    "discard": "Ordered: the write is given up.",
+}
+
+
+@blueprint.context_processor
+def _everywhere() -> dict[str, Any]:
+    settings = current_prodfix.settings
+    return {
+        "csrf": csrf_token(),
+        "errors_with": _errors_with,
+        "refresh": REFRESH,
+        "instance_name": settings.instance,
+        "release": settings.release,
+        "environment": str(settings.app_env),
+        "signed_in": settings.diagnostics_auth_required,
+    }
+
+
+@blueprint.get("")
+def index() -> ResponseReturnValue:
+    """The page; for those who like JSON better, what there is to ask."""
+    wanted = request.accept_mimetypes
+    if wanted["application/json"] > wanted["text/html"]:
+        prefix = guarded().prefix
+        listed = [f"{one.method} {prefix}{one.rule}" for one in ENDPOINTS]
+        return jsonify({"endpoints": listed, "document": f"{prefix}/openapi.json"})
+    query = parameters.query_of(request, parameters.InTimeRange)
+    return render_template("diagnostics/overview.html", **_overview(query))
+
+
+@blueprint.get("/page/overview")
+def overview_body() -> str:
+    """What is refreshed of it."""
+    query = parameters.query_of(request, parameters.InTimeRange)
+    return render_template("diagnostics/_overview.html", **_overview(query))
+
+
+def _overview(query: parameters.InTimeRange) -> dict[str, Any]:
+    return overview(query.time_range, _errors_with)
+
+
+def _errors_with(**filters: str) -> str:
+    return with_query(url_for(".errors"), filters)
+
+
+@blueprint.get("/page/errors")
+def errors() -> str:
+    """Single errors, newest first."""
+    query = parameters.query_of(request, parameters.Records)
+    page = current_prodfix.lookup.errors(query.wanted(), after=place_of(query.cursor), limit=query.limit)
+    asked = {name: value for name, value in request.args.items() if name not in ("cursor", "limit")}
+    following = after_place(page.next)
+    return render_template(
+        "diagnostics/errors.html",
+        records=[error_summary(record) for record in page.records],
+        scope=page.scope,
+        asked=asked,
+        following=next_address(following),
+    )
+
+
+@blueprint.get("/page/groups/<fingerprint>")
+def group(fingerprint: str) -> str:
+    """One kind of error."""
+    query = parameters.query_of(request, parameters.Shown)
+    window = current_prodfix.statistics.read(query.time_range).window
+    found = current_prodfix.groups.find(fingerprint[:64], window)
+    if found is None:
+        raise NotFound("no such group")
+    newest = current_prodfix.lookup.errors(Wanted(fields=(("fingerprint", found.fingerprint),)), limit=20)
+    return render_template(
+        "diagnostics/group.html",
+        group=found.to_json(),
+        records=[error_summary(record) for record in newest.records],
+        time_range=query.time_range,
+        done=DONE.get(query.done or ""),
+    )
+
+
+@blueprint.post("/page/groups/<fingerprint>/<any(resolve, reopen):change>")
+def change_group(fingerprint: str, change: str) -> Response:
+    groups = current_prodfix.groups
+    if change == "resolve":
+        window = current_prodfix.statistics.read("7d").window
+        later = request.form.get("inNextRelease") == "true"
+        found = groups.resolve(fingerprint[:64], window, by=admin(), in_next_release=later)
+    else:
+        found = groups.reopen(fingerprint[:64])
+    if not found:
+        raise NotFound("no such group")
+    return _back(".group", fingerprint=fingerprint, timeRange="7d", done=change)
+
+
+@blueprint.get("/page/requests")
+def search() -> ResponseReturnValue:
+    """The search box."""
+    identity = request.args.get("id", "").strip()
+    if not identity:
+        return _back("")
+    return _back(".one_request", request_id=identity[:64])
+
+
+@blueprint.get("/page/requests/<path:request_id>")
+def one_request(request_id: str) -> str:
+    """All that is known of one request, or that nothing is."""
+    found = current_prodfix.requests.find(request_id[:64])
+    return render_template("diagnostics/request.html", request_id=request_id[:64], found=found)
+
+
+@blueprint.get("/page/deferred")
+def deferred() -> str:
+    """Writes that wait or were put aside."""
+    query = parameters.query_of(request, parameters.DeferredShown)
+    offset = number_of(query.cursor)
+    page = current_prodfix.backlog.page(state=query.state, operation=query.operation, limit=query.limit, offset=offset)
+    following = after_number(offset + query.limit) if page["more"] else None
+    return render_template(
+        "diagnostics/deferred.html",
+        counts=current_prodfix.diagnostics.deferred(),
+        entries=page["entries"],
+        orders=current_prodfix.backlog.orders(most=10),
+        state=query.state,
+        following=next_address(following),
+        done=DONE.get(query.done or ""),
+    )
+
+
+@blueprint.post("/page/deferred/<operation_id>/<any(replay, discard):command>")
+def order(operation_id: str, command: Any) -> Response:
+    current_prodfix.backlog.order(command, operation_id[:100], admin())
+    return _back(".deferred", done=command)
+
+
+@blueprint.get("/page/database")
+def database() -> str:
+    """Workers, collections, changes of the connection; and the test operations."""
+    return _database(None)
+
+
+@blueprint.post("/page/database")
+def test() -> str:
+    wanted = parameters.form_of(request, parameters.Test)
+    spend_trial()
+    return _database(current_prodfix.selftest.run(wanted.operation))
+
+
+def _database(tested: dict[str, Any] | None) -> str:
+    events = current_prodfix.lookup.connection_events(Wanted(), limit=20)
+    return render_template(
+        "diagnostics/database.html",
+        report=current_prodfix.diagnostics.database(),
+        events=[shown(event) for event in events.records],
+        tested=tested,
+    )
+
+
+@blueprint.post("/page/sign-out")
+def sign_out() -> Response:
+    response: Response = redirect(url_for(f"{guarded().name}.sign_in.form"), 303)  # type: ignore[assignment]
+    response.delete_cookie(COOKIE, path=guarded().prefix)
+    return response
+
+
+def _back(endpoint: str, **arguments: Any) -> Response:
+    """See Other: a page that was posted must not be posted again by a reload."""
+    return redirect(url_for(endpoint or ".index", **arguments), 303)  # type: ignore[return-value]

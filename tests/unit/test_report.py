@@ -1,0 +1,63 @@
+"""The seed's database report: what cannot be learned is shown as such, and the rest is there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from prodfix.deferral.backlog import Backlog
+from prodfix.deferral.deferred import Deferred
+from prodfix.deferral.orders import Orders
+from prodfix.diagnostics.collections import Collections
+from prodfix.diagnostics.report import Diagnostics
+from prodfix.diagnostics.workers import Workers
+from prodfix.errors import DatabaseNotConfigured
+from prodfix.journal.journal import Journal
+from prodfix.records.lookup import Lookup
+from tests.unit.test_diagnostics_workers import live, worker
+
+
+def nothing() -> Any:
+    raise DatabaseNotConfigured
+
+
+@pytest.fixture
+def diagnostics(journal: Journal) -> Diagnostics:
+    deferred = Deferred(journal, nothing, enabled=True, durable=True, max_entries=9, max_bytes=2**20)
+    backlog = Backlog(journal, deferred, Orders(journal))
+    return Diagnostics(Workers(journal), Collections(nothing), Lookup(journal, lambda: None), backlog)
+
+
+def test_without_a_database_everything_else_is_there(diagnostics: Diagnostics, journal: Journal) -> None:
+    worker(journal, "w", state="reconnecting", lastError="AutoReconnect")
+    report = diagnostics.database()
+    assert (report["scope"], report["collections"], report["recentErrors"]) == ("instance", None, [])
+    assert (report["connection"]["state"], report["connection"]["lastError"]) == ("reconnecting", "AutoReconnect")
+    assert report["deferred"] == {
+        "enabled": True,
+        "durability": "durable",
+        "waiting": 0,
+        "failing": 0,
+        "dead": 0,
+        "bytes": 0,
+        "oldestSeconds": None,
+        "operations": {},
+        "reasons": {},
+        "refused": 0,
+    }
+    assert [entry["worker"] for entry in report["workers"]] == ["w"]
+
+
+def test_on_a_disk_that_does_not_answer_the_workers_are_there(
+    diagnostics: Diagnostics, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr(journal, "read", refuse)
+    diagnostics.workers.state = live
+    report = diagnostics.database()
+    assert report["journal"] == {"failing": "OSError 30", "quarantined": 1, "otherVersions": 0}
+    assert (report["recentErrors"], report["deferred"]["enabled"]) == (None, True)
+    assert [report["deferred"][name] for name in ("waiting", "dead", "oldestSeconds", "bytes")] == [None] * 4

@@ -1,0 +1,127 @@
+"""All that is known of one request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import bson
+import pytest
+from pymongo.errors import ServerSelectionTimeoutError
+
+from prodfix.deferral.traces import OperationStatus
+from prodfix.diagnostics.requests import Requests
+from prodfix.errors import JournalUnavailable
+from prodfix.journal.journal import Journal
+from prodfix.records.incident_log import IncidentLog
+from prodfix.records.incidents import Incidents
+from prodfix.records.lookup import Lookup
+from prodfix.records.storage import ERROR_LOG
+from tests.unit.counting import Worker
+
+AT = 1_800_000_000.0
+
+
+class Traces:
+    """What became of each write that a test has put here; an exception is raised."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, Any] = {}
+
+    def status(self, identity: str) -> Any:
+        found = self.known.get(identity)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+@pytest.fixture
+def traces() -> Traces:
+    return Traces()
+
+
+@pytest.fixture
+def requests(journal: Journal, traces: Traces) -> Requests:
+    incidents = IncidentLog(journal, lambda: None, clock=lambda: AT + 1000)
+    return Requests(Lookup(journal, lambda: None), traces, incidents)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def put(journal: Journal) -> Callable[..., None]:
+    worker = Worker(journal, lambda: AT)  # type: ignore[arg-type]
+
+    def record(second: float = 0, request_id: str = "asked", **fields: Any) -> None:
+        document = {
+            "timestamp": datetime.fromtimestamp(AT + second, UTC),
+            "requestId": request_id,
+            "category": "database_connection",
+            "context": {"endpoint": "/orders", "method": "POST", "traceId": "t", "userId": "u1", "ip": "10.0.0.1"},
+            "trail": [{"operation": "insert", "collection": "orders", "durationMs": 2.0, "failed": True}],
+            "facts": {},
+            **fields,
+        }
+        journal.write(worker.storage.insertion(ERROR_LOG, bson.ObjectId(), document, request_id))
+
+    return record
+
+
+def test_of_a_request_without_a_record_nothing_is_known(requests: Requests, put: Callable[..., None]) -> None:
+    put(request_id="another")
+    assert requests.find("asked") is None
+
+
+def test_its_records_its_commands_and_who_asked(requests: Requests, put: Callable[..., None]) -> None:
+    put(0, code="FIRST", status=503, outcome="not_applied", recovery={"attempts": 1})
+    put(1, code="LAST", status=504, outcome="unknown", recovery={"attempts": 2}, trail=[])
+    found = requests.find("asked")
+    assert found is not None
+    assert [error["code"] for error in found["errors"]] == ["LAST", "FIRST"]
+    assert isinstance(found["errors"][0]["_id"], str)
+    assert (found["code"], found["status"], found["outcome"]) == ("LAST", 504, "unknown")
+    assert (found["endpoint"], found["method"], found["userId"]) == ("/orders", "POST", "u1")
+    assert found["recovery"] == {"attempts": 2}
+    assert [command["operation"] for command in found["commands"]] == ["insert"]
+    assert (found["deferred"], found["incidents"]) == ([], [])
+
+
+def test_what_became_of_its_deferred_writes(requests: Requests, put: Callable[..., None], traces: Traces) -> None:
+    for second, identity in enumerate(("applied", "elsewhere", "unreachable", "disk", "applied")):
+        put(second, facts={"operationId": identity, "operation": "orders.create"})
+    traces.known = {
+        "applied": OperationStatus("applied", "orders.create", "applied", None, 1, AT, AT + 9, "u1"),
+        "unreachable": ServerSelectionTimeoutError("canary.example.org"),
+        "disk": JournalUnavailable("canary"),
+    }
+    found = requests.find("asked")
+    assert found is not None
+    states = {one["operationId"]: one["status"] for one in found["deferred"]}
+    assert states == {"applied": "applied", "elsewhere": "unknown", "unreachable": "unknown", "disk": "unknown"}
+    assert len(found["deferred"]) == 4
+    assert "canary" not in str(found)
+
+
+def test_the_incident_that_it_fell_into(
+    requests: Requests, put: Callable[..., None], open_journal: Callable[[], Journal]
+) -> None:
+    now = AT - 5
+    incidents = Incidents(open_journal(), instance="a", clock=lambda: now)
+    incidents.begin("database_lost")
+    incidents.begin("error_rate")
+    incidents.flush()
+    now = AT + 5
+    incidents.end("database_lost")
+    incidents.end("error_rate")
+    incidents.flush()
+    put(0, request_id="of the outage")
+    put(0, request_id="of another cause", category="unknown")
+    put(60, request_id="later")
+
+    def causes(request_id: str) -> list[str]:
+        found = requests.find(request_id)
+        assert found is not None
+        return sorted(incident["cause"] for incident in found["incidents"])
+
+    assert causes("of the outage") == ["database_lost", "error_rate"]
+    assert causes("of another cause") == ["error_rate"]
+    assert causes("later") == []
