@@ -20,6 +20,7 @@
     ├── DatabaseUnavailable          503   (also a pymongo ServerSelectionTimeoutError: raised inside the driver)
     │   └── DatabaseRefused          503   no try helps
     ├── JournalUnavailable           503
+    │   └── JournalTimeout           (also a TimeoutError)
     ├── PartlyApplied                as its cause, with an unknown outcome
     │   └── Uncertain
     ├── Unguarded                    503
@@ -211,6 +212,10 @@ class DatabaseRefused(DatabaseUnavailable):
 
 class JournalUnavailable(ProdFixError):
     """A write could not be kept on disk, so it was not accepted."""
+
+
+class JournalTimeout(JournalUnavailable, TimeoutError):
+    """The disk with the journals did not answer in time."""
 
 
 class PartlyApplied(ProdFixError):

@@ -123,7 +123,7 @@ def _way_in() -> str:
     A cookie with SameSite=Strict does not come along with a click in a mail, and it does from an answer of ours.
     """
     here = with_query(request.root_path + request.path, request.args) if request.method == "GET" else None
-    if here is not None and request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
+    if here is not None and request.headers.get("Sec-Fetch-Site") == "cross-site":
         return here
     return url_for(f"{guarded().name}.sign_in.form", next=here)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, redirect, render_template, request, url_for
@@ -16,6 +17,7 @@ from blueprints.diagnostics.security import secured
 from prodfix import NotFound, Wanted, current_prodfix, error_summary, shown
 
 REFRESH = 10  # seconds
+REQUEST_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
 
 blueprint = Blueprint("page", __name__, url_prefix=PREFIX, template_folder="templates")
 blueprint.after_request(secured)
@@ -121,12 +123,12 @@ def change_group(fingerprint: str, change: str) -> Response:
 def search() -> ResponseReturnValue:
     """The search box."""
     identity = request.args.get("id", "").strip()
-    if not identity:
-        return _back("")
-    return _back(".one_request", request_id=identity[:64])
+    if REQUEST_ID.fullmatch(identity):
+        return _back(".one_request", request_id=identity)
+    return render_template("diagnostics/request.html", request_id=identity[:64], found=None)
 
 
-@blueprint.get("/page/requests/<path:request_id>")
+@blueprint.get("/page/requests/<request_id>")
 def one_request(request_id: str) -> str:
     """All that is known of one request, or that nothing is."""
     found = current_prodfix.requests.find(request_id[:64])

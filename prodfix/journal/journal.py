@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from prodfix.errors import JournalUnavailable
+from prodfix.errors import JournalTimeout, JournalUnavailable
 from prodfix.journal.adoption import Outcome, adopt, carry
 from prodfix.journal.file import JournalFile, dead_owner, error_name, in_memory, opened, unreadable
 from prodfix.native import Pool
@@ -252,23 +252,24 @@ class Journal:
     def read(self, query: str, values: Sequence[Any] = (), *, limit: float = 2.0) -> list[tuple[Any, ...]]:
         """The rows of ``query`` from the files of all workers of this instance, and from this one's memory.
 
-        A row that moves meanwhile may be there twice. Raises ``TimeoutError``. A file that cannot be read is left out;
-        :meth:`adopt` puts a corrupt one aside, and counts it. A process that has opened no journal (the command line) reads
-        the files all the same, in its own thread, and writes nothing.
+        A row that moves meanwhile may be there twice. Raises :class:`prodfix.errors.JournalTimeout`. A file that cannot be
+        read is left out; :meth:`adopt` puts a corrupt one aside, and counts it. A process that has opened no journal (the
+        command line) reads the files all the same, in its own thread, and writes nothing.
         """
         if self._pid != os.getpid():
             return self._read_all(query, tuple(values))
         rows: list[tuple[Any, ...]] = []
-        if self._memory is not None:  # before the files, which its rows go to
-            with self._its_turn(limit):
-                rows = self._writer.run(self._read_memory, query, tuple(values), limit=limit)
-        return rows + self._readers.run(self._read_all, query, tuple(values), limit=limit)
+        with _in_time():
+            if self._memory is not None:  # before the files, which its rows go to
+                with self._its_turn(limit):
+                    rows = self._writer.run(self._read_memory, query, tuple(values), limit=limit)
+            return rows + self._readers.run(self._read_all, query, tuple(values), limit=limit)
 
     def read_own(self, query: str, values: Sequence[Any] = (), *, limit: float = 5.0) -> list[tuple[Any, ...]]:
         """The rows of ``query`` from this worker's own file, and from its memory: two of a query that counts."""
         if self._pid != os.getpid():
             return []
-        with self._its_turn(limit):
+        with _in_time(), self._its_turn(limit):
             return self._writer.run(self._read_own, query, tuple(values), limit=limit)
 
     def _read_own(self, query: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
@@ -304,10 +305,14 @@ class Journal:
         return rows
 
     def aside(self, work: Callable[..., Result], *arguments: Any, limit: float = 2.0) -> Result:
-        """Run what touches the folder's disk in a native thread: the hub never waits for it. Raises ``TimeoutError``."""
+        """Run what touches the folder's disk, or takes long, in a native thread: the hub never waits for it.
+
+        Raises :class:`prodfix.errors.JournalTimeout`.
+        """
         if self._pid != os.getpid():
             return work(*arguments)
-        return self._readers.run(work, *arguments, limit=limit)
+        with _in_time():
+            return self._readers.run(work, *arguments, limit=limit)
 
     # -- adoption -----------------------------------------------------------------------------------------------------
 
@@ -336,6 +341,15 @@ class Journal:
         self.dropped += outcomes.count(Outcome.CORRUPT)
         self.other_versions = outcomes.count(Outcome.OTHER_VERSION)
         return outcomes.count(Outcome.MERGED)
+
+
+@contextlib.contextmanager
+def _in_time() -> Iterator[None]:
+    """What is only read, and did not come in time, is not there; of a write nobody would know."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise JournalTimeout("the disk did not answer in time") from error
 
 
 def _execute(connection: sqlite3.Connection, statements: Sequence[Statement]) -> None:

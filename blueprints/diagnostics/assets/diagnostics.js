@@ -27,10 +27,12 @@ function keepFresh() {
   function replace(html) {
     const kept = open();
     const scrolled = document.getElementById("plot")?.scrollLeft;
-    const focused = overview.contains(document.activeElement) && document.activeElement.getAttribute("href");
+    const href = overview.contains(document.activeElement) && document.activeElement.getAttribute("href");
+    const same = () => [...overview.querySelectorAll(`[href="${CSS.escape(href)}"]`)];
+    const number = href ? same().indexOf(document.activeElement) : -1; // the plot and its table lead to the same
     overview.innerHTML = html;
     for (const id of kept) document.getElementById(id)?.setAttribute("open", "");
-    if (focused) overview.querySelector(`[href="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+    if (href) same()[number]?.focus({ preventScroll: true });
     const plot = document.getElementById("plot");
     if (plot && scrolled !== undefined) plot.scrollLeft = scrolled;
     else newestFirst();
