@@ -1,14 +1,18 @@
-"""Is it alive, is it ready, and does the database answer? None of these waits for anything."""
+"""Is it alive, is it ready, and does the database answer? None of these waits for anything.
+
+With ``?verbose`` an admin sees what this worker knows besides; anybody else is refused, as for the diagnostics.
+"""
 
 from __future__ import annotations
 
+import os
 import random
 from datetime import UTC, datetime
 from typing import Any
 
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, Response, jsonify, request
 
-from prodfix import HealthCheckResult, current_prodfix
+from prodfix import HealthCheckResult, current_prodfix, require_role
 
 blueprint = Blueprint("health", __name__, url_prefix="/health")
 
@@ -58,7 +62,28 @@ def _database(result: HealthCheckResult) -> dict[str, Any]:
     }
 
 
+def _details() -> dict[str, Any]:
+    """What this worker knows, for an admin who asks for it."""
+    if "verbose" not in request.args:
+        return {}
+    services = current_prodfix
+    if services.settings.diagnostics_auth_required:
+        require_role("admin")
+    return {
+        "worker": {
+            "pid": os.getpid(),
+            "serving": services.background.serving(),
+            "everHealthy": services.monitor.health().ever_healthy,
+            "connection": services.monitor.status().to_json(),
+            "network": services.monitor.network(),
+            "breaker": services.breaker.to_json(),
+            "loopLagMs": services.background.lag_ms,
+        }
+    }
+
+
 def _answer(good: bool, body: dict[str, Any]) -> Response:
+    body = body | _details()
     moment = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     response = jsonify(body | {"timestamp": moment})
     response.status_code = 200 if good else 503

@@ -19,7 +19,7 @@ import bson
 
 from config.ports import free_port
 
-Mode = Literal["pass", "blackhole", "refuse"]
+Mode = Literal["pass", "blackhole", "refuse", "half_open", "cut", "corrupt"]
 
 _OP_MSG = 2013
 # The driver's own: how servers are discovered and watched.
@@ -30,7 +30,9 @@ class Proxy:
     """A context manager, in a thread of its own.
 
     ``pass``: all passes. ``blackhole``: what arrives is swallowed, in both directions, and new connections are taken and
-    never served, as when packets are dropped. ``refuse``: all connections are cut, and new ones at once.
+    never served, as when packets are dropped. ``refuse``: all connections are cut, and new ones at once. ``half_open``: what
+    is sent arrives, and no answer comes back. ``cut``: a connection is reset within an answer. ``corrupt``: answers are not
+    MongoDB's. ``delay`` is how many seconds later each answer comes.
     """
 
     def __init__(self, upstream: int) -> None:
@@ -40,6 +42,7 @@ class Proxy:
         self._lose: tuple[str, int] = ("", 0)
         self._links: set[asyncio.StreamWriter] = set()
         self._counts: Counter[str] = Counter()
+        self.delay = 0.0
         self.lost: list[str] = []
         """Commands whose answer was not handed on."""
         self._loop = asyncio.new_event_loop()
@@ -83,7 +86,7 @@ class Proxy:
     def _change(self, mode: Mode) -> None:
         self._mode = mode
         # After a blackhole nobody knows what was swallowed on the old connections.
-        if mode != "blackhole":
+        if mode not in ("blackhole", "half_open"):
             for link in [*self._links]:
                 link.transport.abort()
 
@@ -139,7 +142,7 @@ class Proxy:
             if name:
                 self._counts[name] += 1
                 names[struct.unpack_from("<i", message, 4)[0]] = name
-            if self._mode == "pass":
+            if self._mode != "blackhole":
                 upstream.write(message)
                 await upstream.drain()
 
@@ -153,9 +156,16 @@ class Proxy:
                 self._lose = (wanted, left - 1)
                 self.lost.append(name)
                 return
-            if self._mode == "pass":
+            if self.delay:
+                await asyncio.sleep(self.delay)
+            if self._mode == "cut":
+                writer.write(message[:20])
+                return
+            if self._mode == "corrupt":
+                writer.write(message[:16] + bytes(byte ^ 0xA5 for byte in message[16:]))
+            elif self._mode == "pass":
                 writer.write(message)
-                await writer.drain()
+            await writer.drain()
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -44,7 +44,8 @@ def attach(blueprint: Blueprint) -> None:
 
     @blueprint.record
     def remember(state: BlueprintSetupState) -> None:
-        state.app.extensions[_EXTENSION] = Guarded(state.name, f"{state.url_prefix or ''}{PREFIX}")
+        name = f"{state.name_prefix}.{state.name}".lstrip(".")
+        state.app.extensions[_EXTENSION] = Guarded(name, f"{state.url_prefix or ''}{PREFIX}")
 
     blueprint.before_app_request(admit)
     blueprint.after_app_request(tell)
@@ -137,7 +138,7 @@ def tell(response: Response) -> Response:
         rule = request.url_rule.rule if request.url_rule is not None else "unmatched"
         facts = {
             "userId": claims.subject,
-            "tokenId": claims.identity,
+            "jti": claims.identity,
             "method": request.method[:20],
             "endpoint": rule,
             "status": response.status_code,
