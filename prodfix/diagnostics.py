@@ -50,12 +50,14 @@ class Diagnostics:
         """How each live worker of the instance was at its last second.
 
         This one is there in any case, as it is now if it cannot be read: a broken disk must not look like a lost database.
+        A process that has opened no journal (the command line) is no worker.
         """
         query = "SELECT worker, at, entry FROM status WHERE at > ?"
         rows = _told(lambda: self._journal.read(query, (time.time() - STALE,))) or []
         found = {worker: orjson.loads(entry) for worker, _, entry in sorted(rows, key=lambda row: row[1])}
-        if self.state is not None and self._journal.boot not in found:
-            found[self._journal.boot] = orjson.loads(orjson.dumps(self.state()))
+        boot = self._journal.boot
+        if self.state is not None and boot and boot not in found:
+            found[boot] = orjson.loads(orjson.dumps(self.state()))
         return [{"worker": worker, **entry} for worker, entry in sorted(found.items())]
 
     def database(self) -> dict[str, Any]:
