@@ -13,7 +13,9 @@ from flask.cli import AppGroup
 from pymongo.errors import PyMongoError
 
 from prodfix.commands.deferred import deferred
+from prodfix.commands.doctor import doctor
 from prodfix.commands.errors import errors
+from prodfix.commands.health import health
 from prodfix.errors import DatabaseNotConfigured
 from prodfix.logs.sinks import Console
 from prodfix.services import current_prodfix
@@ -22,7 +24,11 @@ from prodfix.web.tokens import make_token
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 STDERR = 2
 
-commands = AppGroup("prodfix", help="Production error management: tokens, errors, deferred writes and indexes.")
+commands = AppGroup(
+    "prodfix", help="Production error management: doctor, health, tokens, errors, deferred writes and indexes."
+)
+commands.add_command(doctor)
+commands.add_command(health)
 commands.add_command(errors)
 commands.add_command(deferred)
 
