@@ -13,7 +13,7 @@ from prodfix.settings import Settings
 OWN_CONNECTIONS = 4 + 2  # of a worker's clients for what prodfix stores and for its pings
 FREE_TIER = 500  # connections of a free or shared cluster (mongodb.com/docs/atlas/reference/free-shared-limitations)
 SMALL_TIER = 1500  # and of the smallest dedicated one, M10
-MONITORS = 2  # connections of each client to each server that watch it
+MONITORS = (2 + 1 + 1) * 3  # connections of its three clients that watch the three members of a replica set
 LONGEST_KEEPALIVE = 5  # seconds
 
 
@@ -92,19 +92,20 @@ def retries(examined: Examined) -> Iterator[Finding]:
 def waits(examined: Examined) -> Iterator[Finding]:
     """Nothing that is waited for, or looked for, is longer than a request."""
     settings = examined.settings
-    left = database_share(settings.request_deadline_ms / 1000) * 1000
+    whole = settings.request_deadline_ms
+    left = database_share(whole / 1000) * 1000
     longer = {
         name: value
-        for name, value in (
-            ("DB_WAIT_QUEUE_TIMEOUT_MS", settings.db_wait_queue_timeout_ms),
-            ("SLOW_QUERY_THRESHOLD_MS", settings.slow_query_threshold_ms),
-            ("BODY_TIMEOUT_MS", settings.body_timeout_ms),
+        for name, value, limit in (
+            ("DB_WAIT_QUEUE_TIMEOUT_MS", settings.db_wait_queue_timeout_ms, left),
+            ("SLOW_QUERY_THRESHOLD_MS", settings.slow_query_threshold_ms, left),
+            ("BODY_TIMEOUT_MS", settings.body_timeout_ms, whole),
         )
-        if value >= left
+        if value >= limit
     }
     if longer:
         yield note(
-            f"{', '.join(longer)}: longer than the {left / 1000:g} s that the database has of a request",
+            f"{', '.join(longer)}: as long as a request ({whole / 1000:g} s, of which the database has {left / 1000:g} s)",
             "Lower them, so that a full pool, a slow query or a slow body is told as what it is",
             **longer,
         )
@@ -113,7 +114,7 @@ def waits(examined: Examined) -> Iterator[Finding]:
 def connections(examined: Examined) -> Iterator[Finding]:
     """Pools over all workers and instances, against what servers usually take."""
     settings, workers, instances = examined.settings, examined.workers, examined.deployment.instances
-    each = settings.db_pool_size + OWN_CONNECTIONS + 3 * MONITORS
+    each = settings.db_pool_size + OWN_CONNECTIONS + MONITORS
     total = each * workers * instances
     facts = {"perWorker": each, "workers": workers, "instances": instances, "total": total}
     found = f"{counted(workers, 'worker')} on {counted(instances, 'instance')} may hold {total} connections"

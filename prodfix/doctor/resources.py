@@ -80,7 +80,7 @@ def _own_group(folder: Path) -> Path:
 def descriptors(examined: Examined) -> Iterator[Finding]:
     """A worker may open as many files as it needs."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    own = examined.settings.db_pool_size + OWN_CONNECTIONS + 3 * MONITORS + OTHER_FILES
+    own = examined.settings.db_pool_size + OWN_CONNECTIONS + MONITORS + OTHER_FILES
     try:
         gunicorn = examined.launched().gunicorn
     except Exception:  # noqa: BLE001 - told by another check; gunicorn's own default then

@@ -202,7 +202,12 @@ def test_all_checks_together_have_a_limit(app: Callable[..., Flask]) -> None:
 
 def test_models_whose_indexes_are_missing_are_told(look: Callable[[Case], list[Finding]]) -> None:
     register = lambda app: app.extensions["prodfix"].documents.register(Shelf)  # noqa: E731
-    here = Case("model-indexes", "note", "3 differences", prepare=register)
+    here = Case(
+        "model-indexes",
+        "note",
+        "not made yet: shelves: create index by_slug; shelves: create index at_1",
+        prepare=register,
+    )
     judge(here, look(here))
     there = Case("model-indexes", "error", "shelves: create index by_slug", PRODUCTION, prepare=register)
     error, warning = look(there)
