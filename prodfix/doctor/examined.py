@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -25,13 +26,14 @@ def _not_launched() -> Launched:
 @dataclass(frozen=True)
 class Examined:
     """``environ``: the environment's variables. ``launched``: what :meth:`prodfix.doctor.launch.Launch.result` says.
-    ``module``: where the command line has found the application."""
+    ``module``: where the command line has found the application. ``silent``: it has left a request without an answer."""
 
     app: Flask
     environ: Mapping[str, str]
     deployment: Deployment = field(default_factory=Deployment)
     launched: Callable[[], Launched] = _not_launched
     module: str | None = None
+    silent: threading.Event = field(default_factory=threading.Event)
 
     @cached_property
     def services(self) -> Services:

@@ -11,9 +11,10 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.test import Client
 
 from prodfix.doctor.examined import Examined
-from prodfix.doctor.findings import Finding, NotApplicable, error, note, warning
+from prodfix.doctor.findings import Finding, NotApplicable, NotChecked, error, note, warning
 
 LIMIT = 3.0  # seconds for one request; Render gives it 5
+UNANSWERED = "no answer within 3 s"
 STRANGER = "203.0.113.7"  # documentation's own (RFC 5737)
 PREFIX = "/health"
 MOST = 20
@@ -29,13 +30,25 @@ def ask(app: Flask, path: str, headers: Mapping[str, str] | None = None, *, host
         try:
             with Client(app).get(path, base_url=base, headers=dict(headers or {}), buffered=True) as response:
                 outcome.append(response.status_code)
-        except Exception as failure:  # noqa: BLE001 - an application that propagates; the type is what is told
+        except BaseException as failure:  # noqa: BLE001 - an application that propagates, or ends the process; its type is told
             outcome.append(type(failure).__name__)
 
     thread = threading.Thread(target=get, daemon=True)
     thread.start()
     thread.join(LIMIT)
-    return outcome[0] if outcome else f"no answer within {LIMIT:.0f} s"
+    return outcome[0] if outcome else UNANSWERED
+
+
+def _asked(
+    examined: Examined, path: str, headers: Mapping[str, str] | None = None, *, host: str | None = None
+) -> int | str:
+    """The same. Raises :class:`NotChecked` once a request was left without an answer: the next would be waited for, too."""
+    if examined.silent.is_set():
+        raise NotChecked("the application leaves requests without an answer")
+    answer = ask(examined.app, path, headers, host=host)
+    if answer == UNANSWERED:
+        examined.silent.set()
+    return answer
 
 
 def _host(app: Flask) -> str:
@@ -65,18 +78,18 @@ def routes(examined: Examined) -> Iterator[Finding]:
             "the application has no route below /health",
             "Register blueprints/health.py, if a platform or a monitor shall know how it is",
         )
-    yield from _judged(examined.app, paths)
+    yield from _judged(examined, paths)
 
 
-def _judged(app: Flask, paths: Sequence[str]) -> Iterator[Finding]:
+def _judged(examined: Examined, paths: Sequence[str]) -> Iterator[Finding]:
     alike: dict[int | str, list[str]] = {}
     for path in paths:
-        answer = ask(app, path)
+        answer = _asked(examined, path)
         alike.setdefault(answer, []).append(path)
-        if isinstance(answer, str):
+        if examined.silent.is_set():
             break  # the others would be waited for, too
     for answer, which in alike.items():
-        wrong = which if answer != 503 else [path for path in which if _endpoint(app, path) not in _WAITING]
+        wrong = which if answer != 503 else [path for path in which if _endpoint(examined.app, path) not in _WAITING]
         if wrong and (isinstance(answer, str) or answer >= 300):
             yield _wrong(answer, wrong)
 
@@ -114,14 +127,14 @@ def health_path(examined: Examined) -> Iterator[Finding]:
                 "Name /health/startup in render.yaml, and point your uptime monitor at /health/db",
                 path=path,
             )
-        elif ask(app, path) == 404:
+        elif _asked(examined, path) == 404:
             yield error(
                 f"healthCheckPath is {path}, which the application does not have: no deploy goes live",
                 "Name /health/startup in render.yaml",
                 path=path,
             )
         elif path not in _health_routes(app):
-            yield from _judged(app, [path])
+            yield from _judged(examined, [path])
 
 
 def any_host(examined: Examined) -> Iterator[Finding]:
@@ -130,7 +143,7 @@ def any_host(examined: Examined) -> Iterator[Finding]:
     live = next((path for path in paths if path.endswith("/live")), paths[0] if paths else None)
     if live is None:
         raise NotApplicable
-    known, other = ask(examined.app, live), ask(examined.app, live, host=STRANGER)
+    known, other = _asked(examined, live), _asked(examined, live, host=STRANGER)
     if known != other:
         yield warning(
             f"GET {live} is answered with {other} where the request names another host than SERVER_NAME or TRUSTED_HOSTS",
@@ -151,7 +164,7 @@ def proxies(examined: Examined) -> Iterator[Finding]:
 
     paths = _health_routes(examined.app)
     with request_started.connected_to(started, examined.app):
-        ask(examined.app, paths[0] if paths else "/", {"X-Forwarded-For": STRANGER})
+        _asked(examined, paths[0] if paths else "/", {"X-Forwarded-For": STRANGER})
     if seen and seen[0] != STRANGER:
         advice = (
             "Set TRUSTED_PROXIES to 1" if examined.served else "Wrap app.wsgi_app into werkzeug's ProxyFix(x_for=1)"

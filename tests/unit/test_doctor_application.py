@@ -18,9 +18,10 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from blueprints import diagnostics, health
 from prodfix.doctor import configuration, health_checks
 from prodfix.doctor.deployment import Deployment
+from prodfix.doctor.examination import run
 from prodfix.doctor.examined import only_look
 from prodfix.doctor.findings import Finding
-from tests.unit.doctoring import Case, findings, ids, judge
+from tests.unit.doctoring import CHECKS, Case, examined, findings, ids, judge
 
 PRODUCTION = {"app_env": "production"}
 RENDER = {"render": True}
@@ -183,16 +184,19 @@ def test_one_finding_names_all_routes_that_answer_alike(look: Callable[[Case], l
     assert finding.facts == {"paths": ["/health/db", "/health/live", "/health/ready", "/health/startup"], "answer": 302}
 
 
-def test_a_hook_that_never_returns_is_not_waited_for(
-    look: Callable[[Case], list[Finding]], monkeypatch: pytest.MonkeyPatch
+def test_a_hook_that_never_returns_is_waited_for_once(
+    adopt: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     let_go = threading.Event()
     monkeypatch.setattr(health_checks, "LIMIT", 0.2)
     begun = time.monotonic()
     case = Case("health-routes", "error", "no answer within", prepare=with_hook(lambda: let_go.wait(30) and None))
+    subject = examined(case, adopt())
     try:
-        judge(case, look(case))
+        judge(case, list(run(CHECKS["health-routes"], subject)))
         assert time.monotonic() - begun < 5
+        (other,) = run(CHECKS["health-host"], subject)
+        assert other.found == "could not be checked: the application leaves requests without an answer"
     finally:
         let_go.set()
 
@@ -203,7 +207,7 @@ def test_an_application_that_raises_through_is_told_by_the_errors_type(look: Cal
         app.config["PROPAGATE_EXCEPTIONS"] = True
 
     (finding,) = look(Case("health-routes", "error", prepare=prepare))
-    assert finding.found == "GET /health/db: KeyError"
+    assert finding.found == "GET /health/db, /health/live, /health/ready, /health/startup: KeyError"
 
 
 # -- looking is not serving -------------------------------------------------------------------------------------------------

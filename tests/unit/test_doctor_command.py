@@ -395,3 +395,18 @@ def test_a_process_that_only_looks_never_becomes_a_worker(adopt: Callable[..., F
     other.start()
     assert other.background.running
     assert examination.FAMILIES is FAMILIES
+
+
+def test_a_worker_does_not_load_the_checks(python: Callable[..., str]) -> None:
+    code = """
+        import sys
+        from flask import Flask
+        from prodfix import ProdFix, Settings
+        app = Flask("host")
+        ProdFix(app, settings=Settings())
+        loaded = lambda: "prodfix.doctor.checks" in sys.modules
+        before = loaded()
+        listed = app.test_cli_runner().invoke(args=["prodfix", "--help"]).stdout
+        print(before, "doctor" in listed, "health" in listed, loaded())
+    """
+    assert python(code) == "False True True True\n"
