@@ -150,8 +150,12 @@ def test_production_wants_its_indexes_and_has_them_after_apply(flask: Flask, dat
 
 def test_with_mongodb_down_it_ends_soon_and_reports_the_rest(flask: Flask) -> None:
     begun = time.monotonic()
+    assert flask("wsgi", "doctor", "--only", "tokens", MONGODB_URI=NOWHERE).returncode == 0  # asks nobody anything
+    start = time.monotonic() - begun
     done = flask("wsgi", "doctor", "--json", MONGODB_URI=NOWHERE)
-    assert time.monotonic() - begun < 15
+    assert (
+        time.monotonic() - begun - 2 * start < 15 - 2
+    )  # a start takes two seconds, where nobody else uses the machine
     found = levels(done)
     assert (done.returncode, found["database-reachable"], found["clock"]) == (1, "error", "note")
     assert {found[check] for check in ("patch-order", "token-key-strength", "health-routes", "state-folder")} == {"ok"}
