@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
+
+from config import log_lines
 
 if TYPE_CHECKING:
-    from prodfix import Settings
+    from prodfix import Settings, SettingsError
 
-__all__ = ["load_settings"]
+__all__ = ["load_settings", "refuse"]
 
 ENV_FILE = Path(".env")
+APP_LOAD_ERROR = 4  # of gunicorn.arbiter.Arbiter: it stops, instead of trying for ever
 
 
 def load_settings() -> Settings:
@@ -23,3 +27,15 @@ def load_settings() -> Settings:
     from prodfix import Settings
 
     return Settings.from_env(ENV_FILE, served=True)
+
+
+def refuse(error: SettingsError) -> NoReturn:
+    """End a process whose settings are not usable, and say why: to who typed a command, or in the server's log."""
+    import click  # as above: the arbiter needs none of it
+
+    if click.get_current_context(silent=True) is not None:
+        from prodfix.commands.refusal import SettingsRefused
+
+        raise SettingsRefused(error) from None
+    log_lines.tell("critical", "The settings are not usable", problems=error.problems)
+    sys.exit(APP_LOAD_ERROR)

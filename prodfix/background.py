@@ -29,7 +29,7 @@ class Background:
     """The loops of one process, and what must be done when they begin and when they end."""
 
     def __init__(self) -> None:
-        self._pid = 0
+        self._pid = self._held = 0
         self._starting = threading.Lock()
         self._loops: list[Loop] = []
         self._warm = False
@@ -46,7 +46,7 @@ class Background:
     def start(self, services: Services) -> None:
         """Open what this process needs, once. Called by the server's hook, or by the first request."""
         with self._starting:
-            if self.running:
+            if self.running or self._held == os.getpid():
                 return
             services.journal.open()
             if services.logs.owning:
@@ -74,6 +74,10 @@ class Background:
             services.drainer.stopped = False
             for loop in self._loops:
                 loop.start()
+
+    def hold(self) -> None:
+        """Begin nothing in this process, whatever it is asked: it looks at the application, and is none of its workers."""
+        self._held = os.getpid()
 
     def stop(self, services: Services) -> None:
         """Stop the loops, store once more what waits, and close files and clients. Safe to call twice."""

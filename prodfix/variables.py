@@ -7,6 +7,7 @@ import warnings
 from datetime import UTC, datetime
 from typing import Any
 
+_SRV = "mongodb+srv://"
 NO_URI = "is not a valid MongoDB connection string; user name and password must be percent-encoded"
 
 
@@ -77,26 +78,32 @@ def level(value: Any) -> Any:
 def check_uri(uri: str) -> None:
     """Raise ``ValueError`` for what the driver would refuse, without any part of ``uri`` and without asking the DNS."""
     from pymongo.errors import PyMongoError
-    from pymongo.uri_parser import parse_uri  # here: who has no URI needs no driver to read settings
 
-    scheme, _, rest = uri.partition("://")
-    srv = scheme == "mongodb+srv"
-    if srv:  # read as the other scheme, which has no options for the look-up, nothing is resolved
-        rest = re.sub(r"(?i)[&;]srv(?:ServiceName|MaxHosts)=[^&;]*", "", rest.replace("?", "?&", 1)).replace(
-            "?&", "?", 1
-        )
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of an option that is not known the driver warns, when the client is made
-            nodes = parse_uri(f"mongodb://{rest}", default_port=None, validate=True, warn=True)["nodelist"]
+        nodes = parsed_uri(uri)["nodelist"]
     except OSError:
         raise ValueError("names a file that cannot be read (tlsCAFile, tlsCertificateKeyFile or tlsCRLFile)") from None
     except (PyMongoError, ValueError):
         raise ValueError(NO_URI) from None
     if any(re.search(r"\s", host) for host, _ in nodes):
         raise ValueError(NO_URI)
-    if srv and (len(nodes) > 1 or nodes[0][1] is not None):
+    if uri.startswith(_SRV) and (len(nodes) > 1 or nodes[0][1] is not None):
         raise ValueError("must name one host, without a port, after mongodb+srv://")
+
+
+def parsed_uri(uri: str) -> dict[str, Any]:
+    """What the driver reads in ``uri`` (pymongo.uri_parser.parse_uri), without asking the DNS. Raises what the driver says."""
+    from pymongo.uri_parser import parse_uri  # here: who has no URI needs no driver to read settings
+
+    _, _, rest = uri.partition("://")
+    if uri.startswith(_SRV):  # read as the other scheme, which has no options for the look-up, nothing is resolved
+        rest = re.sub(r"(?i)[&;]srv(?:ServiceName|MaxHosts)=[^&;]*", "", rest.replace("?", "?&", 1)).replace(
+            "?&", "?", 1
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of an option that is not known the driver warns, when the client is made
+        parsed: dict[str, Any] = parse_uri(f"mongodb://{rest}", default_port=None, validate=True, warn=True)
+    return parsed
 
 
 def check_public_key(algorithm: str, text: str) -> None:

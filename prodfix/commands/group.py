@@ -6,6 +6,8 @@ import re
 import sys
 from collections.abc import Callable
 from datetime import timedelta
+from importlib import import_module
+from typing import ClassVar
 
 import click
 from flask import Flask
@@ -22,7 +24,24 @@ from prodfix.services import current_prodfix
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 STDERR = 2
 
-commands = AppGroup("prodfix", help="Production error management: tokens, errors, deferred writes and indexes.")
+
+class Commands(AppGroup):
+    """Commands, of which those in ``later`` are loaded when they are asked for: workers have no use for all their checks."""
+
+    later: ClassVar = {"doctor": "prodfix.commands.doctor", "health": "prodfix.commands.health"}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *self.later})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in self.later and cmd_name not in self.commands:
+            self.add_command(getattr(import_module(self.later[cmd_name]), cmd_name))
+        return super().get_command(ctx, cmd_name)
+
+
+commands = Commands(
+    "prodfix", help="Production error management: doctor, health, tokens, errors, deferred writes and indexes."
+)
 commands.add_command(errors)
 commands.add_command(deferred)
 

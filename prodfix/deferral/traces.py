@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import pymongo
-from pymongo import ReplaceOne
+from pymongo import IndexModel, ReplaceOne
 from pymongo.errors import BulkWriteError, PyMongoError
 from pymongo.synchronous.database import Database
 
@@ -157,10 +157,14 @@ class Traces:
         with contextlib.suppress(JournalUnavailable):  # another minute will do
             self._journal.write(oldest, to_disk=True)
 
-    def _make_index(self, database: Database[Any]) -> None:
+    def index(self) -> IndexModel:
+        """What lets the server remove the traces that are old."""
         seconds = int(self._retention.total_seconds())
+        return IndexModel("timestamp", name="prodfix_expiry", expireAfterSeconds=seconds)
+
+    def _make_index(self, database: Database[Any]) -> None:
         try:
-            database[OPERATIONS].create_index("timestamp", name="prodfix_expiry", expireAfterSeconds=seconds)
+            database[OPERATIONS].create_indexes([self.index()])
         except PyMongoError as error:
             if getattr(error, "code", None) not in (85, 86):  # a TTL of another length: an operator's choice
                 raise

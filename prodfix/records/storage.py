@@ -102,9 +102,10 @@ class Storage:
             self._minutes.store(database, self._groups.store)
             self._store_records(database)
 
-    def _make_indexes(self, database: Database[Any]) -> None:
+    def indexes(self) -> dict[str, list[IndexModel]]:
+        """The indexes of each collection that is written from here."""
         kept = self._retention
-        wanted = {
+        return {
             ERROR_LOG: [_expiry(kept), IndexModel([("requestId", ASCENDING)], name="prodfix_request")],
             CONNECTION_EVENTS: [_expiry(kept)],
             ERROR_MINUTES: [_expiry(min(kept, MINUTES_KEPT))],
@@ -112,7 +113,9 @@ class Storage:
             ERROR_GROUPS: self._groups.indexes(),
             INCIDENTS: [_expiry(kept, "to")],
         }
-        for name, indexes in wanted.items():
+
+    def _make_indexes(self, database: Database[Any]) -> None:
+        for name, indexes in self.indexes().items():
             try:
                 database[name].create_indexes(indexes)
             except PyMongoError as error:

@@ -32,6 +32,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from pymongo import IndexModel
 from pymongo.errors import DuplicateKeyError, OperationFailure
 from pymongo.synchronous.collection import Collection
 from pymongo.synchronous.database import Database
@@ -39,6 +40,7 @@ from pymongo.synchronous.database import Database
 from prodfix.errors import AnswerNotKept, IdempotencyKeyReused, RequestInProgress
 
 KEYS = "idempotency_keys"
+EXPIRY = IndexModel("expires", name="prodfix_expiry", expireAfterSeconds=0)
 TRIES = 3  # a claim may be taken, or expire, between two looks
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -103,7 +105,7 @@ def put(database: Database[Any], claim: Claim, answer: Answer | None) -> None:
 def make_index(database: Database[Any]) -> None:
     """Let the server remove what has expired."""
     try:
-        database[KEYS].create_index("expires", name="prodfix_expiry", expireAfterSeconds=0)
+        database[KEYS].create_indexes([EXPIRY])
     except OperationFailure as error:
         if error.code not in (85, 86):  # an operator's own index stays
             raise

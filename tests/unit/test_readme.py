@@ -7,12 +7,14 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from prodfix import Settings
 from prodfix.classification.error_types import TYPES
 from prodfix.classification.server_codes import SERVER_CODES
 from prodfix.classification.web_errors import STATUSES, WEB_TYPES
+from prodfix.commands.group import commands
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 ROWS = dict(re.findall(r"^\| `([A-Z_]+)`(?: \*)? \| (?:`([^`]*)`)?", README, flags=re.MULTILINE))
@@ -57,6 +59,15 @@ def test_every_code_of_the_table_of_errors_is_documented() -> None:
         )
     }
     assert codes <= set(ROWS)
+
+
+def test_every_command_stands_in_the_table_of_commands() -> None:
+    table = README.partition("## Command line")[2].partition("\n## ")[0]
+    named = {
+        word for row in re.findall(r"^\| (`.*?) \|", table, flags=re.MULTILINE) for word in re.findall(r"`(\w+)", row)
+    }
+    there = set(commands.list_commands(click.Context(commands)))
+    assert {"doctor", "health", "token"} <= there <= named
 
 
 def test_every_file_that_is_named_is_there() -> None:

@@ -1,0 +1,172 @@
+"""How the application answers a health check, asked through its own WSGI interface with all of its hooks."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from flask import Flask, request, request_started
+from werkzeug.exceptions import HTTPException
+from werkzeug.test import Client
+
+from prodfix.doctor.examined import Examined
+from prodfix.doctor.findings import Finding, NotApplicable, NotChecked, error, note, warning
+
+LIMIT = 3.0  # seconds for one request; Render gives it 5
+UNANSWERED = "no answer within 3 s"
+STRANGER = "203.0.113.7"  # documentation's own (RFC 5737)
+PREFIX = "/health"
+MOST = 20
+_WAITING = ("health.ready", "health.startup", "health.db")  # 503 where no pinger runs, as here
+
+
+def ask(app: Flask, path: str, headers: Mapping[str, str] | None = None, *, host: str | None = None) -> int | str:
+    """The status of a GET over plain HTTP; or, as text, why there is none."""
+    outcome: list[int | str] = []
+    base = f"http://{host or _host(app)}/"
+
+    def get() -> None:
+        try:
+            with Client(app).get(path, base_url=base, headers=dict(headers or {}), buffered=True) as response:
+                outcome.append(response.status_code)
+        except BaseException as failure:  # noqa: BLE001 - an application that propagates, or ends the process; its type is told
+            outcome.append(type(failure).__name__)
+
+    thread = threading.Thread(target=get, daemon=True)
+    thread.start()
+    thread.join(LIMIT)
+    return outcome[0] if outcome else UNANSWERED
+
+
+def _asked(
+    examined: Examined, path: str, headers: Mapping[str, str] | None = None, *, host: str | None = None
+) -> int | str:
+    """The same. Raises :class:`NotChecked` once a request was left without an answer: the next would be waited for, too."""
+    if examined.silent.is_set():
+        raise NotChecked("the application leaves requests without an answer")
+    answer = ask(examined.app, path, headers, host=host)
+    if answer == UNANSWERED:
+        examined.silent.set()
+    return answer
+
+
+def _host(app: Flask) -> str:
+    """A name that the application answers to."""
+    trusted = app.config.get("TRUSTED_HOSTS") or [app.config.get("SERVER_NAME") or "localhost"]
+    return str(trusted[0]).lstrip(".")
+
+
+def _endpoint(app: Flask, path: str) -> str | None:
+    try:
+        endpoint, _ = app.url_map.bind(_host(app)).match(path, method="GET")
+    except HTTPException:  # none, or a redirect: the answer tells
+        return None
+    return str(endpoint)
+
+
+def _health_routes(app: Flask) -> list[str]:
+    rules = [rule for rule in app.url_map.iter_rules() if rule.rule.startswith(PREFIX) and not rule.arguments]
+    return sorted({rule.rule for rule in rules if "GET" in (rule.methods or ())})[:MOST]
+
+
+def routes(examined: Examined) -> Iterator[Finding]:
+    """Every health route answers by itself: no redirect, no log-in, no error."""
+    paths = _health_routes(examined.app)
+    if not paths:
+        yield note(
+            "the application has no route below /health",
+            "Register blueprints/health.py, if a platform or a monitor shall know how it is",
+        )
+    yield from _judged(examined, paths)
+
+
+def _judged(examined: Examined, paths: Sequence[str]) -> Iterator[Finding]:
+    alike: dict[int | str, list[str]] = {}
+    for path in paths:
+        answer = _asked(examined, path)
+        alike.setdefault(answer, []).append(path)
+        if examined.silent.is_set():
+            break  # the others would be waited for, too
+    for answer, which in alike.items():
+        wrong = which if answer != 503 else [path for path in which if _endpoint(examined.app, path) not in _WAITING]
+        if wrong and (isinstance(answer, str) or answer >= 300):
+            yield _wrong(answer, wrong)
+
+
+def _wrong(answer: int | str, paths: Sequence[str]) -> Finding:
+    asked, facts = f"GET {', '.join(paths)}", {"paths": list(paths), "answer": answer}
+    if isinstance(answer, str):
+        return error(
+            f"{asked}: {answer}", "Let no hook of the application keep a health check waiting, or fail", **facts
+        )
+    if answer < 400:
+        return error(
+            f"{asked}: redirected ({answer}), which Render and others count as healthy, whatever is wrong",
+            "Leave health checks out of what redirects to https, to a log-in or to a trailing slash",
+            **facts,
+        )
+    return error(
+        f"{asked}: answered with {answer}",
+        "Leave health checks out of what asks for a log-in or a token, and of what can fail",
+        **facts,
+    )
+
+
+def health_path(examined: Examined) -> Iterator[Finding]:
+    """render.yaml's health check asks for a route that is there, and that restarts nothing in an outage."""
+    paths = examined.deployment.health_paths
+    if not paths:
+        raise NotApplicable
+    app = examined.app
+    for path in paths:
+        endpoint = _endpoint(app, path)
+        if endpoint == "health.db":
+            yield warning(
+                f"healthCheckPath is {path}: an outage of the database becomes a restart loop of the application",
+                "Name /health/startup in render.yaml, and point your uptime monitor at /health/db",
+                path=path,
+            )
+        elif _asked(examined, path) == 404:
+            yield error(
+                f"healthCheckPath is {path}, which the application does not have: no deploy goes live",
+                "Name /health/startup in render.yaml",
+                path=path,
+            )
+        elif path not in _health_routes(app):
+            yield from _judged(examined, [path])
+
+
+def any_host(examined: Examined) -> Iterator[Finding]:
+    """A health check that asks by address is answered, too."""
+    paths = _health_routes(examined.app)
+    live = next((path for path in paths if path.endswith("/live")), paths[0] if paths else None)
+    if live is None:
+        raise NotApplicable
+    known, other = _asked(examined, live), _asked(examined, live, host=STRANGER)
+    if known != other:
+        yield warning(
+            f"GET {live} is answered with {other} where the request names another host than SERVER_NAME or TRUSTED_HOSTS",
+            "Let the health routes answer to any host: probes ask by address, Render by its own name",
+            path=live,
+            answer=other,
+        )
+
+
+def proxies(examined: Examined) -> Iterator[Finding]:
+    """The application knows the addresses of its users."""
+    if not examined.settings.render:
+        raise NotApplicable
+    seen: list[Any] = []
+
+    def started(sender: Flask, **_: Any) -> None:
+        seen.append(request.remote_addr)
+
+    paths = _health_routes(examined.app)
+    with request_started.connected_to(started, examined.app):
+        _asked(examined, paths[0] if paths else "/", {"X-Forwarded-For": STRANGER})
+    if seen and seen[0] != STRANGER:
+        advice = (
+            "Set TRUSTED_PROXIES to 1" if examined.served else "Wrap app.wsgi_app into werkzeug's ProxyFix(x_for=1)"
+        )
+        yield warning("on Render, and every user has the proxy's address", advice)

@@ -1,0 +1,126 @@
+"""The workers' journals in STATE_DIR: what fails, what was put aside, and what waits without anybody to store it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from prodfix.doctor.examined import Examined
+from prodfix.doctor.findings import Finding, NotApplicable, NotChecked, counted, error, note, warning
+from prodfix.journal.file import SCHEMA_VERSION, dead_owner, opened, read_only
+
+DRAIN = "`flask --app wsgi prodfix deferred drain`"
+
+
+def failing(examined: Examined) -> Iterator[Finding]:
+    """The journals of all live workers work."""
+    workers = examined.services.diagnostics.workers.read()
+    if not workers:
+        raise NotApplicable
+    reasons = sorted({str(worker.get("journal", {}).get("failing")) for worker in workers} - {"None"})
+    if reasons:
+        yield error(
+            f"the journal of a worker fails: {', '.join(reasons)}",
+            "Look at the disk below STATE_DIR: room, rights, errors in the kernel's log",
+            reasons=reasons,
+        )
+
+
+def corrupt(examined: Examined) -> Iterator[Finding]:
+    """No file was put aside as corrupt."""
+    found = [path for path in _folder(examined).glob("*.corrupt-*") if not path.name.endswith("-wal")]
+    if found:
+        yield warning(
+            f"{counted(len(found), 'journal file')} put aside as corrupt: what waited in them is not applied",
+            "Mend them with `sqlite3 FILE .recover` and look for deferred writes; then remove them",
+            files=sorted(path.name for path in found)[:20],
+        )
+
+
+def versions(examined: Examined) -> Iterator[Finding]:
+    """No file waits for a release of another version."""
+    others = [path.name for path in _abandoned(examined) if _version(path) not in (0, 1, SCHEMA_VERSION)]
+    if others:
+        yield warning(
+            f"{counted(len(others), 'journal file')} of another version, which nobody reads",
+            "Start the release that wrote them, until they are gone",
+            files=others[:20],
+        )
+
+
+def abandoned(examined: Examined) -> Iterator[Finding]:
+    """Nothing waits in the files of workers that are dead."""
+    if examined.services.diagnostics.workers.read():
+        raise NotApplicable  # a live worker takes them within a second
+    writes, records = 0, 0
+    for path in _abandoned(examined):
+        if _version(path) == SCHEMA_VERSION:
+            writes += _count(path, "SELECT count(*) FROM writes")
+            records += _count(path, "SELECT count(*) FROM records WHERE stored = 0")
+    if writes:
+        yield warning(
+            f"{counted(writes, 'deferred write')} left in files of dead workers, and no worker runs that would apply them",
+            f"Start the service with this STATE_DIR, or run {DRAIN}",
+            writes=writes,
+            records=records,
+        )
+    elif records:
+        yield note(
+            f"{counted(records, 'record')} of errors left in files of dead workers, and no worker runs",
+            "Start the service with this STATE_DIR",
+            records=records,
+        )
+
+
+def dead_letters(examined: Examined) -> Iterator[Finding]:
+    """No deferred write was put aside."""
+    counts = examined.services.backlog.counts()
+    if counts["dead"]:
+        yield warning(
+            f"{counted(counts['dead'], 'deferred write')} put aside: clients were told that they failed",
+            "See `flask --app wsgi prodfix deferred list --state failed`, and replay or discard them",
+            dead=counts["dead"],
+            reasons=counts["reasons"],
+        )
+
+
+def _folder(examined: Examined) -> Path:
+    folder: Path = examined.services.journal.folder
+    if not folder.is_dir():
+        raise NotApplicable  # nothing has run here yet
+    return folder
+
+
+def _abandoned(examined: Examined) -> list[Path]:
+    """The files that no process owns."""
+    found = []
+    for lock in sorted(_folder(examined).glob("*.lock")):
+        with dead_owner(lock) as dead:
+            path = lock.with_suffix(".db")
+            if dead and path.exists() and path.stat().st_size:
+                found.append(path)
+    return found
+
+
+def _version(path: Path) -> int:
+    return _asked(path, "PRAGMA user_version")
+
+
+def _count(path: Path, query: str) -> int:
+    return sum(int(connection.execute(query).fetchone()[0]) for connection in opened([path]))
+
+
+def _asked(path: Path, query: str) -> int:
+    try:
+        connection = sqlite3.connect(read_only(path), uri=True, timeout=0.5)
+    except sqlite3.Error as failure:
+        raise NotChecked(f"a journal file cannot be opened: {type(failure).__name__}") from None
+    try:
+        answer: Any = connection.execute(query).fetchone()[0]
+        return int(answer)
+    except sqlite3.DatabaseError:
+        return 0  # corrupt: whoever adopts it puts it aside
+    finally:
+        connection.close()

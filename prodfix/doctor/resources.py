@@ -1,0 +1,132 @@
+"""What the host gives to all workers together: memory, file descriptors; and the versions that they run on."""
+
+from __future__ import annotations
+
+import platform
+import resource
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pymongo
+
+from prodfix.doctor import uri
+from prodfix.doctor.examined import Examined
+from prodfix.doctor.findings import Finding, NotApplicable, counted, error, note, warning
+from prodfix.doctor.limits import MONITORS, OWN_CONNECTIONS
+
+WORKER_MB = 65  # that a worker takes under load, where none runs that could be asked
+ARBITER_MB = 30
+TIGHT = 0.8  # of the limit
+OTHER_FILES = 60  # a worker's: the interpreter's own, journals of all workers, log files and their locks, gevent's
+LEAST_CONNECTIONS = 100  # of clients, for one worker
+CGROUPS = Path("/sys/fs/cgroup")
+_FILES = ("memory.max", "memory.limit_in_bytes", "memory/memory.limit_in_bytes")
+_UNLIMITED = 1 << 50
+LEAK_FROM, OLDEST_DRIVER = (3, 14), (4, 19)
+
+
+def memory(examined: Examined) -> Iterator[Finding]:
+    """All workers together stay within the memory limit."""
+    limit = memory_limit(examined.environ)
+    if limit is None:
+        raise NotApplicable
+    seen = [worker.get("memory", {}).get("peakMb") for worker in examined.services.diagnostics.workers.read()]
+    measured = [figure for figure in seen if isinstance(figure, (int, float))]
+    each = max(measured, default=WORKER_MB)
+    workers = examined.workers
+    needed = round(each * workers + ARBITER_MB)
+    facts = {
+        "limitMb": round(limit),
+        "neededMb": needed,
+        "workers": workers,
+        "workerMb": round(each),
+        "measured": bool(measured),
+    }
+    size = f"{each:.0f} MB{'' if measured else ' (as usual)'}"
+    found = f"{counted(workers, 'worker')} of {size} and the arbiter take {needed} MB of {limit:.0f} MB"
+    advice = "Lower WEB_CONCURRENCY, or give it more memory: a worker that the kernel kills loses its requests"
+    if needed > limit:
+        yield error(found, advice, **facts)
+    elif needed > limit * TIGHT:
+        yield warning(found, advice, **facts)
+
+
+def memory_limit(environ: Mapping[str, str], cgroups: Path | None = None) -> float | None:
+    """In MB: the smaller one of ``MEMORY_LIMIT_MB`` and the control group's; None if there is neither."""
+    limits = []
+    given = environ.get("MEMORY_LIMIT_MB", "").strip()
+    if given.isdecimal() and int(given):
+        limits.append(float(given))
+    folder = cgroups or CGROUPS
+    for path in (*(folder / name for name in _FILES), _own_group(folder)):
+        try:
+            text = path.read_text().strip()
+        except OSError:
+            continue  # the other version of control groups
+        if text.isdecimal() and 0 < int(text) < _UNLIMITED:
+            limits.append(int(text) / 2**20)
+    return min(limits, default=None)
+
+
+def _own_group(folder: Path) -> Path:
+    """The limit of this process's own group, where the hierarchy is the host's."""
+    try:
+        line = next(line for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::"))
+    except (OSError, StopIteration):
+        return folder / "memory.max"
+    return folder / line.removeprefix("0::").strip("/") / "memory.max"
+
+
+def descriptors(examined: Examined) -> Iterator[Finding]:
+    """A worker may open as many files as it needs."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    own = examined.settings.db_pool_size + OWN_CONNECTIONS + MONITORS + OTHER_FILES
+    try:
+        gunicorn = examined.launched().gunicorn
+    except Exception:  # noqa: BLE001 - told by another check; gunicorn's own default then
+        gunicorn = None
+    clients = 1000 if gunicorn is None else gunicorn.worker_connections
+    facts = {"limit": limit, "needed": own + clients, "own": own}
+    if limit == resource.RLIM_INFINITY:
+        return
+    if limit < own + LEAST_CONNECTIONS:
+        yield error(
+            f"a process may open {limit} files, and a worker needs {own} for itself, without one client",
+            "Raise the limit (`ulimit -n 4096`)",
+            **facts,
+        )
+    elif limit < own + clients:
+        yield note(
+            f"a process may open {limit} files, and a worker with all of its {clients} clients needs {own + clients}",
+            "Raise the limit (`ulimit -n 4096`), or lower gunicorn's --worker-connections",
+            **facts,
+        )
+
+
+def python(examined: Examined) -> Iterator[Finding]:
+    """Python and gevent go together."""
+    yield from _python(examined, tuple(int(part) for part in platform.python_version_tuple()[:2]))
+
+
+def _python(examined: Examined, version: tuple[int, ...]) -> Iterator[Finding]:
+    clients = examined.services.clients
+    if version >= LEAK_FROM and clients.configured and uri.read(clients.uri).tls:
+        yield warning(
+            "since Python 3.14 gevent's TLS connections to MongoDB leak memory (gevent issue 2149)",
+            "Serve with Python 3.13: name it in .python-version",
+            python=".".join(map(str, version)),
+        )
+
+
+def driver(examined: Examined) -> Iterator[Finding]:
+    """The driver survives greenlets that are killed."""
+    yield from _driver(pymongo.version_tuple)
+
+
+def _driver(version: tuple[int | str, ...]) -> Iterator[Finding]:
+    if tuple(part for part in version[:2] if isinstance(part, int)) < OLDEST_DRIVER:
+        yield error(
+            "this PyMongo loses connections of its pool when a greenlet is killed (PYTHON-6074, PYTHON-6136)",
+            "Install PyMongo 4.19 or later; prodfix is tested with 4.20",
+            pymongo=".".join(map(str, version[:3])),
+        )

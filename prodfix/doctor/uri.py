@@ -1,0 +1,185 @@
+"""The options of the connection string: those that weaken what prodfix promises, and those that do not do what they say.
+
+Neither user, password nor host is looked at, nor told.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from prodfix.doctor.examined import Examined
+from prodfix.doctor.findings import Finding, NotApplicable, error, note, warning
+from prodfix.errors import DatabaseNotConfigured
+from prodfix.shapes import mask_key
+from prodfix.variables import parsed_uri
+
+# The options of ours that are keyword arguments of the client, which win over the URI (pymongo.mongo_client.MongoClient).
+_OURS = {
+    "maxpoolsize": "DB_POOL_SIZE",
+    "minpoolsize": "DB_MIN_POOL_SIZE",
+    "connecttimeoutms": "DB_CONNECT_TIMEOUT_MS",
+    "sockettimeoutms": "DB_SOCKET_TIMEOUT_MS",
+    "serverselectiontimeoutms": "DB_SERVER_SELECTION_TIMEOUT_MS",
+    "waitqueuetimeoutms": "DB_WAIT_QUEUE_TIMEOUT_MS",
+    "heartbeatfrequencyms": "DB_HEARTBEAT_MS",
+}
+_TLS_WEAK = ("tlsinsecure", "tlsallowinvalidcertificates", "tlsallowinvalidhostnames")
+
+
+class Uri(NamedTuple):
+    """What is known of the URI. ``names``: its options as they are written; ``options``: those that the driver takes."""
+
+    names: tuple[str, ...]
+    options: Mapping[str, Any]
+    database: str | None
+    user: bool
+    srv: bool
+
+    @property
+    def tls(self) -> bool:
+        return bool(self.options.get("tls", self.srv))
+
+
+def _uri(examined: Examined) -> Uri:
+    try:
+        text = examined.services.clients.uri
+    except DatabaseNotConfigured:
+        raise NotApplicable from None
+    return read(text)
+
+
+def read(text: str) -> Uri:
+    """Raises what the driver says of a URI that is none."""
+    parsed = parsed_uri(text)
+    written = re.split("[&;]", text.partition("?")[2])
+    return Uri(
+        names=tuple(name for name, _, _ in (option.partition("=") for option in written) if name),
+        options={name.lower(): value for name, value in dict(parsed["options"]).items()},
+        database=parsed["database"],
+        user=parsed["username"] is not None,
+        srv=text.startswith("mongodb+srv"),
+    )
+
+
+def write_concern(examined: Examined) -> Iterator[Finding]:
+    """What is acknowledged is there."""
+    options = _uri(examined).options
+    if options.get("w") == 0:
+        yield error(
+            "w=0 in the URI: the server tells of no failure, so no error can be answered, retried or recorded",
+            "Take it out: the default is majority",
+        )
+    elif options.get("w") == 1:
+        yield warning(
+            "w=1 in the URI: what was acknowledged may be gone after a failover",
+            "Take it out: the default is majority",
+        )
+    if options.get("journal") is False:
+        yield warning(
+            "journal=false in the URI: what was acknowledged may be gone after a loss of power",
+            "Take it out of the URI",
+        )
+
+
+def retryable(examined: Examined) -> Iterator[Finding]:
+    """The driver repeats what a failover has cut."""
+    options = _uri(examined).options
+    off = [name for name in ("retrywrites", "retryreads") if options.get(name) is False]
+    if off and examined.served:
+        yield note(
+            f"{_cased(off)}=false in the URI has no effect: prodfix's client sets them to true",
+            "Take it out of the URI",
+        )
+    elif off:
+        yield warning(
+            f"{_cased(off)}=false in the URI: each failover of the database is an error of your users",
+            "Take it out: the driver then repeats an operation once",
+        )
+
+
+def _cased(names: list[str]) -> str:
+    return ", ".join({"retrywrites": "retryWrites", "retryreads": "retryReads"}[name] for name in names)
+
+
+def topology(examined: Examined) -> Iterator[Finding]:
+    """Operations go to the primary, whoever it is."""
+    options = _uri(examined).options
+    if options.get("directconnection"):
+        level = warning if examined.deployed else note
+        yield level(
+            "directConnection=true in the URI: there is no failover to another member",
+            "Take it out, and name all members, or use a mongodb+srv address",
+        )
+    preference = str(options.get("readpreference", "primary"))
+    if preference.lower() != "primary":
+        yield warning(
+            "readPreference in the URI is not primary: a user may not see what they have just written, and a transaction refuses",
+            "Take it out, and read from secondaries only where a query says so",
+            readPreference=preference,
+        )
+
+
+def encryption(examined: Examined) -> Iterator[Finding]:
+    """The server's certificate is checked."""
+    options = _uri(examined).options
+    weak = [name for name in _TLS_WEAK if options.get(name)]
+    if weak:
+        level = error if examined.deployed else warning
+        yield level(
+            "the URI says that certificates need not be valid: whoever stands between can read and change everything",
+            "Take tlsInsecure and tlsAllowInvalid... out, and name the authority with tlsCAFile",
+        )
+
+
+def database_name(examined: Examined) -> Iterator[Finding]:
+    """The URI says which database it means."""
+    if _uri(examined).database is None:
+        yield note(
+            "the URI names no database: it is `prodfix`",
+            "Put its name behind the hosts, before the options: /orders?",
+        )
+
+
+def authentication(examined: Examined) -> Iterator[Finding]:
+    """The URI says where its user is known."""
+    uri = _uri(examined)
+    if uri.user and uri.database is not None and not uri.srv and "authsource" not in uri.options:
+        yield note(
+            "the URI has a user and no authSource: it is looked for in the URI's own database",
+            "Add authSource=admin if the server refuses the user",
+        )
+
+
+def overruled(examined: Examined) -> Iterator[Finding]:
+    """No option of the URI is overruled by a setting, nor overrules one."""
+    uri = _uri(examined)
+    written = {name.lower() for name in uri.names}
+    both = [setting for option, setting in _OURS.items() if option in written]
+    if both and examined.served:
+        yield warning(
+            f"options of the URI have no effect, as settings win: {', '.join(both)}",
+            "Set these variables, and take the options out of the URI",
+            settings=both,
+        )
+    if "timeoutms" in uri.options:
+        yield warning(
+            "timeoutMS in the URI ends every operation outside of requests, and makes the driver pass over DB_SOCKET_TIMEOUT_MS",
+            "Take it out: within a request the deadline does the same, and better",
+            timeoutMs=round(float(uri.options["timeoutms"] or 0) * 1000),
+        )
+
+
+def unknown(examined: Examined) -> Iterator[Finding]:
+    """The driver knows every option of the URI."""
+    uri = _uri(examined)
+    srv = {"srvservicename", "srvmaxhosts"} if uri.srv else set()
+    known = {*uri.options, *srv, *({"ssl"} if "tls" in uri.options else ())}
+    ignored = sorted({mask_key(name) for name in uri.names if name.lower() not in known})
+    if ignored:
+        yield warning(
+            f"options of the URI that the driver does not know, or whose value is wrong: {', '.join(ignored[:10])}",
+            "Mend them or take them out: the driver only warns, and passes over them",
+            options=ignored[:10],
+        )

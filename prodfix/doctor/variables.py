@@ -1,0 +1,91 @@
+"""Environment variables that are not what somebody thinks: misspelt, unknown, or left from another day."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+
+from prodfix.doctor.examined import Examined
+from prodfix.doctor.findings import Finding, error, note, warning
+from prodfix.settings import Environment, Settings
+
+# How people call them who come from elsewhere.
+_ALIASES = {
+    "NODE_ENV": "APP_ENV",
+    "FLASK_ENV": "APP_ENV",
+    "MONGO_URI": "MONGODB_URI",
+    "MONGO_URL": "MONGODB_URI",
+    "MONGODB_URL": "MONGODB_URI",
+    "JWT_SECRET": "JWT_SECRET_KEY",
+    "SECRET_KEY_JWT": "JWT_SECRET_KEY",
+}
+_SWITCHES = ("enable_error_handler", "enable_error_recovery", "enable_query_logging", "enable_diagnostics")
+_ALIKE = 0.88
+
+
+def misspelt(examined: Examined) -> Iterator[Finding]:
+    """Every variable that looks like a setting is one."""
+    known = {name.upper() for name in Settings.model_fields}
+    meant = {name: _meant(name, known) for name in examined.environ if name not in known}
+    found = {name: setting for name, setting in meant.items() if setting is not None}
+    # Where the setting has its value all the same, the other variable belongs to somebody else.
+    there = {*examined.environ, *(("MONGODB_URI",) if examined.services.clients.configured else ())}
+    wrong = {name: setting for name, setting in found.items() if setting not in there}
+    if wrong:
+        pairs = ", ".join(f"{name} ({setting}?)" for name, setting in sorted(wrong.items())[:10])
+        yield warning(
+            f"variables that nothing reads, and that look like settings, are set: {pairs}",
+            "Rename them if they are meant for prodfix",
+            variables=sorted(wrong)[:10],
+        )
+
+
+def _meant(name: str, known: set[str]) -> str | None:
+    if name in _ALIASES:
+        return _ALIASES[name]
+    if "_" not in name or len(name) > 64:
+        return None
+    close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=_ALIKE)
+    return close[0] if close else None
+
+
+def environment_name(examined: Examined) -> Iterator[Finding]:
+    """``APP_ENV`` is what it says."""
+    given = examined.environ.get("APP_ENV", "").strip().lower()
+    if given and given not in set(Environment):
+        yield warning(
+            "APP_ENV has a value that is not known, and is taken for production",
+            f"Set it to {', '.join(Environment)}",
+        )
+
+
+def switches(examined: Examined) -> Iterator[Finding]:
+    """No switch of the rollback plan is still thrown."""
+    off = [name.upper() for name in _SWITCHES if not getattr(examined.settings, name)]
+    if off and examined.deployed:
+        yield note(
+            f"{', '.join(off)}: off, as the rollback plan has it",
+            "Switch them on again when the reason is gone",
+            off=off,
+        )
+
+
+def verbosity(examined: Examined) -> Iterator[Finding]:
+    """The log of a deployed service does not drown in commands."""
+    if examined.deployed and examined.settings.log_level == "debug":
+        yield warning(
+            "LOG_LEVEL is debug: every start and end of every command is logged",
+            "Set LOG_LEVEL to info; QUERY_LOG_SAMPLE shows a share of the commands",
+        )
+
+
+def diagnostics_open(examined: Examined) -> Iterator[Finding]:
+    """The diagnostics are for admins."""
+    settings = examined.settings
+    if settings.diagnostics_auth_required or not settings.enable_diagnostics:
+        return
+    level = error if examined.deployed else note
+    yield level(
+        "DIAGNOSTICS_AUTH_REQUIRED is false: whoever reaches the service reads its diagnostics",
+        "Set it to true",
+    )
