@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from blueprints.diagnostics.plots import categories, errors_over_time
+from blueprints.diagnostics.plots import SERVICE, Stretch, categories, errors_over_time
 from prodfix import TimeRange, current_prodfix, iso
 
 GROUPS, ENDPOINTS, QUERIES, INCIDENTS = 8, 8, 6, 10  # rows
@@ -14,15 +14,17 @@ GROUPS, ENDPOINTS, QUERIES, INCIDENTS = 8, 8, 6, 10  # rows
 Link = Callable[..., str]
 
 
-def overview(time_range: TimeRange, errors_at: Link) -> dict[str, Any]:
-    """For the template. ``errors_at`` makes the address of a list of errors. Raises ``TimeoutError`` if the disk does not
-    answer."""
+def overview(time_range: TimeRange, errors_at: Link, *, everything: bool = False) -> dict[str, Any]:
+    """For the template. ``errors_at`` makes the address of a list of errors. ``everything``: also what clients are to blame
+    for. Raises :class:`prodfix.errors.JournalTimeout`."""
     services = current_prodfix
     read = services.statistics.read(time_range)
     statistics = read.to_json()
     points, step = statistics["series"]["points"], statistics["series"]["stepMinutes"]
     begin, end = datetime.fromisoformat(statistics["windowFrom"]), datetime.fromisoformat(statistics["windowTo"])
     incidents = services.incident_log.read(begin=begin, limit=200)["incidents"]
+    instance = services.diagnostics.instance()
+    names = categories(points) if everything else categories(points, SERVICE)
 
     def link(at: str, category: str) -> str:
         moment = datetime.fromisoformat(at)
@@ -31,33 +33,54 @@ def overview(time_range: TimeRange, errors_at: Link) -> dict[str, Any]:
     def label(at: str) -> str:
         return datetime.fromisoformat(at).strftime("%H:%M" if time_range != "7d" else "%a %H:%M")
 
-    instance = services.diagnostics.instance()
+    links = {
+        (point["at"], name): link(point["at"], name) for point in points for name in names if name in point["errors"]
+    }
+    stretches = [_stretch(incident, points, step) for incident in incidents]
+    rows = [point for point in points if any(name in point["errors"] for name in names)]
     return {
         "time_range": time_range,
+        "everything": everything,
         "statistics": statistics,
-        "categories": categories(points),
-        "plot": services.journal.aside(errors_over_time, points, label, _fixed(points, categories(points), link)),
+        "errors": _split(statistics["errorsByCategory"]),
+        "categories": names,
+        # In a native thread, which knows no request: drawing takes some 50 ms.
+        "plot": services.journal.aside(
+            errors_over_time, points, names, label, lambda at, name: links[at, name], stretches
+        )
+        if rows
+        else None,
         "rows": [
-            {"label": label(point["at"]), **point, "href": {name: link(point["at"], name) for name in point["errors"]}}
-            for point in points
-            if point["errors"]
+            {"label": label(row["at"]), **row, "href": {name: links.get((row["at"], name)) for name in names}}
+            for row in rows
         ],
         "instance": instance,
         "database": _database(instance, incidents, begin, end),
         "incidents": incidents[:INCIDENTS],
-        "timeline": [_place(incident, begin, end) for incident in incidents],
-        "groups": [group.to_json() for group in services.groups.page(read.window, limit=GROUPS)[0]],
+        "groups": _groups(services.groups.page(read.window)[0], everything=everything),
         "endpoints": [one for one in statistics["endpoints"] if one["errors"] or one["failedRequests"]][:ENDPOINTS],
         "queries": services.queries.read("total", limit=QUERIES)["queries"],
     }
 
 
-def _fixed(points: Sequence[dict[str, Any]], names: Sequence[str], link: Link) -> Link:
-    """The same addresses, made beforehand: the plot is drawn in a thread that knows no request."""
-    known = {
-        (point["at"], name): link(point["at"], name) for point in points for name in names if name in point["errors"]
-    }
-    return lambda at, name: known[at, name]
+def _split(counts: dict[str, int]) -> dict[str, int]:
+    service = sum(count for name, count in counts.items() if name in SERVICE)
+    return {"service": service, "clients": sum(counts.values()) - service}
+
+
+def _groups(found: Sequence[Any], *, everything: bool) -> list[dict[str, Any]]:
+    """What is back after it was resolved comes first."""
+    groups = [group.to_json() for group in found if everything or group.category in SERVICE]
+    return sorted(groups, key=lambda group: group["status"] != "regressed")[:GROUPS]
+
+
+def _stretch(incident: dict[str, Any], points: Sequence[dict[str, Any]], step: int) -> Stretch:
+    """Where it is among the points."""
+    begin = datetime.fromisoformat(points[0]["at"])
+    first, last = (
+        (datetime.fromisoformat(incident[name]) - begin).total_seconds() / 60 / step for name in ("from", "to")
+    )
+    return max(0.0, first), min(last, float(len(points))), incident["cause"]
 
 
 def _database(
@@ -80,11 +103,3 @@ def _database(
 def _seconds(incident: dict[str, Any], begin: datetime, end: datetime) -> float:
     first, last = datetime.fromisoformat(incident["from"]), datetime.fromisoformat(incident["to"])
     return max(0.0, (min(last, end) - max(first, begin)).total_seconds())
-
-
-def _place(incident: dict[str, Any], begin: datetime, end: datetime) -> dict[str, Any]:
-    """Where it is on a line of 1,000 units; wide enough to be seen."""
-    whole = (end - begin).total_seconds()
-    first = max(0.0, (datetime.fromisoformat(incident["from"]) - begin).total_seconds() / whole * 1000)
-    width = max(4.0, _seconds(incident, begin, end) / whole * 1000)
-    return {**incident, "x": round(min(first, 1000 - width), 1), "width": round(width, 1)}

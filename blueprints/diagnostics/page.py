@@ -52,19 +52,19 @@ def index() -> ResponseReturnValue:
         prefix = guarded().prefix
         listed = [f"{one.method} {prefix}{one.rule}" for one in ENDPOINTS]
         return jsonify({"endpoints": listed, "document": f"{prefix}/openapi.json"})
-    query = parameters.query_of(request, parameters.InTimeRange)
+    query = parameters.query_of(request, parameters.Overview)
     return render_template("diagnostics/overview.html", **_overview(query))
 
 
 @blueprint.get("/page/overview")
 def overview_body() -> str:
     """What is refreshed of it."""
-    query = parameters.query_of(request, parameters.InTimeRange)
+    query = parameters.query_of(request, parameters.Overview)
     return render_template("diagnostics/_overview.html", **_overview(query))
 
 
-def _overview(query: parameters.InTimeRange) -> dict[str, Any]:
-    return overview(query.time_range, _errors_with)
+def _overview(query: parameters.Overview) -> dict[str, Any]:
+    return overview(query.time_range, _errors_with, everything=query.errors == "all")
 
 
 def _errors_with(**filters: str) -> str:

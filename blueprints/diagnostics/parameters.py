@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from flask import Request
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
@@ -102,6 +102,12 @@ class Queries(InPages):
     sort: Annotated[QuerySort, Field(description="Largest first")] = "total"
     operation: Words | None = None
     collection: Words | None = None
+
+
+class Overview(InTimeRange):
+    """``errors``: those that the service is to blame for, or all."""
+
+    errors: Literal["service", "all"] = "service"
 
 
 class Shown(InTimeRange):

@@ -18,43 +18,70 @@ from prodfix import ErrorCategory
 XLINK = "{http://www.w3.org/1999/xlink}"
 WIDTH, HEIGHT = 880, 240
 LABELS = 6  # along the time
+BAND = 6  # units, of the incidents below the bars
 
+SERVICE = tuple(
+    map(
+        str,
+        (
+            ErrorCategory.DATABASE_CONNECTION,
+            ErrorCategory.TIMEOUT,
+            ErrorCategory.DATABASE_QUERY,
+            ErrorCategory.NETWORK,
+            ErrorCategory.UNKNOWN,
+        ),
+    )
+)
+"""The categories that the service is to blame for; the others are answered with 4xx."""
+
+_ALL = (*SERVICE, *(str(category) for category in ErrorCategory if category not in SERVICE), "__other__")
 _DROPPED = ("defs", "desc", "title")
+
+Stretch = tuple[float, float, str]
+"""Where an incident begins and ends, in points, and its cause."""
 
 
 def errors_over_time(
-    points: Sequence[dict[str, Any]], label: Callable[[str], str], link: Callable[[str, str], str]
+    points: Sequence[dict[str, Any]],
+    shown: Sequence[str],
+    label: Callable[[str], str],
+    link: Callable[[str, str], str],
+    incidents: Sequence[Stretch] = (),
 ) -> Markup:
-    """One bar for each point, one part of it for each category; ``link`` leads from a point and category to its errors."""
+    """One bar for each point, one part of it for each category in ``shown``; ``link`` leads from a point and category to its
+    errors. Below the bars are the incidents."""
+    most = max((sum(point["errors"].get(name, 0) for name in shown) for point in points), default=0)
+    places = [round(number * (len(points) - 1) / (LABELS - 1)) for number in range(LABELS)]
     chart = pygal.StackedBar(
         css=[],
         js=[],
         width=WIDTH,
         height=HEIGHT,
         margin=2,
-        spacing=4,
+        margin_left=12,
+        spacing=6,
         no_prefix=True,
         show_legend=False,
         show_minor_x_labels=False,
-        x_labels_major_count=LABELS,
         max_scale=5,
         truncate_label=-1,
+        range=(0, max(most, 4)),
         value_formatter=lambda value: f"{value:g}",
         disable_xml_declaration=True,
     )
-    chart.x_labels = [label(point["at"]) for point in points]
-    most = max((sum(point["errors"].values()) for point in points), default=0)
-    chart.range = (0, max(most, 4))
-    shown = categories(points)
+    chart.x_labels = [str(number) for number in range(len(points))]
+    chart.x_labels_major = [str(place) for place in places]
     for category in shown:
         chart.add(category, [_value(point, category, label, link) for point in points])
-    return _cleaned(chart.render_tree(), shown)
+    tree = chart.render_tree()
+    _name_the_times(tree, points, label, incidents)
+    return _cleaned(tree, shown)
 
 
-def categories(points: Sequence[dict[str, Any]]) -> list[str]:
-    """Those that occur, always in the same order."""
+def categories(points: Sequence[dict[str, Any]], among: Sequence[str] = _ALL) -> list[str]:
+    """Those that occur, always in the same order: what the service is to blame for comes first."""
     there = {category for point in points for category in point["errors"]}
-    return [category for category in (*map(str, ErrorCategory), "__other__") if category in there]
+    return [category for category in among if category in there]
 
 
 def _value(
@@ -65,6 +92,27 @@ def _value(
         return None
     words = f"{label(point['at'])}: {count} {category.replace('_', ' ')}"
     return {"value": count, "label": words, "xlink": {"href": link(point["at"], category), "target": "_self"}}
+
+
+def _name_the_times(
+    tree: Element, points: Sequence[dict[str, Any]], label: Callable[[str], str], incidents: Sequence[Stretch]
+) -> None:
+    """pygal knows points by their numbers, so that none is taken for another of the same time of day. Where they are on its
+    axis the incidents are, too."""
+    plot = next(group for group in tree.iter("g") if group.get("class") == "plot")
+    words = [text for axis in plot.iter("g") if axis.get("class") == "axis x" for text in axis.iter("text")]
+    known = sorted((int(text.text or 0), float(text.get("x", 0))) for text in words)
+    for text in words:
+        text.text = label(points[int(text.text or 0)]["at"])
+    (first, begin), (last, end) = known[0], known[-1]
+    unit = (end - begin) / max(1, last - first)
+    floor = float(next(plot.iter("rect")).get("height", HEIGHT))
+    for start, stop, cause in incidents:
+        width = max(3.0, (stop - start) * unit)
+        place = {"x": begin + (start - first - 0.5) * unit, "y": floor + 1, "width": width, "height": BAND}
+        SubElement(
+            plot, "rect", {name: f"{value:.1f}" for name, value in place.items()} | {"class": f"incident {cause}"}
+        )
 
 
 def _cleaned(tree: Element, shown: Sequence[str]) -> Markup:

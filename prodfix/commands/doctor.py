@@ -17,10 +17,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from prodfix.commands.looking import only_look
 from prodfix.doctor import deployment
 from prodfix.doctor.checks import FAMILIES
 from prodfix.doctor.examination import examine
-from prodfix.doctor.examined import Examined, only_look
+from prodfix.doctor.examined import Examined
 from prodfix.doctor.findings import Finding, Level, counted
 from prodfix.doctor.launch import Launch
 from prodfix.logs.sinks import Console as Stderr

@@ -1,20 +1,29 @@
-"""``flask --app wsgi prodfix errors``: the table of errors."""
+"""``flask --app wsgi prodfix errors``: what fails, one kind of it, each of it as it comes; and how errors are classified."""
 
 from __future__ import annotations
 
-import json
-import os
-from typing import Any
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Any, get_args
 
 import click
+import orjson
 from flask.cli import AppGroup
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from prodfix.classification.table import entries
+from prodfix.commands.looking import as_json_option, console, echo_json, looking, short_time, table, words
+from prodfix.context import iso
+from prodfix.errors import ErrorCategory
 from prodfix.logs.sinks import Console as Stderr
-from prodfix.services import current_prodfix
+from prodfix.records.lookup import Place, Wanted
+from prodfix.records.records import error_summary
+from prodfix.services import Services, current_prodfix
+from prodfix.statistics.groups import GroupState
+from prodfix.statistics.statistics import TIME_RANGES, TimeRange
 
 _TITLES = {
     "type": "Exception types (the most derived class that has a row decides)",
@@ -24,32 +33,188 @@ _TITLES = {
 }
 _RETRIES = (("transient", "now"), ("retryable", "client"))
 _LEGEND = "retry: now = prodfix may try again by itself; client = the answer asks the client to"
+_STYLES = {"regressed": "bold red", "resolved": "green"}
 STDERR = 2
 _WIDE = 130  # columns; below them the category stands under the code
+LATE = 5.0  # seconds in which a record of another instance may still arrive behind newer ones
+SEEN = 10_000  # records that `tail --follow` remembers
+
+range_option = click.option(
+    "--range",
+    "time_range",
+    type=click.Choice(TIME_RANGES),
+    default="1h",
+    show_default=True,
+    help="The last hour, day or week.",
+)
+category_option = click.option(
+    "--category", type=click.Choice([str(one) for one in ErrorCategory]), help="Only this one."
+)
+
+errors = AppGroup("errors", help="What fails, and how errors are classified.")
 
 
-errors = AppGroup("errors", help="How errors are classified.")
+@errors.command("top")
+@range_option
+@category_option
+@click.option("--status", type=click.Choice(get_args(GroupState)), help="Only kinds in this state.")
+@click.option("--limit", type=click.IntRange(1, 200), default=20, show_default=True)
+@as_json_option
+def top(time_range: TimeRange, category: str | None, status: GroupState | None, limit: int, as_json: bool) -> None:
+    """The most frequent kinds of errors."""
+    with looking() as services:
+        read = services.statistics.read(time_range)
+        found, total = services.groups.page(read.window, status=status, category=category, limit=limit)
+        statistics = read.to_json()
+    groups = [group.to_json() for group in found]
+    if as_json:
+        echo_json({"groups": groups, "total": total, **read.coverage()})
+        return
+    rate = statistics["errorRate"]
+    failed = f", {rate:.2%} of {statistics['requests']} requests failed" if rate is not None else ""
+    click.echo(f"{statistics['totalErrors']} errors in {time_range}{failed}{_scope(statistics)}")
+    drawn = table("count", "state", "category", "error", "last seen (UTC)", "fingerprint", numbers=("count",))
+    for group in groups:
+        state = "" if group["status"] in ("open", "unknown") else group["status"]
+        drawn.add_row(
+            words(group["count"]),
+            words(state, _STYLES.get(state, "")),
+            words(group["category"]),
+            words(group["message"]),
+            words(short_time(group["lastSeen"])),
+            words(group["fingerprint"]),
+        )
+    console().print(drawn)
+    if total > len(groups):
+        click.echo(f"... and {total - len(groups)} more kinds: --limit")
+
+
+@errors.command("show")
+@click.argument("fingerprint")
+@range_option
+@as_json_option
+def show(fingerprint: str, time_range: TimeRange, as_json: bool) -> None:
+    """One kind of error, with its newest records."""
+    with looking() as services:
+        window = services.statistics.read(time_range).window
+        group = services.groups.find(fingerprint, window)
+        if group is None:
+            raise click.ClickException(f"no kind of error has this fingerprint in {time_range} (--range 7d for a week)")
+        page = services.lookup.errors(Wanted(fields=(("fingerprint", fingerprint),)), limit=10)
+    records = [error_summary(record) for record in page.records]
+    answer = {**group.to_json(), "records": records}
+    if as_json:
+        echo_json(answer)
+        return
+    click.echo(words(answer["message"]).plain)
+    for name in ("status", "category", "count", "firstSeen", "lastSeen", "releases", "devices", "endpoints"):
+        value = answer[name]
+        shown = ", ".join(_pairs(value)) if isinstance(value, (dict, list)) else value
+        click.echo(f"{name + ':':<11} {words(shown).plain}")
+    if records:
+        console().print(_table_of(records))
+
+
+@errors.command("tail")
+@click.option("--follow", "-f", is_flag=True, help="Go on with what comes, until Ctrl-C.")
+@category_option
+@click.option("--limit", "-n", type=click.IntRange(1, 200), default=20, show_default=True)
+@click.option(
+    "--interval", type=click.FloatRange(0.2, 60), default=1.0, show_default=True, help="Seconds between two looks."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print each as one line of JSON.")
+def tail(follow: bool, category: str | None, limit: int, interval: float, as_json: bool) -> None:
+    """The newest errors, oldest first, each on a line with its request's ID."""
+    fields = (("category", category),) if category else ()
+    with looking() as services, suppress(KeyboardInterrupt):
+        for record in _tailed(services, fields, limit, interval if follow else None):
+            line = orjson.dumps(record).decode() if as_json else _line(record)
+            click.echo(line)
+
+
+def _tailed(
+    services: Services, fields: tuple[tuple[str, str], ...], limit: int, interval: float | None
+) -> Iterator[dict[str, Any]]:
+    """The newest, and then, every ``interval`` seconds, what is new. What comes late is not missed."""
+    seen: dict[Place, None] = {}
+    newest = services.lookup.errors(Wanted(fields=fields), limit=limit).records
+    while True:
+        for record in reversed(newest):
+            place = Place.of(record)
+            if place not in seen:
+                seen[place] = None
+                yield error_summary(record)
+        while len(seen) > SEEN:
+            del seen[next(iter(seen))]
+        if interval is None:
+            return
+        time.sleep(interval)
+        services.monitor.ping()
+        begin = max(seen).at - timedelta(seconds=LATE) if seen else None
+        newest = _all(services, Wanted(begin, None, fields), seen)
+
+
+def _all(services: Services, wanted: Wanted, seen: Mapping[Place, None]) -> list[dict[str, Any]]:
+    """Every record that is wanted, as far as the first page on which nothing is new."""
+    found: list[dict[str, Any]] = []
+    after: Place | None = None
+    while len(found) < SEEN:
+        page = services.lookup.errors(wanted, after=after, limit=200)
+        found += page.records
+        after = page.next
+        if after is None or all(Place.of(record) in seen for record in page.records):
+            break
+    return found
+
+
+def _line(record: Mapping[str, Any]) -> str:
+    database = record["database"] or {}
+    place = " ".join(str(part) for part in (database.get("operation"), database.get("collection")) if part)
+    parts = (
+        short_time(record["timestamp"]),
+        record["requestId"],
+        record["status"],
+        record["code"],
+        record["endpoint"],
+        place,
+    )
+    return words("  ".join(str(part) for part in (*parts, record["message"]) if part)).plain
+
+
+def _table_of(records: list[dict[str, Any]]) -> Table:
+    drawn = table("time (UTC)", "request", "status", "endpoint", "device", "message")
+    for record in records:
+        names = ("requestId", "status", "endpoint", "deviceType", "message")
+        drawn.add_row(words(short_time(record["timestamp"])), *(words(record[name]) for name in names))
+    return drawn
+
+
+def _pairs(value: Any) -> list[str]:
+    return [f"{name} {count}" for name, count in value.items()] if isinstance(value, dict) else list(value)
+
+
+def _scope(answer: Mapping[str, Any]) -> str:
+    covered = datetime.fromisoformat(answer["windowFrom"])
+    return f" ({answer['scope']}, since {short_time(iso(covered))} UTC)"
 
 
 @errors.command("table")
-@click.option("--json", "as_json", is_flag=True, help="One JSON array, for scripts.")
+@as_json_option
 @click.option("--kind", type=click.Choice(list(_TITLES)), help="Only one of the four tables.")
-def table(as_json: bool, kind: str | None) -> None:
+def classification(as_json: bool, kind: str | None) -> None:
     """Print what each error means, the application's own rows among them (marked with *)."""
     current_prodfix.logs.sinks.replace(Stderr(STDERR))
     rows = [row for row in entries(current_prodfix.classifier) if kind in (None, row["kind"])]
     if as_json:
-        click.echo(json.dumps(rows, indent=1))
+        echo_json(rows)
         return
-    console = Console(highlight=False)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console = Console(highlight=False, width=_WIDE)  # a file or a pipe has no width of its own
+    shown = console()
     for name, title in _TITLES.items():
         if kind in (None, name):
-            shown = [row for row in rows if row["kind"] == name]
-            console.print(f"\n{title}\n", style="bold", markup=False)
-            console.print(_drawn(shown, wide=console.width >= _WIDE))
-    console.print(f"\n{_LEGEND}", markup=False)
+            some = [row for row in rows if row["kind"] == name]
+            shown.print(f"\n{title}\n", style="bold")
+            shown.print(_drawn(some, wide=shown.width >= _WIDE))
+    shown.print(f"\n{_LEGEND}")
 
 
 def _drawn(rows: list[dict[str, Any]], *, wide: bool) -> Table:

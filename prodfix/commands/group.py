@@ -14,8 +14,6 @@ from flask import Flask
 from flask.cli import AppGroup
 from pymongo.errors import PyMongoError
 
-from prodfix.commands.deferred import deferred
-from prodfix.commands.errors import errors
 from prodfix.credentials import make_token
 from prodfix.errors import DatabaseNotConfigured
 from prodfix.logs.sinks import Console
@@ -26,9 +24,16 @@ STDERR = 2
 
 
 class Commands(AppGroup):
-    """Commands, of which those in ``later`` are loaded when they are asked for: workers have no use for all their checks."""
+    """Commands, of which those in ``later`` are loaded when they are asked for: a worker has no use for any of them."""
 
-    later: ClassVar = {"doctor": "prodfix.commands.doctor", "health": "prodfix.commands.health"}
+    later: ClassVar = {
+        "deferred": "prodfix.commands.deferred",
+        "doctor": "prodfix.commands.doctor",
+        "errors": "prodfix.commands.errors",
+        "health": "prodfix.commands.health",
+        "queries": "prodfix.commands.queries",
+        "request": "prodfix.commands.requests",
+    }
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*super().list_commands(ctx), *self.later})
@@ -40,10 +45,9 @@ class Commands(AppGroup):
 
 
 commands = Commands(
-    "prodfix", help="Production error management: doctor, health, tokens, errors, deferred writes and indexes."
+    "prodfix",
+    help="Production error management: doctor, health, tokens, errors, requests, deferred writes and indexes.",
 )
-commands.add_command(errors)
-commands.add_command(deferred)
 
 
 def attach(app: Flask) -> None:

@@ -14,7 +14,6 @@ from prodfix.doctor.deployment import Deployment
 from prodfix.doctor.findings import NotChecked
 from prodfix.doctor.launch import Launched
 from prodfix.doctor.server import Server
-from prodfix.logs.files import FILES
 from prodfix.services import EXTENSION, Services
 from prodfix.settings import Environment, Settings
 
@@ -66,24 +65,6 @@ class Examined:
         except NotChecked:
             gunicorn = None
         return self.settings.web_concurrency if gunicorn is None else gunicorn.workers
-
-
-class _Nowhere:
-    """A sink that keeps nothing."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def write(self, data: bytes) -> None: ...
-
-
-def only_look(services: Services) -> None:
-    """Let this process ask the application without becoming one of its workers: no background work, no journal of its
-    own, nothing in the log files, and no word of a connection that only this process has."""
-    services.background.hold()
-    services.monitor.on_event, services.monitor.on_attempt = lambda event: None, lambda attempt, error: None
-    for name in FILES:
-        services.logs.sinks.replace(_Nowhere(f"{name}.log"))
 
 
 def folder_of(path: Path) -> Path:

@@ -8,10 +8,11 @@ from typing import Any
 
 from flask import Flask
 
+from prodfix.commands.looking import only_look
 from prodfix.doctor.checks import FAMILIES
 from prodfix.doctor.deployment import Deployment, StartCommand
 from prodfix.doctor.examination import run
-from prodfix.doctor.examined import Examined, only_look
+from prodfix.doctor.examined import Examined
 from prodfix.doctor.findings import Finding
 from prodfix.doctor.launch import Gunicorn, Launched
 

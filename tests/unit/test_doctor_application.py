@@ -16,10 +16,10 @@ from werkzeug.exceptions import InternalServerError, NotFound
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from blueprints import diagnostics, health
+from prodfix.commands.looking import only_look
 from prodfix.doctor import configuration, health_checks
 from prodfix.doctor.deployment import Deployment
 from prodfix.doctor.examination import run
-from prodfix.doctor.examined import only_look
 from prodfix.doctor.findings import Finding
 from tests.unit.doctoring import CHECKS, Case, examined, findings, ids, judge
 

@@ -15,10 +15,11 @@ from pydantic import SecretStr
 
 from blueprints import health
 from prodfix import Settings
+from prodfix.commands.looking import only_look
 from prodfix.doctor import examination, server
 from prodfix.doctor.checks import FAMILIES
 from prodfix.doctor.examination import examine, run
-from prodfix.doctor.examined import Examined, only_look
+from prodfix.doctor.examined import Examined
 from prodfix.doctor.findings import Check, Finding, Level, NotApplicable, NotChecked, counted, error, note, warning
 from tests.unit.doctoring import CHECKS, Case, examined
 from tests.unit.test_doctor_disk import worker
@@ -372,7 +373,7 @@ def test_a_worker_that_is_not_connected_is_not_healthy(command: Callable[..., Co
 def test_a_database_that_does_not_answer_is_not_healthy_and_nothing_is_logged_of_it(
     command: Callable[..., Command], monkeypatch: pytest.MonkeyPatch, uri: str | None
 ) -> None:
-    monkeypatch.setattr("prodfix.commands.health.PATIENCE", 0.3)
+    monkeypatch.setattr("prodfix.commands.looking.PATIENCE", 0.3)
     app = Flask("host")
     ask = command(app, mongodb_uri=SecretStr(uri) if uri else None)
     answer = ask("health", "--json")

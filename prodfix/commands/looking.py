@@ -1,0 +1,101 @@
+"""How a command looks at the application: what the journals of this host hold, and MongoDB if it answers."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+import orjson
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from prodfix.errors import JournalUnavailable
+from prodfix.logs.files import FILES
+from prodfix.logs.sinks import Console as Stderr
+from prodfix.services import Services, current_prodfix
+
+STDERR = 2
+PATIENCE = 5.0  # seconds for the ping, which has to make a connection first
+WIDTH = 130  # columns of what goes into a file or a pipe
+
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+
+
+class _Nowhere:
+    """A sink that keeps nothing."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def write(self, data: bytes) -> None: ...
+
+
+def only_look(services: Services) -> None:
+    """Let this process ask the application without becoming one of its workers: no background work, no journal of its
+    own, nothing in the log files, and no word of a connection that only this process has."""
+    services.background.hold()
+    services.monitor.on_event, services.monitor.on_attempt = lambda event: None, lambda attempt, error: None
+    for name in FILES:
+        services.logs.sinks.replace(_Nowhere(f"{name}.log"))
+
+
+@contextmanager
+def looking() -> Iterator[Services]:
+    """The application's services, to be asked. That MongoDB does not answer is told on stderr, and is no reason to end."""
+    services = current_prodfix
+    services.logs.sinks.replace(Stderr(STDERR))
+    only_look(services)
+    try:
+        if services.clients.configured and not ping(services):
+            click.echo("MongoDB does not answer: this is what the workers of this host know (STATE_DIR).", err=True)
+        yield services
+    except (JournalUnavailable, TimeoutError, sqlite3.Error) as error:
+        raise click.ClickException(f"STATE_DIR cannot be read: {type(error).__name__}") from None
+    finally:
+        services.clients.close()
+
+
+def ping(services: Services) -> bool:
+    """Ask MongoDB whether it answers. The second time over a connection that is there, as a worker's is."""
+    monitor = services.monitor
+    monitor.max_age = monitor.interval + PATIENCE
+    monitor.ping()
+    if monitor.healthy:
+        monitor.ping()
+    return monitor.healthy
+
+
+def echo_json(value: Any) -> None:
+    click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2, default=str).decode())
+
+
+def console() -> Console:
+    """As wide as the terminal; a file or a pipe has no width of its own."""
+    made = Console(highlight=False, markup=False, soft_wrap=False)
+    if not made.is_terminal and "COLUMNS" not in os.environ:
+        made = Console(highlight=False, markup=False, width=WIDTH)
+    return made
+
+
+def table(*headers: str, numbers: Sequence[str] = ()) -> Table:
+    """An empty table. Headers in ``numbers`` stand at the right."""
+    made = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="underline")
+    for header in headers:
+        made.add_column(header, overflow="fold", justify="right" if header in numbers else "left")
+    return made
+
+
+def words(value: Any, style: str = "") -> Text:
+    """A cell. Whatever a message holds, nothing in it moves the terminal's cursor or turns its text round."""
+    text = "" if value is None else str(value)
+    return Text("".join(one if one.isprintable() else ascii(one)[1:-1] for one in text), style=style)
+
+
+def short_time(moment: str | None) -> str:
+    """ISO 8601 in UTC without the date's ``T`` and the fraction."""
+    return f"{moment[:10]} {moment[11:19]}" if moment else ""

@@ -1,0 +1,78 @@
+"""``flask --app wsgi prodfix request``: all that is known of one request, from its ID."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+from flask.cli import with_appcontext
+
+from prodfix.commands.looking import as_json_option, console, echo_json, looking, short_time, table, words
+
+
+@click.command("request")
+@click.argument("request_id")
+@as_json_option
+@with_appcontext
+def request(request_id: str, as_json: bool) -> None:
+    """Its errors, its commands, what was tried again, its deferred writes and its incident; exit code 1 if nothing is known."""
+    with looking() as services:
+        found = services.requests.find(request_id)
+    if found is None:
+        raise click.ClickException(
+            "nothing is known of this request: one that went well leaves no record, client errors are counted only,"
+            " and records are kept for ERROR_RETENTION_DAYS"
+        )
+    if as_json:
+        echo_json(found)
+    else:
+        _draw(found)
+
+
+def _draw(found: Mapping[str, Any]) -> None:
+    outcome = f", the write: {found['outcome']}" if found["outcome"] else ""
+    recovery = found["recovery"] or {}
+    retries = f"{recovery.get('attempts', 0)} of ours, {recovery.get('driverRetries', 0)} of the driver"
+    facts = {
+        "answered": f"{found['status']} {found['code']}{outcome}",
+        "when": f"{short_time(found['timestamp'])} UTC",
+        "endpoint": f"{found['method']} {found['endpoint']}",
+        "user": found["userId"],
+        "device": found["deviceType"],
+        "app": found["appVersion"],
+        "trace": found["traceId"],
+        "retries": retries,
+    }
+    for name, value in facts.items():
+        if value is not None:
+            click.echo(f"{name + ':':<10} {words(value).plain}")
+    for one in found["deferred"]:
+        reason = f" ({one['reason']})" if one.get("reason") else ""
+        click.echo(f"deferred:  {words(one['operationId']).plain} {one['status']}{reason}")
+    for one in found["incidents"]:
+        click.echo(f"incident:  {one['cause']}, {short_time(one['from'])} to {short_time(one['to'])} UTC")
+    for error in found["errors"]:
+        _draw_error(error)
+    if found["commands"]:
+        drawn = table("command", "collection", "took", "result", numbers=("took",))
+        for one in found["commands"]:
+            result = words("failed", "bold red") if one["failed"] else words("ok")
+            drawn.add_row(
+                words(one["operation"]), words(one["collection"]), words(f"{one['durationMs']:.1f} ms"), result
+            )
+        click.echo()
+        console().print(drawn)
+
+
+def _draw_error(error: Mapping[str, Any]) -> None:
+    click.echo(
+        f"\n{short_time(error['timestamp'])} {error['severity']} {error['code']}: {words(error['message']).plain}"
+    )
+    database = error["database"]
+    if database:
+        took = f" after {database['durationMs']:.0f} ms" if database.get("durationMs") is not None else ""
+        click.echo(f"  {words(database['operation']).plain} on {words(database['collection']).plain}{took}")
+    for line in str(error.get("stack") or "").splitlines():
+        click.echo(f"  {words(line).plain}")
+    click.echo(f"  fingerprint {error['fingerprint']} (prodfix errors show)")
