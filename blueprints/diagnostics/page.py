@@ -14,7 +14,7 @@ from blueprints.diagnostics.guard import COOKIE, PREFIX, admin, csrf_token, guar
 from blueprints.diagnostics.overview import overview
 from blueprints.diagnostics.paging import after_number, after_place, next_address, number_of, place_of, with_query
 from blueprints.diagnostics.security import secured
-from prodfix import NotFound, Wanted, current_prodfix, error_summary, shown
+from prodfix import DeferredCommand, NotFound, Wanted, current_prodfix, error_summary, shown
 
 REFRESH = 10  # seconds
 REQUEST_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
@@ -105,7 +105,7 @@ def group(fingerprint: str) -> str:
     )
 
 
-@blueprint.post("/page/groups/<fingerprint>/<any(resolve, reopen):change>")
+@blueprint.post("/page/groups/<fingerprint>/<change>")
 def change_group(fingerprint: str, change: str) -> Response:
     groups = current_prodfix.groups
     if change == "resolve":
@@ -113,9 +113,9 @@ def change_group(fingerprint: str, change: str) -> Response:
         later = request.form.get("inNextRelease") == "true"
         found = groups.resolve(fingerprint[:64], window, by=admin(), in_next_release=later)
     else:
-        found = groups.reopen(fingerprint[:64])
+        found = change == "reopen" and groups.reopen(fingerprint[:64])
     if not found:
-        raise NotFound("no such group")
+        raise NotFound("no such group, or no such change")
     return _back(".group", fingerprint=fingerprint, timeRange="7d", done=change)
 
 
@@ -153,9 +153,12 @@ def deferred() -> str:
     )
 
 
-@blueprint.post("/page/deferred/<operation_id>/<any(replay, discard):command>")
-def order(operation_id: str, command: Any) -> Response:
-    current_prodfix.backlog.order(command, operation_id[:100], admin())
+@blueprint.post("/page/deferred/<operation_id>/<command>")
+def order(operation_id: str, command: str) -> Response:
+    known: dict[str, DeferredCommand] = {"replay": "replay", "discard": "discard"}
+    if command not in known:
+        raise NotFound("no such command")
+    current_prodfix.backlog.order(known[command], operation_id[:100], admin())
     return _back(".deferred", done=command)
 
 

@@ -10,6 +10,7 @@ import jwt
 from hypothesis import given
 from hypothesis import strategies as st
 
+from blueprints.diagnostics.guard import COOKIE
 from prodfix import make_token
 from tests.properties.site import KEY, Site
 from tests.properties.strategies import headers, names
@@ -89,8 +90,16 @@ def bad_authorizations(draw: st.DrawFn) -> Callable[[Site], dict[str, str]]:
     key = draw(st.text(st.characters(codec="utf-8"), min_size=32, max_size=64).filter(KEY.__ne__))
     scheme = draw(st.sampled_from(["", "Bearer ", "bearer", "Basic ", "Bearer  ", "Bearer Bearer ", "JWT "]))
     algorithm = draw(st.sampled_from(["none", "None", "HS512"]))
+    as_cookie = draw(st.booleans())
 
     def make(site: Site) -> dict[str, str]:
+        sent = header(site)
+        token = sent.get("Authorization", "").removeprefix("Bearer ")
+        if as_cookie and kind not in ("text", "place"):  # the page takes one, if it is good
+            return {"Cookie": f"{COOKIE}={token}"}
+        return sent
+
+    def header(site: Site) -> dict[str, str]:
         claims = good_claims(site)
         good = jwt.encode(claims, KEY, "HS256")
         head, _, signature = good.split(".")
