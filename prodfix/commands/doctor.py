@@ -10,14 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
-import orjson
 from flask import current_app
 from flask.cli import ScriptInfo, prepare_import, with_appcontext
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from prodfix.commands.looking import only_look
+from prodfix.commands.looking import as_json_option, console, echo_json, only_look
 from prodfix.doctor import deployment
 from prodfix.doctor.checks import FAMILIES
 from prodfix.doctor.examination import examine
@@ -28,7 +26,6 @@ from prodfix.logs.sinks import Console as Stderr
 from prodfix.services import current_prodfix
 
 STDERR = 2
-WIDTH = 120  # columns of a file or a pipe, which has no width of its own
 _LAUNCHING = frozenset(
     ("settings", "disk", "process")
 )  # families that want to know how gunicorn starts the application
@@ -37,7 +34,7 @@ Found = dict[str, list[Finding]]
 
 
 @click.command("doctor")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@as_json_option
 @click.option("--only", type=click.Choice(list(FAMILIES)), multiple=True, help="Only this family; may be given again.")
 @click.option("--strict", is_flag=True, help="Exit code 1 for warnings, too.")
 @click.option("--verbose", is_flag=True, help="Show each check that found nothing.")
@@ -53,7 +50,7 @@ def doctor(as_json: bool, only: tuple[str, ...], strict: bool, verbose: bool) ->
     if as_json:
         flat = [{"family": family, **finding.to_json()} for family, each in found.items() for finding in each]
         answer = {"findings": flat, "errors": count[Level.ERROR], "warnings": count[Level.WARNING]}
-        click.echo(orjson.dumps(answer, option=orjson.OPT_INDENT_2, default=str).decode())
+        echo_json(answer)
     else:
         _draw(found, verbose=verbose)
         click.echo(", ".join(counted(count[level], level) for level in (Level.ERROR, Level.WARNING, Level.NOTE)))
@@ -99,9 +96,6 @@ def _target() -> tuple[str | None, str]:
 
 
 def _draw(found: Found, *, verbose: bool) -> None:
-    console = Console(highlight=False)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console = Console(highlight=False, width=WIDTH)
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
     for _ in range(2):
         table.add_column(no_wrap=True)
@@ -113,7 +107,7 @@ def _draw(found: Found, *, verbose: bool) -> None:
         for level, name, text in _rows(findings, verbose=verbose):
             table.add_row(Text(f"  {level}", style=_STYLES[level]), name, Text(text))
         table.add_row()
-    console.print(table)
+    console().print(table)
 
 
 def _rows(findings: list[Finding], *, verbose: bool) -> Iterator[tuple[Level, str, str]]:
