@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement, tostring
 
-import pygal
 from markupsafe import Markup
 
 from prodfix import ErrorCategory
@@ -50,6 +49,8 @@ def errors_over_time(
 ) -> Markup:
     """One bar for each point, one part of it for each category in ``shown``; ``link`` leads from a point and category to its
     errors. Below the bars are the incidents."""
+    import pygal  # here: 2 MB in each worker, and nobody may ever look
+
     most = max((sum(point["errors"].get(name, 0) for name in shown) for point in points), default=0)
     places = [round(number * (len(points) - 1) / (LABELS - 1)) for number in range(LABELS)]
     chart = pygal.StackedBar(
