@@ -12,6 +12,7 @@ from flask import Flask
 from flask.cli import AppGroup
 from pymongo.errors import PyMongoError
 
+from prodfix.commands.alerts import alerts
 from prodfix.commands.deferred import deferred
 from prodfix.commands.errors import errors
 from prodfix.errors import DatabaseNotConfigured
@@ -22,9 +23,10 @@ from prodfix.web.tokens import make_token
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 STDERR = 2
 
-commands = AppGroup("prodfix", help="Production error management: tokens, errors, deferred writes and indexes.")
+commands = AppGroup("prodfix", help="Production error management: tokens, errors, alerts, deferred writes and indexes.")
 commands.add_command(errors)
 commands.add_command(deferred)
+commands.add_command(alerts)
 
 
 def attach(app: Flask) -> None:
