@@ -143,7 +143,8 @@ class Alerts:
         except (OSError, TimeoutError):
             written = b""
         self._record(dispatch.results(written), now)
-        self._ledger.outbox.again()
+        if self._delivering is None:
+            self._ledger.outbox.again()
         if self._channels:
             self._teller.tell(now)
         self._ledger.save(now)
@@ -235,7 +236,8 @@ class Alerts:
             return dispatch.results(self._delivering.wait(dispatch.LIMIT + 5)), "no_result"
         except TimeoutError:
             return None, ""
-        except OSError:
+        except Exception as error:  # noqa: BLE001 - that it could not be run must not keep the next one from running
+            self._report(Severity.ERROR, "the courier could not be run", {"error": type(error).__name__})
             return [], "not_started"
 
     def _record(self, results: list[Result], now: float) -> None:
@@ -257,9 +259,12 @@ class Alerts:
 
     def close(self) -> None:
         """Let another worker be the sender. A courier that still runs ends by itself, and holds the lock until then."""
-        with self._lock:
-            if self._pid == os.getpid():
-                self._stand_down()
+        if self._lock.acquire(timeout=DISK_LIMIT):  # else the end of the process does
+            try:
+                if self._pid == os.getpid():
+                    self._stand_down()
+            finally:
+                self._lock.release()
 
     def _stand_down(self) -> None:
         self._sending = False

@@ -71,7 +71,7 @@ def send(jobs: Sequence[Mapping[str, Any]], stdout: int, *, limit: float = LIMIT
         os.lseek(order, 0, os.SEEK_SET)
         # -P: the folder of the program is none of its libraries.
         run(
-            [sys.executable, "-P", str(COURIER)],
+            [_python(), "-P", str(COURIER)],
             environment=_environment(),
             stdin=order,
             stdout=stdout,
@@ -101,6 +101,13 @@ def missing(jobs: Iterable[Mapping[str, Any]], found: Iterable[Result], reason: 
         for job in jobs
         if (job["alert"], job["channel"]) not in known
     ]
+
+
+def _python() -> str:
+    """The interpreter. Where Python is embedded in a server (uWSGI, Apache) ``sys.executable`` is that server."""
+    if Path(sys.executable or "").name.startswith("python"):
+        return sys.executable
+    return str(Path(sys.prefix, "bin", "python3"))
 
 
 def _environment() -> dict[str, str]:

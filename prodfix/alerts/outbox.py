@@ -101,6 +101,11 @@ class Alert:
         }
 
 
+def _now(moment: float, now: float) -> bool:
+    """Whether it has come; one further away than a try is ever put off means that the clock was turned back."""
+    return moment <= now or moment > now + LIFE
+
+
 def _known(kind: Any, values: Mapping[str, Any]) -> dict[str, Any]:
     """What this version knows of; a later one may have written more."""
     return {field.name: values[field.name] for field in fields(kind) if field.name in values}
@@ -140,7 +145,7 @@ class Outbox:
                     self._end(alert, name, "failed", "removed")
                 elif now - alert.at > YOUNG:
                     self._end(alert, name, "failed", "late")
-                elif not delivery.begun and delivery.next_at <= now and not self._waits_for_another(alert, name):
+                elif not delivery.begun and _now(delivery.next_at, now) and not self._waits_for_another(alert, name):
                     found.append((alert, name))
         return found
 

@@ -225,7 +225,9 @@ class Teller:
         try:
             with pymongo.timeout(LIMIT):
                 answer = work(database)
-        except (PyMongoError, Contended) as error:
+        except Contended:
+            return None
+        except PyMongoError as error:
             self._refusals += 1
             if self._refusals >= REFUSALS:
                 self._refusals, self._alone_since = 0, now

@@ -141,8 +141,12 @@ class Instance:
         """A second worker of this instance."""
         return self._made(journal)
 
+    turning: Instance
+    """The one whose turn it is: whoever stands between it and MongoDB counts its steps."""
+
     def turn(self, seconds: float = LOOK) -> None:
         """One look and one delivery; if the worker is killed, another one takes its place."""
+        Instance.turning = self
         self.clock.now += seconds
         try:
             self.alerts.look()

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pymongo.errors import ServerSelectionTimeoutError
 
 from prodfix.alerts import claims, teller
@@ -336,18 +340,20 @@ def test_a_sender_that_is_killed_at_any_step_tells_nothing_twice_and_forgets_not
     assert found == [[DEAD, NONE_DEAD]] * len(found)
 
 
-def test_the_same_with_claims(make: Make, database: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def stepped_claims(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before and after each claim is a step, too."""
     change = claims._change
-    alive: list[Instance] = []
 
-    def stepped(database: Any, key: str, decide: Any) -> Any:
-        return alive[-1].steps.around(change)(database, key, decide)
+    def stepped(*given: Any) -> Any:
+        return Instance.turning.steps.around(change)(*given)
 
     monkeypatch.setattr(claims, "_change", stepped)
 
+
+def test_the_same_with_claims(make: Make, database: Any, stepped_claims: None) -> None:
     def play(one: Instance) -> None:
         database[ALERTS].delete_many({})
-        alive.append(one)
         one.turns(2)
         one.sees("error_rate")
         one.turns(6)
@@ -544,3 +550,61 @@ def test_a_process_that_only_asks_reads_the_same_and_becomes_no_sender(make: Mak
     asking: Alerts = one.another(Journal(one.folder))
     assert asking.read() == one.alerts.read()
     assert asking.state() == {"sender": False}
+
+
+def test_a_courier_that_breaks_is_told_and_tried_again(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = make()
+    one.backlog = Backlog(1, 0.0)
+
+    def broken(jobs: Any, stdout: int) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(one.alerts, "_send", broken)
+    one.turns(3)
+    shown = one.alerts.read()["alerts"][0]["channels"]
+    assert [(channel["state"], channel["reason"], channel["attempts"]) for channel in shown] == [
+        ("waiting", "not_started", 1)
+    ] * 2
+    assert ("error", "the courier could not be run", {"error": "ZeroDivisionError"}) in one.told
+    monkeypatch.undo()
+    one.turn(60.0)
+    assert one.titles == [DEAD]
+
+
+def test_a_channel_that_refuses_for_an_hour_is_given_up_and_counted(make: Make) -> None:
+    one = make()
+    one.couriers.failing["json #2"] = "credentials"
+    one.backlog = Backlog(1, 0.0)
+    one.turns(70, 60.0)
+    assert (one.couriers.tried["mailto #1"], one.couriers.tried["json #2"]) == (1, 7)
+    answer = one.alerts.read()
+    assert (answer["sent"], answer["failed"]) == (1, 1)
+    told = [(severity, message) for severity, message, facts in one.told if facts.get("channel") == "json #2"]
+    assert told == [("warn", "an alert was not delivered yet")] * 6 + [
+        ("error", "an alert was not delivered, and is given up")
+    ]
+    assert one.told[-1][2]["advice"].startswith("the receiver refuses the credentials")
+
+
+INCIDENTS = st.lists(st.tuples(st.integers(4, 7), st.integers(4, 7)), min_size=1, max_size=3)
+KILLED = st.tuples(st.integers(1, 60), st.integers(1, 60))
+
+
+@hypothesis.settings(max_examples=30)
+@given(INCIDENTS, KILLED)
+def test_whoever_is_killed_when_two_instances_tell_each_incident_once(
+    make: Make, database: Any, stepped_claims: None, incidents: list[tuple[int, int]], killed: tuple[int, int]
+) -> None:
+    database[ALERTS].delete_many({})
+    both = [make(f"{name}{secrets.token_hex(4)}", database) for name in "ab"]
+    for one, at in zip(both, killed, strict=True):
+        one.steps.at = at
+    together(both, 2)
+    for lasting, pausing in incidents:
+        for one in both:
+            one.sees("error_rate")
+        together(both, lasting)
+        for one in both:
+            one.well()
+        together(both, pausing)
+    assert sorted(over(both)) == sorted([RATE, CALM] * len(incidents))

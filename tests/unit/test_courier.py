@@ -181,6 +181,14 @@ def test_a_courier_that_cannot_be_started_or_breaks_is_told(monkeypatch: pytest.
         send(job("json://127.0.0.1/"))
 
 
+def test_a_python_within_another_program_is_found(monkeypatch: pytest.MonkeyPatch, hook: WebHook) -> None:
+    monkeypatch.setattr(sys, "executable", "/usr/bin/uwsgi")
+    assert reasons(job(hook.url)) == [None]
+    monkeypatch.setattr(sys, "prefix", "/nowhere")
+    with pytest.raises(FileNotFoundError):
+        send(job(hook.url))
+
+
 REASONS_OF: list[tuple[BaseException | None, int | None, str]] = [
     (smtplib.SMTPAuthenticationError(535, b"no"), None, "credentials"),
     (smtplib.SMTPRecipientsRefused({}), None, "refused"),

@@ -120,6 +120,13 @@ def test_what_is_too_old_to_be_news_is_given_up() -> None:
     assert states(box) == ["failed", "failed"]
 
 
+def test_a_clock_that_was_turned_back_puts_nothing_off() -> None:
+    box = outbox(alert())
+    send(box, NOW, "json #2")
+    assert due(box, NOW - 10) == []
+    assert due(box, NOW - LIFE) == [("e:begin", "json #2")]
+
+
 def test_the_same_alert_is_put_once() -> None:
     box = outbox(alert())
     send(box, NOW)
