@@ -187,7 +187,9 @@ class Teller:
                     self._ask(now, partial(self._still_there, alarm), database)
         if not 0 <= now - self._orphans_at < ORPHAN_PERIOD:
             self._orphans_at = now
+            refusals = self._refusals
             self._ask(now, partial(self._adopt, findings, now), database)
+            self._refusals = max(refusals, self._refusals)  # it only reads, which may be allowed where claims are not
 
     def _still_there(self, alarm: Alarm, database: Database[Any]) -> bool:
         at = claims.server_time(database)

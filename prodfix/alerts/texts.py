@@ -135,10 +135,7 @@ def body(
     rows += [("instance", origin.instance), ("release", origin.release), ("details", origin.link)]
     lines += [f"{label}: {value}" for label, value in rows if value != ""]
     if held:
-        lines += [
-            "",
-            f"{held} alerts before this one were not sent: at most {most} are in an hour (ALERT_MAX_PER_HOUR).",
-        ]
+        lines += ["", f"not sent before this one: {held} (ALERT_MAX_PER_HOUR is {most})"]
     return clean("\n".join(lines))
 
 

@@ -70,6 +70,15 @@ def test_a_claim_that_may_have_been_made_is_withdrawn() -> None:
     assert one.want is None
 
 
+def test_what_comes_back_before_its_claim_was_withdrawn_is_the_same_claim() -> None:
+    one = Alarm("error_rate", "error_rate")
+    looks(one, "xx")
+    claimed = one.alert
+    looks(one, "..xx", begin=10.0)
+    assert (one.want, one.alert) == ("begin", claimed)
+    assert one.firing
+
+
 def test_what_comes_back_before_its_end_was_told_has_not_ended() -> None:
     one = alarm()
     looks(one, "xx")

@@ -154,7 +154,7 @@ def test_an_hour_has_no_more_than_so_many_and_the_next_says_how_many_were_held_b
     one.turn(3600.0)
     one.turns(2)
     assert one.titles[2:] == ["[error] The connection to the database fails again and again"]
-    assert "were not sent" not in one.couriers.arrived[-1]["body"], "the only one that was held back is this one"
+    assert "not sent before" not in one.couriers.arrived[-1]["body"], "the only one that was held back is this one"
 
 
 def test_what_was_held_back_for_good_is_mentioned(make: Make) -> None:
@@ -169,7 +169,12 @@ def test_what_was_held_back_for_good_is_mentioned(make: Make) -> None:
     one.sees("error_rate")
     one.turns(3)
     assert one.titles == [DEAD, RATE]
-    assert "1 alerts before this one were not sent: at most 1 are in an hour" in one.couriers.arrived[-1]["body"]
+    assert "not sent before this one: 1 (ALERT_MAX_PER_HOUR is 1)" in one.couriers.arrived[-1]["body"]
+    one.well()
+    one.turns(3)
+    one.turn(3600.0)
+    assert one.titles == [DEAD, RATE, CALM]
+    assert "not sent before" not in one.couriers.arrived[-1]["body"], "once"
 
 
 def test_a_resolved_error_that_is_back_is_told_by_the_sender_whichever_worker_was_told(
@@ -451,9 +456,23 @@ def test_the_end_of_what_an_instance_left_that_is_gone_is_told_by_another(make: 
     gone.kill()
     other.turns(int(STALE / 2) - 4)
     assert other.titles == []
+    assert other.alerts._ledger.alarms == {}, "it is not this one's yet"
     other.turns(40)
     assert other.titles == [CALM]
     gone.start()  # for the fixture to end
+
+
+def test_an_instance_that_was_not_heard_of_for_too_long_begins_anew(make: Make, database: Any) -> None:
+    late, other = make("late", database), make("b", database)
+    late.sees("error_rate")
+    together([late, other], 4)
+    other.turns(int(STALE / 2) + 20)
+    assert over([late, other]) == [RATE, CALM]
+    late.turns(10)
+    assert over([late, other]) == [RATE, RATE, CALM]
+    late.well()
+    late.turns(4)
+    assert late.titles == [RATE, RATE, CALM]
 
 
 def test_the_cool_down_is_that_of_all_instances(make: Make, database: Any) -> None:
@@ -500,6 +519,27 @@ def test_who_is_refused_by_mongodb_goes_on_alone(make: Make, database: Any, monk
     assert one.titles == [RATE, CALM]
     refused = [facts for severity, message, facts in one.told if "agreed" in message]
     assert refused[0] == {"error": "ServerSelectionTimeoutError", "seconds": teller.ALONE}
+
+
+def test_an_outage_is_no_refusal(make: Make, database: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: Any) -> Any:
+        raise ServerSelectionTimeoutError("it is about to be down")
+
+    one = make(database=database)
+    with monkeypatch.context() as patch:
+        patch.setattr(claims, "_change", refuse)
+        one.sees("database_lost")
+        one.turns(teller.REFUSALS + 1)
+    assert one.titles == [LOST]
+    one.database = None
+    one.turns(2)
+    one.database = database
+    one.well()
+    one.turns(3)
+    assert one.titles == [LOST, BACK]
+    assert [episode["alert"] for episode in database[ALERTS].find_one({"_id": "database_lost"})["ended"]], (
+        "it is claimed"
+    )
 
 
 def test_a_claim_whose_answer_was_lost_and_that_is_over_is_withdrawn(
@@ -569,6 +609,21 @@ def test_a_courier_that_breaks_is_told_and_tried_again(make: Make, monkeypatch: 
     monkeypatch.undo()
     one.turn(60.0)
     assert one.titles == [DEAD]
+
+
+def test_a_channel_that_works_again_has_it_once(make: Make) -> None:
+    one = make()
+    one.couriers.failing["json #2"] = "timeout"
+    one.backlog = Backlog(1, 0.0)
+    one.turns(3)
+    one.couriers.failing.clear()
+    one.turns(3)
+    assert one.titles == []
+    one.turn(60.0)
+    one.turns(3, 60.0)
+    assert (one.titles, one.couriers.tried["json #2"]) == ([DEAD], 2)
+    answer = one.alerts.read()
+    assert (answer["sent"], answer["failed"]) == (2, 0)
 
 
 def test_a_channel_that_refuses_for_an_hour_is_given_up_and_counted(make: Make) -> None:

@@ -102,6 +102,28 @@ def test_what_fails_too_often_is_told_with_its_numbers(services: Services) -> No
     services.journal.close()
 
 
+def test_no_worker_imports_apprise(python: Callable[..., str], tmp_path: Path) -> None:
+    code = """
+        import sys
+        from pydantic import SecretStr
+        from prodfix import Settings, create_app
+        from prodfix.logs.sinks import Console
+
+        folder, key = sys.argv[1], SecretStr("k" * 32)
+        app = create_app(Settings(alert_urls=SecretStr("json://a"), state_dir=folder, log_dir=folder, jwt_secret_key=key))
+        services = app.extensions["prodfix"]
+        services.logs.sinks.replace(Console(2))
+        services.journal.open()
+        services.alerts.look()
+        services.alerts.deliver()
+        services.close()
+        services.alerts.close()
+        services.journal.close()
+        print("apprise" in sys.modules, services.alerts.read()["channels"])
+        """
+    assert python(code, tmp_path) == "False ['json #1']\n"
+
+
 def test_the_settings_reach_the_alerts(serve: Callable[..., Any]) -> None:
     parts: Services = serve(
         alert_urls=SecretStr("json://a slack://b"),

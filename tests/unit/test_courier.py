@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import smtplib
 import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import apprise
 import orjson
 import pytest
 import requests
@@ -171,6 +174,47 @@ def test_it_imports_nothing_of_prodfix_and_ends_by_itself_when_nobody_watches(ho
     assert (done.returncode, done.stdout) == (0, b"")
     assert b"apprise" in done.stderr
     assert b"prodfix" not in done.stderr
+
+
+def fake(folder: Path, code: str) -> dict[str, str]:
+    """The environment of a courier whose Apprise is ``code``."""
+    (folder / "apprise.py").write_text(code)
+    return {"PYTHONPATH": str(folder)}
+
+
+def run_with(environment: dict[str, str], limit: float) -> subprocess.CompletedProcess[bytes]:
+    order = orjson.dumps({"limit": limit, "jobs": [job("json://127.0.0.1/")]})
+    command = [sys.executable, "-P", str(dispatch.COURIER)]
+    return subprocess.run(command, input=order, env=environment, capture_output=True, timeout=30, check=False)
+
+
+def test_one_that_hangs_with_all_its_threads_is_ended_by_the_kernel(tmp_path: Path) -> None:
+    # It holds Python's lock, and so no other thread of the process can do anything.
+    done = run_with(fake(tmp_path, "import ctypes; ctypes.PyDLL(None).sleep(25)"), 3.0)
+    assert (done.returncode, done.stdout) == (-signal.SIGALRM, b"")
+
+
+def test_no_core_is_dumped(tmp_path: Path) -> None:
+    told = "import os, resource; os.write(1, repr(resource.getrlimit(resource.RLIMIT_CORE)).encode())"
+    assert run_with(fake(tmp_path, told), 10.0).stdout.startswith(b"(0, 0)")
+
+
+def test_waiting_of_a_plug_in_is_limited_whatever_the_url_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Plugin:
+        socket_connect_timeout, socket_read_timeout = 3.0, 60.0
+
+        def notify(self, **message: Any) -> bool:
+            return True
+
+    plugin = Plugin()
+    monkeypatch.setattr(apprise.Apprise, "instantiate", lambda url, **options: plugin)
+    assert courier.deliver(job("json://h?rto=60"), courier.Clues()) is None
+    assert (plugin.socket_connect_timeout, plugin.socket_read_timeout) == (3.0, courier.LARGEST_TIMEOUT)
+
+
+def test_a_plug_in_that_breaks_is_a_delivery_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(apprise.Apprise, "instantiate", lambda url, **options: 7)
+    assert courier.deliver(job("json://h"), courier.Clues()) == "failed"
 
 
 def test_a_courier_that_cannot_be_started_or_breaks_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,6 +104,11 @@ def test_a_result_counts_once_and_only_for_what_waits() -> None:
     result = Result("e:begin", "json #2", True)
     assert [state for _, _, state in box.record([result, result], NOW)] == ["delivered"]
     assert box.record([Result("e:begin", "json #2", False, "timeout"), Result("x", "json #2", True)], NOW) == []
+    box.begin(box.alerts["e:begin"], "mailto #1")
+    failure = Result("e:begin", "mailto #1", False, "timeout")
+    assert [state for _, _, state in box.record([failure, failure], NOW)] == ["waiting"]
+    assert box.record([failure], NOW + 30) == [], "the results of a try are read twice where a sender follows itself"
+    assert due(box, NOW + 60) == [("e:begin", "mailto #1")]
 
 
 def test_a_channel_that_was_removed_is_given_up() -> None:
