@@ -15,9 +15,8 @@ from typing import Any
 
 from prodfix.alerts import dispatch, texts
 from prodfix.alerts.alarms import Alarm, Change
-from prodfix.alerts.dispatch import REASONS, Result
 from prodfix.alerts.ledger import Ledger
-from prodfix.alerts.outbox import Alert, State
+from prodfix.alerts.messenger import Messenger, Send
 from prodfix.alerts.rules import SEVERITIES, Findings, conditions
 from prodfix.alerts.sender import SenderLock
 from prodfix.alerts.situation import Observer
@@ -33,8 +32,6 @@ LOADING_TRIES = 5  # looks in which the disk may fail to tell what was before, u
 PRUNE_PERIOD = 60.0  # seconds
 REST = 3 * LOOK  # seconds in which a sender that has failed leaves the lock to others
 MOST_ALARMS = 500  # resolved errors that are back are kinds of their own
-
-Send = Callable[..., None]
 
 
 class Alerts:
@@ -53,11 +50,12 @@ class Alerts:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._journal, self.observer, self._clock = journal, observer, clock
-        self._channels, self._report, self._send = channels, report, send
+        self._channels, self._report = channels, report
         self.origin = origin
         self._ledger = Ledger(journal)
         self._teller = teller(self._ledger)
         self._sender = SenderLock(journal.folder)
+        self._messenger = Messenger(self._ledger, self._sender, channels=channels, report=report, send=send)
         self._lock = threading.Lock()
         self._pid = 0
         self._pruned_at = self._rest_until = 0.0
@@ -99,10 +97,9 @@ class Alerts:
         """What belongs to one process is made in the process that uses it."""
         if self._pid != os.getpid():
             self._stand_down()  # a parent's: its lock stays its own
-            self._locksmith, self._messenger = Pool(1), Pool(1)
+            self._locksmith = Pool(1)
             self._taking: Task[bool] | None = None
-            self._delivering: Task[bytes] | None = None
-            self._jobs: list[dict[str, Any]] = []
+            self._messenger.begin()
             self._pid = os.getpid()
 
     def _has_turn(self, now: float) -> bool:
@@ -142,8 +139,8 @@ class Alerts:
             written = self._locksmith.run(self._sender.results, limit=DISK_LIMIT)
         except (OSError, TimeoutError):
             written = b""
-        self._record(dispatch.results(written), now)
-        if self._delivering is None:
+        self._messenger.record(dispatch.results(written), now)
+        if not self._messenger.busy:
             self._ledger.outbox.again()
         if self._channels:
             self._teller.tell(now)
@@ -194,68 +191,13 @@ class Alerts:
         """Send what is due, if this worker is the sender; returns when the courier has ended."""
         with self._lock:
             self._begin()
-            if self._delivering is None and not self._start_courier():
+            sends = self._sending and not self._loading
+            if not self._messenger.busy and not (sends and self._messenger.start(self._clock())):
                 return
-        found, reason = self._wait_for_courier()
-        if found is None:
-            return
-        with self._lock:
-            now = self._clock()
-            # A sender that has lost its lock has no ledger any more: the next one reads the results from the lock's file.
-            self._record([*found, *dispatch.missing(self._jobs, found, reason)], now)
-            self._delivering, self._jobs = None, []
-            self._ledger.save(now)
-
-    def _start_courier(self) -> bool:
-        now, outbox = self._clock(), self._ledger.outbox
-        due = outbox.due(now, self._channels)[: dispatch.MOST] if self._sending and not self._loading else []
-        for alert, channel in due:
-            outbox.begin(alert, channel)
-        self._ledger.save(now)
-        if due:
-            self._jobs = [_job(alert, channel, self._channels[channel]) for alert, channel in due]
-            self._delivering = self._messenger.submit(self._run_courier, self._jobs)
-        return bool(due)
-
-    def _run_courier(self, jobs: list[dict[str, Any]]) -> bytes:
-        """In a native thread. The courier writes into the lock's file, and so holds the lock; else into one without a name."""
-        held = self._sender.descriptor
-        file = os.dup(held) if held is not None else os.memfd_create("prodfix-alerts-results", os.MFD_CLOEXEC)
-        try:
-            os.ftruncate(file, 0)
-            self._send(jobs, file)
-            return os.pread(file, os.fstat(file).st_size, 0)
-        finally:
-            os.close(file)
-
-    def _wait_for_courier(self) -> tuple[list[Result] | None, str]:
-        """Its results, and why those are missing that are; None while it has not ended."""
-        if self._delivering is None:
-            return None, ""
-        try:
-            return dispatch.results(self._delivering.wait(dispatch.LIMIT + 5)), "no_result"
-        except TimeoutError:
-            return None, ""
-        except Exception as error:  # noqa: BLE001 - that it could not be run must not keep the next one from running
-            self._report(Severity.ERROR, "the courier could not be run", {"error": type(error).__name__})
-            return [], "not_started"
-
-    def _record(self, results: list[Result], now: float) -> None:
-        for alert, result, state in self._ledger.outbox.record(results, now):
-            self._ledger.totals.sent += state == "delivered"
-            self._ledger.totals.failed += state == "failed"
-            self._tell_delivery(alert, result, state)
-
-    def _tell_delivery(self, alert: Alert, result: Result, state: State) -> None:
-        facts: dict[str, Any] = {"alert": alert.id, "key": alert.key, "channel": result.channel, "state": state}
-        if state == "delivered":
-            self._report(Severity.INFO, "an alert was delivered", facts)
-            return
-        facts |= {"reason": result.reason, "advice": REASONS.get(result.reason or "", "")}
-        message = (
-            "an alert was not delivered, and is given up" if state == "failed" else "an alert was not delivered yet"
-        )
-        self._report(Severity.ERROR if state == "failed" else Severity.WARN, message, facts)
+        results = self._messenger.wait()
+        if results is not None:
+            with self._lock:
+                self._messenger.finish(results, self._clock())
 
     def close(self) -> None:
         """Let another worker be the sender. A courier that still runs ends by itself, and holds the lock until then."""
@@ -277,7 +219,15 @@ class Alerts:
         return {"sender": self._sending}
 
     def read(self) -> dict[str, Any]:
-        """What is wrong now, and the last alerts with what became of them, for JSON; from the journals of the instance."""
+        """What is wrong now, and the last alerts with what became of them, for JSON: from the journals of the instance, so that
+        all workers say the same.
+
+        ``{"scope": "instance", "complete", "channels", "sender": {"worker", "pid"} | None, "sent", "failed", "heldBack",
+        "alarms": [{"key", "kind", "severity", "title", "since", "facts", "told"}],
+        "alerts": [{"id", "key", "kind", "part", "severity", "title", "at",
+        "channels": [{"channel", "state", "attempts", "reason", "nextTryAt"}]}]}``; ``alarms`` are those that fire, the oldest
+        first; ``alerts`` the newest first; ``complete`` is false if the disk did not tell all.
+        """
         ledger = Ledger(self._journal)
         complete = ledger.load(self._clock())
         senders = [worker for worker in self.observer.workers() if worker.get("alerts", {}).get("sender")]
@@ -307,16 +257,4 @@ def _shown(alarm: Alarm, *, configured: bool) -> dict[str, Any]:
         "since": texts.moment(alarm.since),
         "facts": alarm.facts,
         "told": _TOLD.get(alarm.told or "", "not yet" if configured else "no channels"),
-    }
-
-
-def _job(alert: Alert, channel: str, url: str) -> dict[str, Any]:
-    return {
-        "alert": alert.id,
-        "channel": channel,
-        "url": url,
-        "part": alert.part,
-        "severity": alert.severity,
-        "title": alert.title,
-        "body": alert.body,
     }

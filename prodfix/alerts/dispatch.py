@@ -25,7 +25,7 @@ _INHERITED = (
 
 REASONS = {
     "not_a_url": "Apprise does not understand the URL: compare it with the documentation of its service",
-    "credentials": "the receiver refuses the credentials: check user, password or token in the URL",
+    "credentials": "the receiver refuses who asks: check user, password or token in the URL",
     "not_found": "the receiver does not know the address: the webhook, channel or topic may have been deleted",
     "rate_limited": "the receiver takes no more for now",
     "refused": "the receiver refuses the message: check sender, recipients and the URL's options",

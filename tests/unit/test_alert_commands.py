@@ -61,8 +61,7 @@ def test_one_that_does_not_arrive_is_told_with_what_to_do_and_without_its_url(
     shown = run("test", urls=urls)
     assert shown.exit_code == 1
     assert (
-        "json #2    no         the receiver refuses the credentials: check user, password or token in the URL"
-        in shown.output
+        "json #2    no         the receiver refuses who asks: check user, password or token in the URL" in shown.output
     )
     assert "json #3    no         the receiver cannot be reached" in shown.output
     told = run("test", "--json", urls=urls)

@@ -599,7 +599,7 @@ def test_a_courier_that_breaks_is_told_and_tried_again(make: Make, monkeypatch: 
     def broken(jobs: Any, stdout: int) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(one.alerts, "_send", broken)
+    monkeypatch.setattr(one.alerts._messenger, "_send", broken)
     one.turns(3)
     shown = one.alerts.read()["alerts"][0]["channels"]
     assert [(channel["state"], channel["reason"], channel["attempts"]) for channel in shown] == [
@@ -638,7 +638,7 @@ def test_a_channel_that_refuses_for_an_hour_is_given_up_and_counted(make: Make) 
     assert told == [("warn", "an alert was not delivered yet")] * 6 + [
         ("error", "an alert was not delivered, and is given up")
     ]
-    assert one.told[-1][2]["advice"].startswith("the receiver refuses the credentials")
+    assert one.told[-1][2]["advice"].startswith("the receiver refuses who asks")
 
 
 INCIDENTS = st.lists(st.tuples(st.integers(4, 7), st.integers(4, 7)), min_size=1, max_size=3)
