@@ -35,7 +35,7 @@ WORDS: dict[Kind, Words] = {
     "connection_failures": Words(
         "The connection to the database fails again and again",
         "The connection to the database holds",
-        "Each loss was short, and together they are not: look at the network, and at restarts or elections of the database.",
+        "It was lost several times within minutes: look at the network, and at restarts or elections of the database.",
     ),
     "error_rate": Words(
         "Far more requests fail than before",
