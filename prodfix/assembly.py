@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
+from typing import Any
 
+from prodfix.alerts import dispatch, memory
+from prodfix.alerts.alerts import Alerts
+from prodfix.alerts.ledger import Ledger
+from prodfix.alerts.situation import Observer
+from prodfix.alerts.teller import Teller
+from prodfix.alerts.texts import Origin
 from prodfix.background import Background
 from prodfix.connection.status import ConnectionEvent
 from prodfix.context import current_context
@@ -31,9 +39,11 @@ from prodfix.recovery.recovery import Recovery
 from prodfix.recovery.transactions import Transactions
 from prodfix.services import Services
 from prodfix.settings import Settings
+from prodfix.statistics.rates import BEFORE, RECENT, compared
 from prodfix.statistics.statistics import Statistics
 from prodfix.web.handlers import request_user
 
+DIAGNOSTICS = "/api/v1/diagnostics"
 TRANSACTION_BASE = 0.2  # seconds; a write conflict is over sooner than an outage
 
 
@@ -146,6 +156,37 @@ class Assembly(Foundations):
             report=self.reports.idempotency,
         )
 
+    # -- alerts -------------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def alerts(self) -> Alerts:
+        settings = self.settings
+        channels = dispatch.channels(settings.alert_channels)
+        link = f"{settings.address}{DIAGNOSTICS}" if settings.address else ""
+        origin = Origin(settings.instance, settings.release, link)
+
+        def teller(ledger: Ledger) -> Teller:
+            return Teller(
+                ledger,
+                self.answering,
+                origin=origin,
+                channels=channels,
+                cool_down=settings.alert_cooldown_minutes * 60.0,
+                most=settings.alert_max_per_hour,
+                report=self.reports.alarm,
+            )
+
+        observer = Observer(
+            self.journal,
+            instance=settings.instance,
+            max_entries=settings.deferred_max_entries,
+            max_bytes=settings.deferred_max_bytes,
+            memory_limit=lambda: settings.memory_limit_mb or memory.limit(),
+            rates=lambda: compared(self.windows.recent(RECENT + BEFORE), self.windows.now()),
+        )
+        report = self.reports.alarm
+        return Alerts(self.journal, observer, teller=teller, origin=origin, channels=channels, report=report)
+
     # -- all of it ----------------------------------------------------------------------------------------------------------
 
     def services(self) -> Services:
@@ -161,6 +202,7 @@ class Assembly(Foundations):
             selftest=SelfTest(lambda: self.clients.own_db, self.classifier),
             queries=QueryStatistics(self.journal, self.interceptor.profile),
             diagnostics=diagnostics,
+            alerts=self.alerts,
             background=Background(),
             settings=self.settings,
             classifier=self.classifier,
@@ -200,7 +242,12 @@ class Assembly(Foundations):
         monitor.on_event, monitor.on_attempt = connection_changed, self.reports.attempt
         monitor.last_command = lambda: self.interceptor.last_success
         monitor.interval, monitor.max_age = settings.health_ping_interval_ms / 1000, settings.health_max_age_ms / 1000
-        self.groups.on_regression = self.reports.regression
+
+        def regressed(group: Mapping[str, Any]) -> None:
+            self.reports.regression(group)
+            self.alerts.regressed(group)
+
+        self.groups.on_regression = regressed
         self.breaker.on_change = self.reports.breaker
         _set_up(self.interceptor, settings, self.reports, self.advisor)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import orjson
 import pymongo
 
+from prodfix.alerts.alerts import DELIVER, LOOK
 from prodfix.errors import Severity
 from prodfix.loops import Loop
 from prodfix.recovery.breaker import PATIENCE
@@ -36,8 +37,14 @@ class Background:
         self._disk_failure: str | None = None
         self._uncaught: Uncaught | None = None
         self.lag_ms = 0.0
+        self._begun = 0.0
         self.serving: Callable[[], bool] = lambda: True
         """Set by the server's hook: whether this worker still takes requests, or drains."""
+
+    @property
+    def uptime(self) -> float:
+        """Seconds since it began in this process."""
+        return time.monotonic() - self._begun if self.running else 0.0
 
     @property
     def running(self) -> bool:
@@ -58,6 +65,8 @@ class Background:
                 Loop("state", lambda: self._state(services), TICK, *told),
                 Loop("rates", lambda: self._watch_rate(services), RATE_PERIOD, *told, delay=RATE_PERIOD),
                 Loop("storms", services.error_log.tell_of_storms, STORM_PERIOD, *told, delay=STORM_PERIOD),
+                Loop("alerts", services.alerts.look, LOOK, *told, delay=LOOK),
+                Loop("courier", services.alerts.deliver, DELIVER, *told, delay=LOOK),
             ]
             if not services.clients.configured:
                 days = services.settings.error_retention_days
@@ -71,6 +80,7 @@ class Background:
                     Loop("monitor", lambda: self._tell(services), LOG_PERIOD, *told, delay=LOG_PERIOD),
                 ]
             self._pid, self._warm = os.getpid(), False
+            self._begun = time.monotonic()
             services.drainer.stopped = False
             for loop in self._loops:
                 loop.start()
@@ -88,6 +98,7 @@ class Background:
             services.drainer.stopped = True
             for loop in self._loops:
                 loop.stop()
+            services.alerts.close()
             if self._uncaught is not None:
                 self._uncaught.detach()
             services.error_log.tell_of_storms()

@@ -7,8 +7,12 @@ one place that knows how to get one.
 
 from __future__ import annotations
 
+import importlib
+import os
+import signal
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
@@ -133,3 +137,47 @@ def wait_until_writable(descriptor: int) -> None:
         poll = select.poll()
     poll.register(descriptor, 4)  # POLLOUT
     poll.poll()
+
+
+def run_program(
+    command: Sequence[str], *, environment: Mapping[str, str], stdin: int, stdout: int, limit: float
+) -> int | None:
+    """Run a program to its end, in the native thread that calls: its exit code, or None if it was killed after ``limit`` seconds.
+
+    ``stdin`` and ``stdout`` are descriptors; what it says on stderr is lost. It is spawned, not forked: a fork would copy the
+    hub, and locks that other native threads hold. It is no member of this process's group, whose signals are not for it.
+    Raises ``OSError`` if it cannot be started.
+    """
+    spawn, waitpid, sleep = _original("os", "posix_spawn"), _original("os", "waitpid"), _original("time", "sleep")
+    files = [
+        (os.POSIX_SPAWN_DUP2, stdin, 0),
+        (os.POSIX_SPAWN_DUP2, stdout, 1),
+        (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+    ]
+    usual = [signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGCHLD]
+    pid = spawn(command[0], list(command), dict(environment), file_actions=files, setpgroup=0, setsigdef=usual)
+    end = time.monotonic() + limit
+    try:
+        while time.monotonic() < end:
+            found, status = waitpid(pid, os.WNOHANG)
+            if found:
+                return os.waitstatus_to_exitcode(status)
+            sleep(_LOOK)
+        os.kill(pid, signal.SIGKILL)
+        waitpid(pid, 0)
+        return None
+    except (
+        ChildProcessError
+    ):  # somebody else in this process waits for every child (libev does, where gevent started one)
+        return None
+
+
+_LOOK = 0.02  # seconds between two looks at a program that runs
+
+
+def _original(module: str, name: str) -> Any:
+    if under_gevent():
+        from gevent.monkey import get_original
+
+        return get_original(module, name)
+    return getattr(importlib.import_module(module), name)

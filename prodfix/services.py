@@ -12,6 +12,9 @@ from flask import current_app
 from pymongo.synchronous.client_session import ClientSession
 from werkzeug.local import LocalProxy
 
+from prodfix.alerts.alerts import Alerts
+from prodfix.alerts.memory import resident
+from prodfix.alerts.rules import LOSS_PERIOD
 from prodfix.classification.classifier import Classifier
 from prodfix.connection.clients import Clients
 from prodfix.connection.monitor import ConnectionMonitor
@@ -56,11 +59,14 @@ class Runner(Protocol):
     """What runs beside the requests of one process: :class:`prodfix.background.Background`.
 
     ``serving`` is set by the server's hook: whether this worker still takes requests, or drains. ``lag_ms`` is how late its
-    loops wake up.
+    loops wake up, ``uptime`` how many seconds they have been running.
     """
 
     serving: Callable[[], bool]
     lag_ms: float
+
+    @property
+    def uptime(self) -> float: ...
 
     @property
     def running(self) -> bool: ...
@@ -108,10 +114,11 @@ class Services:
     diagnostics: Diagnostics
     requests: Requests
     selftest: SelfTest
+    alerts: Alerts
     background: Runner
 
     def __post_init__(self) -> None:
-        self.diagnostics.workers.state = self.state
+        self.diagnostics.workers.state = self.alerts.observer.state = self.state
 
     @property
     def db(self) -> Any:
@@ -129,11 +136,18 @@ class Services:
 
     def state(self) -> dict[str, Any]:
         """How this worker is, for all workers to read."""
+        whole, shared = resident() or (None, None)
         return {
             "pid": os.getpid(),
+            "uptimeSeconds": round(self.background.uptime, 1),
+            "residentMb": whole,
+            "sharedMb": shared,
             "connection": self.monitor.status().to_json(),
             "servers": self.monitor.status().servers,
             "network": self.monitor.network(),
+            "losses": self.monitor.losses(LOSS_PERIOD),
+            "incidents": sorted(self.incidents.open),
+            "alerts": self.alerts.state(),
             "breaker": self.breaker.to_json(),
             "recovery": self.recovery.to_json(),
             "commands": {"observed": self.interceptor.commands, "listenerErrors": self.interceptor.errors},

@@ -7,6 +7,7 @@ Names and defaults are those of the seed's configuration section; what prodfix a
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import secrets
 import socket
@@ -18,7 +19,20 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from prodfix.variables import byte_size, check_public_key, check_uri, level, moment, names, pem, rate, switch, words
+from prodfix.variables import (
+    alert_urls,
+    byte_size,
+    check_public_key,
+    check_uri,
+    level,
+    moment,
+    names,
+    pem,
+    rate,
+    switch,
+    web_address,
+    words,
+)
 
 SHORTEST_JWT_KEY = 32  # bytes; RFC 7518 section 3.2 asks HS256 for a key of at least the hash's size
 
@@ -55,6 +69,7 @@ def _environment(value: Any) -> Any:
 
 
 Milliseconds = Annotated[int, Field(ge=1, le=3_600_000)]
+WebAddress = Annotated[str, BeforeValidator(web_address), Field(max_length=500)]
 ByteSize = Annotated[int, BeforeValidator(byte_size), Field(ge=1024)]
 
 
@@ -113,6 +128,14 @@ class Settings(BaseSettings):
     health_ping_interval_ms: Annotated[int, Field(ge=50, le=60_000)] = 500
     health_max_age_ms: Annotated[int, Field(ge=100, le=120_000)] = 1_500
 
+    # Alerts
+    alert_urls: SecretStr | None = None
+    alert_cooldown_minutes: Annotated[int, Field(ge=0, le=1440)] = 30
+    alert_max_per_hour: Annotated[int, Field(ge=1, le=200)] = 20
+    memory_limit_mb: Annotated[int, Field(ge=16, le=16_777_216)] | None = None
+    public_url: WebAddress = ""
+    render_external_url: WebAddress = ""
+
     # Environment
     app_env: Annotated[Environment, BeforeValidator(_environment)] = Environment.PRODUCTION
     app_release: Annotated[str, Field(max_length=100)] = ""
@@ -165,6 +188,15 @@ class Settings(BaseSettings):
         check_uri(text)
         return SecretStr(text)
 
+    @field_validator("alert_urls")
+    @classmethod
+    def _urls_can_be_used(cls, urls: SecretStr | None) -> SecretStr | None:
+        if urls is None or not alert_urls(urls.get_secret_value()):
+            return None
+        if importlib.util.find_spec("apprise") is None:
+            raise ValueError("needs the package apprise: pip install 'prodfix[alerts]'")
+        return urls
+
     @property
     def production(self) -> bool:
         return self.app_env is Environment.PRODUCTION
@@ -173,6 +205,16 @@ class Settings(BaseSettings):
     def release(self) -> str:
         """What is deployed: ``APP_RELEASE``, or the commit that Render names."""
         return self.app_release or self.render_git_commit
+
+    @property
+    def alert_channels(self) -> tuple[str, ...]:
+        """The URLs of ``ALERT_URLS``: secrets, as most hold a password or a token."""
+        return alert_urls(self.alert_urls.get_secret_value()) if self.alert_urls is not None else ()
+
+    @property
+    def address(self) -> str:
+        """Where people find the service: ``PUBLIC_URL``, or what Render says; empty if nobody does."""
+        return self.public_url or self.render_external_url
 
     @property
     def instance(self) -> str:

@@ -63,6 +63,33 @@ def rate(text: str) -> str:
     return text.strip()
 
 
+LONGEST_URL, MOST_URLS = 2_000, 20
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9]{0,31}://\S+")
+
+
+def alert_urls(text: str) -> tuple[str, ...]:
+    """Apprise's URLs, divided by white space, or by a comma that another URL follows: other commas are part of a URL.
+
+    Raises ``ValueError``, which names what is wrong by its number.
+    """
+    urls = [url.rstrip(",") for url in re.split(r"\s*,\s*(?=[A-Za-z0-9]+://)|\s+", text.strip())]
+    urls = [url for url in urls if url]
+    if len(urls) > MOST_URLS:
+        raise ValueError(f"names more than {MOST_URLS} URLs")
+    for number, url in enumerate(urls, 1):
+        if _URL.fullmatch(url) is None or len(url) > LONGEST_URL:
+            raise ValueError(f"number {number} is not a URL of Apprise, such as mailtos://... or slack://...")
+    return tuple(urls)
+
+
+def web_address(value: Any) -> Any:
+    """``https://www.example.org/app``: where people find the service. Nothing that only one of them may know is in it."""
+    text = str(value).strip().rstrip("/")
+    if text and re.fullmatch(r"(?i)https?://[^\s/?#@]+(?:/[^\s?#@]*)?", text) is None:
+        raise ValueError("must be an address such as https://www.example.org, without user, query or fragment")
+    return text
+
+
 def switch(value: Any) -> Any:
     """``1``, ``yes`` and ``on`` as ``true``; what is neither on nor off stays what it is."""
     text = str(value).strip().lower()

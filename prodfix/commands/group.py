@@ -27,6 +27,7 @@ class Commands(AppGroup):
     """Commands, of which those in ``later`` are loaded when they are asked for: a worker has no use for any of them."""
 
     later: ClassVar = {
+        "alerts": "prodfix.commands.alerts",
         "deferred": "prodfix.commands.deferred",
         "doctor": "prodfix.commands.doctor",
         "errors": "prodfix.commands.errors",
@@ -46,7 +47,7 @@ class Commands(AppGroup):
 
 commands = Commands(
     "prodfix",
-    help="Production error management: doctor, health, tokens, errors, requests, deferred writes and indexes.",
+    help="Production error management: doctor, health, tokens, errors, requests, alerts, deferred writes and indexes.",
 )
 
 

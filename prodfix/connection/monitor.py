@@ -8,8 +8,9 @@ heartbeat and topology events tell why; they alone would lie, as a hung server s
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pymongo
@@ -23,6 +24,7 @@ from prodfix.connection.status import ConnectionEvent, ConnectionState, Connecti
 from prodfix.errors import DatabaseRefused, DatabaseUnavailable, ErrorCategory
 from prodfix.signals import connection_changed
 
+LOSSES = 100  # that are remembered
 HYSTERESIS = 2  # answers of one kind in a row before a change becomes an event; the health answer has none
 
 
@@ -43,6 +45,7 @@ class _Seen:
     cause: str | None = None
     misconfigured: bool = False
     announced: ConnectionState | None = None
+    losses: deque[float] = field(default_factory=lambda: deque(maxlen=LOSSES))
 
 
 class ConnectionMonitor:
@@ -145,6 +148,11 @@ class ConnectionMonitor:
             return "error"
         return "reconnecting" if self._seen.last_good is not None else "disconnected"
 
+    def losses(self, seconds: float) -> int:
+        """How often the connection was lost in the last ``seconds``."""
+        now = self._clock()
+        return sum(now - at < seconds for at in self._seen.losses)
+
     def network(self) -> dict[str, Any]:
         """The network conditions, without host names: topology, round trip, the heartbeat's last error, attempts."""
         return {
@@ -197,6 +205,7 @@ class ConnectionMonitor:
         self.on_attempt(seen.failures, seen.last_error)
         if seen.failures >= HYSTERESIS and not self.healthy:
             if seen.announced == "connected":
+                seen.losses.append(self._clock())
                 self._announce("disconnected")
             self._announce(self._state(False))
 

@@ -1,6 +1,6 @@
 """How rows come home into a worker's file: those of a dead worker, and those that were in memory while its disk failed.
 
-All rows have keys of their own, so that merging them again changes nothing; of a minute's counts the higher revision wins.
+All rows have keys of their own, so that merging them again changes nothing; of those with a revision the higher one wins.
 """
 
 from __future__ import annotations
@@ -50,6 +50,16 @@ _COUNTS = (
     " ON CONFLICT (worker, minute) DO UPDATE SET revision=excluded.revision, errors=excluded.errors,"
     " traffic=excluded.traffic, stored=excluded.stored WHERE excluded.revision > revision",
 )
+_ALERTS = (
+    "INSERT INTO alarms (key, revision, at, entry) SELECT key, revision, at, entry FROM dying.alarms WHERE true"
+    " ON CONFLICT (key) DO UPDATE SET revision=excluded.revision, at=excluded.at, entry=excluded.entry"
+    " WHERE excluded.revision > revision",
+    "INSERT INTO alerts (id, revision, at, entry) SELECT id, revision, at, entry FROM dying.alerts WHERE true"
+    " ON CONFLICT (id) DO UPDATE SET revision=excluded.revision, at=excluded.at, entry=excluded.entry"
+    " WHERE excluded.revision > revision",
+    "INSERT INTO regressions (fingerprint, at, entry) SELECT fingerprint, at, entry FROM dying.regressions WHERE true"
+    " ON CONFLICT (fingerprint) DO UPDATE SET at=excluded.at, entry=excluded.entry WHERE excluded.at > at",
+)
 # Version 1 counted errors by their messages, and no requests.
 _MINUTES_OF_1 = (
     "INSERT OR IGNORE INTO minutes (worker, minute, revision, errors, traffic, stored)"
@@ -60,9 +70,10 @@ _OWN_ROWS = (
     *_WRITES,
     *_OTHERS,
     *_COUNTS,
+    *_ALERTS,
     "INSERT OR REPLACE INTO queries (worker, name, at, entry) SELECT worker, name, at, entry FROM dying.queries",
 )
-_MERGED = {SCHEMA_VERSION: (*_WRITES, *_OTHERS, *_COUNTS), 1: (*_WRITES_OF_1, *_OTHERS, _MINUTES_OF_1)}
+_MERGED = {SCHEMA_VERSION: (*_WRITES, *_OTHERS, *_COUNTS, *_ALERTS), 1: (*_WRITES_OF_1, *_OTHERS, _MINUTES_OF_1)}
 
 
 class Outcome(Enum):

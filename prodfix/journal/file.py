@@ -53,6 +53,10 @@ SCHEMA = (
     "CREATE TABLE IF NOT EXISTS status (worker TEXT PRIMARY KEY, at REAL NOT NULL, entry BLOB NOT NULL)",
     "CREATE TABLE IF NOT EXISTS incidents (id TEXT PRIMARY KEY, revision INTEGER NOT NULL, entry BLOB NOT NULL,"
     " stored INTEGER NOT NULL DEFAULT 0)",
+    # What is wrong now (revisions, as several files may hold a row), the alerts that tell so, and resolved errors that are back.
+    "CREATE TABLE IF NOT EXISTS alarms (key TEXT PRIMARY KEY, revision INTEGER NOT NULL, at REAL NOT NULL, entry BLOB NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS alerts (id TEXT PRIMARY KEY, revision INTEGER NOT NULL, at REAL NOT NULL, entry BLOB NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS regressions (fingerprint TEXT PRIMARY KEY, at REAL NOT NULL, entry BLOB NOT NULL)",
     f"PRAGMA user_version={SCHEMA_VERSION}",
     "COMMIT",
 )

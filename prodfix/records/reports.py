@@ -99,6 +99,11 @@ class Reports:
         self._logs.note(Severity.ERROR, "regression", "a resolved error is back", "error", facts={"group": group})
         error_regressed.send(self, group=group)
 
+    def alarm(self, severity: Severity, message: str, facts: Mapping[str, Any]) -> None:
+        """Something is wrong with the service, or is no longer; and what became of an alert."""
+        files = ("error",) if severity in (Severity.ERROR, Severity.CRITICAL) else ()
+        self._logs.note(severity, "alarm", message, *files, facts=facts)
+
     def incident(self, summary: Mapping[str, Any]) -> None:
         """An incident is over."""
         message = f"incident over after {summary['seconds']:.0f} s: {summary['cause']}"

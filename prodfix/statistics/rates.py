@@ -26,6 +26,16 @@ def jumped(points: Mapping[int, Point], now: int, *, jumping: bool = False) -> b
     return requests > 0 and failed >= (1 if jumping else LEAST_FAILED) and failed / requests >= min(needed, 1.0)
 
 
+def compared(points: Mapping[int, Point], now: int) -> dict[str, str]:
+    """What :func:`jumped` compares, in words."""
+    requests, failed = _sum(points, now - RECENT + 1, now)
+    asked, lost = _sum(points, now - RECENT - BEFORE + 1, now - RECENT)
+    return {
+        "failed": f"{failed} of {requests} requests in {RECENT} minutes",
+        "before": f"{lost} of {asked} requests in {BEFORE} minutes",
+    }
+
+
 def _sum(points: Mapping[int, Point], first: int, last: int) -> tuple[int, int]:
     chosen = [point for minute, point in points.items() if first <= minute <= last]
     return sum(point.requests for point in chosen), sum(point.failed for point in chosen)

@@ -23,7 +23,7 @@ from pymongo.errors import (
 )
 
 from prodfix.classification.classifier import classify
-from prodfix.connection.monitor import ConnectionMonitor
+from prodfix.connection.monitor import LOSSES, ConnectionMonitor
 from prodfix.connection.pool import PoolCounter
 from prodfix.connection.status import ConnectionEvent
 from prodfix.errors import DatabaseRefused, DatabaseUnavailable
@@ -244,6 +244,19 @@ def test_no_event_repeats_the_one_before_and_each_needs_two_answers(pings: list[
     assert all(first != second for first, second in zip(lab.states, lab.states[1:], strict=False))
     assert len(lab.states) <= len(pings) // 2 * 2
     assert lab.monitor.health().ever_healthy == (None in pings)
+
+
+def test_losses_are_counted_for_a_while_and_a_first_ping_in_vain_is_none(lab: Lab) -> None:
+    lab.ping(LOST, LOST, LOST, LOST)
+    assert lab.monitor.losses(900.0) == 0
+    for number in range(1, 4):
+        lab.ping(None, None, LOST, LOST, LOST, LOST)
+        assert lab.monitor.losses(900.0) == number
+    lab.now += 895.0
+    assert lab.monitor.losses(900.0) == 2
+    for _ in range(LOSSES + 5):
+        lab.ping(None, None, LOST, LOST, LOST, LOST)
+    assert lab.monitor.losses(1e9) == LOSSES
 
 
 def test_an_event_tells_the_conditions_without_a_host(lab: Lab) -> None:

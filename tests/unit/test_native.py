@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from prodfix import native
-from prodfix.native import Pool, allocate_lock, original_queue, start_thread, start_timer, under_gevent
+from prodfix.native import Pool, allocate_lock, original_queue, run_program, start_thread, start_timer, under_gevent
+
+
+@pytest.fixture
+def output() -> Iterator[int]:
+    descriptor = os.memfd_create("output", os.MFD_CLOEXEC)
+    yield descriptor
+    os.close(descriptor)
 
 
 @pytest.fixture
@@ -168,3 +179,104 @@ print(held.acquire(True, 10), queue.get() != ident())
 def test_a_name_of_gevent_is_used_nowhere_else_at_import(python: Callable[..., str]) -> None:
     assert python("import sys, prodfix; print('gevent.monkey' in sys.modules or 'gevent' in sys.modules)") == "False\n"
     assert native.under_gevent.__module__ == "prodfix.native"
+
+
+# -- programs ---------------------------------------------------------------------------------------------------------------
+
+ECHO = """
+import os, signal, sys
+print(sys.argv[1:], os.environ["NAME"], sys.stdin.read(), os.getpgrp() == os.getpid(), signal.getsignal(signal.SIGTERM).name)
+print("HOME" in os.environ)
+print("on stderr", file=sys.stderr)
+sys.exit(3)
+"""
+
+
+def run(code: str, output: int, *arguments: str, given: bytes = b"", limit: float = 20.0) -> int | None:
+    stdin = os.memfd_create("input", os.MFD_CLOEXEC)
+    try:
+        os.write(stdin, given)
+        os.lseek(stdin, 0, os.SEEK_SET)
+        command = [sys.executable, "-I", "-c", code, *arguments]
+        return run_program(command, environment={"NAME": "value"}, stdin=stdin, stdout=output, limit=limit)
+    finally:
+        os.close(stdin)
+
+
+def test_a_program_has_what_it_is_given_and_nothing_else(output: int, capfd: pytest.CaptureFixture[str]) -> None:
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)  # which a program would inherit
+    try:
+        assert run(ECHO, output, "a", given=b"hello") == 3
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert "HOME" in os.environ
+    assert os.pread(output, 1000, 0) == b"['a'] value hello True SIG_DFL\nFalse\n"
+    assert capfd.readouterr() == ("", "")
+
+
+def test_no_descriptor_of_ours_is_open_in_it(output: int) -> None:
+    private, public = os.memfd_create("private", os.MFD_CLOEXEC), os.memfd_create("public", 0)
+    assert run("import os; print(os.listdir('/proc/self/fd'))", output) == 0
+    os.close(private)
+    os.close(public)
+    found = os.pread(output, 1000, 0).decode()
+    assert f"'{private}'" not in found
+    assert f"'{public}'" in found, "the control: one that Python did not make"
+
+
+def test_one_that_does_not_end_is_killed(output: int) -> None:
+    begun = time.monotonic()
+    assert run("import time; print(1, flush=True); time.sleep(60)", output, limit=1.0) is None
+    assert 1.0 <= time.monotonic() - begun < 5
+    assert os.pread(output, 10, 0) == b"1\n"
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_one_that_cannot_be_started_says_so(output: int) -> None:
+    with pytest.raises(FileNotFoundError):
+        run_program(["/no/such/program"], environment={}, stdin=output, stdout=output, limit=1.0)
+
+
+def test_one_that_somebody_else_has_waited_for_has_ended(output: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def reaped(pid: int, options: int) -> None:
+        raise ChildProcessError
+
+    spawned: list[int] = []
+    spawn, wait = os.posix_spawn, os.waitpid
+    monkeypatch.setattr(
+        os, "posix_spawn", lambda *given, **options: spawned.append(spawn(*given, **options)) or spawned[0]
+    )
+    monkeypatch.setattr(os, "waitpid", reaped)
+    assert run("", output) is None
+    monkeypatch.undo()
+    assert wait(spawned[0], 0)[0] == spawned[0]
+
+
+def test_under_gevent_greenlets_run_while_a_program_does(python: Callable[..., str]) -> None:
+    code = """
+        from gevent import monkey
+
+        monkey.patch_all()
+        import os, sys, time
+        import gevent
+        from prodfix.native import Pool, run_program
+
+        output = os.memfd_create("output")
+        stdin = os.memfd_create("input")
+        ticks = 0
+
+        def tick():
+            global ticks
+            while True:
+                ticks += 1
+                gevent.sleep(0.01)
+
+        gevent.spawn(tick)
+        work = lambda: run_program(
+            [sys.executable, "-c", "import time; time.sleep(1); print('sent')"],
+            environment={}, stdin=stdin, stdout=output, limit=20.0,
+        )
+        print(Pool(1).run(work), ticks > 30, os.pread(output, 100, 0))
+        """
+    assert python(code) == "0 True b'sent\\n'\n"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prodfix.statistics.rates import BEFORE, RECENT, jumped
+from prodfix.statistics.rates import BEFORE, RECENT, compared, jumped
 from prodfix.statistics.windows import Point
 
 NOW = 30_000_000
@@ -35,6 +35,13 @@ def test_a_jump_is_large_against_what_was_before_and_not_a_handful(
     before: tuple[int, int], recent: tuple[int, int], expected: bool
 ) -> None:
     assert jumped(minutes(before, recent), NOW) is expected
+
+
+def test_what_is_compared_is_told_in_words() -> None:
+    assert compared(minutes((100, 5), (60, 30)), NOW) == {
+        "failed": "60 of 120 requests in 2 minutes",
+        "before": "50 of 1000 requests in 10 minutes",
+    }
 
 
 def test_what_has_begun_ends_when_the_share_is_low_again() -> None:

@@ -178,6 +178,89 @@ def test_the_release_is_what_was_said_or_what_render_names() -> None:
     assert Settings(app_release="1.2", render_git_commit="abc").release == "1.2"
 
 
+# ---- alerts
+
+
+@pytest.mark.parametrize(
+    ("text", "urls"),
+    [
+        ("", []),
+        (" \n", []),
+        ("mailto://a", ["mailto://a"]),
+        ("mailto://a json://b\n slack://c/d/e", ["mailto://a", "json://b", "slack://c/d/e"]),
+        ("mailto://a,json://b , slack://c, ", ["mailto://a", "json://b", "slack://c"]),
+        ("mailto://h?to=a@x.org,b@x.org,json://b", ["mailto://h?to=a@x.org,b@x.org", "json://b"]),
+    ],
+)
+def test_urls_of_alerts_are_divided_where_another_one_begins(env: Any, text: str, urls: list[str]) -> None:
+    env(ALERT_URLS=text)
+    assert list(Settings.from_env().alert_channels) == urls
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        (f"{CANARY}", 1),
+        (f"mailto://a {CANARY}@example.org", 2),
+        (f"json://a://{CANARY} ://{CANARY}", 2),
+        (f"mailto://a b://{CANARY * 300}", 2),
+        (f"mail to://{CANARY}", 1),
+    ],
+)
+def test_a_url_of_alerts_that_is_none_is_named_by_its_number_and_not_shown(env: Any, text: str, number: int) -> None:
+    env(ALERT_URLS=text)
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_env()
+    assert caught.value.problems["ALERT_URLS"].startswith(f"number {number} is not a URL of Apprise")
+    assert CANARY not in str(caught.value)
+
+
+def test_there_are_not_too_many_channels(env: Any) -> None:
+    env(ALERT_URLS="json://a " * 21)
+    with pytest.raises(SettingsError, match="names more than 20 URLs"):
+        Settings.from_env()
+
+
+def test_urls_of_alerts_are_secrets() -> None:
+    settings = Settings(alert_urls=SecretStr(f"json://u:{CANARY}@h"))
+    assert CANARY not in repr(settings) + str(settings.model_dump()) + settings.model_dump_json()
+    assert settings.alert_channels == (f"json://u:{CANARY}@h",)
+
+
+def test_alerts_need_apprise_and_nothing_else_does(env: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("prodfix.settings.importlib.util.find_spec", lambda name: None)
+    assert Settings.from_env().alert_channels == ()
+    env(ALERT_URLS="mailto://a")
+    with pytest.raises(SettingsError, match=r"ALERT_URLS: needs the package apprise: pip install 'prodfix\[alerts\]'"):
+        Settings.from_env()
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("https://x.example.org", "https://x.example.org"),
+        (" http://x/app/ ", "http://x/app"),
+        ("https://x:8443", "https://x:8443"),
+    ],
+)
+def test_the_address_is_the_public_one_or_what_render_says(env: Any, text: str, address: str) -> None:
+    env(RENDER_EXTERNAL_URL="https://r.example.org/")
+    assert Settings.from_env().address == "https://r.example.org"
+    env(PUBLIC_URL=text)
+    assert Settings.from_env().address == address
+
+
+@pytest.mark.parametrize(
+    "text", [f"https://u:{CANARY}@h", f"https://h?x={CANARY}", "h", "ftp://h", "https://", f"https://h/#{CANARY}"]
+)
+def test_an_address_that_only_one_may_know_is_none(env: Any, text: str) -> None:
+    env(PUBLIC_URL=text)
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_env()
+    assert list(caught.value.problems) == ["PUBLIC_URL"]
+    assert CANARY not in str(caught.value)
+
+
 # ---- what only the served application demands
 
 

@@ -1,0 +1,73 @@
+"""How much memory a worker has, and how much the instance may have, as the kernel counts it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+MB = 1024 * 1024
+STATM = Path("/proc/self/statm")
+GROUPS = Path("/sys/fs/cgroup")
+MEMBERSHIP = Path("/proc/self/cgroup")
+
+
+def resident(statm: Path = STATM) -> tuple[float, float] | None:
+    """MiB that this process has in memory, and those of them that others may have too; None where nobody counts them.
+
+    Source: proc_pid_statm(5). The difference is the process's own.
+    """
+    try:
+        pages = statm.read_text().split()
+        size = os.sysconf("SC_PAGE_SIZE") / MB
+        return round(int(pages[1]) * size, 1), round(int(pages[2]) * size, 1)
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def limit(groups: Path = GROUPS, membership: Path = MEMBERSHIP, machine: float | None = None) -> float | None:
+    """MiB at which the kernel kills: the smallest limit of this process's control group and of those above it.
+
+    ``machine`` is the machine's own memory; a limit that is not below it is none. Source: the kernel's
+    admin-guide/cgroup-v2 (``memory.max``) and cgroup-v1/memory (``memory.limit_in_bytes``).
+    """
+    whole = machine if machine is not None else _machine()
+    found = [value for path in _files(groups, membership) if (value := _value(path)) is not None]
+    smallest = min(found, default=None)
+    return smallest if smallest is not None and (whole is None or smallest < whole) else None
+
+
+def _files(groups: Path, membership: Path) -> list[Path]:
+    try:
+        lines = membership.read_text().splitlines()
+    except OSError:
+        return []
+    files = []
+    for line in lines:
+        _, controllers, name = line.split(":", 2) if line.count(":") >= 2 else ("", "?", "")
+        if controllers == "":
+            files += _up(groups, name, "memory.max")
+        elif "memory" in controllers.split(","):
+            files += _up(groups / "memory", name, "memory.limit_in_bytes")
+    return files
+
+
+def _up(root: Path, name: str, file: str) -> list[Path]:
+    """The file in the group and in each above it. In a container the name may be one that only its host can see."""
+    folder = root / name.lstrip("/")
+    if ".." in folder.parts:
+        return [root / file]
+    return [parent / file for parent in (folder, *folder.parents) if parent.is_relative_to(root)]
+
+
+def _value(path: Path) -> float | None:
+    try:
+        return int(path.read_text()) / MB
+    except (OSError, ValueError):  # not there, or `max`
+        return None
+
+
+def _machine() -> float | None:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / MB
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,202 @@
+"""What is worth an alert, told by how the workers of the instance are. Nothing here reads anything.
+
+A key that ends in ``@<instance>`` concerns that instance alone; the others are the same over all instances.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from prodfix.errors import Severity
+
+LOSSES = 3  # of the connection, within
+LOSS_PERIOD = 900.0  # seconds
+NEARLY_FULL = 0.8  # of what a worker's journal may hold
+MEMORY_SHARE = 0.9  # of the limit
+RATES_KNOWN = 20.0  # seconds after its start in which a worker may not have looked at the error rate yet
+
+Kind = Literal[
+    "database_lost",
+    "connection_failures",
+    "error_rate",
+    "regression",
+    "dead_letters",
+    "log_sink",
+    "journal_failing",
+    "journal_full",
+    "memory",
+]
+
+SEVERITIES: dict[Kind, Severity] = {
+    "database_lost": Severity.CRITICAL,
+    "connection_failures": Severity.ERROR,
+    "error_rate": Severity.ERROR,
+    "regression": Severity.ERROR,
+    "dead_letters": Severity.ERROR,
+    "log_sink": Severity.ERROR,
+    "journal_failing": Severity.CRITICAL,
+    "journal_full": Severity.ERROR,
+    "memory": Severity.CRITICAL,
+}
+SHARED: frozenset[Kind] = frozenset({"database_lost", "connection_failures", "error_rate"})
+"""Kinds that several instances see at the same time, and only one of them tells."""
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Something that is wrong now. ``facts`` are codes and counts. ``level`` grows as it gets worse where more of it is worth
+    another alert. ``certain``: what says so has waited already, and one look is enough."""
+
+    kind: Kind
+    key: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    level: int = 0
+    certain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """Writes that were put aside, over all workers, and how full the fullest worker's journal is (0 to 1)."""
+
+    dead: int
+    fullest: float
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """How the instance is. ``workers`` are the states that its live workers wrote in the last seconds; ``backlog`` is None
+    while the disk does not tell; ``disk`` is why the alerts' own reading or writing of the journal failed."""
+
+    instance: str
+    workers: Sequence[Mapping[str, Any]]
+    backlog: Backlog | None = None
+    disk: str | None = None
+    memory_limit: float | None = None
+    """MiB"""
+    rates: Mapping[str, Any] = field(default_factory=dict)
+    """The failed requests that are compared, while they are too many."""
+
+
+class Unknown:
+    """What the answer of a rule is while nobody can tell: what was the case goes on."""
+
+
+UNKNOWN: Final = Unknown()
+Finding = Condition | Unknown | None
+Rule = Callable[[Situation], Finding]
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What is wrong, by key; and the keys of which nobody can tell."""
+
+    found: Mapping[str, Condition]
+    unknown: frozenset[str]
+
+
+def conditions(situation: Situation) -> Findings:
+    """All that is wrong. A resolved error that is back is an event, and told otherwise."""
+    found, unknown = {}, set()
+    for kind, rule in RULES.items():
+        key = key_of(kind, situation.instance)
+        finding = rule(situation)
+        if isinstance(finding, Unknown):
+            unknown.add(key)
+        elif finding is not None:
+            found[key] = finding
+    return Findings(found, frozenset(unknown))
+
+
+def key_of(kind: Kind, instance: str) -> str:
+    return kind if kind in SHARED else f"{kind}@{instance}"
+
+
+def _condition(kind: Kind, situation: Situation, *, level: int = 0, certain: bool = False, **facts: Any) -> Condition:
+    return Condition(kind, key_of(kind, situation.instance), facts, level, certain)
+
+
+def _seeing(situation: Situation, cause: str) -> int:
+    return sum(cause in worker.get("incidents", ()) for worker in situation.workers)
+
+
+def _uptime(situation: Situation) -> float:
+    return max((worker.get("uptimeSeconds", 0.0) for worker in situation.workers), default=0.0)
+
+
+def _database_lost(situation: Situation) -> Finding:
+    if seeing := _seeing(situation, "database_lost"):
+        workers = f"{seeing} of {len(situation.workers)}"
+        return _condition("database_lost", situation, certain=True, workers=workers)
+    # A worker that has just begun has lost nothing yet, and says nothing.
+    answered = any(worker["connection"]["state"] == "connected" for worker in situation.workers)
+    return None if answered else UNKNOWN
+
+
+def _connection_failures(situation: Situation) -> Finding:
+    # Each worker sees each loss.
+    losses = max((worker.get("losses", 0) for worker in situation.workers), default=0)
+    if losses >= LOSSES:
+        return _condition("connection_failures", situation, certain=True, losses=losses, minutes=int(LOSS_PERIOD / 60))
+    return None if _uptime(situation) >= LOSS_PERIOD else UNKNOWN
+
+
+def _error_rate(situation: Situation) -> Finding:
+    if _seeing(situation, "error_rate"):
+        return _condition("error_rate", situation, certain=True, **situation.rates)
+    return None if _uptime(situation) >= RATES_KNOWN else UNKNOWN
+
+
+def _dead_letters(situation: Situation) -> Finding:
+    if situation.backlog is None:
+        return UNKNOWN
+    dead = situation.backlog.dead
+    return _condition("dead_letters", situation, level=dead, dead=dead) if dead else None
+
+
+def _log_sink(situation: Situation) -> Finding:
+    failing = {
+        sink["name"]: sink["failing"]
+        for worker in situation.workers
+        for sink in worker.get("logs", {}).get("sinks", ())
+        if sink["failing"]
+    }
+    return _condition("log_sink", situation, sinks=dict(sorted(failing.items()))) if failing else None
+
+
+def _journal_failing(situation: Situation) -> Finding:
+    failing = {worker.get("journal", {}).get("failing") for worker in situation.workers} | {situation.disk}
+    reasons = sorted(reason for reason in failing if reason)
+    return _condition("journal_failing", situation, reason=", ".join(reasons)) if reasons else None
+
+
+def _journal_full(situation: Situation) -> Finding:
+    if situation.backlog is None:
+        return UNKNOWN
+    share = situation.backlog.fullest
+    return _condition("journal_full", situation, percent=int(share * 100)) if share >= NEARLY_FULL else None
+
+
+def _memory(situation: Situation) -> Finding:
+    limit = situation.memory_limit
+    sizes = [(worker["residentMb"], worker["sharedMb"]) for worker in situation.workers if worker.get("residentMb")]
+    if limit is None or not sizes:
+        return None if limit is None else UNKNOWN
+    used = sum(whole - shared for whole, shared in sizes) + max(shared for _, shared in sizes)
+    if used <= limit * MEMORY_SHARE:
+        return None
+    facts = {"usedMb": round(used), "limitMb": round(limit), "workers": len(sizes)}
+    return _condition("memory", situation, **facts)
+
+
+RULES: dict[Kind, Rule] = {
+    "database_lost": _database_lost,
+    "connection_failures": _connection_failures,
+    "error_rate": _error_rate,
+    "dead_letters": _dead_letters,
+    "log_sink": _log_sink,
+    "journal_failing": _journal_failing,
+    "journal_full": _journal_full,
+    "memory": _memory,
+}

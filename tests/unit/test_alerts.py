@@ -1,0 +1,665 @@
+"""Alerts as a whole: one beginning and one end for each incident, over workers, instances, outages and kills at every step."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pymongo.errors import ServerSelectionTimeoutError
+
+from prodfix.alerts import claims, teller
+from prodfix.alerts.alerts import Alerts
+from prodfix.alerts.claims import ALERTS, STALE
+from prodfix.alerts.rules import Backlog
+from prodfix.journal.journal import Journal
+from tests.unit.alerting import CHANNELS, Instance
+from tests.unit.counting import Clock
+
+LOST, BACK = "[critical] The database does not answer", "[over] The database answers again"
+RATE, CALM = "[error] Far more requests fail than before", "[over] No more requests fail than before"
+DEAD, NONE_DEAD = "[error] Deferred writes were put aside", "[over] No deferred write is put aside"
+MORE = f"{DEAD}: more of them"
+START = 1_800_000_000.0
+
+Make = Callable[..., Instance]
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock(START)
+    # The server's is another one, and runs as fast.
+    monkeypatch.setattr(claims, "server_time", lambda database: clock.now + 1234.5)
+    return clock
+
+
+@pytest.fixture
+def make(tmp_path: Path, clock: Clock) -> Any:
+    made: list[Instance] = []
+
+    def instance(name: str = "a", database: Any = None, **options: Any) -> Instance:
+        made.append(Instance(name, tmp_path, clock, database, **options))
+        return made[-1]
+
+    yield instance
+    for one in made:
+        one.kill()
+
+
+def together(instances: list[Instance], turns: int, seconds: float = 2.0) -> None:
+    for _ in range(turns):
+        for number, one in enumerate(instances):
+            one.turn(0.0 if number else seconds)
+
+
+def over(instances: list[Instance]) -> list[str]:
+    return [title for one in instances for title in one.titles]
+
+
+# -- one instance, whose journal decides ------------------------------------------------------------------------------------
+
+
+def test_a_loss_and_its_end_are_told_once_in_each_channel(make: Make, database: Any) -> None:
+    one = make()
+    one.turns(3)
+    assert one.titles == []
+    one.sees("database_lost")
+    one.turns(5)
+    assert [one.couriers.titles(channel) for channel in CHANNELS] == [[LOST], [LOST]]
+    one.well()
+    one.turns(2)
+    assert one.titles == [LOST], "it waits until MongoDB can be asked whether another instance has told it"
+    one.database = database
+    one.turns(5)
+    assert [one.couriers.titles(channel) for channel in CHANNELS] == [[LOST, BACK], [LOST, BACK]]
+
+
+def test_what_concerns_this_instance_alone_needs_no_database(make: Make) -> None:
+    one = make()
+    one.backlog = Backlog(2, 0.0)
+    one.turns(4)
+    one.backlog = Backlog(0, 0.0)
+    one.turns(4)
+    assert one.titles == [DEAD, NONE_DEAD]
+
+
+def test_what_can_not_be_told_is_neither_begun_nor_ended(make: Make) -> None:
+    one = make()
+    one.backlog = Backlog(1, 0.0)
+    one.turns(4)
+    one.backlog = None
+    one.turns(10)
+    assert one.titles == [DEAD]
+
+
+def test_more_dead_letters_are_told_after_the_cool_down(make: Make) -> None:
+    one = make(cool_down=600.0)
+    one.backlog = Backlog(1, 0.0)
+    one.turns(4)
+    one.backlog = Backlog(3, 0.0)
+    one.turns(10)
+    assert one.titles == [DEAD]
+    one.turn(600.0)
+    one.turns(3)
+    assert one.titles == [DEAD, MORE]
+    assert "put aside: 3" in one.couriers.arrived[-1]["body"]
+
+
+def test_what_comes_back_while_it_cools_down_is_told_only_if_it_stays(make: Make) -> None:
+    one = make(cool_down=600.0)
+    for _ in range(3):
+        one.backlog = Backlog(1, 0.0)
+        one.turns(4)
+        one.backlog = Backlog(0, 0.0)
+        one.turns(4)
+    assert one.titles == [DEAD, NONE_DEAD]
+    one.backlog = Backlog(1, 0.0)
+    one.turns(4)
+    one.turn(600.0)
+    one.turns(2)
+    assert one.titles == [DEAD, NONE_DEAD, DEAD]
+
+
+def test_without_channels_every_change_is_logged_all_the_same(make: Make) -> None:
+    one = make(channels={})
+    one.backlog = Backlog(1, 0.0)
+    one.turns(4)
+    one.backlog = Backlog(0, 0.0)
+    one.turns(4)
+    assert [(severity, message, facts["alarm"], facts["state"]) for severity, message, facts in one.told] == [
+        ("error", DEAD, "dead_letters@a", "firing"),
+        ("info", NONE_DEAD, "dead_letters@a", "over"),
+    ]
+    assert one.couriers.arrived == []
+
+
+def test_an_hour_has_no_more_than_so_many_and_the_next_says_how_many_were_held_back(make: Make, clock: Clock) -> None:
+    one = make(most=2)
+    one.backlog = Backlog(1, 0.0)
+    one.turns(3)
+    one.backlog = Backlog(0, 0.0)
+    one.turns(3)
+    one.sees(losses=3)
+    one.turns(30)
+    assert one.titles == [DEAD, NONE_DEAD]
+    assert one.alerts.read()["heldBack"] == 1
+    assert one.alerts.read()["alarms"][0]["told"] == "not yet"
+    one.turn(3600.0)
+    one.turns(2)
+    assert one.titles[2:] == ["[error] The connection to the database fails again and again"]
+    assert "not sent before" not in one.couriers.arrived[-1]["body"], "the only one that was held back is this one"
+
+
+def test_what_was_held_back_for_good_is_mentioned(make: Make) -> None:
+    one = make(most=1)
+    one.backlog = Backlog(1, 0.0)
+    one.turns(3)
+    one.sees(losses=3)
+    one.turns(3)
+    one.well()
+    one.turns(3)
+    one.turn(3600.0)
+    one.sees("error_rate")
+    one.turns(3)
+    assert one.titles == [DEAD, RATE]
+    assert "not sent before this one: 1 (ALERT_MAX_PER_HOUR is 1)" in one.couriers.arrived[-1]["body"]
+    one.well()
+    one.turns(3)
+    one.turn(3600.0)
+    assert one.titles == [DEAD, RATE, CALM]
+    assert "not sent before" not in one.couriers.arrived[-1]["body"], "once"
+
+
+def test_a_resolved_error_that_is_back_is_told_by_the_sender_whichever_worker_was_told(
+    make: Make, open_journal: Any
+) -> None:
+    one = make()
+    one.turn()
+    other = Journal(one.folder)
+    other.open()
+    told = one.another(other)
+    group = {"fingerprint": "f00d", "message": "INTERNAL_ERROR (ValueError) in notes.create", "releases": ["v2"]}
+    told.regressed(group)
+    one.turns(5)
+    assert one.titles == ["[error] A resolved error is back"]
+    body = one.couriers.arrived[-1]["body"]
+    assert "fingerprint: f00d\nerror: INTERNAL_ERROR (ValueError) in notes.create\nreleases: v2" in body
+    other.close()
+    one.journal.adopt()
+    one.turns(5)
+    assert len(one.titles) == 1
+    one.clock.now += 1
+    one.alerts.regressed(group)
+    one.turns(3)
+    assert len(one.titles) == 2, "resolved again, and back again"
+
+
+# -- one sender ---------------------------------------------------------------------------------------------------------------
+
+
+def test_of_the_workers_one_sends_and_all_say_the_same(make: Make) -> None:
+    one = make()
+    journals = [Journal(one.folder) for _ in range(3)]
+    for journal in journals:
+        journal.open()
+    others = [one.another(journal) for journal in journals]
+    one.backlog = Backlog(1, 0.0)
+    for _ in range(5):
+        one.turn()
+        for alerts in others:
+            alerts.look()
+            alerts.deliver()
+    assert one.titles == [DEAD]
+    answers = [alerts.read() for alerts in (one.alerts, *others)]
+    assert [answer["sender"] for answer in answers] == [None] * 4, "these workers' states do not say"
+    assert all(answer == answers[0] for answer in answers)
+    assert (answers[0]["sent"], answers[0]["alarms"][0]["key"]) == (2, "dead_letters@a")
+    one.alerts.close()
+    one.clock.now += 2
+    for alerts in others:
+        alerts.look()
+    assert [alerts.state()["sender"] for alerts in others] == [True, False, False]
+    for alerts, journal in zip(others, journals, strict=True):
+        alerts.close()
+        journal.close()
+
+
+def test_a_disk_that_hangs_leaves_the_sender_what_it_is(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = make()
+    one.backlog = Backlog(1, 0.0)
+    one.turns(2)
+
+    def hang(*arguments: Any, **options: Any) -> Any:
+        raise TimeoutError
+
+    monkeypatch.setattr(one.journal, "read", hang)
+    monkeypatch.setattr(one.journal, "write", hang)
+    one.turns(4)
+    assert one.alerts.state() == {"sender": True}
+    assert one.titles == [DEAD, "[critical] The journal cannot be written"]
+    monkeypatch.undo()
+    one.turns(4)
+    assert one.titles[2:] == ["[over] The journal is written again"]
+
+
+def test_a_sender_that_cannot_look_leaves_it_to_another(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = make()
+    one.turn()
+    journal = Journal(one.folder)
+    journal.open()
+    other = one.another(journal)
+    monkeypatch.setattr(one.alerts.observer, "situation", lambda disk: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        one.turn()
+    for alerts in (one.alerts, other):
+        alerts.look()
+    assert [alerts.state()["sender"] for alerts in (one.alerts, other)] == [False, True]
+    other.close()
+    journal.close()
+
+
+def test_a_child_of_the_sender_is_none(make: Make) -> None:
+    one = make()
+    one.turn()
+    assert one.alerts.state() == {"sender": True}
+    # As after a fork: the child has copies of all descriptors, and another PID.
+    inherited = os.dup(one.alerts._sender._file or 0)
+    one.alerts._pid = 1
+    one.alerts._begin()
+    assert (one.alerts.state(), one.alerts._sender.held) == ({"sender": False}, False)
+    other = one.another(one.journal)
+    other.look()
+    assert other.state() == {"sender": False}, "the parent's own descriptor has the lock still"
+    os.close(inherited)
+    other.look()
+    assert other.state() == {"sender": True}
+    other.close()
+
+
+def test_a_row_of_a_later_version_is_left_alone(make: Make) -> None:
+    one = make()
+    later = orjson.dumps({"key": "x@a", "kind": "later", "firing": True, "want": "begin"})
+    one.journal.write([("INSERT INTO alarms VALUES ('x@a', 1, ?, ?)", (one.clock.now, later))])
+    totals = orjson.dumps({"sent": 4, "later": 5})
+    one.journal.write([("INSERT INTO alarms VALUES ('totals', 1, ?, ?)", (one.clock.now, totals))])
+    one.backlog = Backlog(1, 0.0)
+    one.turns(4)
+    assert (one.titles, one.alerts.read()["sent"]) == ([DEAD], 6)
+
+
+def test_a_sender_that_cannot_read_what_was_before_waits_a_little(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = make()
+    one.backlog = Backlog(1, 0.0)
+    one.turns(4)
+    one.kill()
+    one.start()
+    read = one.journal.read
+    fails = iter([True] * 2)
+
+    def flaky(*arguments: Any, **options: Any) -> Any:
+        if next(fails, False):
+            raise TimeoutError
+        return read(*arguments, **options)
+
+    monkeypatch.setattr(one.journal, "read", flaky)
+    one.turns(6)
+    assert one.titles == [DEAD], "the next sender knows that it was told"
+
+
+# -- kills --------------------------------------------------------------------------------------------------------------------
+
+KILLS = 80  # at least as many as there are steps
+
+
+def killed_at_each_step(make: Make, play: Callable[[Instance], None], **options: Any) -> list[list[str]]:
+    """What arrives, for a kill at each step of ``play``, until there is no such step."""
+    found = []
+    for at in range(1, KILLS):
+        one = make(f"i{at}", **options)
+        one.steps.at = at
+        play(one)
+        found.append(one.titles)
+        assert one.couriers.titles("mailto #1") == one.titles
+        if one.steps.at is not None:
+            return found
+    raise AssertionError(f"more than {KILLS} steps")
+
+
+def test_a_sender_that_is_killed_at_any_step_tells_nothing_twice_and_forgets_nothing(make: Make) -> None:
+    def play(one: Instance) -> None:
+        one.turns(2)
+        one.backlog = Backlog(1, 0.0)
+        one.turns(6)
+        one.backlog = Backlog(0, 0.0)
+        one.turns(6)
+
+    found = killed_at_each_step(make, play)
+    assert len(found) > 8
+    assert found == [[DEAD, NONE_DEAD]] * len(found)
+
+
+@pytest.fixture
+def stepped_claims(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before and after each claim is a step, too."""
+    change = claims._change
+
+    def stepped(*given: Any) -> Any:
+        return Instance.turning.steps.around(change)(*given)
+
+    monkeypatch.setattr(claims, "_change", stepped)
+
+
+def test_the_same_with_claims(make: Make, database: Any, stepped_claims: None) -> None:
+    def play(one: Instance) -> None:
+        database[ALERTS].delete_many({})
+        one.turns(2)
+        one.sees("error_rate")
+        one.turns(6)
+        one.well()
+        one.turns(6)
+
+    found = killed_at_each_step(make, play, database=database)
+    assert len(found) > 20
+    assert found == [[RATE, CALM]] * len(found)
+
+
+def test_without_the_row_that_is_written_first_a_kill_would_be_told_twice(
+    make: Make, database: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The control: alarms that the next sender does not know of.
+    monkeypatch.setattr("prodfix.alerts.ledger.Ledger.load", lambda ledger, now: ledger.clear() is None)
+
+    def play(one: Instance) -> None:
+        one.backlog = Backlog(1, 0.0)
+        one.turns(6)
+        one.kill()
+        one.start()
+        one.turns(6)
+
+    one = make()
+    play(one)
+    assert one.titles == [DEAD, DEAD]
+
+
+def test_an_end_that_comes_while_nobody_sends_is_told_by_the_next(make: Make, database: Any) -> None:
+    one = make(database=database)
+    one.sees("error_rate")
+    one.turns(3)
+    one.kill()
+    one.clock.now += 3600
+    one.well()
+    one.start()
+    one.turns(4)
+    assert one.titles == [RATE, CALM]
+
+
+# -- several instances --------------------------------------------------------------------------------------------------------
+
+
+def test_two_instances_that_see_it_tell_it_once_and_the_last_one_tells_its_end(make: Make, database: Any) -> None:
+    both = [make("a", database), make("b", database)]
+    for one in both:
+        one.sees("error_rate")
+    together(both, 5)
+    assert over(both) == [RATE]
+    assert {one.alerts.read()["alarms"][0]["told"] for one in both} == {"by this instance", "by another instance"}
+    both[0].well()
+    together(both, 60)
+    assert over(both) == [RATE], "the other one still sees it"
+    both[1].well()
+    together(both, 5)
+    assert sorted(over(both)) == sorted([RATE, CALM])
+    assert both[1].titles[-1] == CALM
+
+
+def test_while_mongodb_is_down_each_tells_and_one_tells_that_it_is_back(make: Make, database: Any) -> None:
+    three = [make(name) for name in "abc"]
+    for one in three:
+        one.sees("database_lost")
+    together(three, 10)
+    assert over(three) == [LOST] * 3
+    for one in three:
+        one.database = database
+        one.well()
+        together(three, 2)
+    together(three, 10)
+    assert sorted(over(three)) == sorted([LOST] * 3 + [BACK])
+
+
+def test_an_instance_that_comes_back_much_later_says_so(make: Make, database: Any) -> None:
+    both = [make("a"), make("b")]
+    for one in both:
+        one.sees("database_lost")
+    together(both, 3)
+    both[0].database = database
+    both[0].well()
+    together(both, 3)
+    together(both, 1, STALE)
+    both[1].database = database
+    both[1].well()
+    together(both, 3)
+    assert [one.titles for one in both] == [[LOST, BACK]] * 2
+
+
+def test_the_end_of_what_an_instance_left_that_is_gone_is_told_by_another(make: Make, database: Any) -> None:
+    gone, other = make("gone", database), make("b", database)
+    gone.sees("error_rate")
+    together([gone, other], 4)
+    assert over([gone, other]) == [RATE]
+    gone.kill()
+    other.turns(int(STALE / 2) - 4)
+    assert other.titles == []
+    assert other.alerts._ledger.alarms == {}, "it is not this one's yet"
+    other.turns(40)
+    assert other.titles == [CALM]
+    gone.start()  # for the fixture to end
+
+
+def test_an_instance_that_was_not_heard_of_for_too_long_begins_anew(make: Make, database: Any) -> None:
+    late, other = make("late", database), make("b", database)
+    late.sees("error_rate")
+    together([late, other], 4)
+    other.turns(int(STALE / 2) + 20)
+    assert over([late, other]) == [RATE, CALM]
+    late.turns(10)
+    assert over([late, other]) == [RATE, RATE, CALM]
+    late.well()
+    late.turns(4)
+    assert late.titles == [RATE, RATE, CALM]
+
+
+def test_the_cool_down_is_that_of_all_instances(make: Make, database: Any) -> None:
+    both = [make("a", database, cool_down=600.0), make("b", database, cool_down=600.0)]
+    for one in both:
+        one.sees("error_rate")
+        together(both, 4)
+        one.well()
+        together(both, 4)
+    assert over(both) == [RATE, CALM]
+    both[1].sees("error_rate")
+    together(both, 2, 300.0)
+    together(both, 3)
+    assert over(both) == [RATE, CALM, RATE]
+
+
+def test_the_hour_is_that_of_all_instances(make: Make, database: Any) -> None:
+    both = [make("a", database, most=3), make("b", database, most=3)]
+    for one in both:
+        one.backlog = Backlog(1, 0.0)
+        together([one], 3)
+        one.backlog = Backlog(0, 0.0)
+        together([one], 3)
+    assert over(both) == [DEAD, NONE_DEAD, DEAD]
+    assert [one.alerts.read()["heldBack"] for one in both] == [0, 1]
+    together(both, 1, 3600.0)
+    together(both, 2)
+    assert over(both) == [DEAD, NONE_DEAD, DEAD, NONE_DEAD]
+
+
+def test_who_is_refused_by_mongodb_goes_on_alone(make: Make, database: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: Any) -> Any:
+        raise ServerSelectionTimeoutError("canary.example.org")
+
+    monkeypatch.setattr(claims, "_change", refuse)
+    one = make(database=database)
+    one.sees("error_rate")
+    one.turns(3)
+    assert one.titles == []
+    one.turns(teller.REFUSALS)
+    assert one.titles == [RATE]
+    one.well()
+    one.turns(4)
+    assert one.titles == [RATE, CALM]
+    refused = [facts for severity, message, facts in one.told if "agreed" in message]
+    assert refused[0] == {"error": "ServerSelectionTimeoutError", "seconds": teller.ALONE}
+
+
+def test_an_outage_is_no_refusal(make: Make, database: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: Any) -> Any:
+        raise ServerSelectionTimeoutError("it is about to be down")
+
+    one = make(database=database)
+    with monkeypatch.context() as patch:
+        patch.setattr(claims, "_change", refuse)
+        one.sees("database_lost")
+        one.turns(teller.REFUSALS + 1)
+    assert one.titles == [LOST]
+    one.database = None
+    one.turns(2)
+    one.database = database
+    one.well()
+    one.turns(3)
+    assert one.titles == [LOST, BACK]
+    assert [episode["alert"] for episode in database[ALERTS].find_one({"_id": "database_lost"})["ended"]], (
+        "it is claimed"
+    )
+
+
+def test_a_claim_whose_answer_was_lost_and_that_is_over_is_withdrawn(
+    make: Make, database: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change = claims._change
+
+    def lost(*arguments: Any) -> Any:
+        change(*arguments)
+        raise ServerSelectionTimeoutError("lost")
+
+    one = make(database=database)
+    one.sees("error_rate")
+    monkeypatch.setattr(claims, "_change", lost)
+    one.turns(2)
+    assert claims.firing(database).keys() == {"error_rate"}
+    monkeypatch.setattr(claims, "_change", change)
+    one.alerts._teller._answering = lambda: None
+    one.well()
+    one.turns(2)
+    one.alerts._teller._answering = lambda: database
+    one.turns(2)
+    assert (one.titles, claims.firing(database)) == ([], {})
+
+
+def test_every_alarm_of_the_diagnostics_is_in_the_answer(make: Make, clock: Clock) -> None:
+    one = make()
+    one.sees(losses=4)
+    one.turns(3)
+    answer = one.alerts.read()
+    assert (answer["scope"], answer["complete"], answer["channels"]) == ("instance", True, list(CHANNELS))
+    (alarm,) = answer["alarms"]
+    assert alarm["since"].startswith("2027-01-15T08:00:02")
+    assert (alarm["severity"], alarm["kind"], alarm["facts"]) == (
+        "error",
+        "connection_failures",
+        {"losses": 4, "minutes": 15},
+    )
+    (alert,) = answer["alerts"]
+    assert [(one["channel"], one["state"]) for one in alert["channels"]] == [(name, "delivered") for name in CHANNELS]
+    assert (answer["sent"], answer["failed"], answer["heldBack"]) == (2, 0, 0)
+
+
+def test_a_process_that_only_asks_reads_the_same_and_becomes_no_sender(make: Make) -> None:
+    one = make()
+    one.backlog = Backlog(1, 0.0)
+    one.turns(3)
+    asking: Alerts = one.another(Journal(one.folder))
+    assert asking.read() == one.alerts.read()
+    assert asking.state() == {"sender": False}
+
+
+def test_a_courier_that_breaks_is_told_and_tried_again(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = make()
+    one.backlog = Backlog(1, 0.0)
+
+    def broken(jobs: Any, stdout: int) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(one.alerts._messenger, "_send", broken)
+    one.turns(3)
+    shown = one.alerts.read()["alerts"][0]["channels"]
+    assert [(channel["state"], channel["reason"], channel["attempts"]) for channel in shown] == [
+        ("waiting", "not_started", 1)
+    ] * 2
+    assert ("error", "the courier could not be run", {"error": "ZeroDivisionError"}) in one.told
+    monkeypatch.undo()
+    one.turn(60.0)
+    assert one.titles == [DEAD]
+
+
+def test_a_channel_that_works_again_has_it_once(make: Make) -> None:
+    one = make()
+    one.couriers.failing["json #2"] = "timeout"
+    one.backlog = Backlog(1, 0.0)
+    one.turns(3)
+    one.couriers.failing.clear()
+    one.turns(3)
+    assert one.titles == []
+    one.turn(60.0)
+    one.turns(3, 60.0)
+    assert (one.titles, one.couriers.tried["json #2"]) == ([DEAD], 2)
+    answer = one.alerts.read()
+    assert (answer["sent"], answer["failed"]) == (2, 0)
+
+
+def test_a_channel_that_refuses_for_an_hour_is_given_up_and_counted(make: Make) -> None:
+    one = make()
+    one.couriers.failing["json #2"] = "credentials"
+    one.backlog = Backlog(1, 0.0)
+    one.turns(70, 60.0)
+    assert (one.couriers.tried["mailto #1"], one.couriers.tried["json #2"]) == (1, 7)
+    answer = one.alerts.read()
+    assert (answer["sent"], answer["failed"]) == (1, 1)
+    told = [(severity, message) for severity, message, facts in one.told if facts.get("channel") == "json #2"]
+    assert told == [("warn", "an alert was not delivered yet")] * 6 + [
+        ("error", "an alert was not delivered, and is given up")
+    ]
+    assert one.told[-1][2]["advice"].startswith("the receiver refuses who asks")
+
+
+INCIDENTS = st.lists(st.tuples(st.integers(4, 7), st.integers(4, 7)), min_size=1, max_size=3)
+KILLED = st.tuples(st.integers(1, 60), st.integers(1, 60))
+
+
+@hypothesis.settings(max_examples=30)
+@given(INCIDENTS, KILLED)
+def test_whoever_is_killed_when_two_instances_tell_each_incident_once(
+    make: Make, database: Any, stepped_claims: None, incidents: list[tuple[int, int]], killed: tuple[int, int]
+) -> None:
+    database[ALERTS].delete_many({})
+    both = [make(f"{name}{secrets.token_hex(4)}", database) for name in "ab"]
+    for one, at in zip(both, killed, strict=True):
+        one.steps.at = at
+    together(both, 2)
+    for lasting, pausing in incidents:
+        for one in both:
+            one.sees("error_rate")
+        together(both, lasting)
+        for one in both:
+            one.well()
+        together(both, pausing)
+    assert sorted(over(both)) == sorted([RATE, CALM] * len(incidents))

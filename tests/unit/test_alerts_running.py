@@ -1,0 +1,144 @@
+"""Alerts as an application has them: its loops, its state, its log, and a real courier, in plain threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from pydantic import SecretStr
+
+from prodfix import Services
+from prodfix.journal.journal import Journal
+from tests.receivers import WebHook
+
+DEAD = (
+    "INSERT INTO dead (id, operation, key, entry, attempts, created, reason, facts, at)"
+    " VALUES ('d', '', '', x'00', 1, 0, '', '', 0)"
+)
+
+
+@pytest.fixture
+def hook() -> Iterator[WebHook]:
+    with WebHook() as server:
+        yield server
+
+
+@pytest.fixture
+def services(serve: Callable[..., Any], hook: WebHook, make_settings: Any) -> Services:
+    found: Services = serve(alert_urls=SecretStr(hook.url), render_instance_id="web-1").extensions["prodfix"]
+    return found
+
+
+def error_lines(tmp_path: Path) -> list[dict[str, Any]]:
+    path = tmp_path / "log" / "error.log"
+    return [orjson.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def test_a_dead_letter_is_told_and_that_there_is_none_any_more(
+    services: Services, hook: WebHook, until: Callable[..., Any], tmp_path: Path
+) -> None:
+    services.start()
+    services.journal.write([(DEAD, ())])
+    until(lambda: hook.told, 30.0)
+    assert [alarm["key"] for alarm in services.alerts.read()["alarms"]] == ["dead_letters@web-1"]
+    until(lambda: services.alerts.read()["sent"] == 1)
+    services.journal.write([("DELETE FROM dead", ())])
+    until(lambda: len(hook.told) == 2, 30.0)
+    assert [told.title for told in hook.told] == [
+        "[error] Deferred writes were put aside (web-1)",
+        "[over] No deferred write is put aside (web-1)",
+    ]
+    until(lambda: services.alerts.read()["sent"] == 2)
+    answer = services.alerts.read()
+    assert answer["alarms"] == []
+    assert answer["sender"] == {"worker": services.journal.boot, "pid": services.state()["pid"]}
+    services.logs.sinks.flush()
+    (line,) = [line for line in error_lines(tmp_path) if line["event"] == "alarm"]
+    assert (line["severity"], line["alarm"], line["dead"]) == ("error", "dead_letters@web-1", 1)
+
+
+def test_a_worker_says_how_it_is(services: Services) -> None:
+    before = services.state()
+    assert (before["uptimeSeconds"], before["incidents"], before["losses"]) == (0.0, [], 0)
+    assert before["residentMb"] > before["sharedMb"] > 0
+    assert before["alerts"] == {"sender": False}
+    services.start()
+    services.incidents.begin("error_rate")
+    after = services.state()
+    assert after["uptimeSeconds"] >= 0.0
+    assert after["incidents"] == ["error_rate"]
+
+
+def test_a_worker_that_ends_leaves_the_lock(services: Services, until: Callable[..., Any]) -> None:
+    services.start()
+    until(lambda: services.alerts.state()["sender"])
+    assert services.alerts._sender.held
+    services.close()
+    assert not services.alerts._sender.held
+    assert services.alerts.state() == {"sender": False}
+
+
+def test_a_regression_is_logged_and_left_for_the_sender(services: Services, tmp_path: Path) -> None:
+    services.journal.open()
+    services.groups.on_regression({"fingerprint": "f", "message": "INTERNAL_ERROR (ValueError)", "releases": ["v2"]})
+    other = Journal(services.journal.folder)
+    assert other.read("SELECT fingerprint FROM regressions") == [("f",)]
+    services.journal.close()
+    services.logs.sinks.flush()
+    assert [line["event"] for line in error_lines(tmp_path)] == ["regression"]
+
+
+def test_what_fails_too_often_is_told_with_its_numbers(services: Services) -> None:
+    services.journal.open()
+    for failed in [True] * 12 + [False] * 3:
+        services.counters.request("/", "mobile", 1000, failed=failed)
+    services.counters.flush()
+    services.incidents.begin("error_rate")
+    found = services.alerts.observer.situation().rates
+    assert found == {"failed": "12 of 15 requests in 2 minutes", "before": "0 of 0 requests in 10 minutes"}
+    services.journal.close()
+
+
+def test_no_worker_imports_apprise(python: Callable[..., str], tmp_path: Path) -> None:
+    code = """
+        import sys
+        from pydantic import SecretStr
+        from prodfix import Settings, create_app
+        from prodfix.logs.sinks import Console
+
+        folder, key = sys.argv[1], SecretStr("k" * 32)
+        app = create_app(Settings(alert_urls=SecretStr("json://a"), state_dir=folder, log_dir=folder, jwt_secret_key=key))
+        services = app.extensions["prodfix"]
+        services.logs.sinks.replace(Console(2))
+        services.journal.open()
+        services.alerts.look()
+        services.alerts.deliver()
+        services.close()
+        services.alerts.close()
+        services.journal.close()
+        print("apprise" in sys.modules, services.alerts.read()["channels"])
+        """
+    assert python(code, tmp_path) == "False ['json #1']\n"
+
+
+def test_the_settings_reach_the_alerts(serve: Callable[..., Any]) -> None:
+    parts: Services = serve(
+        alert_urls=SecretStr("json://a slack://b"),
+        alert_cooldown_minutes=7,
+        alert_max_per_hour=3,
+        memory_limit_mb=100,
+        public_url="https://example.org",
+        app_release="v7",
+        deferred_max_entries=5,
+    ).extensions["prodfix"]
+    alerts = parts.alerts
+    assert alerts.read()["channels"] == ["json #1", "slack #2"]
+    assert (alerts.origin.link, alerts.origin.release) == ("https://example.org/api/v1/diagnostics", "v7")
+    assert (alerts._teller._cool_down, alerts._teller._most) == (420.0, 3)
+    assert alerts.observer.situation().memory_limit == 100.0
+    assert alerts.observer._share(5, 0.0) == 1.0
+    bare: Services = serve().extensions["prodfix"]
+    assert (bare.alerts.read()["channels"], bare.alerts.origin.link) == ([], "")

@@ -1,0 +1,292 @@
+"""The courier against a real mail server and a real web hook: what arrives, what is told of what does not, and what leaks."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import smtplib
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import apprise
+import orjson
+import pytest
+import requests
+
+from config.ports import free_port
+from prodfix import native
+from prodfix.alerts import courier, dispatch
+from prodfix.alerts.dispatch import REASONS, Result
+from tests.receivers import MailServer, WebHook
+
+CANARY = "canary7f3a"
+
+
+@pytest.fixture
+def mail() -> Iterator[MailServer]:
+    with MailServer() as server:
+        yield server
+
+
+@pytest.fixture
+def hook() -> Iterator[WebHook]:
+    with WebHook() as server:
+        yield server
+
+
+def job(url: str, channel: str = "one #1", **more: Any) -> dict[str, Any]:
+    whole = {"alert": "e:begin", "channel": channel, "url": url, "part": "begin", "severity": "critical"}
+    return whole | {"title": "[critical] Tïtle", "body": "Line *one*\nseverity: critical & <b>"} | more
+
+
+def send(*jobs: dict[str, Any], limit: float = 20.0) -> list[Result]:
+    file = os.memfd_create("results", os.MFD_CLOEXEC)
+    try:
+        dispatch.send(jobs, file, limit=limit)
+        found = dispatch.results(os.pread(file, 1_000_000, 0))
+    finally:
+        os.close(file)
+    return sorted([*found, *dispatch.missing(jobs, found, "no_result")], key=lambda result: result.channel)
+
+
+def reasons(*jobs: dict[str, Any], limit: float = 20.0) -> list[str | None]:
+    return [result.reason for result in send(*jobs, limit=limit)]
+
+
+def test_it_arrives_at_a_mail_server_and_at_a_web_hook(mail: MailServer, hook: WebHook) -> None:
+    jobs = (job(mail.url, "mailto #1"), job(hook.url, "json #2"))
+    assert send(*jobs) == [Result("e:begin", "json #2", True), Result("e:begin", "mailto #1", True)]
+    for receiver in (mail, hook):
+        (told,) = receiver.told
+        assert told.title == "[critical] Tïtle"
+        assert "\n".join(told.text.split("\r\n")).strip() == "Line *one*\nseverity: critical & <b>", (
+            "as plain as it was written"
+        )
+    assert b"To: ops@example.org" in mail.told[0].raw
+
+
+@pytest.mark.parametrize(
+    ("severity", "part", "kind"),
+    [
+        ("critical", "begin", "failure"),
+        ("warn", "begin", "warning"),
+        ("critical", "end", "success"),
+        ("info", "test", "info"),
+    ],
+)
+def test_the_kind_of_a_message_is_apprises(hook: WebHook, severity: str, part: str, kind: str) -> None:
+    send(job(hook.url, severity=severity, part=part))
+    assert f'"type": "{kind}"'.encode() in hook.told[0].raw
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        (401, "credentials"),
+        (403, "credentials"),
+        (404, "not_found"),
+        (429, "rate_limited"),
+        (400, "refused"),
+        (503, "server_error"),
+    ],
+)
+def test_what_a_web_hook_answers_is_told_in_one_word(hook: WebHook, status: int, reason: str) -> None:
+    hook.status = status
+    assert reasons(job(hook.url)) == [reason]
+
+
+def test_a_mail_server_that_refuses_is_told(mail: MailServer) -> None:
+    mail.refuse = f"550 {CANARY} is unknown here"
+    assert reasons(job(mail.url)) == ["refused"]
+
+
+def test_what_cannot_be_reached_or_understood_is_told() -> None:
+    jobs = [
+        job(f"json://127.0.0.1:{free_port()}/", "1"),
+        job(f"mailto://127.0.0.1:{free_port()}?from=a@example.org&to=b@example.org", "2"),
+        job("nosuch://x", "3"),
+        job("slack://", "4"),
+    ]
+    assert reasons(*jobs) == ["unreachable", "unreachable", "not_a_url", "not_a_url"]
+
+
+def test_a_server_without_tls_is_told(hook: WebHook) -> None:
+    assert reasons(job(f"jsons://127.0.0.1:{hook.port}/")) == ["tls"]
+
+
+def test_one_that_never_answers_holds_nobody_up(mail: MailServer, hook: WebHook) -> None:
+    hook.released.clear()
+    begun = time.monotonic()
+    assert reasons(job(hook.url, "1"), job(mail.url, "2")) == ["timeout", None]
+    assert time.monotonic() - begun < 20
+
+
+def test_at_the_limit_it_is_over_and_what_has_arrived_is_told(mail: MailServer, hook: WebHook) -> None:
+    hook.released.clear()
+    begun = time.monotonic()
+    assert reasons(job(f"{hook.url}?rto=60", "1"), job(mail.url, "2"), limit=8.0) == ["no_result", None]
+    assert time.monotonic() - begun < 12
+
+
+def test_alerts_of_one_channel_arrive_in_order(hook: WebHook) -> None:
+    jobs = [job(hook.url, title=f"{number}", alert=f"{number}:begin") for number in range(8)]
+    assert all(result.ok for result in send(*jobs))
+    assert [told.title for told in hook.told] == [str(number) for number in range(8)]
+
+
+def test_no_url_is_on_a_command_line_or_in_the_environment_or_in_what_it_writes(
+    hook: WebHook, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MONGODB_URI", f"mongodb://u:{CANARY}@127.0.0.1/")
+    monkeypatch.setenv("ALERT_URLS", f"json://u:{CANARY}@127.0.0.1/")
+    seen: list[bytes] = []
+    spawn = native._original("os", "posix_spawn")
+
+    def watched(path: str, arguments: list[str], environment: dict[str, str], **options: Any) -> int:
+        seen.append(repr((path, arguments, environment)).encode())
+        return int(spawn(path, arguments, environment, **options))
+
+    monkeypatch.setattr(os, "posix_spawn", watched)
+    file = os.memfd_create("results", os.MFD_CLOEXEC)
+    secret = f"json://user:{CANARY}@127.0.0.1:{hook.port}/{CANARY}"
+    hook.status = 401
+    dispatch.send([job(secret)], file)
+    written = os.pread(file, 1_000_000, 0)
+    os.close(file)
+    assert b'"credentials"' in written
+    assert hook.asked == 1
+    shown = capfd.readouterr()
+    assert CANARY.encode() not in b"".join(seen) + written + (shown.out + shown.err).encode()
+    assert b"PYTHONPATH" in seen[0], "the control: this is what it was started with"
+
+
+def test_it_imports_nothing_of_prodfix_and_ends_by_itself_when_nobody_watches(hook: WebHook) -> None:
+    hook.released.clear()
+    order = {"limit": 6.0, "jobs": [job(f"{hook.url}?rto=60")]}
+    command = [sys.executable, "-X", "importtime", "-P", str(dispatch.COURIER)]
+    done = subprocess.run(command, input=orjson.dumps(order), capture_output=True, timeout=20, check=False)
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert b"apprise" in done.stderr
+    assert b"prodfix" not in done.stderr
+
+
+def fake(folder: Path, code: str) -> dict[str, str]:
+    """The environment of a courier whose Apprise is ``code``."""
+    (folder / "apprise.py").write_text(code)
+    return {"PYTHONPATH": str(folder)}
+
+
+def run_with(environment: dict[str, str], limit: float) -> subprocess.CompletedProcess[bytes]:
+    order = orjson.dumps({"limit": limit, "jobs": [job("json://127.0.0.1/")]})
+    command = [sys.executable, "-P", str(dispatch.COURIER)]
+    return subprocess.run(command, input=order, env=environment, capture_output=True, timeout=30, check=False)
+
+
+def test_one_that_hangs_with_all_its_threads_is_ended_by_the_kernel(tmp_path: Path) -> None:
+    # It holds Python's lock, and so no other thread of the process can do anything.
+    done = run_with(fake(tmp_path, "import ctypes; ctypes.PyDLL(None).sleep(25)"), 3.0)
+    assert (done.returncode, done.stdout) == (-signal.SIGALRM, b"")
+
+
+def test_no_core_is_dumped(tmp_path: Path) -> None:
+    told = "import os, resource; os.write(1, repr(resource.getrlimit(resource.RLIMIT_CORE)).encode())"
+    assert run_with(fake(tmp_path, told), 10.0).stdout.startswith(b"(0, 0)")
+
+
+def test_waiting_of_a_plug_in_is_limited_whatever_the_url_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Plugin:
+        socket_connect_timeout, socket_read_timeout = 3.0, 60.0
+
+        def notify(self, **message: Any) -> bool:
+            return True
+
+    plugin = Plugin()
+    monkeypatch.setattr(apprise.Apprise, "instantiate", lambda url, **options: plugin)
+    assert courier.deliver(job("json://h?rto=60"), courier.Clues()) is None
+    assert (plugin.socket_connect_timeout, plugin.socket_read_timeout) == (3.0, courier.LARGEST_TIMEOUT)
+
+
+def test_a_plug_in_that_breaks_is_a_delivery_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(apprise.Apprise, "instantiate", lambda url, **options: 7)
+    assert courier.deliver(job("json://h"), courier.Clues()) == "failed"
+
+
+def test_a_courier_that_cannot_be_started_or_breaks_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "COURIER", dispatch.COURIER.with_name("none.py"))
+    assert reasons(job("json://127.0.0.1/")) == ["no_result"]
+    monkeypatch.setattr(sys, "executable", "/no/such/python")
+    with pytest.raises(FileNotFoundError):
+        send(job("json://127.0.0.1/"))
+
+
+def test_a_python_within_another_program_is_found(monkeypatch: pytest.MonkeyPatch, hook: WebHook) -> None:
+    monkeypatch.setattr(sys, "executable", "/usr/bin/uwsgi")
+    assert reasons(job(hook.url)) == [None]
+    monkeypatch.setattr(sys, "prefix", "/nowhere")
+    with pytest.raises(FileNotFoundError):
+        send(job(hook.url))
+
+
+REASONS_OF: list[tuple[BaseException | None, int | None, str]] = [
+    (smtplib.SMTPAuthenticationError(535, b"no"), None, "credentials"),
+    (smtplib.SMTPRecipientsRefused({}), None, "refused"),
+    (smtplib.SMTPServerDisconnected("gone"), None, "unreachable"),
+    (ssl.SSLCertVerificationError("bad"), None, "tls"),
+    (TimeoutError(), None, "timeout"),
+    (requests.exceptions.ReadTimeout(), None, "timeout"),
+    (requests.exceptions.ConnectTimeout(), None, "timeout"),
+    (requests.exceptions.SSLError(), None, "tls"),
+    (requests.exceptions.ProxyError(), None, "unreachable"),
+    (requests.exceptions.ConnectionError(), None, "unreachable"),
+    (ConnectionRefusedError(), None, "unreachable"),
+    (ValueError(CANARY), None, "failed"),
+    (None, 407, "credentials"),
+    (None, 410, "not_found"),
+    (None, 302, "refused"),
+    (None, None, "failed"),
+]
+
+
+@pytest.mark.parametrize(("error", "status", "reason"), REASONS_OF)
+def test_each_error_has_its_word(error: BaseException | None, status: int | None, reason: str) -> None:
+    assert courier.reason_of(error, status) == reason
+    assert reason in REASONS
+
+
+def test_clues_are_those_of_the_delivery_in_this_thread() -> None:
+    clues = courier.Clues()
+    log = logging.getLogger("test.clues")
+    log.setLevel(logging.DEBUG)
+    log.addHandler(clues)
+    log.propagate = False
+    log.warning("error=401.")
+    clues.begin()
+    assert clues.end() == "failed"
+    clues.begin()
+    log.warning("Failed to send: Unauthorized, error=%s.", 401)
+    assert clues.end() == "credentials"
+    clues.begin()
+    try:
+        os.stat("/no/such/file")
+    except OSError:
+        log.debug("Socket Exception")
+    assert clues.end() == "unreachable"
+
+
+@pytest.mark.parametrize(
+    "line", [b"", b"{", b"[]", b"7", b'{"alert": "e"}', b'{"alert": "e", "channel": "c", "ok": 1}', b"\xff"]
+)
+def test_what_is_no_result_is_none(line: bytes) -> None:
+    good = b'{"alert":"e","channel":"c","ok":true,"reason":null}\n'
+    assert dispatch.results(line + b"\n" + good + good[:20]) == [Result("e", "c", True)]
+
+
+def test_a_channels_name_tells_its_scheme_and_nothing_else() -> None:
+    names = dispatch.channels([f"mailtos://u:{CANARY}@h", f"SLACK://{CANARY}"])
+    assert list(names) == ["mailtos #1", "slack #2"]
