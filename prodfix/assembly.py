@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-from prodfix.alerts import dispatch, memory
+from prodfix import memory
+from prodfix.alerts import dispatch
 from prodfix.alerts.alerts import Alerts
 from prodfix.alerts.ledger import Ledger
 from prodfix.alerts.situation import Observer
@@ -25,7 +26,6 @@ from prodfix.diagnostics.collections import Collections
 from prodfix.diagnostics.report import Diagnostics
 from prodfix.diagnostics.requests import Requests
 from prodfix.diagnostics.selftest import SelfTest
-from prodfix.diagnostics.workers import Workers
 from prodfix.documents import Documents
 from prodfix.foundations import Foundations
 from prodfix.queries.advice import Advisor
@@ -42,6 +42,7 @@ from prodfix.settings import Settings
 from prodfix.statistics.rates import BEFORE, RECENT, compared
 from prodfix.statistics.statistics import Statistics
 from prodfix.web.handlers import request_user
+from prodfix.workers import Workers
 
 DIAGNOSTICS = "/api/v1/diagnostics"
 TRANSACTION_BASE = 0.2  # seconds; a write conflict is over sooner than an outage
@@ -156,6 +157,10 @@ class Assembly(Foundations):
             report=self.reports.idempotency,
         )
 
+    @cached_property
+    def workers(self) -> Workers:
+        return Workers(self.journal)
+
     # -- alerts -------------------------------------------------------------------------------------------------------------
 
     @cached_property
@@ -178,10 +183,11 @@ class Assembly(Foundations):
 
         observer = Observer(
             self.journal,
+            self.workers,
             instance=settings.instance,
             max_entries=settings.deferred_max_entries,
             max_bytes=settings.deferred_max_bytes,
-            memory_limit=lambda: settings.memory_limit_mb or memory.limit(),
+            memory_limit=lambda: memory.limit(settings.memory_limit_mb),
             rates=lambda: compared(self.windows.recent(RECENT + BEFORE), self.windows.now()),
         )
         report = self.reports.alarm
@@ -191,13 +197,14 @@ class Assembly(Foundations):
 
     def services(self) -> Services:
         self._wire()
-        lookup, workers = Lookup(self.journal, self.answering), Workers(self.journal)
+        lookup = Lookup(self.journal, self.answering)
         incident_log = IncidentLog(self.journal, self.answering, on_closed=self.reports.incident)
-        diagnostics = Diagnostics(workers, Collections(lambda: self.clients.own_db), lookup, self.backlog)
+        diagnostics = Diagnostics(self.workers, Collections(lambda: self.clients.own_db), lookup, self.backlog)
         return Services(
-            statistics=Statistics(self.windows, live=workers.read),
+            statistics=Statistics(self.windows, live=self.workers.read),
             lookup=lookup,
             incident_log=incident_log,
+            workers=self.workers,
             requests=Requests(lookup, self.traces, incident_log),
             selftest=SelfTest(lambda: self.clients.own_db, self.classifier),
             queries=QueryStatistics(self.journal, self.interceptor.profile),

@@ -13,7 +13,6 @@ from pymongo.synchronous.client_session import ClientSession
 from werkzeug.local import LocalProxy
 
 from prodfix.alerts.alerts import Alerts
-from prodfix.alerts.memory import resident
 from prodfix.alerts.rules import LOSS_PERIOD
 from prodfix.classification.classifier import Classifier
 from prodfix.connection.clients import Clients
@@ -49,6 +48,7 @@ from prodfix.statistics.groups import Groups
 from prodfix.statistics.minutes import Minutes
 from prodfix.statistics.statistics import Statistics
 from prodfix.statistics.windows import Windows
+from prodfix.workers import Workers
 
 Result = TypeVar("Result")
 
@@ -112,13 +112,14 @@ class Services:
     transactions: Transactions
     documents: Documents
     diagnostics: Diagnostics
+    workers: Workers
     requests: Requests
     selftest: SelfTest
     alerts: Alerts
     background: Runner
 
     def __post_init__(self) -> None:
-        self.diagnostics.workers.state = self.alerts.observer.state = self.state
+        self.workers.state = self.state
 
     @property
     def db(self) -> Any:
@@ -136,12 +137,9 @@ class Services:
 
     def state(self) -> dict[str, Any]:
         """How this worker is, for all workers to read."""
-        whole, shared = resident() or (None, None)
         return {
             "pid": os.getpid(),
             "uptimeSeconds": round(self.background.uptime, 1),
-            "residentMb": whole,
-            "sharedMb": shared,
             "connection": self.monitor.status().to_json(),
             "servers": self.monitor.status().servers,
             "network": self.monitor.network(),

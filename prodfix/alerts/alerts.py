@@ -230,7 +230,7 @@ class Alerts:
         """
         ledger = Ledger(self._journal)
         complete = ledger.load(self._clock())
-        senders = [worker for worker in self.observer.workers() if worker.get("alerts", {}).get("sender")]
+        senders = [worker for worker in self.observer.workers.read() if worker.get("alerts", {}).get("sender")]
         firing = sorted((alarm for alarm in ledger.alarms.values() if alarm.firing), key=lambda alarm: alarm.since)
         return {
             "scope": "instance",

@@ -180,7 +180,8 @@ def _journal_full(situation: Situation) -> Finding:
 
 def _memory(situation: Situation) -> Finding:
     limit = situation.memory_limit
-    sizes = [(worker["residentMb"], worker["sharedMb"]) for worker in situation.workers if worker.get("residentMb")]
+    told = [worker.get("memory", {}) for worker in situation.workers]
+    sizes = [(one["residentMb"], one["sharedMb"]) for one in told if one.get("residentMb")]
     if limit is None or not sizes:
         return None if limit is None else UNKNOWN
     used = sum(whole - shared for whole, shared in sizes) + max(shared for _, shared in sizes)

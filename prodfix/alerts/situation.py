@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
-import orjson
-
 from prodfix.alerts.rules import Backlog, Situation
 from prodfix.journal.journal import Journal
+from prodfix.workers import Workers, told
 
-FRESH = 5.0  # seconds; a worker writes its state each second
 REST = 20.0  # times as long as counting took, until what is on disk is counted again
 
 _COUNTS = (
@@ -29,40 +26,24 @@ class Observer:
     def __init__(
         self,
         journal: Journal,
+        workers: Workers,
         *,
         instance: str,
         max_entries: int,
         max_bytes: int,
         memory_limit: Callable[[], float | None],
         rates: Callable[[], Mapping[str, Any]] = dict,
-        clock: Callable[[], float] = time.time,
     ) -> None:
-        self._journal, self._clock = journal, clock
+        self.workers, self._journal = workers, journal
         self._instance, self._memory_limit, self._rates = instance, cache(memory_limit), rates
         self._max_entries, self._max_bytes = max_entries, max_bytes
         self._backlog: Backlog | None = None
         self._count_at = 0.0
-        self.state: Callable[[], Mapping[str, Any]] | None = None
-        """How this worker is now; set by who knows all of its parts."""
-
-    def workers(self) -> list[dict[str, Any]]:
-        """The states of the live workers. This one is there in any case, also while the disk tells nothing.
-
-        A state whose time is yet to come counts too: the clock was turned back.
-        """
-        try:
-            rows = self._journal.read("SELECT worker, at, entry FROM status WHERE at > ?", (self._clock() - FRESH,))
-        except (TimeoutError, OSError, sqlite3.Error):
-            rows = []
-        found = {worker: orjson.loads(entry) for worker, _, entry in sorted(rows, key=lambda row: row[1])}
-        if self.state is not None and self._journal.boot and self._journal.boot not in found:
-            found[self._journal.boot] = orjson.loads(orjson.dumps(self.state()))
-        return [{"worker": worker, **entry} for worker, entry in sorted(found.items())]
 
     def situation(self, disk: str | None = None) -> Situation:
         """``disk``: why the caller's own reading or writing failed."""
         self._count()
-        workers = self.workers()
+        workers = self.workers.read()
         return Situation(
             self._instance,
             workers,
@@ -73,18 +54,14 @@ class Observer:
         )
 
     def _compared(self) -> Mapping[str, Any]:
-        try:
-            return self._rates()
-        except (TimeoutError, OSError, sqlite3.Error):
-            return {}  # that it is so has been told by those who could read it
+        return told(self._rates) or {}  # that it is so has been told by those who could read it
 
     def _count(self) -> None:
         begun = time.monotonic()
         if begun < self._count_at:
             return
-        try:
-            files = self._journal.read(_COUNTS)  # a row of each file
-        except (TimeoutError, OSError, sqlite3.Error):
+        files = told(lambda: self._journal.read(_COUNTS))  # a row of each file
+        if files is None:
             self._backlog = None
         else:
             self._backlog = Backlog(

@@ -33,7 +33,7 @@ def _asked(services: Services) -> dict[str, Any]:
     if not services.clients.configured:
         ping(services)  # what is wrong is that there is no URI
     result = services.monitor.health()
-    workers = [_worker(worker) for worker in services.diagnostics.workers.read()]
+    workers = [_worker(worker) for worker in services.workers.read()]
     return {
         "healthy": result.healthy and all(worker["state"] == "connected" for worker in workers),
         "database": {

@@ -45,13 +45,14 @@ def only_look(services: Services) -> None:
 
 
 @contextmanager
-def looking() -> Iterator[Services]:
-    """The application's services, to be asked. That MongoDB does not answer is told on stderr, and is no reason to end."""
+def looking(*, ask_database: bool = True) -> Iterator[Services]:
+    """The application's services, to be asked. That MongoDB does not answer is told on stderr, and is no reason to end;
+    ``ask_database`` is false for what the journals know alone."""
     services = current_prodfix
     services.logs.sinks.replace(Stderr(STDERR))
     only_look(services)
     try:
-        if services.clients.configured and not ping(services):
+        if ask_database and services.clients.configured and not ping(services):
             click.echo("MongoDB does not answer: this is what the workers of this host know (STATE_DIR).", err=True)
         yield services
     except (JournalUnavailable, TimeoutError, sqlite3.Error) as error:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import platform
-import resource
 import sys
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 import pymongo
+
+from prodfix import memory
 
 ConnectionState = Literal["connected", "disconnected", "reconnecting", "error"]
 
@@ -89,11 +90,10 @@ class ConnectionEvent:
 
 
 def environment() -> dict[str, Any]:
-    """The seed's ``environment``; ``nodeVersion`` is ours ``pythonVersion``. Memory in MiB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    """The seed's ``environment``; ``nodeVersion`` is ours ``pythonVersion``."""
     return {
         "pythonVersion": platform.python_version(),
         "platform": sys.platform,
         "driver": f"pymongo {pymongo.version}",
-        "memory": {"peakMb": round(peak / 1024, 1)},
+        "memory": memory.used(),
     }

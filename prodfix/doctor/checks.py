@@ -84,7 +84,7 @@ FAMILIES: dict[str, Checks] = {
         Check("start-commands", limits.start_commands, "the files agree on how it is started"),
         Check("gunicorn-limits", limits.gunicorn_limits, "gunicorn's own times fit the settings"),
         Check("worker-class", limits.worker_class, "the workers can end a request that waits for anything"),
-        Check("memory", resources.memory, "all workers together stay within the memory limit"),
+        Check("memory", resources.memory_limit, "all workers together stay within the memory limit"),
         Check("file-descriptors", resources.descriptors, "a worker may open as many files as it needs"),
         Check("python-version", resources.python, "Python and gevent go together"),
         Check("driver-version", resources.driver, "the driver survives greenlets that are killed"),

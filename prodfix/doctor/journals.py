@@ -16,7 +16,7 @@ DRAIN = "`flask --app wsgi prodfix deferred drain`"
 
 def failing(examined: Examined) -> Iterator[Finding]:
     """The journals of all live workers work."""
-    workers = examined.services.diagnostics.workers.read()
+    workers = examined.services.workers.read()
     if not workers:
         raise NotApplicable
     reasons = sorted({str(worker.get("journal", {}).get("failing")) for worker in workers} - {"None"})
@@ -52,7 +52,7 @@ def versions(examined: Examined) -> Iterator[Finding]:
 
 def abandoned(examined: Examined) -> Iterator[Finding]:
     """Nothing waits in the files of workers that are dead."""
-    if examined.services.diagnostics.workers.read():
+    if examined.services.workers.read():
         raise NotApplicable  # a live worker takes them within a second
     writes, records = 0, 0
     for path in _abandoned(examined):

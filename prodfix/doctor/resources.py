@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import platform
 import resource
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator
 
 import pymongo
 
+from prodfix import memory
 from prodfix.doctor import uri
 from prodfix.doctor.examined import Examined
 from prodfix.doctor.findings import Finding, NotApplicable, counted, error, note, warning
@@ -19,18 +19,15 @@ ARBITER_MB = 30
 TIGHT = 0.8  # of the limit
 OTHER_FILES = 60  # a worker's: the interpreter's own, journals of all workers, log files and their locks, gevent's
 LEAST_CONNECTIONS = 100  # of clients, for one worker
-CGROUPS = Path("/sys/fs/cgroup")
-_FILES = ("memory.max", "memory.limit_in_bytes", "memory/memory.limit_in_bytes")
-_UNLIMITED = 1 << 50
 LEAK_FROM, OLDEST_DRIVER = (3, 14), (4, 19)
 
 
-def memory(examined: Examined) -> Iterator[Finding]:
+def memory_limit(examined: Examined) -> Iterator[Finding]:
     """All workers together stay within the memory limit."""
-    limit = memory_limit(examined.environ)
+    limit = memory.limit(examined.settings.memory_limit_mb)
     if limit is None:
         raise NotApplicable
-    seen = [worker.get("memory", {}).get("peakMb") for worker in examined.services.diagnostics.workers.read()]
+    seen = [worker.get("memory", {}).get("peakMb") for worker in examined.services.workers.read()]
     measured = [figure for figure in seen if isinstance(figure, (int, float))]
     each = max(measured, default=WORKER_MB)
     workers = examined.workers
@@ -49,32 +46,6 @@ def memory(examined: Examined) -> Iterator[Finding]:
         yield error(found, advice, **facts)
     elif needed > limit * TIGHT:
         yield warning(found, advice, **facts)
-
-
-def memory_limit(environ: Mapping[str, str], cgroups: Path | None = None) -> float | None:
-    """In MB: the smaller one of ``MEMORY_LIMIT_MB`` and the control group's; None if there is neither."""
-    limits = []
-    given = environ.get("MEMORY_LIMIT_MB", "").strip()
-    if given.isdecimal() and int(given):
-        limits.append(float(given))
-    folder = cgroups or CGROUPS
-    for path in (*(folder / name for name in _FILES), _own_group(folder)):
-        try:
-            text = path.read_text().strip()
-        except OSError:
-            continue  # the other version of control groups
-        if text.isdecimal() and 0 < int(text) < _UNLIMITED:
-            limits.append(int(text) / 2**20)
-    return min(limits, default=None)
-
-
-def _own_group(folder: Path) -> Path:
-    """The limit of this process's own group, where the hierarchy is the host's."""
-    try:
-        line = next(line for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::"))
-    except (OSError, StopIteration):
-        return folder / "memory.max"
-    return folder / line.removeprefix("0::").strip("/") / "memory.max"
 
 
 def descriptors(examined: Examined) -> Iterator[Finding]:

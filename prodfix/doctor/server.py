@@ -82,9 +82,8 @@ class Server:
 
     def _ask(self) -> Hello:
         with self._within(EACH):
-            self._clients.own.admin.command(
-                "hello"
-            )  # with the connection's own round trips, which say nothing of the clock
+            # The first one includes the connection's own round trips, which say nothing of the clock.
+            self._clients.own.admin.command("hello")
             begun, before = time.monotonic(), datetime.now(UTC)
             reply = self._clients.own.admin.command("hello")
             seconds = time.monotonic() - begun

@@ -17,6 +17,7 @@ from prodfix.alerts.situation import Observer
 from prodfix.alerts.teller import Teller
 from prodfix.alerts.texts import Origin
 from prodfix.journal.journal import Journal
+from prodfix.workers import Workers
 from tests.unit.counting import Clock
 
 CHANNELS = {"mailto #1": "mailto://canary-one", "json #2": "json://canary-two"}
@@ -105,10 +106,10 @@ class Instance:
         self.alerts = self._made(self.journal)
 
     def _made(self, journal: Journal) -> Alerts:
-        observer = Observer(
-            journal, instance=self.name, max_entries=10, max_bytes=10_000, memory_limit=lambda: None, clock=self.clock
-        )
-        observer.workers = lambda: [{"worker": journal.boot, "pid": 1, **one} for one in self.seen]  # type: ignore[method-assign]
+        workers = Workers(journal, clock=self.clock)
+        workers.read = lambda: [{"worker": journal.boot, "pid": 1, **one} for one in self.seen]  # type: ignore[method-assign]
+        limits: dict[str, Any] = {"max_entries": 10, "max_bytes": 10_000, "memory_limit": lambda: None}
+        observer = Observer(journal, workers, instance=self.name, **limits)
         observer._count = lambda: setattr(observer, "_backlog", self.backlog)  # type: ignore[method-assign]
         options, channels = dict(self._options), self._options["channels"]
 

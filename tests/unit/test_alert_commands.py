@@ -103,13 +103,20 @@ def test_the_list_shows_what_is_wrong_and_what_was_sent(
         "failed": 2,
         "heldBack": 3,
         "alarms": [
-            {"since": "2027", "severity": "error", "title": "A [log] cannot be written", "told": "by this instance"}
+            {
+                "since": "2027-01-02T03:04:05.678Z",
+                "severity": "error",
+                "title": "A [log] cannot be written",
+                "told": "by this instance",
+            }
         ],
-        "alerts": [{"at": "2027", "title": "[error] A log cannot be written", "channels": [delivery]}],
+        "alerts": [
+            {"at": "2027-01-02T03:04:05.678Z", "title": "[error] A log cannot be written", "channels": [delivery]}
+        ],
     }
     monkeypatch.setattr(Alerts, "read", lambda self: found)
     shown = run("list").output
     assert shown.splitlines()[0] == "channels: json #1; 1 delivered, 2 given up, 3 held back"
-    assert "2027   error     A [log] cannot be written  by this instance" in shown
-    assert "2027  [error] A log cannot be written  json #1 waiting (timeout)" in shown
+    assert "2027-01-02 03:04:05  error     A [log] cannot be written  by this instance" in shown
+    assert "2027-01-02 03:04:05  [error] A log cannot be written  json #1 waiting (timeout)" in shown
     assert orjson.loads(run("list", "--json").stdout) == found

@@ -25,6 +25,10 @@ from prodfix.errors import Severity
 HOUR = 3600.0
 
 
+def memory(resident: float | None, shared: float | None = 20.0) -> dict[str, float | None]:
+    return {"residentMb": resident, "sharedMb": shared}
+
+
 def worker(**facts: Any) -> dict[str, Any]:
     """A worker that is well."""
     well = {
@@ -32,8 +36,7 @@ def worker(**facts: Any) -> dict[str, Any]:
         "uptimeSeconds": HOUR,
         "incidents": [],
         "losses": 0,
-        "residentMb": 60.0,
-        "sharedMb": 20.0,
+        "memory": memory(60.0),
         "logs": {"sinks": [{"name": "console", "failing": None}, {"name": "error.log", "failing": None}]},
         "journal": {"failing": None},
     }
@@ -73,7 +76,7 @@ WRONG: list[tuple[str, tuple[dict[str, Any], ...], dict[str, Any], dict[str, Any
     ("journal_failing@a", (worker(journal={"failing": "OSError 28"}), worker()), {}, {"reason": "OSError 28"}),
     ("journal_failing@a", (), {"disk": "TimeoutError"}, {"reason": "TimeoutError"}),
     ("journal_full@a", (), {"backlog": Backlog(0, 0.8)}, {"percent": 80}),
-    ("memory@a", (worker(residentMb=70.0), worker(residentMb=60.0)), {"memory_limit": 122.0},
+    ("memory@a", (worker(memory=memory(70.0)), worker(memory=memory(60.0))), {"memory_limit": 122.0},
      {"usedMb": 110, "limitMb": 122, "workers": 2}),
 ]  # fmt: skip
 
@@ -93,9 +96,9 @@ RIGHT: list[tuple[str, tuple[dict[str, Any], ...], dict[str, Any]]] = [
     ),
     ("two losses in each of two workers", (worker(losses=2), worker(losses=2)), {}),
     ("nothing is put aside", (), {"backlog": Backlog(0, 0.79)}),
-    ("memory at the limit's share", (worker(residentMb=90.0),), {"memory_limit": 100.0}),
-    ("shared memory counts once", (worker(residentMb=60.0),) * 10, {"memory_limit": 470.0}),
-    ("memory without a limit", (worker(residentMb=1e6),), {"memory_limit": None}),
+    ("memory at the limit's share", (worker(memory=memory(90.0)),), {"memory_limit": 100.0}),
+    ("shared memory counts once", (worker(memory=memory(60.0)),) * 10, {"memory_limit": 470.0}),
+    ("memory without a limit", (worker(memory=memory(1e6)),), {"memory_limit": None}),
 ]
 
 
@@ -106,7 +109,7 @@ def test_what_is_near_it_is_not(workers: tuple[dict[str, Any], ...], facts: dict
 
 def test_ten_workers_with_unshared_memory_are_too_many() -> None:
     # The control of "shared memory counts once".
-    assert "memory@a" in found(*(worker(residentMb=60.0, sharedMb=0.0),) * 10, memory_limit=470.0)
+    assert "memory@a" in found(*(worker(memory=memory(60.0, 0.0)),) * 10, memory_limit=470.0)
 
 
 UNKNOWN: list[tuple[str, tuple[dict[str, Any], ...], dict[str, Any]]] = [
@@ -115,7 +118,7 @@ UNKNOWN: list[tuple[str, tuple[dict[str, Any], ...], dict[str, Any]]] = [
     ("error_rate", (worker(uptimeSeconds=RATES_KNOWN - 1),), {}),
     ("dead_letters@a", (), {"backlog": None}),
     ("journal_full@a", (), {"backlog": None}),
-    ("memory@a", (worker(residentMb=None, sharedMb=None),), {"memory_limit": 100.0}),
+    ("memory@a", (worker(memory=memory(None, None)),), {"memory_limit": 100.0}),
 ]
 
 
@@ -153,8 +156,7 @@ WORKERS = st.builds(
     incidents=st.lists(st.sampled_from(["database_lost", "error_rate"]), unique=True),
     losses=st.integers(0, 10),
     uptimeSeconds=st.floats(0, 2 * HOUR),
-    residentMb=st.floats(20, 1000),
-    sharedMb=st.floats(0, 20),
+    memory=st.builds(memory, st.floats(20, 1000), st.floats(0, 20)),
 )
 
 

@@ -10,9 +10,10 @@ import pytest
 
 from prodfix.alerts import situation as module
 from prodfix.alerts.rules import Backlog
-from prodfix.alerts.situation import FRESH, Observer
+from prodfix.alerts.situation import Observer
 from prodfix.deferral.deferred import Deferred
 from prodfix.journal.journal import Journal
+from prodfix.workers import Workers
 from tests.unit.counting import Clock
 from tests.unit.deferring import note
 
@@ -21,7 +22,7 @@ Open = Callable[[], Journal]
 
 def observer(journal: Journal, clock: Clock, **options: Any) -> Observer:
     known = {"instance": "a", "max_entries": 10, "max_bytes": 1_000_000, "memory_limit": lambda: 512.0}
-    return Observer(journal, clock=clock, **(known | options))
+    return Observer(journal, Workers(journal, clock), **(known | options))
 
 
 def put_state(journal: Journal, at: float, **state: Any) -> None:
@@ -29,23 +30,11 @@ def put_state(journal: Journal, at: float, **state: Any) -> None:
     journal.write([("INSERT OR REPLACE INTO status VALUES (?, ?, ?)", row)])
 
 
-def test_all_live_workers_are_seen_alike(open_journal: Open, clock: Clock) -> None:
-    journals = [open_journal() for _ in range(3)]
-    for number, journal in enumerate(journals):
-        put_state(journal, clock.now - number * FRESH / 2, pid=number)
-    found = [observer(journal, clock).workers() for journal in journals]
-    assert found[0] == found[1] == found[2]
-    assert sorted(worker["pid"] for worker in found[0]) == [0, 1], "the third was not heard of for too long"
-    assert found[0][0]["worker"] in {journal.boot for journal in journals}
-
-
-def test_this_worker_is_there_also_while_the_disk_tells_nothing(
+def test_while_the_disk_tells_nothing_this_worker_is_seen_and_the_backlog_unknown(
     journal: Journal, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watch = observer(journal, clock)
-    assert watch.workers() == []
-    watch.state = lambda: {"pid": 7}
-    assert [worker["pid"] for worker in watch.workers()] == [7]
+    watch.workers.state = lambda: {"pid": 7}
 
     def hang(*arguments: Any) -> Any:
         raise TimeoutError

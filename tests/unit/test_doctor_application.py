@@ -223,7 +223,7 @@ def test_asking_starts_no_work_and_opens_no_journal(adopt: Callable[..., Flask])
     services.logs.sinks.flush()
     assert not services.background.running
     assert services.journal.boot == ""
-    assert services.diagnostics.workers.read() == []
+    assert services.workers.read() == []
     assert threading.active_count() == threads
     assert not services.settings.state_dir.exists()
     assert not services.settings.log_dir.exists()
@@ -237,7 +237,7 @@ def test_the_control_an_application_that_serves_has_all_of_it(adopt: Callable[..
     services.logs.sinks.flush()
     assert services.background.running
     assert services.journal.boot
-    assert len(services.diagnostics.workers.read()) == 1
+    assert len(services.workers.read()) == 1
     assert list(services.settings.state_dir.glob("journal/*.db"))
     assert (services.settings.log_dir / "error.log").exists()
 

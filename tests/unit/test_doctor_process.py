@@ -58,10 +58,10 @@ FOUND = [
         "error",
         "2 workers of 65 MB (as usual) and the arbiter take 160 MB of 128 MB",
         {},
-        {"MEMORY_LIMIT_MB": "128"},
+        {"memory_limit_mb": 128},
     ),
-    Case("memory", "warning", "160 MB of 192 MB", {}, {"MEMORY_LIMIT_MB": "192"}),
-    Case("memory", "error", "8 workers", {}, {"MEMORY_LIMIT_MB": "512"}, launched=launched(workers=8)),
+    Case("memory", "warning", "160 MB of 192 MB", {"memory_limit_mb": 192}),
+    Case("memory", "error", "8 workers", {"memory_limit_mb": 512}, launched=launched(workers=8)),
     Case("file-descriptors", "error", "without one client", {"db_pool_size": 1000}),
     Case("file-descriptors", "note", "all of its 2000 clients", launched=launched(worker_connections=2000)),
 ]
@@ -72,7 +72,7 @@ SILENT = [
     Case("patch-order", "ok", launched=launched(worker_class="gthread", called=False)),
     Case("preload", "ok"),
     Case("preload", "ok", launched=unknown()),
-    Case("memory", "ok", environ={"MEMORY_LIMIT_MB": "512"}),
+    Case("memory", "ok", settings={"memory_limit_mb": 512}),
     Case("memory", ""),
     Case("file-descriptors", "ok", launched=launched(worker_connections=200)),
     Case("python-version", "ok"),
@@ -81,8 +81,8 @@ SILENT = [
 
 
 @pytest.fixture(autouse=True)
-def _roomy_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(resources, "CGROUPS", tmp_path / "no-cgroups")
+def _roomy_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resources.memory, "limit", lambda given: given)
     monkeypatch.setattr(resources.resource, "getrlimit", lambda kind: (1024, 4096))
 
 
@@ -122,25 +122,6 @@ def test_an_old_driver_is_an_error(version: tuple[int | str, ...], found: int) -
     assert [finding.level for finding in resources._driver(version)] == ["error"] * found
 
 
-@pytest.mark.parametrize(
-    ("files", "limit"),
-    [
-        ({"memory.max": "536870912\n"}, 512.0),
-        ({"memory.max": "max\n"}, None),
-        ({"memory/memory.limit_in_bytes": "268435456"}, 256.0),
-        ({"memory/memory.limit_in_bytes": "9223372036854771712"}, None),
-        ({}, None),
-    ],
-)
-def test_the_limit_is_the_control_groups(tmp_path: Path, files: dict[str, str], limit: float | None) -> None:
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
-    assert resources.memory_limit({}, tmp_path) == limit
-    assert resources.memory_limit({"MEMORY_LIMIT_MB": "100"}, tmp_path) == 100.0
-    assert resources.memory_limit({"MEMORY_LIMIT_MB": "a lot"}, tmp_path) == limit
-
-
 def test_memory_is_that_of_a_worker_that_runs(adopt: Callable[..., Flask]) -> None:
     def telling(app: Flask) -> None:
         worker(app)
@@ -153,8 +134,8 @@ def test_memory_is_that_of_a_worker_that_runs(adopt: Callable[..., Flask]) -> No
             connection.execute('UPDATE status SET entry = \'{"memory": {"peakMb": 100.2}}\'')
         connection.close()
 
-    case = Case("memory", "error", "2 workers of 100 MB and the arbiter take 230 MB", {}, {"MEMORY_LIMIT_MB": "200"})
-    judge(case, findings(replace(case, prepare=telling), adopt()))
+    case = Case("memory", "error", "2 workers of 100 MB and the arbiter take 230 MB", {"memory_limit_mb": 200})
+    judge(case, findings(replace(case, prepare=telling), adopt(**case.settings)))
 
 
 # -- how it is started ------------------------------------------------------------------------------------------------------

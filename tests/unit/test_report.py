@@ -11,11 +11,11 @@ from prodfix.deferral.deferred import Deferred
 from prodfix.deferral.orders import Orders
 from prodfix.diagnostics.collections import Collections
 from prodfix.diagnostics.report import Diagnostics
-from prodfix.diagnostics.workers import Workers
 from prodfix.errors import DatabaseNotConfigured
 from prodfix.journal.journal import Journal
 from prodfix.records.lookup import Lookup
-from tests.unit.test_diagnostics_workers import live, worker
+from prodfix.workers import Workers
+from tests.unit.test_workers import live, worker
 
 
 def nothing() -> Any:
@@ -56,7 +56,7 @@ def test_on_a_disk_that_does_not_answer_the_workers_are_there(
         raise TimeoutError
 
     monkeypatch.setattr(journal, "read", refuse)
-    diagnostics.workers.state = live
+    diagnostics._workers.state = live
     report = diagnostics.database()
     assert report["journal"] == {"failing": "OSError 30", "quarantined": 1, "otherVersions": 0}
     assert (report["recentErrors"], report["deferred"]["enabled"]) == (None, True)

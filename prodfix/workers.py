@@ -13,7 +13,7 @@ from prodfix.journal.journal import Journal
 
 Answer = TypeVar("Answer")
 
-STALE = 10.0  # seconds after which a worker's status no longer counts
+STALE = 10.0  # seconds after which a worker's status no longer counts; it writes one each second
 
 _WORST_FIRST = ("error", "disconnected", "reconnecting", "connected")
 _SUMMED = ("poolSize", "availableConnections", "checkedOut", "waiting", "capacity")
@@ -21,20 +21,21 @@ _LOST = ("lost", "dropped", "waiting")  # lines
 
 
 class Workers:
-    """Reads what they have put into their journals. ``state`` tells how this worker is now; set by who knows its parts."""
+    """Reads what they have put into their journals."""
 
-    def __init__(self, journal: Journal) -> None:
-        self._journal = journal
+    def __init__(self, journal: Journal, clock: Callable[[], float] = time.time) -> None:
+        self._journal, self._clock = journal, clock
         self.state: Callable[[], Mapping[str, Any]] | None = None
+        """How this worker is now; set by who knows all of its parts."""
 
     def read(self) -> list[dict[str, Any]]:
         """One entry for each live worker.
 
         A worker that reads is there in any case, as it is now if its own entry cannot be read: a broken disk must not look
-        like a lost database.
+        like a lost database. An entry whose time is yet to come counts too: the clock was turned back.
         """
         query = "SELECT worker, at, entry FROM status WHERE at > ?"
-        rows = told(lambda: self._journal.read(query, (time.time() - STALE,))) or []
+        rows = told(lambda: self._journal.read(query, (self._clock() - STALE,))) or []
         found = {worker: orjson.loads(entry) for worker, _, entry in sorted(rows, key=lambda row: row[1])}
         own = self._journal.boot  # none in the command line, which is no worker
         if self.state is not None and own and own not in found:

@@ -1,8 +1,9 @@
-"""How much memory a worker has, and how much the instance may have, as the kernel counts it."""
+"""How much memory a worker has, and how much the instance may have, as the kernel counts it. In MiB."""
 
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 
 MB = 1024 * 1024
@@ -11,11 +12,18 @@ GROUPS = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")
 
 
-def resident(statm: Path = STATM) -> tuple[float, float] | None:
-    """MiB that this process has in memory, and those of them that others may have too; None where nobody counts them.
+def used(statm: Path = STATM) -> dict[str, float | None]:
+    """``residentMb``: what this process has in memory; ``sharedMb``: what of it others may have too; ``peakMb``: the most
+    that it ever had. The first two are None where nobody counts them.
 
-    Source: proc_pid_statm(5). The difference is the process's own.
+    Source: proc_pid_statm(5), getrusage(2).
     """
+    resident, shared = _resident(statm) or (None, None)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MB
+    return {"residentMb": resident, "sharedMb": shared, "peakMb": round(peak, 1)}
+
+
+def _resident(statm: Path) -> tuple[float, float] | None:
     try:
         pages = statm.read_text().split()
         size = os.sysconf("SC_PAGE_SIZE") / MB
@@ -24,16 +32,22 @@ def resident(statm: Path = STATM) -> tuple[float, float] | None:
         return None
 
 
-def limit(groups: Path = GROUPS, membership: Path = MEMBERSHIP, machine: float | None = None) -> float | None:
-    """MiB at which the kernel kills: the smallest limit of this process's control group and of those above it.
+def limit(
+    given: float | None = None,
+    groups: Path = GROUPS,
+    membership: Path = MEMBERSHIP,
+    machine: float | None = None,
+) -> float | None:
+    """At how much the kernel kills: the smallest limit of this process's control group and of those above it; or ``given``,
+    if that is less (MEMORY_LIMIT_MB).
 
     ``machine`` is the machine's own memory; a limit that is not below it is none. Source: the kernel's
     admin-guide/cgroup-v2 (``memory.max``) and cgroup-v1/memory (``memory.limit_in_bytes``).
     """
     whole = machine if machine is not None else _machine()
     found = [value for path in _files(groups, membership) if (value := _value(path)) is not None]
-    smallest = min(found, default=None)
-    return smallest if smallest is not None and (whole is None or smallest < whole) else None
+    below = [value for value in found if whole is None or value < whole]
+    return min([*below, *([given] if given is not None else [])], default=None)
 
 
 def _files(groups: Path, membership: Path) -> list[Path]:

@@ -7,28 +7,35 @@ from pathlib import Path
 
 import pytest
 
-from prodfix.alerts import memory
-from prodfix.alerts.memory import MB
+from prodfix import memory
+from prodfix.memory import MB
+
+
+def figures() -> dict[str, float]:
+    return {name: value or 0.0 for name, value in memory.used().items()}
 
 
 def test_a_process_has_some_memory_and_some_of_it_is_shared() -> None:
-    whole, shared = memory.resident() or (0.0, 0.0)
+    before = figures()
+    whole, shared, peak = before["residentMb"], before["sharedMb"], before["peakMb"]
     assert 10 < whole < 4000
+    assert whole <= peak * 1.05, "the kernel counts the one a little later than the other"
     assert 0 < shared < whole
     ballast = bytearray(64 * MB)
-    grown = memory.resident()
-    assert grown is not None
-    assert grown[0] - whole > 60
-    assert abs((grown[0] - grown[1]) - (whole - shared) - 64) < 8, "the ballast is this process's own"
+    grown = figures()
+    assert grown["residentMb"] - whole > 60
+    assert abs((grown["residentMb"] - grown["sharedMb"]) - (whole - shared) - 64) < 8, (
+        "the ballast is this process's own"
+    )
     del ballast
 
 
 @pytest.mark.parametrize("content", ["", "1 x 3", "1"])
 def test_where_nobody_counts_nothing_is_told(tmp_path: Path, content: str) -> None:
     path = tmp_path / "statm"
-    assert memory.resident(path) is None
+    assert (memory.used(path)["residentMb"], memory.used(path)["sharedMb"]) == (None, None)
     path.write_text(content)
-    assert memory.resident(path) is None
+    assert (memory.used(path)["residentMb"], memory.used(path)["sharedMb"]) == (None, None)
 
 
 def group(root: Path, membership: str, **limits: str) -> tuple[Path, Path]:
@@ -63,18 +70,21 @@ V2, V1 = "0::/app/worker", "4:memory:/app/worker\n3:cpu:/\n0::/"
 def test_the_smallest_limit_below_the_machines_memory_counts(
     tmp_path: Path, membership: str, limits: dict[str, str], expected: float | None
 ) -> None:
-    assert memory.limit(*group(tmp_path, membership, **limits), machine=2048.0) == expected
+    files = group(tmp_path, membership, **limits)
+    assert memory.limit(None, *files, machine=2048.0) == expected
+    assert memory.limit(100, *files, machine=2048.0) == 100, "a limit that is given, and is less"
+    assert memory.limit(4096, *files, machine=2048.0) == (expected or 4096)
 
 
 @pytest.mark.parametrize("membership", ["0::/../../other", "nonsense", "a:b"])
 def test_a_membership_that_leads_nowhere_is_no_limit(tmp_path: Path, membership: str) -> None:
     (tmp_path.parent / "memory.max").write_text(str(MB))
     (tmp_path / "membership").write_text(membership)
-    assert memory.limit(tmp_path, tmp_path / "membership", machine=2048.0) is None
+    assert memory.limit(None, tmp_path, tmp_path / "membership", machine=2048.0) is None
 
 
 def test_without_control_groups_there_is_no_limit(tmp_path: Path) -> None:
-    assert memory.limit(tmp_path, tmp_path / "none") is None
+    assert memory.limit(None, tmp_path, tmp_path / "none") is None
 
 
 def test_the_limit_of_this_process_is_below_its_machines_memory() -> None:

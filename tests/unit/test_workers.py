@@ -8,8 +8,8 @@ from typing import Any
 import orjson
 import pytest
 
-from prodfix.diagnostics.workers import Workers, breaker_of, connection_of, journal_of, sinks_of
 from prodfix.journal.journal import Journal
+from prodfix.workers import Workers, breaker_of, connection_of, journal_of, sinks_of
 
 
 def worker(journal: Journal, name: str, age: float = 0, **connection: Any) -> None:
