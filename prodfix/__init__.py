@@ -3,6 +3,9 @@
 Everything that an application, a blueprint or a check relies on is a name of this package.
 """
 
+from prodfix.alerts.outbox import State as DeliveryState
+from prodfix.alerts.rules import Kind as AlarmKind
+from prodfix.alerts.texts import Part as AlertPart
 from prodfix.classification.classifications import Classification
 from prodfix.classification.classifier import Classifier, classify
 from prodfix.connection.clients import Clients
@@ -55,6 +58,8 @@ from prodfix.web.tokens import current_user, require_role
 
 __all__ = [
     "RECORD_FIELDS",
+    "AlarmKind",
+    "AlertPart",
     "AuthenticationRequired",
     "BacklogState",
     "Claims",
@@ -69,6 +74,7 @@ __all__ = [
     "ConnectionState",
     "ConnectionStatus",
     "DeferredCommand",
+    "DeliveryState",
     "DeviceType",
     "Document",
     "Environment",

@@ -9,8 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from prodfix import (
+    AlarmKind,
+    AlertPart,
     ConnectionState,
     DeferredCommand,
+    DeliveryState,
     DeviceType,
     ErrorCategory,
     GroupState,
@@ -364,6 +367,56 @@ class ConnectionEvents(Answer):
     scope: Scope
     events: list[ConnectionEvent]
     next: Next
+
+
+class Alarm(Answer):
+    """Something that is wrong now."""
+
+    key: str
+    kind: AlarmKind
+    severity: Severity
+    title: str
+    since: datetime
+    facts: Annotated[dict[str, Any], Field(description="Codes and counts")]
+    told: Literal["by this instance", "by another instance", "not yet", "no channels"]
+
+
+class AlertDelivery(Answer):
+    channel: Annotated[str, Field(description="The scheme and number of its URL")]
+    state: DeliveryState
+    attempts: int
+    reason: str | None
+    next_try_at: datetime | None
+
+
+class Alert(Answer):
+    """What was told, with what became of it on each channel."""
+
+    id: str
+    key: str
+    kind: AlarmKind
+    part: AlertPart
+    severity: Severity
+    title: str
+    at: datetime
+    channels: list[AlertDelivery]
+
+
+class Sender(Answer):
+    worker: str
+    pid: int
+
+
+class Alerts(Answer):
+    scope: Scope
+    complete: Annotated[bool, Field(description="False if the disk did not tell all")]
+    channels: list[str]
+    sender: Annotated[Sender | None, Field(description="The worker that tells")]
+    alarms: Annotated[list[Alarm], Field(description="The oldest first")]
+    alerts: Annotated[list[Alert], Field(description="The newest first")]
+    sent: int
+    failed: int
+    held_back: int
 
 
 # -- deferred writes, and what is done ----------------------------------------------------------------------------------------

@@ -106,6 +106,12 @@ def incidents(query: parameters.Incidents) -> Any:
     return {**found, "next": after_number(offset + query.limit if more else None)}
 
 
+@endpoint(blueprint, "GET", "/alerts", answers.Alerts)
+def alerts() -> Any:
+    """What is wrong with this instance now, and the last alerts with what became of them."""
+    return current_prodfix.alerts.read()
+
+
 @endpoint(blueprint, "GET", "/connection-events", answers.ConnectionEvents, query=parameters.ConnectionEvents)
 def connection_events(query: parameters.ConnectionEvents) -> Any:
     """When the connection of a worker was lost and came back, newest first."""

@@ -9,7 +9,8 @@ from typing import Any
 from blueprints.diagnostics.plots import SERVICE, Stretch, categories, errors_over_time
 from prodfix import TimeRange, current_prodfix, iso
 
-GROUPS, ENDPOINTS, QUERIES, INCIDENTS = 8, 8, 6, 10  # rows
+GROUPS, ENDPOINTS, QUERIES, INCIDENTS, ALERTS = 8, 8, 6, 10, 10  # rows
+SHOWN_OTHERWISE = ("database_lost", "log_sink", "journal_failing")  # by the state itself, which is known earlier
 
 Link = Callable[..., str]
 
@@ -55,6 +56,7 @@ def overview(time_range: TimeRange, errors_at: Link, *, everything: bool = False
             for row in rows
         ],
         "instance": instance,
+        "alerts": _alerts(),
         "database": _database(instance, incidents, begin, end),
         "incidents": incidents[:INCIDENTS],
         "groups": _groups(services.groups.page(read.window)[0], everything=everything),
@@ -72,6 +74,15 @@ def _groups(found: Sequence[Any], *, everything: bool) -> list[dict[str, Any]]:
     """What is back after it was resolved comes first."""
     groups = [group.to_json() for group in found if everything or group.category in SERVICE]
     return sorted(groups, key=lambda group: group["status"] != "regressed")[:GROUPS]
+
+
+def _alerts() -> dict[str, Any]:
+    found = current_prodfix.alerts.read()
+    return {
+        "alarms": [alarm for alarm in found["alarms"] if alarm["kind"] not in SHOWN_OTHERWISE],
+        "alerts": found["alerts"][:ALERTS],
+        "channels": found["channels"],
+    }
 
 
 def _stretch(incident: dict[str, Any], points: Sequence[dict[str, Any]], step: int) -> Stretch:

@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, Page
 
 from tests.browser import chromium
 from tests.browser.chromium import Said
+from tests.receivers import WebHook
 from tests.served import Served
 from tests.servers import DatabaseServer
 from tests.waiting import until
@@ -37,13 +38,23 @@ def database(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iter
 
 
 @pytest.fixture(scope="module")
-def served(database: DatabaseServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def hook() -> Iterator[WebHook]:
+    """Who is told when something is wrong."""
+    with WebHook() as hook:
+        yield hook
+
+
+@pytest.fixture(scope="module")
+def served(database: DatabaseServer, tmp_path_factory: pytest.TempPathFactory, hook: WebHook) -> Iterator[Served]:
     uri = f"{database.uri}page_{secrets.token_hex(4)}"
-    limits = {"DIAGNOSTICS_RATE_LIMIT": "100000/minute", "DIAGNOSTICS_TEST_RATE_LIMIT": "100000/minute"}
+    variables = {
+        "DIAGNOSTICS_RATE_LIMIT": "100000/minute",
+        "DIAGNOSTICS_TEST_RATE_LIMIT": "100000/minute",
+        "SLOW_QUERY_THRESHOLD_MS": "0",
+        "ALERT_URLS": hook.url,
+    }
     folder = tmp_path_factory.mktemp("page")
-    with Served(
-        folder, uri, application="tests.hosts.broken:app", SLOW_QUERY_THRESHOLD_MS="0", **limits
-    ) as application:
+    with Served(folder, uri, application="tests.hosts.broken:app", **variables) as application:
         yield application
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import sqlite3
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import PAGE, sign_in
+from tests.receivers import WebHook
 from tests.served import Served
 from tests.servers import DatabaseServer
 from tests.waiting import until
@@ -171,6 +174,29 @@ def test_the_database_can_be_tried(signed_in: Open, operation: str) -> None:
     page.get_by_role("button", name=operation, exact=True).click()
     expect(page.get_by_role("status")).to_contain_text(f"{operation}: works")
     expect(page.locator(".steps li").first).to_be_visible()
+
+
+def test_what_is_wrong_is_shown_with_who_was_told(signed_in: Open, served: Served, hook: WebHook) -> None:
+    page = signed_in()
+    assert page.locator(".banner.warn").count() == 0
+    alerts = page.locator("section", has=page.get_by_role("heading", name="Alerts"))
+    expect(alerts).to_contain_text("Nobody had to be told of anything yet (json #1)")
+    journal = next((served.folder / "state" / "journal").glob("*.db"))
+    with contextlib.closing(sqlite3.connect(journal, timeout=5, isolation_level=None)) as file:
+        columns = "id, operation, key, entry, attempts, created, reason, facts, at"
+        file.execute(f"INSERT INTO dead ({columns}) VALUES ('d', 'gone', '', x'00', 1, 0, '', '', 0)")
+        until(lambda: hook.told, limit=30, what="the alert")
+        told = f"{PAGE}/alerts"
+        until(lambda: served.get(told, served.bearer()).body["sent"] == 1, what="its delivery in the journal")
+        page.get_by_role("button", name="Refresh").click()
+        expect(page.locator(".banner.warn")).to_contain_text("Deferred writes were put aside since 20")
+        expect(alerts.get_by_role("listitem")).to_contain_text("[error] Deferred writes were put aside")
+        expect(alerts.get_by_role("listitem")).to_contain_text("json #1 delivered")
+        file.execute("DELETE FROM dead")
+    until(lambda: served.get(told, served.bearer()).body["alarms"] == [], limit=30, what="the end of it")
+    page.get_by_role("button", name="Refresh").click()
+    expect(page.locator(".banner.warn")).to_have_count(0)
+    assert said(page) == []
 
 
 def test_it_works_without_javascript(open_page: Open, served: Served, failed: str) -> None:

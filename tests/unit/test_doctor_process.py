@@ -57,7 +57,6 @@ FOUND = [
         "memory",
         "error",
         "2 workers of 65 MB (as usual) and the arbiter take 160 MB of 128 MB",
-        {},
         {"memory_limit_mb": 128},
     ),
     Case("memory", "warning", "160 MB of 192 MB", {"memory_limit_mb": 192}),
