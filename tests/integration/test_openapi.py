@@ -6,11 +6,13 @@ import re
 import secrets
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import requests
 import schemathesis
 from flask import Flask
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 from openapi_spec_validator import validate
 from schemathesis.core.failures import FailureGroup
@@ -25,6 +27,8 @@ pytestmark = pytest.mark.served
 
 PREFIX = "/api/v1/diagnostics"
 EXAMPLES = 2_000  # over all operations
+SPARE = 30  # for each operation: one without parameters has not so many different ones
+LONGEST_LINE = 3_900  # characters; gunicorn takes 4094, with method, path and version
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +47,14 @@ def served(database_server: str, tmp_path_factory: pytest.TempPathFactory) -> It
 
 @pytest.fixture(scope="module")
 def schema(served: Served) -> Any:
-    return schemathesis.openapi.from_url(f"{served.url}{PREFIX}/openapi.json", headers=served.bearer())
+    return schema_of(served.get(f"{PREFIX}/openapi.json", served.bearer()).body, served)
+
+
+def schema_of(document: Any, served: Served) -> Any:
+    """Without the token, which all requests have: schemathesis would take it for what is wrong with a bad one."""
+    schema = schemathesis.openapi.from_dict({name: part for name, part in document.items() if name != "security"})
+    schema.config.update(base_url=served.url)
+    return schema
 
 
 def test_it_is_a_valid_document_and_has_every_route(served: Served) -> None:
@@ -62,6 +73,14 @@ def test_it_is_a_valid_document_and_has_every_route(served: Served) -> None:
     assert {(method.upper(), path) for path, item in document["paths"].items() for method in item} == routes
 
 
+def _sent(case: Any) -> bool:
+    """Whether the query arrives as it was meant to be: requests leaves out a parameter whose value is an empty list or None,
+    and what should have been wrong with it is then right; a line that is too long is gunicorn's to refuse."""
+    url = requests.Request(case.method, "http://host", params=case.query).prepare().url or ""
+    arrives = set(parse_qs(urlsplit(url).query, keep_blank_values=True))
+    return set(case.query or {}) == arrives and len(url) < LONGEST_LINE
+
+
 def check(schema: Any, token: dict[str, str], examples: int, *, only: str = "") -> int:
     """Make so many requests of each operation, good ones and bad ones, and hold each answer against the document; the
     number of requests."""
@@ -76,6 +95,7 @@ def check(schema: Any, token: dict[str, str], examples: int, *, only: str = "") 
         @given(case=st.sampled_from([*GenerationMode]).flatmap(operation.as_strategy))
         def ask(case: Any) -> None:
             nonlocal made
+            assume(_sent(case))
             made += 1
             case.call_and_validate(headers=token)
 
@@ -84,8 +104,8 @@ def check(schema: Any, token: dict[str, str], examples: int, *, only: str = "") 
 
 
 def test_nothing_is_found_in_two_thousand_examples(served: Served, schema: Any) -> None:
-    operations = len(list(schema.get_all_operations()))
-    assert check(schema, served.bearer(), -(-EXAMPLES // operations)) >= EXAMPLES
+    each = EXAMPLES // len(list(schema.get_all_operations())) + SPARE
+    assert check(schema, served.bearer(), each) >= EXAMPLES
 
 
 def _promise_more(document: Any) -> str:
@@ -112,7 +132,5 @@ def test_a_document_that_is_wrong_is_found_out(served: Served, change: Callable[
     """The control: the same search, on a document that says what is not true."""
     document = served.get(f"{PREFIX}/openapi.json", served.bearer()).body
     path = change(document)
-    schema = schemathesis.openapi.from_dict(document)
-    schema.config.update(base_url=served.url)
     with pytest.raises((FailureGroup, ExceptionGroup)):
-        check(schema, served.bearer(), 100, only=path)
+        check(schema_of(document, served), served.bearer(), 100, only=path)

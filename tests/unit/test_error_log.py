@@ -287,6 +287,12 @@ def test_a_summary_is_the_seeds(error_log: Recording, context: RequestContext) -
         "code": "DATABASE_UNAVAILABLE",
         "message": "DatabaseUnavailable",
         "endpoint": "/notes/<id>",
+        "status": 503,
+        "outcome": None,
+        "fingerprint": made.fingerprint,
+        "deviceType": "mobile",
+        "userId": None,
+        "release": "v1",
         "database": None,
     }
 
