@@ -1,4 +1,4 @@
-"""Which instance tells, decided in MongoDB: one document of ``alerts`` for each condition that several instances see.
+"""Which instance tells, decided in MongoDB: one document of ``alert_claims`` for each condition that several instances see.
 
 A document is changed as a whole, and only as it was seen: whoever is second looks again (an update of one document is atomic;
 a ``$$NOW`` in its condition, or an upsert by a pipeline, is not the same on every server). What is to become of it is decided
@@ -31,7 +31,7 @@ from typing import Any, TypeVar
 from pymongo.errors import DuplicateKeyError
 from pymongo.synchronous.database import Database
 
-ALERTS = "alerts"
+ALERT_CLAIMS = "alert_claims"
 HOUR = "last hour"  # the _id of the document that counts
 STALE = 60.0  # seconds after which an instance that was not heard of holds nothing
 ENDED = 5  # episodes that are remembered
@@ -217,7 +217,7 @@ def admit(database: Database[Any], alert: str, now: float, most: int) -> bool:
 
 def firing(database: Database[Any]) -> dict[str, Shared]:
     """What is told and not over, by key. Raises what MongoDB says."""
-    return {found["_id"]: Shared.from_document(found) for found in database[ALERTS].find({"firing": True})}
+    return {found["_id"]: Shared.from_document(found) for found in database[ALERT_CLAIMS].find({"firing": True})}
 
 
 def server_time(database: Database[Any]) -> float:
@@ -230,7 +230,7 @@ def _change(
     key: str,
     decide: Callable[[Mapping[str, Any] | None], tuple[dict[str, Any] | None, Decided]],
 ) -> Decided:
-    documents = database[ALERTS]
+    documents = database[ALERT_CLAIMS]
     for _ in range(TRIES):
         seen = documents.find_one({"_id": key})
         wanted, answer = decide(seen)

@@ -184,7 +184,15 @@ def reported(site: Site) -> bytes:
     headers = {
         "Authorization": "Bearer " + make_token(site.services.settings, role="admin", lifetime=timedelta(minutes=1))
     }
-    paths = ("errors?timeRange=1h", "errors/groups?timeRange=24h", "incidents", "queries", "deferred", "database")
+    paths = (
+        "errors?timeRange=1h",
+        "errors/groups?timeRange=24h",
+        "incidents",
+        "queries",
+        "deferred",
+        "database",
+        "alerts",
+    )
     return b"".join(site.ask(f"/api/v1/diagnostics/{path}", headers=headers).data for path in paths)
 
 

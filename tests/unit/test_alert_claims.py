@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pymongo.errors import AutoReconnect
 
 from prodfix.alerts import claims
-from prodfix.alerts.claims import ALERTS, ENDED, HOUR, PERIOD, STALE, Answer, Contended, Ended, Shared
+from prodfix.alerts.claims import ALERT_CLAIMS, ENDED, HOUR, PERIOD, STALE, Answer, Contended, Ended, Shared
 
 COOL_DOWN = 1800.0
 NOW = 1_800_000_000.0
@@ -194,7 +194,7 @@ def claim(database: Any, instance: str, key: str = "error_rate") -> Answer:
 def test_a_document_holds_all_that_is_known(database: Any) -> None:
     whole = Shared(True, "a:begin", NOW, {"a.b$c": NOW + 1.5}, (Ended(NOW - 9, NOW - 5, "x:end"),))
     claims.claim(database, "k", lambda shared: (whole, TELL))
-    (document,) = database[ALERTS].find()
+    (document,) = database[ALERT_CLAIMS].find()
     assert Shared.from_document(document) == whole
     assert (document["_id"], document["revision"]) == ("k", 1)
     assert claims.firing(database) == {"k": whole}
@@ -244,10 +244,10 @@ def test_looking_first_and_writing_then_would_let_several_tell(
     start = threading.Barrier(4)
 
     def careless(database: Any, key: str, decide: Any) -> Any:
-        seen = database[ALERTS].find_one({"_id": key})
+        seen = database[ALERT_CLAIMS].find_one({"_id": key})
         start.wait()
         wanted, answer = decide(seen)
-        database[ALERTS].replace_one({"_id": key}, wanted, upsert=True)
+        database[ALERT_CLAIMS].replace_one({"_id": key}, wanted, upsert=True)
         return answer
 
     monkeypatch.setattr(claims, "_change", careless)
@@ -263,7 +263,7 @@ def test_the_hour_is_counted_over_all_that_come_at_once(connect: Callable[..., A
         jobs = [(others[number % 4], f"m{number}") for number in range(12)]
         fits = list(pool.map(lambda job: _admitted(job[0], job[1], 5), jobs))
     assert sum(fits) == 5
-    assert len(database[ALERTS].find_one({"_id": HOUR})["sent"]) == 5
+    assert len(database[ALERT_CLAIMS].find_one({"_id": HOUR})["sent"]) == 5
 
 
 def _admitted(database: Any, alert: str, most: int) -> bool:
@@ -278,7 +278,7 @@ def test_who_is_always_too_late_says_so(database: Any) -> None:
     claim(database, "a")
 
     def slow(shared: Shared | None) -> tuple[Shared | None, Answer]:
-        database[ALERTS].update_one({"_id": "error_rate"}, {"$inc": {"revision": 1}})
+        database[ALERT_CLAIMS].update_one({"_id": "error_rate"}, {"$inc": {"revision": 1}})
         return shared, TELL
 
     with pytest.raises(Contended):

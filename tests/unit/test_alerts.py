@@ -17,7 +17,7 @@ from pymongo.errors import ServerSelectionTimeoutError
 
 from prodfix.alerts import claims, teller
 from prodfix.alerts.alerts import Alerts
-from prodfix.alerts.claims import ALERTS, STALE
+from prodfix.alerts.claims import ALERT_CLAIMS, STALE
 from prodfix.alerts.rules import Backlog
 from prodfix.journal.journal import Journal
 from tests.unit.alerting import CHANNELS, Instance
@@ -358,7 +358,7 @@ def stepped_claims(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_same_with_claims(make: Make, database: Any, stepped_claims: None) -> None:
     def play(one: Instance) -> None:
-        database[ALERTS].delete_many({})
+        database[ALERT_CLAIMS].delete_many({})
         one.turns(2)
         one.sees("error_rate")
         one.turns(6)
@@ -537,7 +537,7 @@ def test_an_outage_is_no_refusal(make: Make, database: Any, monkeypatch: pytest.
     one.well()
     one.turns(3)
     assert one.titles == [LOST, BACK]
-    assert [episode["alert"] for episode in database[ALERTS].find_one({"_id": "database_lost"})["ended"]], (
+    assert [episode["alert"] for episode in database[ALERT_CLAIMS].find_one({"_id": "database_lost"})["ended"]], (
         "it is claimed"
     )
 
@@ -650,7 +650,7 @@ KILLED = st.tuples(st.integers(1, 60), st.integers(1, 60))
 def test_whoever_is_killed_when_two_instances_tell_each_incident_once(
     make: Make, database: Any, stepped_claims: None, incidents: list[tuple[int, int]], killed: tuple[int, int]
 ) -> None:
-    database[ALERTS].delete_many({})
+    database[ALERT_CLAIMS].delete_many({})
     both = [make(f"{name}{secrets.token_hex(4)}", database) for name in "ab"]
     for one, at in zip(both, killed, strict=True):
         one.steps.at = at
