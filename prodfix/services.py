@@ -21,6 +21,7 @@ from prodfix.deferral.deferred import Deferred
 from prodfix.deferral.drainer import Drainer
 from prodfix.deferral.orders import Orders
 from prodfix.deferral.traces import Traces
+from prodfix.deferral.traffic import Traffic
 from prodfix.diagnostics import Diagnostics
 from prodfix.documents import Documents
 from prodfix.errors import Severity
@@ -95,6 +96,7 @@ class Services:
     deferred: Deferred
     drainer: Drainer
     traces: Traces
+    traffic: Traffic
     orders: Orders
     backlog: Backlog
     recovery: Recovery
@@ -139,6 +141,7 @@ class Services:
             },
             "idempotency": self.idempotency.to_json(),
             "deferredRefused": self.deferred.refused,
+            "idleSeconds": self.traffic.idle_seconds,
             "dropped": self.storage.dropped
             + self.minutes.dropped
             + self.counters.dropped

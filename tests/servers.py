@@ -35,7 +35,7 @@ class DatabaseServer:
         *,
         port: int | None = None,
         failpoints: bool = True,
-        ttl_sweep: float = 0.5,
+        ttl_sweep: float = 60.0,
         txn_lifetime: float = 5.0,
     ) -> None:
         # A free port, not 0: the system would take one from the range of outgoing ports, where a client that reconnects
