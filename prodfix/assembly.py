@@ -98,6 +98,7 @@ class Assembly(Foundations):
             max_attempts=self.settings.deferred_max_attempts,
             max_age=self.settings.deferred_max_age_hours * 3600,
             rate=self.settings.deferred_drain_rate,
+            live=self.traffic.live,
         )
 
     @cached_property
@@ -108,6 +109,7 @@ class Assembly(Foundations):
             configured=self.clients.configured,
             uptime=lambda: self.monitor.status().uptime,
             retention_days=self.settings.error_retention_days,
+            live=self.traffic.live,
         )
 
     @cached_property
@@ -230,6 +232,7 @@ class Assembly(Foundations):
             deferred=self.deferred,
             drainer=self.drainer,
             traces=self.traces,
+            traffic=self.traffic,
             orders=self.orders,
             backlog=self.backlog,
             recovery=self.recovery,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from pymongo.synchronous.database import Database
 
@@ -12,6 +12,8 @@ from prodfix.classification.classifications import Row
 from prodfix.classification.classifier import Classifier
 from prodfix.connection.clients import Clients
 from prodfix.connection.monitor import ConnectionMonitor
+from prodfix.context import current_context
+from prodfix.deferral.traffic import Traffic
 from prodfix.errors import ErrorCategory
 from prodfix.journal.journal import Journal
 from prodfix.logs.files import category_files
@@ -31,6 +33,8 @@ from prodfix.statistics.groups import Groups
 from prodfix.statistics.minutes import Minutes
 from prodfix.statistics.storms import Storms
 from prodfix.statistics.windows import Windows
+
+Result = TypeVar("Result")
 
 _OF_DATABASE = (ErrorCategory.DATABASE_CONNECTION, ErrorCategory.TIMEOUT)
 
@@ -74,8 +78,17 @@ class Foundations:
             listeners=(self.interceptor, pool) if self.settings.enable_query_logging else (pool,),
             watchers=self.monitor.watchers,
             gate=self.breaker.gate,
-            call=self.breaker.call,
+            call=self._call,
         )
+
+    def _call(self, operation: Callable[[], Result]) -> Result:
+        if current_context() is not None:
+            self.traffic.note()
+        return self.breaker.call(operation)
+
+    @cached_property
+    def traffic(self) -> Traffic:
+        return Traffic(self.journal, observed=lambda: self.interceptor.last_asked)
 
     def answering(self) -> Database[Any] | None:
         """Our own database while it answers, None while it does not: nobody waits for what is known to be down."""
@@ -88,7 +101,14 @@ class Foundations:
     @cached_property
     def storage(self) -> Storage:
         days = self.settings.error_retention_days
-        return Storage(self.journal, lambda: self.clients.own_db, self.minutes, self.groups, retention_days=days)
+        return Storage(
+            self.journal,
+            lambda: self.clients.own_db,
+            self.minutes,
+            self.groups,
+            retention_days=days,
+            live=self.traffic.live,
+        )
 
     @cached_property
     def reports(self) -> Reports:

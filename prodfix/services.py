@@ -23,6 +23,7 @@ from prodfix.deferral.deferred import Deferred
 from prodfix.deferral.drainer import Drainer
 from prodfix.deferral.orders import Orders
 from prodfix.deferral.traces import Traces
+from prodfix.deferral.traffic import Traffic
 from prodfix.diagnostics.report import Diagnostics
 from prodfix.diagnostics.requests import Requests
 from prodfix.diagnostics.selftest import SelfTest
@@ -105,6 +106,7 @@ class Services:
     deferred: Deferred
     drainer: Drainer
     traces: Traces
+    traffic: Traffic
     orders: Orders
     backlog: Backlog
     recovery: Recovery
@@ -157,6 +159,7 @@ class Services:
             },
             "idempotency": self.idempotency.to_json(),
             "deferredRefused": self.deferred.refused,
+            "idleSeconds": self.traffic.idle_seconds,
             "dropped": self.storage.dropped
             + self.minutes.dropped
             + self.counters.dropped

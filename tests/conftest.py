@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from pymongo import MongoClient
 
-from tests.servers import DatabaseServer
+from tests.servers import CLIENT_LIMITS, DatabaseServer
 
 # `prodfix` gives the same answer each time, as a gate must; `search` looks for what nobody has thought of yet:
 # pytest --hypothesis-profile=search
@@ -44,5 +44,5 @@ def database_uri(database_server: str) -> Iterator[str]:
     uri = urlsplit(database_server)._replace(path=f"/{name}").geturl()
     yield uri
     client: MongoClient[dict[str, Any]]
-    with MongoClient(uri, serverSelectionTimeoutMS=5000) as client:
+    with MongoClient(uri, **CLIENT_LIMITS) as client:
         client.drop_database(name)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
+
+from pymongo import MongoClient
+from pymongo.errors import NetworkTimeout, ServerSelectionTimeoutError
 
 from config.database_server import IN_MEMORY
 from config.ports import free_port
@@ -17,6 +22,8 @@ from config.ports import free_port
 REPOSITORY = Path(__file__).resolve().parent.parent
 START_LIMIT = 30.0
 STOP_LIMIT = 10.0
+# Of a test's own client. A server that stands still is a failure within seconds, and not when the test's time is over.
+CLIENT_LIMITS = {"serverSelectionTimeoutMS": 5000, "socketTimeoutMS": 10_000}
 
 
 class DatabaseServer:
@@ -28,7 +35,7 @@ class DatabaseServer:
         *,
         port: int | None = None,
         failpoints: bool = True,
-        ttl_sweep: float = 0.5,
+        ttl_sweep: float = 60.0,
         txn_lifetime: float = 5.0,
     ) -> None:
         # A free port, not 0: the system would take one from the range of outgoing ports, where a client that reconnects
@@ -70,6 +77,27 @@ class DatabaseServer:
             raise RuntimeError(f"the database server said {line!r}; its own message is on stderr")
         return self
 
+    @contextlib.contextmanager
+    def client(self, **options: Any) -> Iterator[MongoClient[Any]]:
+        """A client of the test's own, which waits for no answer for ever. When it waits in vain the server's threads are told."""
+        client: MongoClient[Any]
+        with MongoClient(self.uri, **{**CLIENT_LIMITS, **options}) as client:
+            try:
+                yield client
+            except (NetworkTimeout, ServerSelectionTimeoutError):
+                self.tell_threads()
+                raise
+
+    def tell_threads(self) -> None:
+        """Print where each thread of the server stands, to stderr, as the launcher does on SIGUSR1."""
+        if self._process is None or self._process.poll() is not None:
+            return
+        print(f"the database server at {self.uri} (PID {self.pid}) does not answer; its threads:", file=sys.stderr)
+        sys.stderr.flush()
+        self._process.send_signal(signal.SIGUSR1)
+        with contextlib.suppress(subprocess.TimeoutExpired):  # it does not end; until then it has written them
+            self._process.wait(0.5)
+
     def stop(self) -> int:
         """End it in order; its exit code."""
         return self._end(signal.SIGTERM)
@@ -101,6 +129,7 @@ class DatabaseServer:
         try:
             return process.wait(STOP_LIMIT)
         except subprocess.TimeoutExpired:
+            self.tell_threads()
             process.kill()
             process.wait()
             raise AssertionError(f"the database server did not end within {STOP_LIMIT:.0f} s") from None

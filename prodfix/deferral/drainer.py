@@ -1,7 +1,8 @@
 """The way back: what waits in this worker's file is applied, in order, gently, and each exactly once.
 
 A batch is marked on disk as tried, applied with one command for each collection, and forgotten. What a command leaves in
-doubt is applied again one by one, which changes nothing that is applied already. A failing write waits longer each time
+doubt is applied again one by one, which changes nothing that is applied already. What a worker was trying when it died goes
+first, before the documents forget it. A failing write waits longer each time
 and holds back only those with its order key; one that can never succeed becomes a dead letter. A lost connection says
 nothing about a write, and ends the drain.
 """
@@ -21,6 +22,7 @@ from prodfix.classification.classifier import Classifier
 from prodfix.deadlines import backoff
 from prodfix.deferral import guards
 from prodfix.deferral.deferred import Deferred
+from prodfix.deferral.pace import Pace
 from prodfix.deferral.writes import Step, Write
 from prodfix.errors import ConcurrentModification, ErrorCategory, PartlyApplied, Severity, Uncertain, chain
 from prodfix.journal.journal import Journal, Statement
@@ -38,8 +40,14 @@ _NEXT = """
 SELECT id, operation, key, entry, attempts, created, tried FROM writes AS mine
 WHERE NOT (not_before > ?1 AND not_before < ?2) AND NOT EXISTS (SELECT 1 FROM writes AS other WHERE other.key = mine.key
 AND other.position < mine.position AND other.not_before > ?1 AND other.not_before < ?2)
-ORDER BY position LIMIT ?3
+{tried} ORDER BY position LIMIT ?3
 """
+_UNTRIED = _NEXT.format(tried="")
+# Never before an older one with its key.
+_TRIED = _NEXT.format(
+    tried="AND tried IS NOT NULL AND NOT EXISTS (SELECT 1 FROM writes AS older WHERE older.key = mine.key"
+    " AND older.position < mine.position AND older.tried IS NULL)"
+)
 _COLUMNS = "id, operation, key, entry, attempts, created, tried"
 
 
@@ -59,7 +67,7 @@ class _Entry:
 class Drainer:
     """Applies what waits. One for each process; :meth:`tick` is called often, :meth:`drain` does the work.
 
-    ``max_age`` in seconds; ``rate`` writes a second at most, and never more than half of the time.
+    ``max_age`` in seconds; ``rate`` and ``live``: see :class:`prodfix.deferral.pace.Pace`.
     """
 
     def __init__(
@@ -72,11 +80,13 @@ class Drainer:
         max_age: float,
         rate: float,
         base: float = 1.0,
+        live: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._deferred, self._journal, self._classifier = deferred, journal, classifier
-        self._max_attempts, self._max_age, self._rate, self._base = max_attempts, max_age, rate, base
+        self._max_attempts, self._max_age, self._base = max_attempts, max_age, base
+        self._pace = Pace(live, largest=BATCH, rate=rate)
         self._clock, self._sleep = clock, sleep
         self._begin_at: float | None = None
         self._alone: set[str] = set()
@@ -102,20 +112,29 @@ class Drainer:
         """
         self._bury_old()
         applied = 0
-        while not self.stopped and (rows := self._next()):
+        while not self.stopped and (rows := self._next(self._pace.size())):
+            if self._adopt():
+                continue
             begun = time.monotonic()
             done, connected = self._apply_batch([_entry(row) for row in rows])
             applied += done
             on_batch(done)
             if not connected:
                 break
-            took = time.monotonic() - begun
-            self._sleep(max(took, len(rows) / self._rate - took))
+            self._sleep(self._pace.pause(len(rows), time.monotonic() - begun))
         return applied
 
-    def _next(self) -> list[tuple[Any, ...]]:
+    def _next(self, most: int) -> list[tuple[Any, ...]]:
         now = self._clock()
-        return self._journal.read_own(_NEXT, (now, now + 2 * LONGEST_WAIT, BATCH))
+        values = (now, now + 2 * LONGEST_WAIT, most)
+        return self._journal.read_own(_TRIED, values) or self._journal.read_own(_UNTRIED, values)
+
+    def _adopt(self) -> bool:
+        """Whether a worker has died meanwhile: what it was trying, to documents that we write too, is ours now and goes first."""
+        adopted = self._journal.adopt() > 0
+        if adopted:
+            self._deferred.recount()
+        return adopted
 
     # -- one batch ----------------------------------------------------------------------------------------------------
 
@@ -171,8 +190,10 @@ class Drainer:
             for collection in dict.fromkeys(entry.steps[number].collection for entry in waiting):
                 theirs = [entry for entry in waiting if entry.steps[number].collection == collection]
                 steps = [(entry.steps[number], entry.write.id, number, entry.tried) for entry in theirs]
+                begun = time.monotonic()
                 for place in guards.apply_many(self._deferred.database(), collection, steps):
                     theirs[place].doubtful = True
+                self._pace.command(time.monotonic() - begun)
 
     def _apply_alone(
         self, entries: Sequence[_Entry], quick: Callable[[], bool], begun: float

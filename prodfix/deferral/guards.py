@@ -8,6 +8,7 @@ in the same atomic update. It is bounded, so a retried write may find that it co
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +18,7 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError
 from pymongo.synchronous.client_session import ClientSession
 from pymongo.synchronous.database import Database
 
+from prodfix.deferral.merges import mergeable, merged
 from prodfix.deferral.writes import Insert, Step, Update
 from prodfix.errors import ConcurrentModification, Conflict, NotFound, Uncertain
 from prodfix.schemas import GUARD
@@ -25,6 +27,10 @@ REMEMBERED = 100  # writes in one document's guard
 # Of these, how many may have come later than their times say: clocks differ, and commands take their time. So a document
 # tells for sure of a write after which no more than the others have come.
 SLACK = 50
+
+Request = InsertOne[Any] | UpdateOne
+Tried = tuple[Step, str, int, float | None]
+"""A step, its write's ID, its number, and when an earlier try may first have been applied."""
 
 
 def apply(
@@ -72,24 +78,23 @@ def begun(database: Database[Any], steps: Sequence[Step], identity: str) -> bool
     )
 
 
-def apply_many(
-    database: Database[Any], collection: str, steps: Sequence[tuple[Step, str, int, float | None]]
-) -> set[int]:
-    """Apply steps of different documents of one collection in one command; the places of those that need a closer look.
+def apply_many(database: Database[Any], collection: str, steps: Sequence[Tried]) -> set[int]:
+    """Apply steps of one collection in one command, in any order; the places of those that need a closer look.
 
+    Updates of one document that can be merged are one: all of them are applied, and remembered, or none is.
     Raises what ends the command as a whole: then each of them may be applied, or not.
     """
-    requests = [_request(step, identity, number, since) for step, identity, number, since in steps]
+    groups = _groups(steps)
+    updates = {place for place, (step, *_) in enumerate(steps) if isinstance(step, Update)}
     try:
-        result = database[collection].bulk_write(requests, ordered=False)
+        result = database[collection].bulk_write([request for request, _ in groups], ordered=False)
     except BulkWriteError as error:
         if error.details.get("writeConcernErrors"):
             return set(range(len(steps)))
-        failed = {failure["index"] for failure in error.details["writeErrors"]}
-        updates = {place for place, (step, *_) in enumerate(steps) if isinstance(step, Update)}
+        failed = {place for failure in error.details["writeErrors"] for place in groups[failure["index"]][1]}
         return failed | updates  # the counts of a command that failed in part do not tell which update met nothing
     met = result.inserted_count + result.matched_count + result.upserted_count
-    return set() if met == len(steps) else {place for place, (step, *_) in enumerate(steps) if isinstance(step, Update)}
+    return set() if met == len(groups) else updates
 
 
 def document_id(text: str) -> bson.ObjectId | str:
@@ -97,10 +102,31 @@ def document_id(text: str) -> bson.ObjectId | str:
     return bson.ObjectId(text) if bson.ObjectId.is_valid(text) else text
 
 
-def _request(step: Step, identity: str, number: int, since: float | None) -> InsertOne[Any] | UpdateOne:
-    if isinstance(step, Insert):
-        return InsertOne({**step.document, "_id": document_id(identity)})
-    guarded, changes = _guarded(step, _mark(identity, number), since)
+def _groups(steps: Sequence[Tried]) -> list[tuple[Request, list[int]]]:
+    """The requests, and the places of the steps that each is for."""
+    groups: list[tuple[Request, list[int]]] = []
+    fresh: dict[Any, list[tuple[int, Update, str]]] = {}
+    for place, (step, identity, number, since) in enumerate(steps):
+        mark = _mark(identity, number)
+        if isinstance(step, Insert):
+            groups.append((InsertOne({**step.document, "_id": document_id(identity)}), [place]))
+        elif since is None and step.expected_version is None and mergeable(step.update):
+            fresh.setdefault((bson.encode(step.filter), step.upsert), []).append((place, step, mark))
+        else:
+            # What may be applied already is asked for by itself: the others do not depend on it.
+            groups.append((_update_one(step, [mark], since), [place]))
+    for members in fresh.values():
+        update = merged([step.update for _, step, _ in members])
+        if update is None:
+            groups += [(_update_one(step, [mark], None), [place]) for place, step, mark in members]
+        else:
+            whole = replace(members[0][1], update=update)
+            groups.append((_update_one(whole, [mark for *_, mark in members], None), [place for place, *_ in members]))
+    return groups
+
+
+def _update_one(step: Update, marks: Sequence[str], since: float | None) -> UpdateOne:
+    guarded, changes = _guarded(step, marks, since)
     return UpdateOne(guarded, changes, upsert=step.upsert)
 
 
@@ -124,7 +150,7 @@ def _update(
     database: Database[Any], step: Update, mark: str, since: float | None, session: ClientSession | None
 ) -> None:
     collection = database[step.collection]
-    guarded, changes = _guarded(step, mark, since)
+    guarded, changes = _guarded(step, [mark], since)
     clash: DuplicateKeyError | None = None
     try:
         result = collection.update_one(guarded, changes, upsert=step.upsert, session=session)
@@ -163,15 +189,16 @@ def _identity(step: Update) -> dict[str, Any]:
     return {"_id": step.filter["_id"]} if "_id" in step.filter else dict(step.filter)
 
 
-def _guarded(step: Update, mark: str, since: float | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The filter that meets the document only while it does not remember ``mark``, and the update that makes it remember."""
-    guarded = {**step.filter, f"{GUARD}.id": {"$ne": mark}, GUARD: {"$ne": mark}}  # the second: as version 1 wrote it
+def _guarded(step: Update, marks: Sequence[str], since: float | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The filter that meets the document only while it remembers none of ``marks``, and the update that makes it remember."""
+    new = {"$nin": list(marks)}
+    guarded = {**step.filter, f"{GUARD}.id": new, GUARD: new}  # the second: as version 1 wrote it
     if since is not None:
         told = {f"{GUARD}.{SLACK}.at": {"$lt": _moment(since)}}
         guarded["$or"] = [{f"{GUARD}.{REMEMBERED - 1}": {"$exists": False}}, told]
-    entry = {"id": mark, "at": datetime.now(UTC)}
-    pushes = {**step.update.get("$push", {}), GUARD: {"$each": [entry], "$slice": -REMEMBERED}}
-    changes = {**step.update, "$push": pushes}
+    now = datetime.now(UTC)
+    entries = {"$each": [{"id": mark, "at": now} for mark in marks], "$slice": -REMEMBERED}
+    changes = {**step.update, "$push": {**step.update.get("$push", {}), GUARD: entries}}
     if step.expected_version is not None:
         guarded["version"] = step.expected_version
         changes["$inc"] = {**step.update.get("$inc", {}), "version": 1}

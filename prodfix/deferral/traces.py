@@ -17,6 +17,7 @@ from pymongo.errors import BulkWriteError, PyMongoError
 from pymongo.synchronous.database import Database
 
 from prodfix.context import iso
+from prodfix.deferral.pace import Pace
 from prodfix.deferral.writes import owner_of
 from prodfix.errors import DatabaseUnavailable, JournalUnavailable
 from prodfix.journal.journal import Journal, Statement
@@ -25,7 +26,7 @@ OPERATIONS = "operations"
 
 State = Literal["waiting", "applied", "failed"]
 BATCH = 200
-BATCHES = 5  # at once
+MOST_AT_ONCE = 1.0  # seconds
 READ_LIMIT = 2.0  # seconds
 KEPT = 10_000  # traces in one worker's file, once MongoDB has them
 KEPT_SECONDS = 86_400.0
@@ -99,11 +100,13 @@ class Traces:
         configured: bool,
         uptime: Callable[[], float],
         retention_days: int,
+        live: Callable[[], bool] = lambda: False,
     ) -> None:
         self._journal, self._database = journal, database
         self._configured, self._uptime = configured, uptime
         self._retention = timedelta(days=retention_days)
         self._indexed = False
+        self._pace = Pace(live, largest=BATCH)
         self._pruned = 0.0
 
     def find(self, identity: str, user: str | None) -> OperationStatus | None:
@@ -135,13 +138,14 @@ class Traces:
         if not self._indexed:
             self._make_index(database)
         for table, query in _UNTOLD:
-            for _ in range(BATCHES):
-                rows = self._journal.read_own(f"{query} LIMIT ?", (BATCH,))
-                if not rows:
-                    break
+            end = time.monotonic() + MOST_AT_ONCE
+            while time.monotonic() < end and (rows := self._journal.read_own(f"{query} LIMIT ?", (self._pace.size(),))):
+                begun = time.monotonic()
                 _tell(database, [_status(row) for row in rows])
+                self._pace.command(time.monotonic() - begun)
                 mark = f"UPDATE {table} SET told = 1 WHERE id = ?"  # noqa: S608 - constants
                 self._journal.write([(mark, (row[0],)) for row in rows], to_disk=True)
+                time.sleep(self._pace.pause(len(rows), time.monotonic() - begun))
         if time.monotonic() - self._pruned > 60:
             self._prune()
             self._pruned = time.monotonic()

@@ -32,6 +32,7 @@ SCHEMA = (
     " attempts INTEGER NOT NULL DEFAULT 0,"
     " created REAL NOT NULL, tried REAL, not_before REAL NOT NULL DEFAULT 0, reason TEXT, told INTEGER NOT NULL DEFAULT 0)",
     "CREATE INDEX IF NOT EXISTS writes_by_key ON writes (key, position)",
+    "CREATE INDEX IF NOT EXISTS writes_tried ON writes (position) WHERE tried IS NOT NULL",
     "CREATE TABLE IF NOT EXISTS dead (id TEXT PRIMARY KEY, operation TEXT NOT NULL, key TEXT NOT NULL, entry BLOB NOT NULL,"
     " attempts INTEGER NOT NULL, created REAL NOT NULL, tried REAL, reason TEXT NOT NULL, facts TEXT NOT NULL,"
     " at REAL NOT NULL, told INTEGER NOT NULL DEFAULT 0)",

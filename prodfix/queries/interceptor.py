@@ -141,6 +141,8 @@ class QueryInterceptor(CommandListener):
         self.profile = Profile()
         self.shown_values: frozenset[str] = frozenset()
         self.last_success: float | None = None
+        self.last_asked: float | None = None
+        """When a command of a request last ended, in the monotonic clock's seconds."""
         self.commands = 0
         self.errors = 0
 
@@ -187,6 +189,7 @@ class QueryInterceptor(CommandListener):
         self.profile.add(key, micros, failed=failed)
         context = current_context()
         if context is not None:
+            self.last_asked = time.monotonic()
             # The driver keeps an operation's ID when it sends the command again.
             if event.operation_id is not None and _failed.get()[0] == event.operation_id:
                 context.notes.driver_retries += 1

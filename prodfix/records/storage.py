@@ -17,6 +17,7 @@ from pymongo import ASCENDING, DESCENDING, IndexModel
 from pymongo.errors import BulkWriteError, PyMongoError
 from pymongo.synchronous.database import Database
 
+from prodfix.deferral.pace import Pace
 from prodfix.errors import JournalUnavailable
 from prodfix.journal.journal import Journal, Statement
 from prodfix.logs.sinks import renderable
@@ -30,6 +31,7 @@ CONNECTION_EVENTS = "connection_events"
 
 BATCH = 200
 LIMIT = 5.0  # seconds for one batch
+MOST_AT_ONCE = 1.0  # seconds of them, while requests make it slow
 WAITING = 5_000  # records of this worker that may wait for MongoDB; the oldest are dropped then, and counted
 LARGEST_WAITING = 48 * 1024 * 1024  # bytes of them: the same file keeps deferred writes
 MADE_ROOM = 16  # records that go at once when they are too large together
@@ -48,10 +50,12 @@ class Storage:
         groups: Groups,
         *,
         retention_days: int,
+        live: Callable[[], bool] = lambda: False,
     ) -> None:
         self._journal, self._database = journal, database
         self._minutes, self._groups = minutes, groups
         self._retention = timedelta(days=retention_days)
+        self._pace = Pace(live, largest=BATCH)
         self._indexed = False
         self._waiting = self._bytes = 0
         self.dropped = 0
@@ -125,16 +129,26 @@ class Storage:
         self._indexed = True
 
     def _store_records(self, database: Database[Any]) -> None:
+        left, end = BATCH, time.monotonic() + MOST_AT_ONCE
+        while left > 0 and time.monotonic() < end and (stored := self._store_some(database, left)):
+            left -= stored
+        self._count()
+
+    def _store_some(self, database: Database[Any], most: int) -> int:
         query = "SELECT id, collection, entry FROM records WHERE stored = 0 ORDER BY at LIMIT ?"
-        rows = self._journal.read_own(query, (BATCH,))
+        begun = time.monotonic()
+        rows = self._journal.read_own(query, (min(most, self._pace.size()),))
         for collection in sorted({row[1] for row in rows}):
+            sent = time.monotonic()
             _insert(database, collection, [bson.decode(row[2]) for row in rows if row[1] == collection])
+            self._pace.command(time.monotonic() - sent)
         if rows:
             marks: list[Statement] = [("UPDATE records SET stored = 1 WHERE id = ?", (row[0],)) for row in rows]
             keep = "SELECT id FROM records WHERE stored = 1 ORDER BY at DESC LIMIT -1 OFFSET ?"
             marks.append((f"DELETE FROM records WHERE id IN ({keep})", (KEPT,)))  # noqa: S608 - no value is in the text
             self._journal.write(marks)
-        self._count()
+            time.sleep(self._pace.pause(len(rows), time.monotonic() - begun))
+        return len(rows)
 
     def _count(self) -> None:
         rows = self._journal.read_own("SELECT count(*), coalesce(sum(length(entry)), 0) FROM records WHERE stored = 0")

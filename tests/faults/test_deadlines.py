@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pymongo import MongoClient
 
 from tests.proxy import Proxy
 from tests.served import Answer, Served
@@ -71,8 +70,7 @@ def test_a_hundred_requests_that_are_cut_leave_the_pool_right(
     server: DatabaseServer, serve: Callable[..., Served]
 ) -> None:
     served = serve(REQUEST_DEADLINE_MS="600", BREAKER_FAILURES="0", HEALTH_MAX_AGE_MS="60000")
-    client: MongoClient[Any]
-    with MongoClient(server.uri) as client:
+    with server.client() as client:
         data = {"failCommands": ["distinct"], "blockConnection": True, "blockTimeMS": 1500}
         client.admin.command("configureFailPoint", "failCommand", mode="alwaysOn", data=data)
         with ThreadPoolExecutor(25) as many:
@@ -152,8 +150,7 @@ def test_operations_that_fail_while_pings_are_good_open_the_breaker_and_one_prob
     server: DatabaseServer, serve: Callable[..., Served]
 ) -> None:
     served = serve(BREAKER_FAILURES="5")
-    client: MongoClient[Any]
-    with MongoClient(server.uri) as client:
+    with server.client() as client:
         data = {"failCommands": ["distinct"], "errorCode": 262}
         client.admin.command("configureFailPoint", "failCommand", mode="alwaysOn", data=data)
         statuses = [served.get("/probe/distinct").status for _ in range(8)]
@@ -176,8 +173,7 @@ def test_a_database_that_is_slow_to_answer_pings_is_not_refused(
     server: DatabaseServer, serve: Callable[..., Served]
 ) -> None:
     served = serve()
-    client: MongoClient[Any]
-    with MongoClient(server.uri) as client:
+    with server.client() as client:
         data = {"failCommands": ["ping"], "blockConnection": True, "blockTimeMS": 1300, "appName": "prodfix-watch"}
         client.admin.command("configureFailPoint", "failCommand", mode="alwaysOn", data=data)
         until(lambda: served.get("/health/db").status == 503, limit=5, what="/health/db -> 503")
@@ -188,8 +184,7 @@ def test_a_database_that_is_slow_to_answer_pings_is_not_refused(
 
 
 def count(server: DatabaseServer, counter: str) -> int:
-    client: MongoClient[dict[str, Any]]
-    with MongoClient(server.uri) as client:
+    with server.client() as client:
         return int((client[DATABASE].counters.find_one({"_id": counter}) or {"n": 0})["n"])
 
 
@@ -197,8 +192,7 @@ def test_an_answer_that_is_lost_after_the_write_loses_and_doubles_nothing(
     server: DatabaseServer, proxy: Proxy, serve: Callable[..., Served]
 ) -> None:
     served = serve(RETRY_BASE_DELAY_MS="20", BREAKER_FAILURES="0", RETRY_BUDGET="1")
-    client: MongoClient[Any]
-    with MongoClient(server.uri) as client:
+    with server.client() as client:
         client[DATABASE].counters.insert_one({"_id": "plain", "n": 0})
     assert served.post("/probe/increment?how=write&number=-1", {}).status == 200
     times = 3
@@ -209,7 +203,7 @@ def test_an_answer_that_is_lost_after_the_write_loses_and_doubles_nothing(
             assert answer.status == 200, answer.body
     assert len(proxy.lost) == 3 * times
     until(lambda: count(server, "orders") >= 1 + 2 * times, what="all that was accepted")
-    with MongoClient(server.uri) as client:
+    with server.client() as client:
         assert client[DATABASE].orders.count_documents({}) == 1 + 2 * times
     assert count(server, "orders") == 1 + 2 * times, "each once"
     assert count(server, "plain") > times, "the control: a plain retry counts twice"
@@ -220,8 +214,7 @@ def test_a_retry_that_helps_is_seen_and_recovery_that_is_switched_off_makes_none
 ) -> None:
     served = serve(RETRY_BASE_DELAY_MS="20", ENABLE_ERROR_RECOVERY="false", ENABLE_OPERATION_QUEUE="false")
     assert worker(served)["recovery"]["enabled"] is False
-    client: MongoClient[Any]
-    with MongoClient(server.uri) as client:
+    with server.client() as client:
         data = {"failCommands": ["insert"], "closeConnection": True}
         client.admin.command("configureFailPoint", "failCommand", mode="alwaysOn", data=data)
         before = proxy.commands["insert"]

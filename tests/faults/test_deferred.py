@@ -15,7 +15,6 @@ from typing import Any
 
 import orjson
 import pytest
-from pymongo import MongoClient
 
 from tests.served import INHERITED, REPOSITORY, Answer, Served
 from tests.servers import DatabaseServer
@@ -41,10 +40,6 @@ def note(slug: str | None = None, notebook: str = "n") -> dict[str, Any]:
 def lose(server: DatabaseServer, served: Served) -> None:
     server.kill()
     until(lambda: {served.get("/health/db").status for _ in range(6)} == {503}, what="/health/db -> 503 from both")
-
-
-def query(server: DatabaseServer) -> Any:
-    return MongoClient(server.uri, serverSelectionTimeoutMS=5000)
 
 
 def kept(answers: list[Answer]) -> list[Answer]:
@@ -88,7 +83,7 @@ def test_notes_written_in_an_outage_are_there_once_after_it(server: DatabaseServ
     until(lambda: states(served, clash) == {"failed"}, what="the clash told")
     assert {state for answer in answers for state in states(served, answer)} == {"applied"}
     assert served.get(clash.body["statusUrl"]).body["reason"] == "DUPLICATE_KEY"
-    with query(server) as client:
+    with server.client() as client:
         ids = sorted(str(found["_id"]) for found in client.deferred.notes.find())
         assert len(ids) == 11
         assert set(ids) >= {answer.body["operationId"] for answer in answers}
@@ -99,7 +94,7 @@ def test_notes_written_in_an_outage_are_there_once_after_it(server: DatabaseServ
     assert taken["slug"] not in str(shown.body)
 
     # The slug becomes free, an admin tries it again, and it is applied.
-    with query(server) as client:
+    with server.client() as client:
         client.deferred.notes.delete_one({"slug": taken["slug"]})
     assert served.post(f"{DEFERRED}/{clash.body['operationId']}/replay", {}, token).status == 202
     until(lambda: states(served, clash) == {"applied"}, what="the replayed one applied")
@@ -117,7 +112,7 @@ def test_a_thousand_wait_on_two_workers_and_are_applied_within_five_seconds(
     token = served.bearer()
     until(lambda: served.get(DEFERRED, token).body["waiting"] == 0, what="all applied")
     took = time.monotonic() - begun
-    with query(server) as client:
+    with server.client() as client:
         assert sorted(order["number"] for order in client.deferred.orders.find()) == list(range(1000))
         assert client.deferred.counters.find_one()["n"] == 1000
     assert {state for answer in answers[::100] for state in states(served, answer)} == {"applied"}
@@ -129,7 +124,7 @@ def test_workers_that_are_killed_while_they_replay_apply_nothing_twice(server: D
     with ThreadPoolExecutor(8) as pool:
         kept(list(pool.map(lambda n: served.post("/probe/deferrable", {"number": n}), range(400))))
     server.start()
-    with query(server) as client:
+    with server.client() as client:
         for reached in (40, 160):
             until(
                 lambda wanted=reached: client.deferred.orders.count_documents({}) >= wanted, every=0.01, what="a part"
@@ -181,5 +176,5 @@ def test_an_admin_works_from_the_command_line_with_and_without_workers(server: D
     assert command(served, "list", "--state", "waiting")["waiting"] == 2, "nobody runs, and it is still told"
     server.start()
     assert command(served, "drain") == {"before": 2, "waiting": 0, "dead": 0}
-    with query(server) as client:
+    with server.client() as client:
         assert {str(found["_id"]) for found in client.deferred.notes.find()} == {second, third}

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pymongo import MongoClient
 
 from tests.served import Answer, Served
 from tests.servers import DatabaseServer
@@ -49,8 +48,7 @@ class Instances:
             return list(pool.map(send, self.served))
 
     def stored(self, collection: str, name: str) -> int:
-        client: MongoClient[dict[str, Any]]
-        with MongoClient(self.server.uri, serverSelectionTimeoutMS=5000) as client:
+        with self.server.client() as client:
             return client.idempotency[collection].count_documents({"name": name})
 
 
@@ -117,8 +115,7 @@ def test_a_killed_workers_requests_run_again_once_its_claims_are_over(instances:
             return None
 
     def all_run() -> bool:
-        client: MongoClient[dict[str, Any]]
-        with MongoClient(instances.server.uri) as client:
+        with instances.server.client() as client:
             claims = client.idempotency.idempotency_keys.count_documents({"answer": {"$exists": False}})
         return claims == 3 and all(instances.stored(kind, names[kind]) for kind in ("guarded", "bare"))
 
@@ -188,8 +185,7 @@ def test_a_copy_that_comes_long_after_the_outage_of_its_first_changes_nothing(
             until(lambda number=number: served.post(notes, note(number)).status in (201, 409), what="201")
         copy = served.post(notes, note(1), key)
         assert (copy.status, copy.body["id"]) == (201, first.body["operationId"])
-        client: MongoClient[dict[str, Any]]
-        with MongoClient(server.uri, serverSelectionTimeoutMS=5000) as client:
+        with server.client() as client:
             found = client.copies.notes.count_documents({}), client.copies.notebooks.find_one({"_id": "busy"})
         assert found[0] == 112
         assert found[1] is not None

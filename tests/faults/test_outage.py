@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pymongo import MongoClient
 
 from tests.served import Answer, Served
 from tests.servers import DatabaseServer
@@ -196,8 +195,7 @@ def line_of(served: Served, file: str, request_id: str) -> dict[str, Any]:
 
 
 def stored(server: DatabaseServer, request_id: str) -> bool:
-    client: MongoClient[dict[str, Any]]
-    with MongoClient(server.uri, serverSelectionTimeoutMS=5000) as client:
+    with server.client() as client:
         return client.outage.error_log.count_documents({"requestId": request_id}) == 1
 
 
@@ -206,6 +204,5 @@ def announced(served: Served) -> list[str]:
 
 
 def events(server: DatabaseServer) -> set[str]:
-    client: MongoClient[dict[str, Any]]
-    with MongoClient(server.uri, serverSelectionTimeoutMS=5000) as client:
+    with server.client() as client:
         return {event["event"] for event in client.outage.connection_events.find()}

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
-from pymongo import MongoClient
 
 from tests.faults.trials import DATABASE, Trials
 from tests.proxy import Proxy
@@ -35,6 +33,5 @@ def test_an_answer_that_is_lost_doubles_nothing_but_without_an_id_it_does(
             proxy.lose_reply_of("insert", 1)
             assert served.post(path, {"number": 1}).status in (201, 202)
             assert proxy.lost == ["insert"]
-            client: MongoClient[Any]
-            with MongoClient(server.uri) as client:
+            with server.client() as client:
                 assert client[DATABASE].entries.count_documents({"number": 1}) == entries

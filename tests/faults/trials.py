@@ -24,8 +24,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pymongo import MongoClient
-
 from tests.proxy import Proxy
 from tests.served import Served
 from tests.servers import DatabaseServer
@@ -145,8 +143,7 @@ class Trials:
                 yield
 
     def _outcome(self, writers: Writers, faults: list[str]) -> Outcome:
-        client: MongoClient[dict[str, Any]]
-        with MongoClient(self._server.uri, serverSelectionTimeoutMS=5000) as client:
+        with self._server.client() as client:
             database = client[DATABASE]
             until(lambda: self._waiting() == 0, limit=60, every=0.2, what="an empty journal")
             inserted = Counter(entry["number"] for entry in database.entries.find({}, {"number": 1}))

@@ -8,12 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
-from pymongo import MongoClient
-from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.errors import NetworkTimeout, OperationFailure, PyMongoError
 
 from tests.processes import alive
 from tests.servers import REPOSITORY, DatabaseServer
@@ -26,10 +27,6 @@ Document = dict[str, Any]
 def kept(tmp_path: Path) -> Iterator[DatabaseServer]:
     with DatabaseServer(tmp_path / "data", txn_lifetime=1) as server:
         yield server
-
-
-def client(server: DatabaseServer, **options: Any) -> MongoClient[Document]:
-    return MongoClient(server.uri, **{"serverSelectionTimeoutMS": 5000} | options)
 
 
 def refused(*options: str) -> str:
@@ -81,28 +78,100 @@ def test_it_listens_on_the_loopback_interface_only(kept: DatabaseServer) -> None
 
 
 def test_what_was_acknowledged_survives_sigkill_on_the_same_port(kept: DatabaseServer) -> None:
-    with client(kept, serverSelectionTimeoutMS=500) as writing:  # for close(), which tells the dead server
+    with kept.client(serverSelectionTimeoutMS=500) as writing:  # for close(), which tells the dead server
         for number in range(100):
             writing.shop.orders.insert_one({"_id": number})
         kept.kill()
     kept.start()
-    with client(kept) as reading:
+    with kept.client() as reading:
         assert [order["_id"] for order in reading.shop.orders.find().sort("_id")] == list(range(100))
 
 
 def test_an_abandoned_transaction_does_not_block_a_plain_write(kept: DatabaseServer) -> None:
-    with client(kept) as one:
+    with kept.client() as one:
         one.shop.orders.insert_one({"_id": 1, "state": "new"})
         session = one.start_session()
         session.start_transaction()
         one.shop.orders.update_one({"_id": 1}, {"$set": {"state": "held"}}, session=session)
-        with client(kept, socketTimeoutMS=15_000) as other:  # without pruning it would wait for ever
+        with kept.client(socketTimeoutMS=15_000) as other:  # without pruning it would wait for ever
             other.shop.orders.update_one({"_id": 1}, {"$set": {"state": "free"}})
             assert other.shop.orders.find_one() == {"_id": 1, "state": "free"}
         with pytest.raises(OperationFailure) as gone:
             session.commit_transaction()
         assert gone.value.code == 251  # NoSuchTransaction
         session.end_session()
+
+
+@pytest.fixture
+def server() -> Iterator[DatabaseServer]:
+    with DatabaseServer() as server:
+        yield server
+
+
+def test_an_index_waits_for_a_transaction_and_does_not_stop_the_server(server: DatabaseServer) -> None:
+    with server.client() as one, server.client() as other, ThreadPoolExecutor(1) as beside:
+
+        def commands() -> set[str]:
+            return {operation["op"] for operation in one.admin.command("currentOp")["inprog"]}
+
+        with one.start_session() as session, session.start_transaction():
+            one.shop.orders.insert_one({"_id": 1}, session=session)
+            made = beside.submit(other.shop.orders.create_index, "state")
+            until(lambda: "createIndexes" in commands(), every=0.01, what="the other's createIndexes")
+            # As it is in the package, this waits for the lock of the other command, which waits for this transaction.
+            assert one.shop.orders.find_one({}, session=session) == {"_id": 1}
+            assert not made.done()
+        assert made.result(10) == "state_1"
+        assert set(other.shop.orders.index_information()) == {"_id_", "state_1"}
+        assert other.shop.orders.count_documents({}) == 1
+
+
+def test_collections_that_two_clients_make_at_once_do_not_stop_the_server(server: DatabaseServer) -> None:
+    # Two workers do so when the database is new to both. Without the remedy it stands still at one of the first.
+    together = Barrier(2)
+    with server.client() as one, server.client() as other, ThreadPoolExecutor(2) as pool:
+
+        def insert() -> None:
+            for number in range(100):
+                together.wait(15)
+                one.shop[f"c{number}"].insert_one({"number": number})
+
+        def index() -> None:
+            for number in range(100):
+                together.wait(15)
+                other.shop[f"c{number}"].create_index("number")
+
+        for working in (pool.submit(insert), pool.submit(index)):
+            working.result()
+        for number in range(100):
+            indexed = one.shop[f"c{number}"].find({"number": number}).hint("number_1")
+            assert [document["number"] for document in indexed] == [number]
+
+
+def test_no_collection_needs_a_file_of_its_own_that_a_kill_could_leave_half_made(
+    kept: DatabaseServer, tmp_path: Path
+) -> None:
+    def tables() -> list[str]:
+        return sorted(path.name for path in (tmp_path / "data").glob("*.wt"))
+
+    before = tables()
+    with kept.client() as writing:
+        for number in range(40):
+            writing[f"shop{number}"].orders.insert_one({})
+    assert tables() == before
+
+
+def test_whoever_waits_for_it_in_vain_is_told_where_its_threads_stand(capfd: pytest.CaptureFixture[str]) -> None:
+    hung = {"failCommands": ["find"], "blockConnection": True, "blockTimeMS": 1500}
+    with DatabaseServer() as server, server.client() as client:
+        client.admin.command("configureFailPoint", "failCommand", mode="alwaysOn", data=hung)
+        with pytest.raises(NetworkTimeout), server.client(socketTimeoutMS=300) as waiting:
+            waiting.shop.orders.find_one()
+        told = capfd.readouterr().err
+        assert f"{server.uri} (PID {server.pid}) does not answer" in told
+        assert "in _watch" in told
+        assert "in _serve_forever" in told
+        assert client.admin.command("ping")["ok"] == 1
 
 
 PARENT = """
@@ -125,8 +194,8 @@ def test_it_ends_with_its_parent() -> None:
 def test_a_stopped_server_answers_again_after_it_was_resumed(kept: DatabaseServer) -> None:
     kept.stop_signal()
     limits = {"serverSelectionTimeoutMS": 500, "socketTimeoutMS": 500, "connectTimeoutMS": 500}
-    with client(kept, **limits) as impatient, pytest.raises(PyMongoError):
+    with kept.client(**limits) as impatient, pytest.raises(PyMongoError):
         impatient.admin.command("ping")
     kept.resume()
-    with client(kept) as patient:
+    with kept.client() as patient:
         assert patient.admin.command("ping")["ok"] == 1

@@ -9,6 +9,7 @@ import pytest
 from pymongo.errors import AutoReconnect
 
 from prodfix import Services
+from prodfix.context import new_context, reset_context, set_context
 from prodfix.errors import DatabaseUnavailable
 
 
@@ -44,6 +45,22 @@ def test_recovery_is_on_or_off(serve: Callable[..., Any], enabled: bool, calls: 
 @pytest.mark.parametrize(("queue", "deferred"), [("true", True), ("false", False), ("ephemeral", True)])
 def test_the_queue_is_on_or_off(serve: Callable[..., Any], queue: str, deferred: bool) -> None:
     assert services(serve, enable_operation_queue=queue, state_dir_durable=True).deferred.enabled is deferred
+
+
+def test_what_a_request_asks_of_the_database_counts_as_live_also_while_it_is_down(serve: Callable[..., Any]) -> None:
+    parts = services(serve, breaker_failures=1, db_server_selection_timeout_ms=1)
+    with pytest.raises(AutoReconnect):
+        parts.db.notes.find_one()
+    with pytest.raises(AutoReconnect):
+        parts.clients.own_db.notes.find_one()
+    assert (parts.traffic.live(), parts.state()["idleSeconds"]) == (False, None), "nobody waits for our own work"
+    token = set_context(new_context(endpoint="/", method="GET", ip="", headers={}))
+    with pytest.raises(DatabaseUnavailable):
+        parts.db.notes.find_one()
+    reset_context(token)
+    assert parts.traffic.live()
+    assert parts.state()["idleSeconds"] < 1
+    parts.clients.close()
 
 
 def test_the_applications_operations_and_no_others_feed_the_breaker(serve: Callable[..., Any]) -> None:

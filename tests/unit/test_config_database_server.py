@@ -3,6 +3,7 @@ from __future__ import annotations
 import ast
 import inspect
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from tests.servers import REPOSITORY
 
 def test_the_private_names_that_the_launcher_touches_are_still_there() -> None:
     import secantus.server
+    import secantus.storage
     import secantus.transactions
 
     assert isinstance(secantus.transactions._RETRYABLE_RECORD_MAX, int)
@@ -21,17 +23,36 @@ def test_the_private_names_that_the_launcher_touches_are_still_there() -> None:
     assert "self._stop_event = threading.Event()" in inspect.getsource(secantus.server.SecantusDBServer.__init__)
     assert "self._stop_event.is_set()" in inspect.getsource(secantus.server.SecantusDBServer._serve_forever)
     assert callable(secantus.transactions.TransactionRegistry.prune_expired)
+    storage = inspect.getsource(secantus.storage)
+    assert "session.create(name, _DOC_SHARD_CFG)" in storage
+    assert "self._conn = wt.wiredtiger_open(" in storage
+    for name in ("create_collection", "set_collection_options"):
+        # Once they write in a transaction by themselves, ours around it would be refused.
+        source = inspect.getsource(getattr(secantus.storage.Storage, name))
+        assert "with self._lock:" in source
+        assert "_batch_transaction" not in source
 
 
 @pytest.mark.parametrize(("path", "synced"), [(":memory:", False), ("kept", True)])
-def test_the_server_is_opened_without_its_defects(monkeypatch: pytest.MonkeyPatch, path: str, synced: bool) -> None:
+def test_the_server_is_opened_without_its_defects(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, path: str, synced: bool
+) -> None:
     import secantus.server
     import secantus.transactions
 
+    class Opened(secantus.server.SecantusDBServer):
+        def __init__(self, **options: Any) -> None:
+            opened.update(options)
+            super().__init__(**options)
+
     opened: dict[str, Any] = {}
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(secantus.transactions, "_RETRYABLE_RECORD_MAX", 10_000)
-    monkeypatch.setattr(secantus.server, "SecantusDBServer", lambda **options: opened.update(options))
-    database_server._opened(database_server._options(["--path", path, "--ttl-sweep", "0.5", "--txn-lifetime", "5"]))
+    monkeypatch.setattr(secantus.server, "SecantusDBServer", Opened)
+    server = database_server._opened(
+        database_server._options(["--path", path, "--ttl-sweep", "0.5", "--txn-lifetime", "5"])
+    )
+    server.storage.close()
     assert secantus.transactions._RETRYABLE_RECORD_MAX == database_server.RETRYABLE_RECORDS
     assert opened == {
         "host": "127.0.0.1",

@@ -19,6 +19,7 @@ from prodfix.deferral import drainer as drainers
 from prodfix.deferral.deferred import Deferred
 from prodfix.deferral.drainer import BATCH, JITTER, Drainer
 from prodfix.deferral.guards import REMEMBERED
+from prodfix.deferral.pace import LEAST
 from prodfix.deferral.writes import Insert, Step, Update, Write
 from prodfix.errors import JournalUnavailable
 from prodfix.journal.journal import Journal
@@ -116,18 +117,60 @@ def test_a_batch_takes_one_command_for_each_collection(
     assert commands.names == ["insert", "update"]
 
 
-def test_the_drain_is_gentle(deferred: Deferred, make_drainer: Make) -> None:
+def test_writes_to_one_document_are_one_update_of_it(
+    deferred: Deferred, drainer: Drainer, connect: Make, commands: Commands, database: Any
+) -> None:
+    for number in range(BATCH):
+        deferred.put(note(str(number), book=f"book {number % 2}"))
+    deferred.database = connect(event_listeners=[commands]).get_default_database
+    assert drainer.drain() == BATCH
+    assert [len(command["updates"]) for command in commands.sent if "update" in command] == [2]
+    for book in database.books.find():
+        assert (book["notes"], len(book["texts"]), len(book[GUARD])) == (BATCH / 2, BATCH / 2, BATCH / 2)
+
+
+def test_updates_whose_sum_bson_cannot_hold_are_sent_one_by_one_in_one_command(
+    deferred: Deferred, drainer: Drainer, connect: Make, commands: Commands, database: Any
+) -> None:
+    deferred.register(
+        "count", lambda given: [Insert("notes", {}), Update("books", {"_id": "a"}, {"$inc": {"n": given["n"]}})]
+    )
+    database.books.insert_one({"_id": "a", "n": -(2**62)})
+    for _ in range(2):
+        deferred.put(Write("count", {"n": 2**62}))
+    deferred.database = connect(event_listeners=[commands]).get_default_database
+    assert drainer.drain() == 2
+    assert [len(command["updates"]) for command in commands.sent if "update" in command] == [2]
+    assert database.books.find_one()["n"] == 2**62
+
+
+def test_while_requests_come_batches_are_small_and_followed_by_a_rest(
+    deferred: Deferred, make_drainer: Make, database: Any
+) -> None:
+    slept: list[float] = []
+    batches: list[int] = []
+    for number in range(BATCH):
+        deferred.put(note(str(number)))
+    make_drainer(deferred, rate=1e9, live=lambda: True, sleep=slept.append).drain(batches.append)
+    assert (sum(batches), batches[0], len(slept)) == (BATCH, LEAST, len(batches))
+    assert min(slept) > 0
+    # The control: nobody comes.
+    slept.clear()
+    for number in range(BATCH):
+        deferred.put(note(str(number)))
+    make_drainer(deferred, rate=1e9, sleep=slept.append).drain(batches.append)
+    assert (batches[-1], slept) == (BATCH, [0])
+    assert database.notes.count_documents({}) == 2 * BATCH
+
+
+def test_it_is_never_faster_than_its_rate(deferred: Deferred, make_drainer: Make) -> None:
     slept: list[float] = []
     for number in range(2 * BATCH):
         deferred.put(note(str(number)))
-    make_drainer(deferred, rate=100.0, sleep=slept.append).drain()
+    begun = time.monotonic()
+    make_drainer(deferred, rate=20.0, sleep=slept.append).drain()
+    assert sum(slept) + time.monotonic() - begun >= 2 * BATCH / 20
     assert len(slept) == 2
-    for pause in slept:  # what is left of the time that the rate gives a batch, or as long as the batch took
-        assert 0 < pause <= BATCH / 100
-    make_drainer(deferred, rate=1e9, sleep=slept.append).drain()
-    deferred.put(note())
-    make_drainer(deferred, rate=1e9, sleep=slept.append).drain()
-    assert slept[2] > 0
 
 
 def test_it_begins_at_a_random_moment_after_the_return(
@@ -226,7 +269,7 @@ def test_without_guard_and_id_the_same_crash_doubles(
     # The control of the test above.
     if not guarded:
         monkeypatch.setattr(
-            drainers.guards, "_guarded", lambda step, mark, since: (dict(step.filter), dict(step.update))
+            drainers.guards, "_guarded", lambda step, marks, since: (dict(step.filter), dict(step.update))
         )
         monkeypatch.setattr(drainers.guards, "document_id", lambda identity: bson.ObjectId())
     deferred.put(note("a"))
@@ -299,6 +342,54 @@ def test_a_full_file_refuses_more_and_is_drained_all_the_same(
     assert drainer.drain() == kept
     assert (database.notes.count_documents({}), database.books.find_one()["notes"]) == (kept, kept)
     deferred.put(note("there is room again"))
+
+
+# -- what other workers leave ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["as it is", "adopted at the end", "in the order of their coming"])
+def test_what_a_worker_was_trying_when_it_died_goes_before_its_document_forgets_it(
+    deferred: Deferred,
+    drainer: Drainer,
+    open_journal: Callable[[], Journal],
+    make_deferred: Make,
+    journal: Journal,
+    database: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    way: str,
+) -> None:
+    other = open_journal()
+    theirs: Deferred = make_deferred(journal=other)
+    left = [note(f"left {number}") for number in range(3)]
+    mine = REMEMBERED + 2 * BATCH
+    for write in left:
+        theirs.put(write, tried=time.time())
+    for number in range(mine):
+        deferred.put(note(str(number)))
+    # The controls.
+    if way == "adopted at the end":
+        monkeypatch.setattr(drainer, "_adopt", lambda: False)
+    if way == "in the order of their coming":
+        monkeypatch.setattr(drainers, "_TRIED", f"SELECT * FROM ({drainers._UNTRIED}) WHERE false")
+    applied = drainer.drain(lambda applied: other.close())
+    journal.adopt()
+    applied += drainer.drain()
+    if way == "as it is":
+        assert (applied, dead(journal)) == (mine + len(left), {})
+    else:
+        assert (applied, dead(journal)) == (mine, {write.id: "UNCERTAIN" for write in left})
+    assert database.books.find_one()["notes"] == applied
+
+
+def test_it_never_goes_before_an_older_one_of_its_document(
+    deferred: Deferred, drainer: Drainer, journal: Journal, database: Any
+) -> None:
+    database.books.insert_one({"_id": "a"})
+    older, newer = setting("a", "older"), setting("a", "newer")
+    deferred.put(older)
+    deferred.put(newer, tried=time.time())
+    assert drainer.drain() == 2
+    assert database.books.find_one()["title"] == "newer"
 
 
 # -- what fails -------------------------------------------------------------------------------------------------------------

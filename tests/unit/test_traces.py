@@ -10,10 +10,12 @@ import pytest
 from prodfix.deferral import traces as module
 from prodfix.deferral.deferred import Deferred
 from prodfix.deferral.orders import Orders
+from prodfix.deferral.pace import LEAST
 from prodfix.deferral.traces import KEPT_SECONDS, OPERATIONS, SETTLED, Traces
 from prodfix.deferral.writes import Write
 from prodfix.errors import DatabaseUnavailable, JournalUnavailable
 from prodfix.journal.journal import Journal
+from tests.unit.commands import Commands
 from tests.unit.deferring import note
 
 Make = Callable[..., Any]
@@ -121,6 +123,21 @@ def test_what_failed_and_was_applied_at_last_stays_applied(
     traces.store()  # as from a file that is adopted late
     assert database[OPERATIONS].find_one({"_id": write.id})["state"] == "applied"
     assert traces.find(write.id, None).state == "applied"
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_while_requests_use_the_database_it_is_told_a_few_at_a_time(
+    deferred: Deferred, make: Make, make_drainer: Make, connect: Make, commands: Commands, live: bool
+) -> None:
+    for number in range(30):
+        deferred.put(note(str(number)))
+    make_drainer(deferred).drain()
+    database = connect(event_listeners=[commands]).get_default_database()
+    traces = make(database=lambda: database, live=lambda: live)
+    while deferred._journal.read("SELECT 1 FROM ended WHERE told = 0"):  # a slow machine needs more than one
+        traces.store()
+    sizes = [len(command["documents"]) for command in commands.sent if command.get("insert") == OPERATIONS]
+    assert (sum(sizes), sizes[0]) == (30, LEAST if live else 30)
 
 
 def test_traces_end(deferred: Deferred, journal: Journal, make: Make, make_drainer: Make, monkeypatch: Any) -> None:

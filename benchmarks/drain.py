@@ -1,0 +1,148 @@
+"""``python -m benchmarks.drain``: how soon a backlog is applied, and what live requests notice of it.
+
+The application as served (two workers) on a database that is killed and comes back, as often as there are rounds. In each
+round first nobody asks anything, and the time from the return until all is applied is told; then a steady load reads one
+note after another, before another outage and again from the return until all is applied. The ratio of the two p99 is of
+one run, so that a slow machine counts in both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import http.client
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
+from pathlib import Path
+
+from tests.served import Served
+from tests.servers import DatabaseServer
+from tests.waiting import until
+
+CLIENTS = 8
+WARM = 1.5  # seconds of load before it counts: after a return the driver itself looks for its server for that long
+LONGEST = 120.0  # seconds until a backlog is applied
+
+
+class Load:
+    """A context manager: ``rate`` requests a second for ``path`` until it ends. ``took``: ms of each, from when it was due."""
+
+    def __init__(self, served: Served, path: str, rate: float) -> None:
+        self._served, self._path, self._rate = served, path, rate
+        self._stop = threading.Event()
+        self.took: list[float] = []
+        self.failed = 0
+        self._threads = [threading.Thread(target=self._run, args=(client,)) for client in range(CLIENTS)]
+
+    def _run(self, client: int) -> None:
+        begun, number = time.monotonic(), client
+        with contextlib.closing(self._served.connection()) as link:
+            while not self._stop.is_set():
+                due = begun + number / self._rate
+                number += CLIENTS
+                if self._stop.wait(max(0.0, due - time.monotonic())):
+                    return
+                try:
+                    status = self._served.request("GET", self._path, connection=link).status
+                except (OSError, http.client.HTTPException):
+                    link.close()
+                    status = 0
+                self.failed += status != HTTPStatus.OK
+                self.took.append((time.monotonic() - due) * 1000)
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.drain", description=__doc__)
+    parser.add_argument("--backlog", type=int, default=1000, help="writes that wait in each outage (default 1000)")
+    parser.add_argument("--rate", type=float, default=50.0, help="live requests a second (default 50)")
+    parser.add_argument("--rounds", type=int, default=3, help="of both measurements (default 3)")
+    options = parser.parse_args()
+    measure(options.backlog, options.rate, options.rounds)
+
+
+def measure(backlog: int, rate: float, rounds: int) -> None:
+    """Print the figures."""
+    before: list[float] = []
+    during: list[float] = []
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        DatabaseServer(Path(folder) / "data") as server,
+        Served(Path(folder) / "served", f"{server.uri}drain", application="tests.hosts.probe:app") as served,
+    ):
+        made = served.post("/api/v1/notes", {"slug": "a", "title": "A", "body": "x" * 250, "notebook": "n"})
+        path = made.headers["Location"]
+        for done in range(rounds):
+            _outage(server, served, range(2 * done * backlog, (2 * done + 1) * backlog))
+            print(f"{backlog} writes of two steps applied {_drained(served):.2f} s after the return, while nobody asks")
+            _load(served, path, rate, lambda: time.sleep(10), before)
+            _outage(server, served, range((2 * done + 1) * backlog, (2 * done + 2) * backlog))
+            took = _load(served, path, rate, lambda: _drained(served), during)
+            print(f"{backlog} writes of two steps applied in {took:.2f} s, while {rate:.0f} requests a second come")
+    p99 = {"before": _told("before", before), "during": _told("while a backlog drains", during)}
+    print(f"p99 during / before: {p99['during'] / p99['before']:.2f}")
+
+
+def _outage(server: DatabaseServer, served: Served, numbers: range) -> None:
+    """An outage in which these writes come; ends when both workers know that the database is back."""
+    server.kill()
+    until(lambda: _health(served) == {503}, what="the loss")
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        statuses = set(pool.map(lambda number: served.post("/probe/deferrable", {"number": number}).status, numbers))
+    assert statuses == {HTTPStatus.ACCEPTED}, statuses
+    server.start()
+    until(lambda: _health(served) == {200}, every=0.02, what="the return")
+
+
+def _health(served: Served) -> set[int]:
+    return {served.get("/health/db").status for _ in range(4)}
+
+
+def _drained(served: Served) -> float:
+    begun, token = time.monotonic(), served.bearer()
+
+    def waiting() -> int:
+        return int(served.get("/api/v1/diagnostics/deferred", token).body["waiting"])
+
+    until(lambda: waiting() == 0, limit=LONGEST, every=0.2, what="an empty journal")
+    return time.monotonic() - begun
+
+
+def _load(served: Served, path: str, rate: float, work: Callable[[], object], took: list[float]) -> float:
+    """Adds what the requests took while ``work`` went on; how many seconds the load lasted."""
+    begun = time.monotonic()
+    with Load(served, path, rate) as load:
+        time.sleep(WARM)
+        first = len(load.took)
+        work()
+        seconds = time.monotonic() - begun
+        took += load.took[first:]
+    if load.failed:
+        print(f"{load.failed} requests failed")
+    return seconds
+
+
+def _told(name: str, took: list[float]) -> float:
+    hundredths = statistics.quantiles(took, n=100, method="inclusive")
+    print(
+        f"{name:<24} {len(took):6} requests   p50 {hundredths[49]:6.1f}   p99 {hundredths[98]:6.1f}   max {max(took):6.1f} ms"
+    )
+    return hundredths[98]
+
+
+if __name__ == "__main__":
+    main()
