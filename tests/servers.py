@@ -38,6 +38,8 @@ class DatabaseServer:
         ttl_sweep: float = 60.0,
         txn_lifetime: float = 5.0,
     ) -> None:
+        # While it sweeps, SecantusDB reads every document of a collection with a TTL index, and nobody else is served: with
+        # some thousand of them, and twice a second, it did little else.
         # A free port, not 0: the system would take one from the range of outgoing ports, where a client that reconnects
         # for long enough to a killed server ends up connected to itself.
         self.port = free_port() if port is None else port

@@ -47,6 +47,12 @@ def both_say(served: Served, status: int) -> bool:
     return True
 
 
+def started(served: Served) -> set[int]:
+    """The workers that say so."""
+    answers = [served.get("/health/startup?verbose", served.bearer()) for _ in range(20)]
+    return {answer.body["worker"]["pid"] for answer in answers if answer.status == 200}
+
+
 @contextmanager
 def refusing(server: DatabaseServer, **fault: object) -> Iterator[None]:
     """The server answers the watching clients' pings with an error."""
@@ -92,7 +98,7 @@ def test_it_is_exact_under_every_fault(server: DatabaseServer, proxy: Proxy, ser
         "our credentials are refused": lambda: refusing(server, errorCode=18),
         "the connection is closed": lambda: refusing(server, closeConnection=True),
     }
-    until(lambda: all(served.get("/health/ready").status == 200 for _ in range(20)), what="both workers ready")
+    until(lambda: started(served) == set(served.worker_pids()), what="both workers started")
     for name, fault in faults.items():
         with fault():  # type: ignore[attr-defined]
             until(lambda: both_say(served, 503), limit=LIMIT, what=f"{name}: 503 from both workers")

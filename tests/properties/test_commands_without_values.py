@@ -21,28 +21,32 @@ CANARY = "canary7f3a"
 ADDRESS = ("127.0.0.1", 27017)
 SLOW = timedelta(seconds=2)
 
-fields = st.sampled_from(
-    ["name", "owner.id", "tags.0", "at", "filter", "pipeline", "from", "q", "find", "$where", "_id"]
-)
-leaves = st.one_of(
-    st.just(CANARY),
-    st.text(max_size=5).map(CANARY.__add__),
-    st.just(CANARY.encode()),
-    st.just(Binary(CANARY.encode(), 128)),
-    st.just(Regex(CANARY)),
-    st.just(bson.Code(CANARY)),
-    st.just(bson.DBRef("people", CANARY)),
-    st.integers(),
-    st.just(Decimal128("7.31")),
-)
-operators = st.sampled_from(
-    "$eq $in $gt $set $inc $push $expr $or $and $not $elemMatch $let $map $regex $search $near $literal $cond $meta".split()
-)
-keys = st.one_of(fields, operators, st.just(f"{CANARY}@example.com"))
-values = st.recursive(
-    leaves, lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(keys, inner, max_size=3)), max_leaves=8
-)
-documents = st.dictionaries(keys, values, max_size=4)
+FIELDS = ["name", "owner.id", "tags.0", "at", "filter", "pipeline", "from", "q", "find", "$where", "_id"]
+OPERATORS = (
+    "$eq $in $gt $set $inc $push $expr $or $and $not $elemMatch $let $map $regex $search $near $literal $cond $meta"
+).split()
+CONSTANTS = [
+    CANARY,
+    CANARY.encode(),
+    Binary(CANARY.encode(), 128),
+    Regex(CANARY),
+    bson.Code(CANARY),
+    bson.DBRef("people", CANARY),
+    Decimal128("7.31"),
+]
+# In few draws, none of them in vain: making the commands takes longer than all that is done with them.
+keys = st.sampled_from([*FIELDS, *OPERATORS, *[f"{CANARY}@example.com"] * 15])
+leaves = st.one_of(st.sampled_from(CONSTANTS), st.text(max_size=5).map(CANARY.__add__), st.integers())
+
+
+def mappings(inner: st.SearchStrategy[Any], most: int) -> st.SearchStrategy[dict[str, Any]]:
+    return st.lists(st.tuples(keys, inner), max_size=most).map(dict)
+
+
+values: st.SearchStrategy[Any] = leaves
+for _ in range(4):
+    values = st.one_of(leaves, st.lists(values, max_size=3), *[mappings(values, 3)] * 3)
+documents = mappings(values, 4)
 stages = st.one_of(
     documents.map(lambda wanted: {"$match": wanted}),
     documents.map(lambda changes: {"$set": changes}),

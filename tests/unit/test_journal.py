@@ -26,6 +26,7 @@ from prodfix.journal.journal import BATCH, Journal, Statement
 from prodfix.tallies import rows_of_counts
 
 ALL = "SELECT id FROM writes ORDER BY position"
+SMALL = 100 * 4096  # bytes: with all tables empty it is a third of it; 350,000 bytes do not fit
 
 OWNER = """
 import sys
@@ -206,7 +207,7 @@ def test_opening_on_a_broken_disk_does_not_raise(tmp_path: Path) -> None:
 def test_a_full_file_refuses_and_goes_on_once_there_is_room(
     open_journal: Callable[[], Journal], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal_file, "LARGEST_FILE", 80 * 4096)
+    monkeypatch.setattr(journal_file, "LARGEST_FILE", SMALL)
     journal = open_journal()
     journal.write([put("a", bytes(150_000))])
     with pytest.raises(JournalUnavailable, match="SQLITE_FULL"):
@@ -307,7 +308,7 @@ def test_a_broken_disk_is_tried_again_only_now_and_then(
 def test_a_full_disk_keeps_its_rows_and_memory_takes_what_comes(
     open_journal: Callable[[], Journal], monkeypatch: pytest.MonkeyPatch, retry_at_once: None
 ) -> None:
-    monkeypatch.setattr(journal_file, "LARGEST_FILE", 80 * 4096)
+    monkeypatch.setattr(journal_file, "LARGEST_FILE", SMALL)
     journal, other = open_journal(), open_journal()
     journal.write([put("a", bytes(150_000))])
     journal.write([put("b", bytes(200_000))])
@@ -355,7 +356,7 @@ def test_reading_a_disk_that_fails_tells_what_memory_holds(journal: Journal, mon
 
 
 def test_memory_is_bounded_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blocked: Journal) -> None:
-    monkeypatch.setattr(journal_file, "LARGEST_MEMORY", 80 * 4096)
+    monkeypatch.setattr(journal_file, "LARGEST_MEMORY", SMALL)
     blocked.write([put("a", bytes(150_000))])
     with pytest.raises(JournalUnavailable):
         blocked.write([put("b", bytes(200_000))])
@@ -542,7 +543,7 @@ def test_a_healthy_file_that_does_not_fit_now_is_adopted_later(
     large = open_journal()
     large.write([put("large", bytes(200_000))], durable=True)
     large.close()
-    monkeypatch.setattr(journal_file, "LARGEST_FILE", 80 * 4096)
+    monkeypatch.setattr(journal_file, "LARGEST_FILE", SMALL)
     journal = open_journal()
     journal.write([put("a", bytes(150_000))])
     assert (journal.adopt(), journal.dropped) == (0, 0)
