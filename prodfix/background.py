@@ -12,7 +12,7 @@ import pymongo
 
 from prodfix.alerts.alerts import DELIVER, LOOK
 from prodfix.errors import Severity
-from prodfix.loops import Loop
+from prodfix.loops import Loop, stop_all
 from prodfix.recovery.breaker import PATIENCE
 from prodfix.services import Services
 from prodfix.statistics.rates import BEFORE, RECENT, jumped
@@ -96,8 +96,7 @@ class Background:
                 return
             self._pid = 0
             services.drainer.stopped = True
-            for loop in self._loops:
-                loop.stop()
+            stop_all(self._loops)
             services.alerts.close()
             if self._uncaught is not None:
                 self._uncaught.detach()

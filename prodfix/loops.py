@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 
@@ -54,3 +54,13 @@ class Loop:
             self._failing = None
             if before is not None:
                 self.on_recovery(self.name)
+
+
+def stop_all(loops: Iterable[Loop], limit: float = 2.0) -> None:
+    """Stop each of them. All together are waited for ``limit`` seconds at most: in an outage many hang at the same thing."""
+    loops = list(loops)
+    for loop in loops:
+        loop.stop(0)
+    end = time.monotonic() + limit
+    for loop in loops:
+        loop.stop(max(0.0, end - time.monotonic()))

@@ -21,6 +21,7 @@ from prodfix.services import Services, current_prodfix
 
 STDERR = 2
 PATIENCE = 5.0  # seconds for the ping, which has to make a connection first
+DOUBT = 1.0  # instead, if the workers of this host have lost it: they ask twice a second
 WIDTH = 130  # columns of what goes into a file or a pipe
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
@@ -64,7 +65,9 @@ def looking(*, ask_database: bool = True) -> Iterator[Services]:
 def ping(services: Services) -> bool:
     """Ask MongoDB whether it answers. The second time over a connection that is there, as a worker's is."""
     monitor = services.monitor
-    monitor.max_age = monitor.interval + PATIENCE
+    workers = services.workers.read()
+    lost = bool(workers) and not any(worker["connection"]["state"] == "connected" for worker in workers)
+    monitor.max_age = monitor.interval + (DOUBT if lost else PATIENCE)
     monitor.ping()
     if monitor.healthy:
         monitor.ping()

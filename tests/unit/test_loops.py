@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from prodfix.loops import Loop
+from prodfix.loops import Loop, stop_all
 
 LIMIT = 10.0
 
@@ -98,3 +99,24 @@ def test_work_that_hangs_does_not_hold_up_who_stops_it() -> None:
     release.set()
     loop._thread.join(LIMIT)
     assert not loop._thread.is_alive()
+
+
+def test_many_that_hang_hold_it_up_as_long_as_one() -> None:
+    release = threading.Event()
+    begun = threading.Barrier(9, timeout=LIMIT)
+
+    def work() -> None:
+        begun.wait()
+        release.wait(LIMIT)
+
+    loops = [make(work) for _ in range(8)]
+    for loop in loops:
+        loop.start()
+    begun.wait()
+    at = time.monotonic()
+    stop_all([*loops, make(lambda: None)], 0.2)
+    assert 0.2 <= time.monotonic() - at < 0.8
+    release.set()
+    stop_all(loops, LIMIT)
+    assert not any(loop._thread.is_alive() for loop in loops if loop._thread)
+    assert time.monotonic() - at < LIMIT
