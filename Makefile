@@ -19,9 +19,9 @@ database: ## start the embedded database alone: the one that `make run` uses, sa
 	@sh config/environment.sh development
 	@exec .venv/bin/python -m config.development database
 
-test: ## run all tests (ARGS="-k name" for some; TEST_MONGODB_URI for a real MongoDB)
+test: ## run all tests, two at once (ARGS="-k name" for some, ARGS=-n0 for one by one; TEST_MONGODB_URI for a real MongoDB)
 	@sh config/environment.sh development
-	@.venv/bin/python -m pytest $(ARGS)
+	@.venv/bin/python -m pytest -n 2 $(ARGS)
 
 check: ## check format, style, types and the order of imports
 	@sh config/environment.sh development

@@ -35,7 +35,7 @@ def hook() -> Iterator[WebHook]:
 def run(adopt: Callable[..., Flask]) -> Callable[..., Result]:
     def invoke(*arguments: str, urls: str = "", **values: Any) -> Result:
         app = adopt(alert_urls=SecretStr(urls) if urls else None, **values)
-        result: Result = app.test_cli_runner().invoke(args=["prodfix", "alerts", *arguments])
+        result: Result = app.test_cli_runner(env={"COLUMNS": None}).invoke(args=["prodfix", "alerts", *arguments])
         return result
 
     return invoke

@@ -207,7 +207,9 @@ def test_without_a_disk_everything_reaches_mongodb_all_the_same(tmp_path: Path, 
     journal.close()
 
 
-@pytest.mark.parametrize("value", [object(), 2**70, "\ud800", {"a\0b": 1}, {1: 2}], ids=ascii)
+@pytest.mark.parametrize(
+    "value", [pytest.param(object(), id="object"), 2**70, "\ud800", {"a\0b": 1}, {1: 2}], ids=ascii
+)
 def test_what_bson_cannot_hold_is_kept_in_a_form_that_it_can(storage: Storage, database: Any, value: Any) -> None:
     storage.put(CONNECTION_EVENTS, {"timestamp": NOW, "event": value})
     storage.tick()
