@@ -196,4 +196,7 @@ def _close(server: Any) -> None:
 if __name__ == "__main__":
     # Whoever waits for it in vain can see where each thread stands: kill -USR1.
     faulthandler.register(signal.SIGUSR1, all_threads=True)
+    # A thread keeps the interpreter for 5 ms while another one waits for it. A small command needs it again after each call of
+    # WiredTiger, and would wait as often beside a large one.
+    sys.setswitchinterval(0.0005)
     sys.exit(main())

@@ -169,6 +169,8 @@ class Background:
                 services.clients.application.admin.command("ping")  # fills the pool before the first request needs it
                 services.documents.prepare()
                 self._warm = True
+            if services.drainer.first:
+                return
             services.storage.tick()
             services.incident_log.store(services.clients.own_db)
             services.idempotency.work()

@@ -9,6 +9,7 @@ nothing about a write, and ends the drain.
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,8 +27,10 @@ from prodfix.deferral.pace import Pace
 from prodfix.deferral.writes import Step, Write
 from prodfix.errors import ConcurrentModification, ErrorCategory, PartlyApplied, Severity, Uncertain, chain
 from prodfix.journal.journal import Journal, Statement
+from prodfix.journal.turn import Turn
 
 BATCH = 20  # of two workers less than what a document remembers for sure
+FIRST = 10.0  # seconds after the connection's return in which nothing of ours is written before a backlog
 JITTER = 0.5  # seconds after the connection's return within which the workers of all instances begin
 LONGEST_WAIT = 60.0  # seconds between two tries
 INTERRUPTED = 2.0  # seconds until a write is tried again whose connection was lost
@@ -86,23 +89,32 @@ class Drainer:
     ) -> None:
         self._deferred, self._journal, self._classifier = deferred, journal, classifier
         self._max_attempts, self._max_age, self._base = max_attempts, max_age, base
-        self._pace = Pace(live, largest=BATCH, rate=rate)
-        self._clock, self._sleep = clock, sleep
+        self._pace = Pace(live, Turn(journal), largest=BATCH, rate=rate, sleep=sleep)
+        self._clock = clock
         self._begin_at: float | None = None
+        self._back: float | None = None
         self._alone: set[str] = set()
         self.stopped = False
 
     def tick(self, healthy: bool) -> int:
         """Drain if the database answers, from a random moment after its return on; the number applied."""
         if not healthy:
-            self._begin_at = None
+            self._begin_at = self._back = None
             return 0
         if self._begin_at is None:
+            self._back = time.monotonic()
             self._begin_at = self._clock() + random.uniform(0, JITTER)
         if self._clock() < self._begin_at:
             return 0
         self._begin_at = 0.0
-        return self.drain()
+        applied = self.drain()
+        self._back = -math.inf
+        return applied
+
+    @property
+    def first(self) -> bool:
+        """Whether what users wrote waits for a connection that has just returned: what is written about them can wait longer."""
+        return not self.stopped and (self._back is None or time.monotonic() - self._back < FIRST)
 
     def drain(self, on_batch: Callable[[int], object] = lambda applied: None) -> int:
         """Apply what may be applied now; the number applied. ``on_batch`` is told of each batch's number.
@@ -115,13 +127,12 @@ class Drainer:
         while not self.stopped and (rows := self._next(self._pace.size())):
             if self._adopt():
                 continue
-            begun = time.monotonic()
-            done, connected = self._apply_batch([_entry(row) for row in rows])
+            with self._pace.batch(len(rows)):
+                done, connected = self._apply_batch([_entry(row) for row in rows])
             applied += done
             on_batch(done)
             if not connected:
                 break
-            self._sleep(self._pace.pause(len(rows), time.monotonic() - begun))
         return applied
 
     def _next(self, most: int) -> list[tuple[Any, ...]]:
@@ -190,10 +201,10 @@ class Drainer:
             for collection in dict.fromkeys(entry.steps[number].collection for entry in waiting):
                 theirs = [entry for entry in waiting if entry.steps[number].collection == collection]
                 steps = [(entry.steps[number], entry.write.id, number, entry.tried) for entry in theirs]
-                begun = time.monotonic()
-                for place in guards.apply_many(self._deferred.database(), collection, steps):
+                with self._pace.command():
+                    doubtful = guards.apply_many(self._deferred.database(), collection, steps)
+                for place in doubtful:
                     theirs[place].doubtful = True
-                self._pace.command(time.monotonic() - begun)
 
     def _apply_alone(
         self, entries: Sequence[_Entry], quick: Callable[[], bool], begun: float

@@ -21,6 +21,7 @@ from prodfix.deferral.pace import Pace
 from prodfix.deferral.writes import owner_of
 from prodfix.errors import DatabaseUnavailable, JournalUnavailable
 from prodfix.journal.journal import Journal, Statement
+from prodfix.journal.turn import Turn
 
 OPERATIONS = "operations"
 
@@ -106,7 +107,7 @@ class Traces:
         self._configured, self._uptime = configured, uptime
         self._retention = timedelta(days=retention_days)
         self._indexed = False
-        self._pace = Pace(live, largest=BATCH)
+        self._pace = Pace(live, Turn(journal), largest=BATCH)
         self._pruned = 0.0
 
     def find(self, identity: str, user: str | None) -> OperationStatus | None:
@@ -140,12 +141,11 @@ class Traces:
         for table, query in _UNTOLD:
             end = time.monotonic() + MOST_AT_ONCE
             while time.monotonic() < end and (rows := self._journal.read_own(f"{query} LIMIT ?", (self._pace.size(),))):
-                begun = time.monotonic()
-                _tell(database, [_status(row) for row in rows])
-                self._pace.command(time.monotonic() - begun)
-                mark = f"UPDATE {table} SET told = 1 WHERE id = ?"  # noqa: S608 - constants
-                self._journal.write([(mark, (row[0],)) for row in rows], to_disk=True)
-                time.sleep(self._pace.pause(len(rows), time.monotonic() - begun))
+                with self._pace.batch(len(rows)):
+                    with self._pace.command():
+                        _tell(database, [_status(row) for row in rows])
+                    mark = f"UPDATE {table} SET told = 1 WHERE id = ?"  # noqa: S608 - constants
+                    self._journal.write([(mark, (row[0],)) for row in rows], to_disk=True)
         if time.monotonic() - self._pruned > 60:
             self._prune()
             self._pruned = time.monotonic()

@@ -20,6 +20,7 @@ from pymongo.synchronous.database import Database
 from prodfix.deferral.pace import Pace
 from prodfix.errors import JournalUnavailable
 from prodfix.journal.journal import Journal, Statement
+from prodfix.journal.turn import Turn
 from prodfix.logs.sinks import renderable
 from prodfix.statistics.groups import ERROR_GROUPS, Groups
 from prodfix.statistics.minutes import Minutes
@@ -55,7 +56,7 @@ class Storage:
         self._journal, self._database = journal, database
         self._minutes, self._groups = minutes, groups
         self._retention = timedelta(days=retention_days)
-        self._pace = Pace(live, largest=BATCH)
+        self._pace = Pace(live, Turn(journal), largest=BATCH)
         self._indexed = False
         self._waiting = self._bytes = 0
         self.dropped = 0
@@ -136,18 +137,17 @@ class Storage:
 
     def _store_some(self, database: Database[Any], most: int) -> int:
         query = "SELECT id, collection, entry FROM records WHERE stored = 0 ORDER BY at LIMIT ?"
-        begun = time.monotonic()
         rows = self._journal.read_own(query, (min(most, self._pace.size()),))
-        for collection in sorted({row[1] for row in rows}):
-            sent = time.monotonic()
-            _insert(database, collection, [bson.decode(row[2]) for row in rows if row[1] == collection])
-            self._pace.command(time.monotonic() - sent)
-        if rows:
+        if not rows:
+            return 0
+        with self._pace.batch(len(rows)):
+            for collection in sorted({row[1] for row in rows}):
+                with self._pace.command():
+                    _insert(database, collection, [bson.decode(row[2]) for row in rows if row[1] == collection])
             marks: list[Statement] = [("UPDATE records SET stored = 1 WHERE id = ?", (row[0],)) for row in rows]
             keep = "SELECT id FROM records WHERE stored = 1 ORDER BY at DESC LIMIT -1 OFFSET ?"
             marks.append((f"DELETE FROM records WHERE id IN ({keep})", (KEPT,)))  # noqa: S608 - no value is in the text
             self._journal.write(marks)
-            time.sleep(self._pace.pause(len(rows), time.monotonic() - begun))
         return len(rows)
 
     def _count(self) -> None:

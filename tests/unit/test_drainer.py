@@ -188,6 +188,34 @@ def test_it_begins_at_a_random_moment_after_the_return(
     assert drainer.tick(True) == 1
 
 
+def test_after_a_return_a_backlog_goes_first_until_it_is_applied_and_not_for_long(
+    deferred: Deferred, drainer: Drainer, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drainers.random, "uniform", lambda least, most: most)
+    deferred.put(note())
+    for _ in range(2):
+        drainer.tick(False)
+        drainer.tick(True)
+        assert drainer.first, "the moment to begin is yet to come"
+    monkeypatch.setattr(drainers, "FIRST", 0.0)
+    assert not drainer.first, "the control: it was for too long"
+    monkeypatch.undo()
+    drainer.stopped = True
+    assert not drainer.first, "a worker that ends writes what it has"
+
+
+def test_what_is_applied_is_not_waited_for(deferred: Deferred, drainer: Drainer, clock: Clock) -> None:
+    deferred.put(note())
+    drainer.tick(False)
+    during: list[bool] = []
+    drainer.tick(True)
+    clock.now += JITTER
+    apply = deferred.replay
+    deferred.replay = lambda *given, **more: (during.append(drainer.first), apply(*given, **more))[1]  # type: ignore[method-assign]
+    assert drainer.tick(True) == 1
+    assert (during, drainer.first) == ([True], False)
+
+
 def test_a_worker_that_ends_ends_its_drain(deferred: Deferred, drainer: Drainer, journal: Journal) -> None:
     for number in range(3 * BATCH):
         deferred.put(note(str(number)))

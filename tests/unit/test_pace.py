@@ -2,53 +2,122 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import pytest
 
-from prodfix.deferral.pace import COMMAND, LEAST, Pace
+from prodfix.deferral import pace as module
+from prodfix.deferral.pace import COMMAND, LEAST, LONGEST_REST, REST, Pace
 
-BATCH = 20
-
-
-def test_while_nobody_asks_batches_are_whole_and_only_the_rate_holds_them_back() -> None:
-    pace = Pace(largest=BATCH, rate=100.0)
-    assert pace.size() == BATCH
-    pace.command(1.0)
-    assert pace.pause(BATCH, 0.05) == pytest.approx(BATCH / 100 - 0.05)
-    assert pace.pause(BATCH, 5.0) == 0
+LARGEST = 20
 
 
-def test_while_somebody_asks_each_batch_is_followed_by_a_rest_as_long_as_itself() -> None:
-    pace = Pace(lambda: True, largest=BATCH)
-    assert pace.size() == LEAST
-    assert pace.pause(LEAST, 0.3) == 0.3
-    slow = Pace(lambda: True, largest=BATCH, rate=10.0)
-    assert slow.size() == LEAST
-    assert slow.pause(LEAST, 0.01) == pytest.approx(LEAST / 10 - 0.01), "the rate counts all the same"
+class Turns:
+    """Counts how often it was taken, and whether it is taken now."""
+
+    taken_now, count = False, 0
+
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[bool]:
+        self.taken_now, self.count = True, self.count + 1
+        yield True
+        self.taken_now = False
 
 
-def test_batches_grow_while_their_commands_are_quick_and_are_halved_when_one_is_not() -> None:
-    pace = Pace(lambda: True, largest=BATCH)
-    sizes = []
-    for took in [COMMAND / 2] * 30 + [COMMAND * 2] * 6:
-        sizes.append(pace.size())
-        pace.command(took / 3)
-        pace.command(took)
-        pace.pause(sizes[-1], took)
-    assert sizes[: BATCH - LEAST + 1] == list(range(LEAST, BATCH + 1))
-    assert max(sizes) == BATCH
-    assert sizes[30:] == [BATCH, BATCH // 2, BATCH // 4, BATCH // 8, LEAST, LEAST]
+class Clock:
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
 
 
-def test_what_was_learned_stays_while_nobody_asks() -> None:
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def turns() -> Turns:
+    return Turns()
+
+
+@pytest.fixture
+def slept() -> list[float]:
+    return []
+
+
+@pytest.fixture
+def make(turns: Turns, slept: list[float], clock: Clock) -> Callable[..., Pace]:
+    return lambda live, **options: Pace(live, turns, largest=LARGEST, sleep=slept.append, **options)  # type: ignore[arg-type]
+
+
+def send(pace: Pace, clock: Clock, *took: float) -> int:
+    """A batch whose commands take so long; its size."""
+    size = pace.size()
+    with pace.batch(size):
+        for seconds in took:
+            with pace.command():
+                clock.now += seconds
+    return size
+
+
+def test_while_nobody_asks_batches_are_whole_and_only_the_rate_holds_them_back(
+    make: Any, clock: Clock, turns: Turns, slept: list[float]
+) -> None:
+    pace = make(lambda: False, rate=100.0)
+    assert [send(pace, clock, 0.05), send(pace, clock, 5.0)] == [LARGEST] * 2
+    assert slept == [pytest.approx(LARGEST / 100 - 0.05), 0]
+    assert turns.count == 0
+
+
+def test_while_somebody_asks_each_batch_waits_for_its_turn_and_is_followed_by_a_rest(
+    make: Any, clock: Clock, turns: Turns, slept: list[float]
+) -> None:
+    pace = make(lambda: True)
+    assert send(pace, clock, 0.01, 0.02) == LEAST
+    assert (slept, turns.count) == ([pytest.approx(0.03 * REST)], 1)
+    send(pace, clock, 60.0)
+    assert slept[1] == LONGEST_REST
+    slow = make(lambda: True, rate=10.0)
+    send(slow, clock, 0.001)
+    assert slept[2] == pytest.approx(LEAST / 10 - 0.001), "the rate counts all the same"
+
+
+def test_the_turn_is_given_back_before_the_rest(make: Any, clock: Clock, turns: Turns) -> None:
+    during: list[bool] = []
+    pace = Pace(lambda: True, turns, largest=LARGEST, sleep=lambda _: during.append(turns.taken_now))  # type: ignore[arg-type]
+    pace.size()
+    with pace.batch(1):
+        during.append(turns.taken_now)
+    assert during == [True, False]
+
+
+def test_after_a_failure_nobody_rests(make: Any, clock: Clock, slept: list[float]) -> None:
+    pace = make(lambda: True)
+    pace.size()
+    with pytest.raises(ZeroDivisionError), pace.batch(1):
+        raise ZeroDivisionError
+    assert slept == []
+
+
+def test_batches_grow_while_their_commands_are_quick_and_are_halved_when_one_is_not(make: Any, clock: Clock) -> None:
+    pace = make(lambda: True)
+    sizes = [send(pace, clock, took / 3, took) for took in [COMMAND / 2] * 30 + [COMMAND * 2] * 6]
+    assert sizes[: LARGEST - LEAST + 1] == list(range(LEAST, LARGEST + 1))
+    assert max(sizes) == LARGEST
+    assert sizes[30:] == [LARGEST, 10, 5, LEAST, LEAST, LEAST]
+
+
+def test_what_was_learned_stays_while_nobody_asks(make: Any, clock: Clock) -> None:
     live = True
-    pace = Pace(lambda: live, largest=BATCH)
+    pace = make(lambda: live)
     for _ in range(3):
-        pace.size()
-        pace.command(COMMAND / 2)
-        pace.pause(1, 0.001)
+        send(pace, clock, COMMAND / 2)
     live = False
-    assert pace.size() == BATCH
-    pace.command(1.0)
-    assert pace.pause(BATCH, 1.0) == 0
+    assert send(pace, clock, 1.0) == LARGEST
     live = True
-    assert pace.size() == LEAST + 3
+    assert send(pace, clock) == LEAST + 3
