@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from blueprints.diagnostics.plots import SERVICE, Stretch, categories, errors_over_time
@@ -11,6 +12,8 @@ from prodfix import TimeRange, current_prodfix, iso
 
 GROUPS, ENDPOINTS, QUERIES, INCIDENTS, ALERTS = 8, 8, 6, 10, 10  # rows
 SHOWN_OTHERWISE = ("database_lost", "log_sink", "journal_failing")  # by the state itself, which is known earlier
+
+BARS = {"1h": 1, "24h": 2, "7d": 3}  # points of the series in one bar, which a thumb must hit
 
 Link = Callable[..., str]
 
@@ -21,21 +24,21 @@ def overview(time_range: TimeRange, errors_at: Link, *, everything: bool = False
     services = current_prodfix
     read = services.statistics.read(time_range)
     statistics = read.to_json()
-    points, step = statistics["series"]["points"], statistics["series"]["stepMinutes"]
+    step = statistics["series"]["stepMinutes"] * BARS[time_range]
+    points = _together(statistics["series"]["points"], step)
     begin, end = datetime.fromisoformat(statistics["windowFrom"]), datetime.fromisoformat(statistics["windowTo"])
     incidents = services.incident_log.read(begin=begin, limit=200)["incidents"]
     instance = services.diagnostics.instance()
     names = categories(points) if everything else categories(points, SERVICE)
 
-    def link(at: str, category: str) -> str:
-        moment = datetime.fromisoformat(at)
-        return errors_at(**{"from": at, "to": iso(moment + timedelta(minutes=step))}, category=category)
-
     def label(at: str) -> str:
         return datetime.fromisoformat(at).strftime("%H:%M" if time_range != "7d" else "%a %H:%M")
 
     links = {
-        (point["at"], name): link(point["at"], name) for point in points for name in names if name in point["errors"]
+        (point["at"], name): errors_at(**{"from": point["at"], "to": point["to"]}, category=name)
+        for point in points
+        for name in names
+        if name in point["errors"]
     }
     stretches = [_stretch(incident, points, step) for incident in incidents]
     rows = [point for point in points if any(name in point["errors"] for name in names)]
@@ -65,6 +68,20 @@ def overview(time_range: TimeRange, errors_at: Link, *, everything: bool = False
     }
 
 
+def _together(points: Sequence[dict[str, Any]], step: int) -> list[dict[str, Any]]:
+    """The points of every ``step`` minutes of the clock as one."""
+    bars: dict[int, dict[str, Any]] = {}
+    for point in points:
+        number = int(datetime.fromisoformat(point["at"]).timestamp() // 60) // step
+        end = iso(datetime.fromtimestamp((number + 1) * step * 60, UTC))
+        empty = {"at": point["at"], "to": end, "requests": 0, "failedRequests": 0, "errors": Counter()}
+        bar = bars.setdefault(number, empty)
+        bar["requests"] += point["requests"]
+        bar["failedRequests"] += point["failedRequests"]
+        bar["errors"].update(point["errors"])
+    return list(bars.values())
+
+
 def _split(counts: dict[str, int]) -> dict[str, int]:
     service = sum(count for name, count in counts.items() if name in SERVICE)
     return {"service": service, "clients": sum(counts.values()) - service}
@@ -87,7 +104,7 @@ def _alerts() -> dict[str, Any]:
 
 def _stretch(incident: dict[str, Any], points: Sequence[dict[str, Any]], step: int) -> Stretch:
     """Where it is among the points."""
-    begin = datetime.fromisoformat(points[0]["at"])
+    begin = datetime.fromisoformat(points[0]["to"]) - timedelta(minutes=step)
     first, last = (
         (datetime.fromisoformat(incident[name]) - begin).total_seconds() / 60 / step for name in ("from", "to")
     )

@@ -31,6 +31,7 @@ GRACE = 3  # minutes after its end until an hour is closed: its last totals are 
 WINDOW_KEYS = 5_000  # kinds of errors in a whole answer
 READ_LIMIT = 3.0  # seconds
 
+KNOWN = 8 * 24  # closed hours whose weights are kept
 SUMS = 2  # of closed hours, that are kept: those of a day and of a week
 
 COLUMNS = "worker, minute, revision, stored, errors, traffic"
@@ -115,6 +116,7 @@ class Windows:
     ) -> None:
         self._journal, self._answering, self.clock = journal, answering, clock
         self._sums: dict[Version, dict[str, Any]] = {}
+        self._old: dict[int, int | None] = {}
 
     def now(self) -> int:
         """The minute that it is."""
@@ -165,9 +167,7 @@ class Windows:
         late = self.now() - LATEST
         incomplete = {minute // HOUR for _, minute in newest if minute > late}
         closed = range(-(-first // HOUR), min(self.open() // HOUR, (last + 1) // HOUR))
-        wanted = {"_id": {"$gte": closed.start, "$lt": closed.stop}}
-        documents = database[ERROR_HOURS].find(wanted, {"weight": 1}).sort("_id", 1)
-        there = {hour["_id"]: hour["weight"] for hour in documents if hour["_id"] not in incomplete}
+        there = {hour: weight for hour, weight in self._weights(database, closed) if hour not in incomplete}
         for key in [key for key in newest if key[1] // HOUR in there]:
             del newest[key]  # it waited for too long, and will be dropped
         oldest = self.now() - KEPT
@@ -177,6 +177,20 @@ class Windows:
         for counted in stored_minutes(database, _joined(part for part in ranges if oldest <= part[0] <= part[1])):
             keep_newest(newest, counted)
         return tuple(there.items())
+
+    def _weights(self, database: Database[Any], hours: range) -> Iterator[tuple[int, int]]:
+        """Of those that have a document. One of which MongoDB takes no minute any more stays as it is, and is asked for once."""
+        changing = (self.now() - KEPT) // HOUR
+        wanted = [hour for hour in hours if hour >= changing or hour not in self._old]
+        found = {
+            row["_id"]: row["weight"] for row in database[ERROR_HOURS].find({"_id": {"$in": wanted}}, {"weight": 1})
+        }
+        known = {hour: weight for hour, weight in self._old.items() if hour >= self.now() // HOUR - KNOWN}
+        self._old = known | {hour: found.get(hour) for hour in wanted if hour < changing}
+        for hour in hours:
+            weight = found.get(hour, self._old.get(hour))
+            if weight is not None:
+                yield hour, weight
 
     def _summed(self, database: Database[Any], hours: Version) -> dict[str, Any]:
         """One document of all these hours. They are over, and seldom change: their sum is kept until one of them does."""
@@ -218,12 +232,15 @@ def moment_of(minute: int) -> datetime:
     return datetime.fromtimestamp(minute * 60, UTC)
 
 
-def stored_minutes(database: Database[Any], ranges: Sequence[tuple[int, int]]) -> Iterator[Counted]:
-    if not ranges:
-        return
-    parts = [{"timestamp": {"$gte": moment_of(first), "$lte": moment_of(last)}} for first, last in ranges]
-    for document in database[ERROR_MINUTES].find({"$or": parts} if len(parts) > 1 else parts[0]):
-        identity, revision = document["_id"], document["revision"]
-        earlier = document.get("counts")  # of a worker of version 1, before and while this one is deployed
-        errors = document["errors"] if earlier is None else rows_of_counts(earlier, identity["minute"])
-        yield Counted(identity["worker"], identity["minute"], revision, revision, errors, document.get("traffic") or {})
+def stored_minutes(database: Database[Any], ranges: Iterable[tuple[int, int]]) -> Iterator[Counted]:
+    # Each range by itself: the embedded server reads the whole collection for an $or.
+    for first, last in ranges:
+        for document in database[ERROR_MINUTES].find(
+            {"timestamp": {"$gte": moment_of(first), "$lte": moment_of(last)}}
+        ):
+            identity, revision = document["_id"], document["revision"]
+            earlier = document.get("counts")  # of a worker of version 1, before and while this one is deployed
+            errors = document["errors"] if earlier is None else rows_of_counts(earlier, identity["minute"])
+            yield Counted(
+                identity["worker"], identity["minute"], revision, revision, errors, document.get("traffic") or {}
+            )

@@ -152,19 +152,13 @@ def test_every_minute_of_a_window_is_asked_for_once(step: int, length: int, offs
     asked: list[int] = []
 
     class Hours:
-        def find(self, wanted: Any, _: Any) -> Any:
-            low, high = wanted["_id"]["$gte"], wanted["_id"]["$lt"]
-            self.found = [{"_id": hour, "weight": 1} for hour in sorted(there) if low <= hour < high]
-            return self
-
-        def sort(self, *_: Any) -> list[dict[str, Any]]:
-            return self.found
+        def find(self, wanted: Any, _: Any) -> list[dict[str, int]]:
+            return [{"_id": hour, "weight": 1} for hour in wanted["_id"]["$in"] if hour in there]
 
     class Minutes:
         def find(self, wanted: Any) -> list[dict[str, Any]]:
-            for part in wanted.get("$or", [wanted]):
-                low, high = (int(part["timestamp"][side].timestamp() // 60) for side in ("$gte", "$lte"))
-                asked.extend(range(low, high + 1))
+            low, high = (int(wanted["timestamp"][side].timestamp() // 60) for side in ("$gte", "$lte"))
+            asked.extend(range(low, high + 1))
             return []
 
     now = MINUTE + offset + length
@@ -174,6 +168,29 @@ def test_every_minute_of_a_window_is_asked_for_once(step: int, length: int, offs
     hours = windows._hours(collections, {}, first, last)
     covered = asked + [minute for hour, _ in hours for minute in range(hour * HOUR, (hour + 1) * HOUR)]
     assert sorted(covered) == list(range(first, last + 1))
+
+
+def test_hours_that_cannot_change_any_more_are_asked_for_once(clock: Clock) -> None:
+    asked: list[list[int]] = []
+
+    class Hours:
+        def find(self, wanted: Any, _: Any) -> list[dict[str, int]]:
+            asked.append(wanted["_id"]["$in"])
+            return [{"_id": hour, "weight": hour} for hour in asked[-1] if hour % 2]
+
+    windows = Windows(None, lambda: None, clock=clock)  # type: ignore[arg-type]
+    collections: Any = {ERROR_HOURS: Hours()}
+    closed = windows.open() // HOUR
+    week, old = range(closed - 168, closed), (windows.now() - KEPT) // HOUR
+    answers = [dict(windows._weights(collections, week)) for _ in range(2)]
+    assert answers == [{hour: hour for hour in week if hour % 2}] * 2
+    assert asked == [list(week), list(range(old, closed))]
+    clock.now += 3600
+    dict(windows._weights(collections, range(closed - 24, closed)))
+    assert asked[2] == list(range(closed - 24, closed))
+    clock.now += 9 * 86_400
+    dict(windows._weights(collections, range(closed, closed + 1)))
+    assert set(windows._old) == {closed}, "what is no longer in any window is forgotten"
 
 
 def test_a_minute_that_waits_for_too_long_does_not_hide_its_hours_document(
