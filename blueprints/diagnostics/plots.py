@@ -6,6 +6,7 @@ would be dark on dark at night: they are taken out, and each series gets the cla
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement, tostring
@@ -80,6 +81,9 @@ def errors_over_time(
 
 def _bars() -> Any:
     import pygal  # here: 2 MB in each worker, and nobody may ever look
+
+    # It leaves a finder of its plugins among Python's, of a kind that 3.11 warns of at each import.
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, pygal.PluginImportFixer)]
 
     class Bars(pygal.StackedBar):  # type: ignore[misc]
         def _tooltip_and_print_values(self, *_: Any) -> None:
