@@ -9,17 +9,15 @@ one run, so that a slow machine counts in both.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import http.client
 import statistics
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from pathlib import Path
 
+from benchmarks.load import Load
 from tests.served import Served
 from tests.servers import DatabaseServer
 from tests.waiting import until
@@ -27,43 +25,6 @@ from tests.waiting import until
 CLIENTS = 8
 WARM = 1.5  # seconds of load before it counts: after a return the driver itself looks for its server for that long
 LONGEST = 120.0  # seconds until a backlog is applied
-
-
-class Load:
-    """A context manager: ``rate`` requests a second for ``path`` until it ends. ``took``: ms of each, from when it was due."""
-
-    def __init__(self, served: Served, path: str, rate: float) -> None:
-        self._served, self._path, self._rate = served, path, rate
-        self._stop = threading.Event()
-        self.took: list[float] = []
-        self.failed = 0
-        self._threads = [threading.Thread(target=self._run, args=(client,)) for client in range(CLIENTS)]
-
-    def _run(self, client: int) -> None:
-        begun, number = time.monotonic(), client
-        with contextlib.closing(self._served.connection()) as link:
-            while not self._stop.is_set():
-                due = begun + number / self._rate
-                number += CLIENTS
-                if self._stop.wait(max(0.0, due - time.monotonic())):
-                    return
-                try:
-                    status = self._served.request("GET", self._path, connection=link).status
-                except (OSError, http.client.HTTPException):
-                    link.close()
-                    status = 0
-                self.failed += status != HTTPStatus.OK
-                self.took.append((time.monotonic() - due) * 1000)
-
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
 
 
 def main() -> None:
@@ -125,14 +86,14 @@ def _drained(served: Served) -> float:
 def _load(served: Served, path: str, rate: float, work: Callable[[], object], took: list[float]) -> float:
     """Adds what the requests took while ``work`` went on; how many seconds the load lasted."""
     begun = time.monotonic()
-    with Load(served, path, rate) as load:
+    with Load(served, [path] * CLIENTS, rate=rate) as load:
         time.sleep(WARM)
-        first = len(load.took)
+        first = len(load.seen)
         work()
         seconds = time.monotonic() - begun
-        took += load.took[first:]
-    if load.failed:
-        print(f"{load.failed} requests failed")
+        took += [one.took for one in load.seen[first:]]
+    if failed := sum(one.status != HTTPStatus.OK for one in load.seen):
+        print(f"{failed} requests failed")
     return seconds
 
 

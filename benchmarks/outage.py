@@ -8,63 +8,20 @@ that discovers the loss is answered, and how many commands reached the proxy for
 from __future__ import annotations
 
 import argparse
-import contextlib
 import http.client
 import statistics
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
-from typing import NamedTuple
 
+from benchmarks.load import Load, Seen
 from tests.proxy import Proxy
 from tests.served import Served
 from tests.servers import DatabaseServer
 
 IDLE, DATABASE = "/probe/idle", "/probe/find?status=new"
-PAUSE = 0.05  # seconds between two requests of one client
 DISCOVERED = 0.1  # seconds; who waits longer has waited for the database
-
-
-class Seen(NamedTuple):
-    """One request: its route, when it began, how long it took in ms, and its status (0: no answer)."""
-
-    route: str
-    at: float
-    took: float
-    status: int
-
-
-class Load:
-    """A context manager: clients that ask, one after another request each, until it ends."""
-
-    def __init__(self, served: Served, clients: dict[str, int]) -> None:
-        self._served = served
-        self._stop = threading.Event()
-        self.seen: list[Seen] = []
-        routes = [route for route, count in clients.items() for _ in range(count)]
-        self._threads = [threading.Thread(target=self._ask, args=(route,)) for route in routes]
-
-    def _ask(self, route: str) -> None:
-        with contextlib.closing(self._served.connection()) as link:
-            while not self._stop.wait(PAUSE):
-                begun, status = time.monotonic(), 0
-                try:
-                    status = self._served.request("GET", route, connection=link).status
-                except (OSError, http.client.HTTPException):
-                    link.close()
-                self.seen.append(Seen(route, begun, (time.monotonic() - begun) * 1000, status))
-
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
 
 
 def main() -> None:
@@ -78,7 +35,7 @@ def main() -> None:
         DatabaseServer() as server,
         Proxy(server.port) as proxy,
         Served(Path(folder), proxy.database_uri("outage"), application="tests.hosts.probe:app") as served,
-        Load(served, {IDLE: options.clients, DATABASE: options.clients}) as load,
+        Load(served, [IDLE, DATABASE] * options.clients) as load,
     ):
         _wait("healthy", options.healthy)
         lost, before = time.monotonic(), proxy.work

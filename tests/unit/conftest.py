@@ -32,6 +32,7 @@ from prodfix.journal.journal import Journal
 from prodfix.logs.sinks import Console
 from prodfix.recovery.transactions import Transactions
 from prodfix.web.application import Application
+from tests.receivers import MailServer, WebHook
 from tests.unit.commands import Commands
 from tests.unit.counting import Clock, Worker
 from tests.unit.deferring import steps
@@ -254,3 +255,15 @@ def switching() -> Iterator[None]:
     sys.setswitchinterval(1e-6)
     yield
     sys.setswitchinterval(interval)
+
+
+@pytest.fixture
+def mail() -> Iterator[MailServer]:
+    with MailServer() as server:
+        yield server
+
+
+@pytest.fixture
+def hook() -> Iterator[WebHook]:
+    with WebHook() as server:
+        yield server

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -17,18 +17,6 @@ from prodfix.commands import alerts as module
 from tests.receivers import MailServer, WebHook
 
 CANARY = "canary7f3a"
-
-
-@pytest.fixture
-def mail() -> Iterator[MailServer]:
-    with MailServer() as server:
-        yield server
-
-
-@pytest.fixture
-def hook() -> Iterator[WebHook]:
-    with WebHook() as server:
-        yield server
 
 
 @pytest.fixture

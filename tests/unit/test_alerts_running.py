@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,6 @@ DEAD = (
     "INSERT INTO dead (id, operation, key, entry, attempts, created, reason, facts, at)"
     " VALUES ('d', '', '', x'00', 1, 0, '', '', 0)"
 )
-
-
-@pytest.fixture
-def hook() -> Iterator[WebHook]:
-    with WebHook() as server:
-        yield server
 
 
 @pytest.fixture

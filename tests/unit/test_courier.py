@@ -10,7 +10,6 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +25,6 @@ from prodfix.alerts.dispatch import REASONS, Result
 from tests.receivers import MailServer, WebHook
 
 CANARY = "canary7f3a"
-
-
-@pytest.fixture
-def mail() -> Iterator[MailServer]:
-    with MailServer() as server:
-        yield server
-
-
-@pytest.fixture
-def hook() -> Iterator[WebHook]:
-    with WebHook() as server:
-        yield server
 
 
 def job(url: str, channel: str = "one #1", **more: Any) -> dict[str, Any]:

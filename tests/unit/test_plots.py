@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 from xml.etree.ElementTree import Element, fromstring
 
@@ -81,3 +82,9 @@ def test_times_along_the_axis_are_those_of_the_points() -> None:
         text.text for axis in tree.iter(f"{SVG}g") if axis.get("class") == "axis x" for text in axis.iter(f"{SVG}text")
     ]
     assert words == ["10:00", "10:12", "10:24", "10:35", "10:47", "10:59"]
+
+
+def test_no_finder_of_pygals_stays_among_pythons() -> None:
+    drawn(points({"timeout": 1}), ["timeout"])
+    assert "pygal" in sys.modules
+    assert [finder for finder in sys.meta_path if "pygal" in type(finder).__module__] == []
