@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from importlib.util import find_spec
 
 NOTE = '{"slug": "first", "title": "My first note", "body": "Hello", "notebook": "inbox"}'
@@ -18,8 +19,18 @@ def _notes(address: str) -> list[str]:
     ]
 
 
-def greeting(address: str, *, database: str, token: str | None) -> str:
-    """The text for the application at ``address``; without a token (in production) the place to get one is named."""
+def _commands(settings: Mapping[str, str]) -> list[str]:
+    if not settings:
+        return []
+    words = " ".join(f"{name}={shlex.quote(value)}" for name, value in settings.items())
+    return ["", "Commands, in another terminal:", f"  export {words}", "  .venv/bin/flask --app wsgi prodfix doctor"]
+
+
+def greeting(address: str, *, database: str, token: str | None, settings: Mapping[str, str] | None = None) -> str:
+    """The text for the application at ``address``; without a token (in production) the place to get one is named.
+
+    ``settings``: what the commands must be told, as nobody has set it: the embedded database.
+    """
     errors = f"{address}/api/v1/diagnostics/errors?timeRange=1h"
     bearer = shlex.quote(f"Authorization: Bearer {token or '<token>'}")
     lines = [
@@ -37,6 +48,7 @@ def greeting(address: str, *, database: str, token: str | None) -> str:
         f"Admin token: {token}"
         if token
         else "Admin token: .venv/bin/flask --app wsgi prodfix token --role admin --expires 15m",
+        *_commands(settings or {}),
         "",
     ]
     return "\n".join(lines)

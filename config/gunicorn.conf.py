@@ -40,6 +40,8 @@ timeout = 60
 keepalive = 5
 # Otherwise a native thread in the arbiter, and a socket under HOME that a second gunicorn of the same user takes away.
 control_socket_disable = True
+# gunicorn takes SCRIPT_NAME from a header of whoever sits on this host, and puts it into each address that we make.
+forwarder_headers = ""
 accesslog = "-"
 logger_class = "config.access_log.AccessLog"
 # The arbiter's; a worker's is the application's. What it does not know the application will refuse.

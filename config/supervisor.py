@@ -135,7 +135,6 @@ class Supervisor:
         return WILDCARDS.get(self._settings.host, self._settings.host)
 
     def _greeting(self) -> str:
-
         host = f"[{self._reachable_host}]" if ":" in self._reachable_host else self._reachable_host
         if self._embedded:
             database = f"{self._embedded.uri} (embedded; data in {self._embedded.data})"
@@ -145,4 +144,5 @@ class Supervisor:
         token = None
         if not self._settings.production:
             token = make_token(self._settings, role="admin", lifetime=TOKEN_LIFETIME)
-        return greeting(f"http://{host}:{self._port}", database=database, token=token)
+        told = {"APP_ENV": str(self._settings.app_env), "MONGODB_URI": self._embedded.uri} if self._embedded else None
+        return greeting(f"http://{host}:{self._port}", database=database, token=token, settings=told)

@@ -9,6 +9,7 @@ leaves a line in ``auth.log``.
 from __future__ import annotations
 
 import hmac
+import re
 from dataclasses import dataclass
 from hashlib import blake2b
 from urllib.parse import urlsplit
@@ -59,8 +60,11 @@ def guarded() -> Guarded:
 
 def admit() -> None:
     """Let an admin go on. Raises what :func:`prodfix.require_role` raises, and ``TooManyRequests``."""
-    prefix = guarded().prefix
-    if request.path != prefix and not request.path.startswith(prefix + "/"):
+    prefix, path = (
+        guarded().prefix,
+        re.sub("//+", "/", request.path),
+    )  # as the router reads it, which comes later with a redirect
+    if path != prefix and not path.startswith(prefix + "/"):
         return
     uncounted()
     services, cookie = current_prodfix, _cookie()
@@ -96,7 +100,10 @@ def from_here() -> bool:
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
     if site is not None:
         return site in ("same-origin", "none")
-    return origin is None or urlsplit(origin).netloc == request.host
+    try:
+        return origin is None or urlsplit(origin).netloc == request.host
+    except ValueError:
+        return False
 
 
 def limits_of_app() -> RateLimits:

@@ -62,6 +62,10 @@ def form() -> Response:
 @blueprint.post("/sign-in")
 def sign_in() -> Response:
     following, token = _following(request.form.get("next")), request.form.get("token", "").strip()
+    if (
+        not from_here()
+    ):  # not counted: else other pages would use up, through the admin's browser, what the admin may try
+        return redirect(url_for(".form", failed="origin", next=following), 303)  # type: ignore[return-value]
     limits_of_app().spend(current_prodfix, f"sign-in {request.remote_addr}", trial=True)
     failed, ends = _look(token)
     if failed is not None:
@@ -81,8 +85,6 @@ def sign_in() -> Response:
 
 def _look(token: str) -> tuple[str | None, float]:
     """Why it opens nothing, or when it ends."""
-    if not from_here():
-        return "origin", 0
     if not token:
         return "empty", 0
     try:
@@ -103,4 +105,4 @@ def _following(wanted: str | None) -> str:
     """Where to go on: a page of ours, and nowhere else."""
     prefix = guarded().prefix
     inside = wanted is not None and (wanted == prefix or wanted.startswith((prefix + "/", prefix + "?")))
-    return wanted if wanted is not None and inside and "\\" not in wanted else prefix
+    return wanted if wanted is not None and inside and wanted.isprintable() and "\\" not in wanted else prefix

@@ -42,7 +42,7 @@ Found = dict[str, list[Finding]]
 def doctor(as_json: bool, only: tuple[str, ...], strict: bool, verbose: bool) -> None:
     """Check settings, database, disk, process and application; exit code 1 if there is an error.
 
-    It starts nothing, and writes nothing but one document into prodfix's own test collection, which it removes.
+    It starts nothing, and writes nothing but one document, which it removes again; prodfix's own test collection stays, empty.
     """
     found = _examined(only)
     findings = [finding for each in found.values() for finding in each]

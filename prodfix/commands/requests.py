@@ -35,7 +35,7 @@ def _draw(found: Mapping[str, Any]) -> None:
     recovery = found["recovery"] or {}
     retries = f"{recovery.get('attempts', 0)} of ours, {recovery.get('driverRetries', 0)} of the driver"
     facts = {
-        "answered": f"{found['status']} {found['code']}{outcome}",
+        "answered": f"{found['status']} {found['code']}{outcome}" if found["code"] else "without an error",
         "when": f"{short_time(found['timestamp'])} UTC",
         "endpoint": f"{found['method']} {found['endpoint']}",
         "user": found["userId"],

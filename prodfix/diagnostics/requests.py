@@ -27,20 +27,22 @@ class Requests:
         self._lookup, self._traces, self._incidents = lookup, traces, incidents
 
     def find(self, request_id: str) -> dict[str, Any] | None:
-        """None if there is no record of it: most requests go well, and leave none. Raises ``TimeoutError`` if the disk does
+        """None if there is no record of it: most requests go well, and leave none. Without status and code it had no error for
+        an answer: a retry has saved it, or its write waits on disk. Raises ``TimeoutError`` if the disk does
         not answer."""
         records = self._lookup.request(request_id)
         if not records:
             return None
         newest = records[0]
+        answered = next((record for record in records if not _survived(record)), {})
         context = next((record["context"] for record in records if record.get("context")), None) or {}
         return {
             "requestId": request_id,
             **{name: context.get(name) for name in _SHOWN},
             "timestamp": iso(newest["timestamp"]),
-            "status": newest.get("status"),
-            "code": newest.get("code"),
-            "outcome": newest.get("outcome"),
+            "status": answered.get("status"),
+            "code": answered.get("code"),
+            "outcome": answered.get("outcome"),
             "errors": [shown(record) for record in records],
             "commands": next((record["trail"] for record in records if record.get("trail")), []),
             "recovery": newest.get("recovery"),
@@ -62,6 +64,10 @@ class Requests:
         early, late = min(moments), max(moments)
         found = self._incidents.read(begin=early, end=late + timedelta(seconds=NOTICED))["incidents"]
         return [incident for incident in found if _fits(incident, records)]
+
+
+def _survived(record: Mapping[str, Any]) -> bool:
+    return bool((record.get("recovery") or {}).get("successful") or (record.get("facts") or {}).get("operationId"))
 
 
 def _operations(records: Iterable[Mapping[str, Any]]) -> list[str]:

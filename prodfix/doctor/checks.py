@@ -53,7 +53,7 @@ FAMILIES: dict[str, Checks] = {
         Check("clock", database.clock, "its clock and this host's agree"),
         Check("rights", database.rights, "prodfix may write and delete in its own collections"),
         Check("transactions", database.transactions, "a transaction commits"),
-        Check("model-indexes", indexes.models, "indexes and validators are as the models say"),
+        Check("model-indexes", indexes.models, "indexes, and in production validators, are as the models say"),
         Check("own-indexes", indexes.expiry, "what prodfix stores is removed when it is old"),
         Check("collection-names", indexes.names, "the collections with prodfix's names are prodfix's"),
     ),

@@ -116,3 +116,9 @@ def test_a_worker_that_has_no_handlers_yet_ends_on_sigterm(tmp_path: Path, datab
         code = served.stop(limit=10)
     assert code == 0, "the arbiter waited for a worker that had lost the signal"
     assert not alive(worker)
+
+
+@pytest.mark.parametrize("name", ["SCRIPT_NAME", "PATH_INFO"])
+def test_nobody_says_by_a_header_where_the_application_is(served: Served, name: str) -> None:
+    answer = served.get("/health/nowhere", {name: "/elsewhere", "Accept": "application/json"})
+    assert (answer.status, answer.body["code"]) == (404, "NOT_FOUND")

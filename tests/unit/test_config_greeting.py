@@ -29,6 +29,14 @@ def test_it_names_the_diagnostics_the_database_and_the_token() -> None:
     assert "Admin token: abc.def" in text
 
 
+def test_what_nobody_has_set_is_told_for_the_commands() -> None:
+    told = {"APP_ENV": "development", "MONGODB_URI": "mongodb://127.0.0.1:21000/a b"}
+    text = greeting("http://127.0.0.1:8000", database="somewhere", token="abc.def", settings=told)
+    (line,) = (line for line in text.splitlines() if line.strip().startswith("export "))
+    assert shlex.split(line) == ["export", *(f"{name}={value}" for name, value in told.items())]
+    assert "export" not in greeting("http://127.0.0.1:8000", database="somewhere", token="abc.def")
+
+
 def test_without_a_token_it_says_how_to_get_one() -> None:
     text = greeting("http://127.0.0.1:8000", database="somewhere", token=None)
     assert "prodfix token --role admin" in text

@@ -113,6 +113,8 @@ def test_what_is_changed_on_the_page_needs_the_forms_own_token(app: Application,
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site"},
         {"Origin": "https://example.org"},
+        {"Origin": "http://[example.org"},
+        {"Origin": "http://example.org]"},
     ):
         assert client.post(PREFIX + path, data=form, headers=headers).status_code == 403
     for headers in ({}, {"Sec-Fetch-Site": "same-origin"}, {"Origin": "http://localhost"}):
@@ -186,6 +188,29 @@ def test_a_bad_token_becomes_none_and_the_form_says_why(app: Application, monkey
     assert "canary" not in app.test_client().get("/diagnostics/sign-in?failed=canary<b>").text
 
 
+def test_what_other_pages_send_is_not_counted_as_the_admins(serve: Serve) -> None:
+    app = serve([diagnostics], diagnostics_test_rate_limit="2/hour")
+    for origin in ("https://example.org", "http://[example.org"):
+        for _ in range(4):
+            sent = app.test_client().post("/diagnostics/sign-in", data={"token": "x"}, headers={"Origin": origin})
+            assert (sent.status_code, "failed=origin" in sent.location) == (303, True)
+    assert [signed_in(app, token=token(app)).status_code for _ in range(3)] == [303, 303, 429], (
+        "the last is the control"
+    )
+
+
+@pytest.mark.parametrize(
+    "path", ["/api//v1/diagnostics", "/api/v1//diagnostics/errors", "//api/v1/diagnostics///nothing"]
+)
+def test_slashes_lead_nobody_past_the_guard(app: Application, path: str) -> None:
+    for method in ("GET", "POST", "OPTIONS", "PUT"):
+        # As a server passes it on: the test client would take two slashes at the front for a host.
+        answer = app.test_client().open("/", method=method, environ_overrides={"PATH_INFO": path})
+        assert (answer.status_code, "Allow" in answer.headers, "Location" in answer.headers) == (401, False, False)
+    led = app.test_client().get("/", environ_overrides={"PATH_INFO": path}, headers=bearer(app))
+    assert led.status_code in (308, 404), "the control"
+
+
 @pytest.mark.parametrize(
     "wanted",
     [
@@ -197,6 +222,10 @@ def test_a_bad_token_becomes_none_and_the_form_says_why(app: Application, monkey
         f"{PREFIX}@example.org",
         "/api/v1/notes",
         "javascript:alert(1)",
+        f"{PREFIX}/\nexample.org",
+        f"{PREFIX}/\r\n",
+        f"{PREFIX}/\0",
+        f"{PREFIX}/\u2028",
         "",
     ],
 )

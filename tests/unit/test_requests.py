@@ -98,6 +98,22 @@ def test_what_became_of_its_deferred_writes(requests: Requests, put: Callable[..
     states = {one["operationId"]: one["status"] for one in found["deferred"]}
     assert states == {"applied": "applied", "elsewhere": "unknown", "unreachable": "unknown", "disk": "unknown"}
     assert len(found["deferred"]) == 4
+    assert (found["status"], found["code"], found["outcome"]) == (None, None, None), "it was told that its write waits"
+
+
+def test_what_a_retry_has_saved_was_no_answer_and_what_failed_later_was(
+    requests: Requests, put: Callable[..., None]
+) -> None:
+    put(0, code="SAVED", status=503, outcome="not_applied", recovery={"attempts": 1, "successful": True})
+    found = requests.find("asked")
+    assert found is not None
+    assert (found["status"], found["code"], found["outcome"]) == (None, None, None)
+    assert [error["code"] for error in found["errors"]] == ["SAVED"]
+    put(1, code="FAILED", status=500, recovery={"attempts": 1, "successful": False})
+    put(2, code="KEPT", status=503, facts={"operationId": "a", "operation": "orders.create"})
+    found = requests.find("asked")
+    assert found is not None
+    assert (found["status"], found["code"], found["outcome"]) == (500, "FAILED", None)
     assert "canary" not in str(found)
 
 
