@@ -30,6 +30,7 @@ _STATUS = re.compile(r"error=(\d{3})\b")
 _TIMEOUTS = {"TimeoutError", "Timeout"}
 _TLS = {"SSLError"}
 _UNREACHABLE = {"gaierror", "ConnectionError", "SMTPServerDisconnected", "OSError"}
+_writing = threading.Lock()
 
 
 class Clues(logging.Handler):
@@ -134,7 +135,10 @@ def _deliver_all(jobs: list[dict[str, Any]], clues: Clues) -> None:
     for job in jobs:
         reason = deliver(job, clues)
         result = {"alert": job["alert"], "channel": job["channel"], "ok": reason is None, "reason": reason}
-        os.write(1, json.dumps(result).encode() + b"\n")  # one write: lines of several threads do not mix
+        line = json.dumps(result).encode() + b"\n"
+        # The kernel keeps the place in a file that several threads write to, but not in one of memfd_create.
+        with _writing:
+            os.write(1, line)
 
 
 if __name__ == "__main__":

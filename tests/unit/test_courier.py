@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -277,3 +278,31 @@ def test_what_is_no_result_is_none(line: bytes) -> None:
 def test_a_channels_name_tells_its_scheme_and_nothing_else() -> None:
     names = dispatch.channels([f"mailtos://u:{CANARY}@h", f"SLACK://{CANARY}"])
     assert list(names) == ["mailtos #1", "slack #2"]
+
+
+def test_results_of_many_threads_at_once_are_all_there(python: Callable[..., str]) -> None:
+    code = """
+    import os, sys, threading
+    from prodfix.alerts import courier
+
+    def lines(work):
+        answers, stdout = os.memfd_create("answers"), os.dup(1)
+        os.dup2(answers, 1)
+        start = threading.Barrier(8)
+        def run():
+            start.wait()
+            work()
+        threads = [threading.Thread(target=run) for _ in range(8)]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+        os.dup2(stdout, 1)
+        return len(os.pread(answers, os.fstat(answers).st_size, 0).splitlines())
+
+    courier.deliver = lambda job, clues: None
+    jobs = [{"alert": "a", "channel": "json #1"}] * 500
+    print(lines(lambda: courier._deliver_all(jobs, None)))
+    print(lines(lambda: [os.write(1, b"line\\n") for _ in jobs]))
+    """
+    told, without = map(int, python(code).split())
+    assert told == 8 * 500
+    assert without < 8 * 500, "the control: the kernel does not take care of it"
