@@ -19,7 +19,8 @@ def used(statm: Path = STATM) -> dict[str, float | None]:
     Source: proc_pid_statm(5), getrusage(2).
     """
     resident, shared = _resident(statm) or (None, None)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MB
+    # The kernel looks for the peak now and then only: it may be a few pages less than what is there.
+    peak = max(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MB, resident or 0.0)
     return {"residentMb": resident, "sharedMb": shared, "peakMb": round(peak, 1)}
 
 
