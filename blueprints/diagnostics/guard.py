@@ -60,10 +60,8 @@ def guarded() -> Guarded:
 
 def admit() -> None:
     """Let an admin go on. Raises what :func:`prodfix.require_role` raises, and ``TooManyRequests``."""
-    prefix, path = (
-        guarded().prefix,
-        re.sub("//+", "/", request.path),
-    )  # as the router reads it, which comes later with a redirect
+    prefix = guarded().prefix
+    path = re.sub("//+", "/", request.path)  # as the router reads it, which answers with a redirect later
     if path != prefix and not path.startswith(prefix + "/"):
         return
     uncounted()

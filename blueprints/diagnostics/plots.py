@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement, tostring
 
@@ -79,6 +80,7 @@ def errors_over_time(
     return _cleaned(tree, shown)
 
 
+@cache
 def _bars() -> Any:
     import pygal  # here: 2 MB in each worker, and nobody may ever look
 

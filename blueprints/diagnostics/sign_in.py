@@ -62,9 +62,8 @@ def form() -> Response:
 @blueprint.post("/sign-in")
 def sign_in() -> Response:
     following, token = _following(request.form.get("next")), request.form.get("token", "").strip()
-    if (
-        not from_here()
-    ):  # not counted: else other pages would use up, through the admin's browser, what the admin may try
+    # Not counted: other pages would use up, through the admin's browser, what the admin may try.
+    if not from_here():
         return redirect(url_for(".form", failed="origin", next=following), 303)  # type: ignore[return-value]
     limits_of_app().spend(current_prodfix, f"sign-in {request.remote_addr}", trial=True)
     failed, ends = _look(token)

@@ -52,6 +52,6 @@ def _opened(path: Path) -> int:
 def _locked(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except OSError:  # somebody else has it, or nobody can here: NFS may have no locks
         return False
     return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import time
 from collections.abc import Callable
@@ -73,3 +74,13 @@ def test_a_disk_that_fails_is_not_waited_for(
     with Turn(journal).taken() as mine:
         assert not mine
     assert time.monotonic() - begun < module.LIMIT
+
+
+def test_a_disk_without_locks_is_not_waited_for_long(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(module.fcntl, "flock", flock)
+    monkeypatch.setattr(module, "LIMIT", 0.05)
+    with Turn(journal).taken() as mine:
+        assert not mine
