@@ -151,7 +151,10 @@ class QueryInterceptor(CommandListener):
     def started(self, event: CommandStartedEvent) -> None:
         _started.set(event)
         if event.command_name in MAY_CHANGE:
-            self._guarded(lambda: _note_sent(event))
+            try:
+                _note_sent(event)
+            except Exception:  # noqa: BLE001 - see succeeded
+                self.errors += 1
         if self.verbose:
             self._guarded(lambda: self._record_start(event))
 
@@ -190,7 +193,7 @@ class QueryInterceptor(CommandListener):
         started = _started.get()
         command = started.command if started is not None and started.request_id == event.request_id else {}
         if name in MAY_CHANGE:
-            _note_end(event, command)
+            _note_end(name, command, event)
         key = command_key(name, command)
         self.profile.add(key, micros, failed=failed)
         context = current_context()
@@ -251,19 +254,23 @@ def observes(client: MongoClient[Any]) -> bool:
 
 
 def _note_sent(event: CommandStartedEvent) -> None:
-    effects = watched_effects() if changes(event.command_name, event.command) else None
+    name, command = event.command_name, event.command
+    effects = watched_effects() if changes(name, command) else None
     if effects is not None:
-        replies.note_sent(effects, event)
+        replies.note_sent(effects, name, command, event.operation_id)
 
 
-def _note_end(event: CommandSucceededEvent | CommandFailedEvent, command: Mapping[str, Any]) -> None:
-    effects = watched_effects() if changes(event.command_name, command) else None
+def _note_end(name: str, command: Mapping[str, Any], event: CommandSucceededEvent | CommandFailedEvent) -> None:
+    effects = watched_effects() if changes(name, command) else None
     if effects is None:
         return
-    if isinstance(event, CommandFailedEvent):
-        replies.note_failure(effects, event, command)
+    key = replies.key_of(name, command, event.operation_id)
+    if key is None:
+        return
+    if isinstance(event, CommandSucceededEvent):
+        replies.note_reply(effects, key, name, command, event.reply)
     else:
-        replies.note_reply(effects, event, command)
+        replies.note_failure(effects, key, name, command, event.failure)
 
 
 def _code(reply: Mapping[str, Any]) -> int | None:

@@ -10,59 +10,53 @@ from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 from pymongo.errors import OperationFailure
-from pymongo.monitoring import CommandFailedEvent, CommandStartedEvent, CommandSucceededEvent
 
 from prodfix.classification.classifier import classify
 from prodfix.effects import Effects
 from prodfix.errors import Outcome
 from prodfix.operations import merges
 
+Told = Callable[[Hashable], None]
+
 _STATEMENTS = frozenset({"insert", "update", "delete"})
 _COUNTS = ("nInserted", "nMatched", "nModified", "nUpserted", "nDeleted")
 
-Told = Callable[[Hashable], None]
 
-
-def note_sent(effects: Effects, event: CommandStartedEvent) -> None:
-    """A command that writes is about to be sent."""
-    transaction = _transaction(event.command)
-    if transaction is None:
-        effects.sent(event.operation_id)
-    elif event.command_name == "commitTransaction":
-        effects.committing(transaction)
-    else:
-        effects.wrote_within(transaction)
-
-
-def note_reply(effects: Effects, event: CommandSucceededEvent, command: Mapping[str, Any]) -> None:
-    """It was answered; ``command`` is what was sent. Refusals of single statements are in the reply, too."""
-    key = _key(event, command)
-    if key is not None:
-        _of_reply(effects, event.command_name, command, event.reply)(key)
-
-
-def note_failure(effects: Effects, event: CommandFailedEvent, command: Mapping[str, Any]) -> None:
-    """It was refused as a whole, or its reply never came."""
-    key = _key(event, command)
-    if key is not None:
-        _of_failure(effects, event.command_name, command, event.failure)(key)
-
-
-def _key(event: CommandSucceededEvent | CommandFailedEvent, command: Mapping[str, Any]) -> Hashable | None:
-    """The key under which the write was sent; None for one within a transaction, which is nothing by itself."""
-    transaction = _transaction(command)
-    return (
-        event.operation_id
-        if transaction is None
-        else transaction
-        if event.command_name == "commitTransaction"
-        else None
-    )
-
-
-def _transaction(command: Mapping[str, Any]) -> tuple[bytes, int] | None:
+def note_sent(effects: Effects, name: str, command: Mapping[str, Any], operation_id: Hashable) -> None:
+    """A command that writes is about to be sent. ``operation_id`` is the driver's, and the same for each of its tries."""
     if command.get("autocommit") is not False:
-        return None
+        effects.sent(operation_id)
+    elif name == "commitTransaction":
+        effects.committing(_transaction(command))
+    else:
+        effects.wrote_within(_transaction(command))
+
+
+def key_of(name: str, command: Mapping[str, Any], operation_id: Hashable) -> Hashable | None:
+    """The key under which the write was sent; None for one within a transaction, which is nothing by itself."""
+    if command.get("autocommit") is not False:
+        return operation_id
+    return _transaction(command) if name == "commitTransaction" else None
+
+
+def note_reply(
+    effects: Effects, key: Hashable, name: str, command: Mapping[str, Any], reply: Mapping[str, Any]
+) -> None:
+    """It was answered. Refusals of single statements are in the reply, too."""
+    if name in _STATEMENTS:
+        _of_statements(effects, name, command, reply)(key)
+    else:
+        _of_reply(effects, name, command, reply)(key)
+
+
+def note_failure(
+    effects: Effects, key: Hashable, name: str, command: Mapping[str, Any], failure: Mapping[str, Any]
+) -> None:
+    """It was refused as a whole, or its reply never came."""
+    _of_failure(effects, name, command, failure)(key)
+
+
+def _transaction(command: Mapping[str, Any]) -> tuple[bytes, int]:
     return bytes(command["lsid"]["id"]), command["txnNumber"]
 
 
@@ -70,8 +64,6 @@ def _of_reply(effects: Effects, name: str, command: Mapping[str, Any], reply: Ma
     if name == "commitTransaction":
         # Applied where it was asked, and perhaps rolled back yet.
         return effects.doubtful if "writeConcernError" in reply else effects.applied
-    if name in _STATEMENTS:
-        return _of_statements(effects, name, command, reply)
     if name == "bulkWrite":
         some = any(reply.get(count) for count in _COUNTS)
         if reply.get("nErrors"):
