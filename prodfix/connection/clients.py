@@ -24,6 +24,7 @@ from pymongo.monitoring import _EventListener
 from pymongo.synchronous.database import Database
 
 from prodfix.connection.checkouts import BoundedPool
+from prodfix.connection.limits import limited
 from prodfix.errors import DatabaseNotConfigured
 
 DEFAULT_DATABASE = "prodfix"
@@ -66,11 +67,11 @@ class GatedClient(FlaskMongoClient):
         self._prodfix_gate, self._prodfix_call = gate, call
         super().__init__(*arguments, _pool_class=BoundedPool, **options)
 
-    def _retry_internal(self, *arguments: Any, **options: Any) -> Any:
-        work = super()._retry_internal
+    def _retry_internal(self, func: Any, session: Any, bulk: Any, operation: str, *more: Any, **options: Any) -> Any:
+        work, func = super()._retry_internal, limited(func, session, bulk, operation)
         token = _tries.set(itertools.count())
         try:
-            return self._prodfix_call(lambda: work(*arguments, **options))
+            return self._prodfix_call(lambda: work(func, session, bulk, operation, *more, **options))
         finally:
             _tries.reset(token)
 
