@@ -13,7 +13,7 @@ from prodfix.connection.monitor import ConnectionMonitor
 from prodfix.connection.status import ConnectionState, ConnectionStatus, HealthCheckResult
 from prodfix.context import RequestContext, current_context, declare_outcome, iso, uncounted
 from prodfix.credentials import Claims, make_token
-from prodfix.deadlines import deadline
+from prodfix.deadlines import deadline, in_request
 from prodfix.deferral.backlog import BacklogState
 from prodfix.deferral.orders import Command as DeferredCommand
 from prodfix.deferral.traces import OperationStatus
@@ -125,6 +125,7 @@ __all__ = [
     "device_type",
     "error_summary",
     "idempotent",
+    "in_request",
     "iso",
     "make_token",
     "redact_command",

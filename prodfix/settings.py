@@ -156,6 +156,7 @@ class Settings(BaseSettings):
     graceful_timeout_ms: Milliseconds = 25_000
     shutdown_limit_ms: Milliseconds = 30_000
     max_body_bytes: ByteSize = 1024 * 1024
+    body_encodings: Annotated[frozenset[str], NoDecode, BeforeValidator(words)] = frozenset()
     idempotency_ttl: Annotated[int, Field(ge=1, le=31 * 24 * 3600)] = 24 * 3600
 
     # Tokens

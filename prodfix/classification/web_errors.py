@@ -52,7 +52,7 @@ STATUSES: dict[int, Classification] = {
     408: BODY_LATE,
     409: _client(409, "CONFLICT", "The request does not fit the current state", category=ErrorCategory.CONFLICT),
     413: TOO_LARGE,
-    415: _client(415, "UNSUPPORTED_MEDIA_TYPE", "The body must be JSON"),
+    415: _client(415, "UNSUPPORTED_MEDIA_TYPE", "The body must be JSON, without a content encoding"),
     422: replace(INVALID, outcome=None),
     429: _client(429, "RATE_LIMITED", "Too many requests", retryable=True),
     500: INTERNAL_ERROR,

@@ -24,6 +24,7 @@ from pymongo.monitoring import _EventListener
 from pymongo.synchronous.database import Database
 
 from prodfix.connection.checkouts import BoundedPool
+from prodfix.connection.limits import limited
 from prodfix.connection.unlistened import followed
 from prodfix.errors import DatabaseNotConfigured
 
@@ -72,12 +73,12 @@ class GatedClient(FlaskMongoClient):
         super().__init__(*arguments, _pool_class=BoundedPool, **options)
 
     def _retry_internal(
-        self, func: Any, session: Any, bulk: Any, operation: Any, is_read: bool = False, *arguments: Any, **options: Any
+        self, func: Any, session: Any, bulk: Any, operation: str, is_read: bool = False, *more: Any, **options: Any
     ) -> Any:
-        work = super()._retry_internal
+        work, func = super()._retry_internal, limited(func, session, bulk, operation)
 
         def run() -> Any:
-            return work(func, session, bulk, operation, is_read, *arguments, **options)
+            return work(func, session, bulk, operation, is_read, *more, **options)
 
         def follow() -> Any:
             writes_out = options.get("is_aggregate_write", False)

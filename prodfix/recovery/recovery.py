@@ -18,6 +18,7 @@ from prodfix.deferral.writes import Write, WriteResult
 from prodfix.errors import DatabaseUnavailable, DeadlineExceeded, ErrorCategory, JournalUnavailable, Outcome
 from prodfix.frames import driver_call
 from prodfix.recovery.budget import RetryBudget
+from prodfix.recovery.results import read
 from prodfix.recovery.retries import Note, fits, retrying
 
 Result = TypeVar("Result")
@@ -70,19 +71,19 @@ class Recovery:
         write of that call. After a
         timeout there is one more try, with a longer limit. ``limit``: seconds for the first try; without it each try of
         what is idempotent has a share of the request's deadline, so that one which hangs leaves room for another.
-        Raises the last error, unchanged.
+        Raises the last error, unchanged, and ``TypeError`` for a result that is still to be read (:mod:`~.results`).
         """
         if self._budget is not None:
             self._budget.tried()
         tries = _Tries(self, self._classifier, idempotent, limit)
         try:
-            return tries.attempt(operation)
+            return read(tries.attempt(operation))
         except Exception as error:
             if not self.enabled or not tries.worth(error):
                 raise
             first = error
         # Outside of the block: a later error would get this one as its context, and it should be what the operation raised.
-        return self._again(tries, operation, first)
+        return read(self._again(tries, operation, first))
 
     def to_json(self) -> dict[str, Any]:
         """What it has done since this process began."""

@@ -25,6 +25,7 @@ from prodfix.records.records import ErrorRecord
 from prodfix.services import Services
 from prodfix.web.handlers import UNRECORDED
 from prodfix.web.hooks import CONTEXT, DEADLINE, SCOPE, STREAM
+from prodfix.web.incoming import UNREAD, Rest, close_connection, discard
 
 StartResponse = Callable[..., Any]
 Wsgi = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
@@ -67,7 +68,8 @@ class Boundary:
         if head.held is not None:
             return Stream(self, body, context, head, environ.get(DEADLINE))
         self.count(context, head.status)
-        return body
+        rest = environ.get(UNREAD)
+        return body if rest is None else Refusal(body, rest)
 
     def failed(self, error: BaseException, context: RequestContext | None, head: _Head) -> bytes:
         """Record what has escaped, and answer it; or raise it again, to whoever waits for it outside."""
@@ -118,6 +120,9 @@ class _Head:
             if _UNSENDABLE.search(value) is not None or _NAME.fullmatch(name) is None:
                 raise ValueError(f"the header {name[:40]!a} cannot be sent")
         self.status = int(status[:3])
+        if UNREAD in self._environ and "SERVER_SOFTWARE" in self._environ:
+            # It is the server's to say (PEP 3333): some raise for it.
+            headers = [(name, value) for name, value in headers if name.lower() != "connection"]
         if STREAM not in self._environ:
             return self.send(status, headers, *more)
         self.held = (status, headers, *more)
@@ -125,6 +130,9 @@ class _Head:
 
     def send(self, *head: Any) -> Any:
         self.sent = True
+        rest = self._environ.get(UNREAD)
+        if rest is not None:
+            close_connection(rest, self._start_response)
         return self._start_response(*head)
 
 
@@ -203,6 +211,26 @@ class Stream:
                 close()
             finally:
                 reset_context(token)
+
+
+class Refusal:
+    """An answer that did not wait for the whole body of its request."""
+
+    __slots__ = ("_body", "_rest")
+
+    def __init__(self, body: Iterable[bytes], rest: Rest) -> None:
+        self._body, self._rest = body, rest
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._body)
+
+    def close(self) -> None:
+        close = getattr(self._body, "close", None)
+        try:
+            if close is not None:
+                close()
+        finally:
+            discard(self._rest)
 
 
 def _check(part: Any) -> None:

@@ -21,6 +21,7 @@ from prodfix.context import current_context, iso, new_request_id
 from prodfix.errors import ClientError, ErrorCategory, Severity
 from prodfix.logs.sinks import render
 from prodfix.services import Services
+from prodfix.web.incoming import UNREAD
 
 _PROBLEM, _JSON = "application/problem+json", "application/json"
 
@@ -129,7 +130,8 @@ def _answer(services: Services, error: BaseException) -> Response:
     response.headers["Cache-Control"] = "no-store"
     if status == 401:
         response.headers.setdefault("WWW-Authenticate", "Bearer")
-    if record.meaning.category is ErrorCategory.NETWORK and status in (400, 408):
+    broken = record.meaning.category is ErrorCategory.NETWORK and status in (400, 408)
+    if broken or (has_request_context() and UNREAD in request.environ):
         response.headers["Connection"] = "close"  # the rest of the body is still on its way, or is none
     return response
 
