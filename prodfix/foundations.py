@@ -14,7 +14,6 @@ from prodfix.connection.clients import Clients
 from prodfix.connection.monitor import ConnectionMonitor
 from prodfix.context import current_context
 from prodfix.deferral.traffic import Traffic
-from prodfix.errors import ErrorCategory
 from prodfix.journal.journal import Journal
 from prodfix.logs.files import category_files
 from prodfix.logs.logs import Logs
@@ -35,8 +34,6 @@ from prodfix.statistics.storms import Storms
 from prodfix.statistics.windows import Windows
 
 Result = TypeVar("Result")
-
-_OF_DATABASE = (ErrorCategory.DATABASE_CONNECTION, ErrorCategory.TIMEOUT)
 
 
 class Foundations:
@@ -147,7 +144,7 @@ class Foundations:
             Storms(burst=self.settings.error_burst, rate=self.settings.error_rate),
             release=self.settings.release,
             database_down=lambda: self.monitor.looked and not self.monitor.healthy,
-            on_failure=lambda record: self.incidents.failed(database=record.meaning.category in _OF_DATABASE),
+            on_failure=lambda record: self.incidents.failed(database=record.meaning.of_database),
         )
 
     @cached_property

@@ -21,6 +21,7 @@ from prodfix.context import current_context, iso, new_request_id
 from prodfix.errors import ClientError, ErrorCategory, Severity
 from prodfix.logs.sinks import render
 from prodfix.services import Services
+from prodfix.web.own_words import own_words
 
 _PROBLEM, _JSON = "application/problem+json", "application/json"
 
@@ -117,6 +118,8 @@ def _answer(services: Services, error: BaseException) -> Response:
     record = services.error_log.record(error, context)
     services.error_log.append(record)
     body, status, headers = record.to_response(detailed=not services.settings.production)
+    if isinstance(error, HTTPException) and status < 500 and (words := own_words(error)):
+        body["detail"] = body["message"] = words
     response = Response(render(body), status, mimetype=_media_type())  # not the host's JSON provider's
     if isinstance(error, HTTPException):
         for name, value in error.get_headers():

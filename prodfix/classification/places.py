@@ -1,0 +1,55 @@
+"""Where an error was raised: in the driver while it wrote a command or read a reply, or in somebody else's code."""
+
+from __future__ import annotations
+
+from bson.errors import InvalidBSON
+from pymongo.errors import ProtocolError, PyMongoError
+
+from prodfix.errors import ProdFixError
+from prodfix.origins import chain
+
+Place = tuple[str, str]
+"""Module and function of a frame."""
+
+_READING = ("pymongo.message", "unpack_response")
+
+
+def places(error: BaseException) -> list[Place]:
+    """Module and function of each frame of the traceback, innermost last."""
+    found = []
+    traceback = error.__traceback__
+    while traceback is not None:
+        frame = traceback.tb_frame
+        found.append((str(frame.f_globals.get("__name__", "")), frame.f_code.co_name))
+        traceback = traceback.tb_next
+    return found
+
+
+def unreadable(error: BaseException) -> bool:
+    """Whether ``error``, or what it came from, is that a reply of the server could not be read: nobody knows what it said.
+
+    BSON that is broken or holds what Python cannot (a date after the year 9999), and an application's own decoder that fails.
+    """
+    return any(isinstance(link, (InvalidBSON, ProtocolError)) or reading_a_reply(link) for link in chain(error))
+
+
+def reading_a_reply(error: BaseException) -> bool:
+    """Whether ``error`` was raised while the driver decoded a reply: a document of the server's, never the client's."""
+    if isinstance(error, (PyMongoError, ProdFixError, MemoryError)):
+        return False
+    frames = places(error)
+    if _READING in frames:
+        return True
+    # A reply that was decrypted first, and an event of a change stream.
+    decoders = [index for index, (module, _) in enumerate(frames) if module == "bson"]
+    return bool(decoders) and _drivers(frames[decoders[0] - 1]) and frames[decoders[0]][1].startswith("_decode")
+
+
+def encoding(error: BaseException) -> bool:
+    """Whether ``error`` was raised while BSON was made: of a command, or by whoever asked for it."""
+    frames = places(error)
+    return bool(frames) and (frames[-1][0] == "pymongo.message" or frames[-1][0].partition(".")[0] == "bson")
+
+
+def _drivers(place: Place) -> bool:
+    return place[0].startswith(("pymongo.", "gridfs."))
