@@ -139,7 +139,8 @@ class Classifier:
         for origin, claimed in ancestry(error):
             if not claimed and row is not None:
                 return None
-            if _is_drivers(origin) or outbound.failure(origin) is not None:
+            unknown = row is None or row.category is ErrorCategory.UNKNOWN
+            if _is_drivers(origin) or (unknown and outbound.failure(origin) is not None):
                 found = self._classify(origin, depth + 1)
                 if claimed:
                     return found

@@ -28,17 +28,19 @@ urllib3: NewConnectionError NameResolutionError ProtocolError IncompleteRead Inv
 urllib: ContentTooShortError
 http: HTTPException
 httpx: RequestError
+httpx2: RequestError
 httpcore: NetworkError RemoteProtocolError ProxyError
-aiohttp: ClientConnectionError ClientPayloadError ClientHttpProxyError
+httpcore2: NetworkError RemoteProtocolError ProxyError
+aiohttp: ClientConnectionError ClientPayloadError ClientHttpProxyError HttpProcessingError
 botocore: ConnectionError HTTPClientError IncompleteReadError
 s3transfer: RetriesExceededError
-redis: ConnectionError ClusterDownError
+redis: ConnectionError ClusterDownError InvalidResponse
 smtplib: SMTPServerDisconnected SMTPConnectError
 paramiko: SSHException NoValidConnectionsError
 websockets: ConnectionClosed InvalidMessage ProxyError
 websocket: WebSocketConnectionClosedException WebSocketAddressException WebSocketProxyException
 kafka: KafkaConnectionError NoBrokersAvailable NodeNotReadyError
-pika: AMQPConnectionError
+pika: AMQPConnectionError AMQPConnectorException
 amqp: RecoverableConnectionError
 kombu: OperationalError
 elastic_transport: ConnectionError SniffingError
@@ -56,7 +58,9 @@ _TIMED_OUT = """
 requests: Timeout ConnectTimeout
 urllib3: TimeoutError
 httpx: TimeoutException
+httpx2: TimeoutException
 httpcore: TimeoutException
+httpcore2: TimeoutException
 aiohttp: ServerTimeoutError
 botocore: ConnectTimeoutError ReadTimeoutError
 redis: TimeoutError
@@ -64,7 +68,7 @@ grpc: FutureTimeoutError
 aiosmtplib: SMTPTimeoutError
 websocket: WebSocketTimeoutException
 kafka: KafkaTimeoutError RequestTimedOutError
-pika: AMQPHeartbeatTimeout ConnectionBlockedTimeout
+pika: AMQPHeartbeatTimeout ConnectionBlockedTimeout AMQPConnectorStackTimeout
 celery: TimeoutError
 elastic_transport: ConnectionTimeout
 elasticsearch: ConnectionTimeout
@@ -90,6 +94,7 @@ urllib3: HostChangedError
 urllib: HTTPError
 http: ImproperConnectionState InvalidURL NotConnected UnimplementedFileMode
 httpx: UnsupportedProtocol LocalProtocolError TooManyRedirects
+httpx2: UnsupportedProtocol LocalProtocolError TooManyRedirects
 redis: AuthenticationError AuthorizationError
 paramiko: AuthenticationException BadHostKeyException ConfigParseError CouldNotCanonicalize IncompatiblePeer
 pika: AuthenticationError ProbableAuthenticationError ProbableAccessDeniedError ConnectionClosedByClient ConnectionWrongStateError
