@@ -1,6 +1,6 @@
 """An application's own calls: by package and name, with stand-ins whose families are those of the real classes.
 
-The families were read from requests 2.34, urllib3 2, httpx 0.28, aiohttp 3.14, botocore 1.44, redis 8, grpcio 1.85 and the others.
+The families were read from requests 2.34, urllib3 2, httpx 0.28, aiohttp 3.14, botocore 1.44, redis 8 and grpcio 1.85.
 """
 
 from __future__ import annotations
