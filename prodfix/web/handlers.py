@@ -118,7 +118,7 @@ def _answer(services: Services, error: BaseException) -> Response:
     record = services.error_log.record(error, context)
     services.error_log.append(record)
     body, status, headers = record.to_response(detailed=not services.settings.production)
-    if isinstance(error, HTTPException) and status < 500 and (words := own_words(error)):
+    if status < 500 and (words := _words(services, error)):
         body["detail"] = body["message"] = words
     response = Response(render(body), status, mimetype=_media_type())  # not the host's JSON provider's
     if isinstance(error, HTTPException):
@@ -135,6 +135,13 @@ def _answer(services: Services, error: BaseException) -> Response:
     if record.meaning.category is ErrorCategory.NETWORK and status in (400, 408):
         response.headers["Connection"] = "close"  # the rest of the body is still on its way, or is none
     return response
+
+
+def _words(services: Services, error: BaseException) -> str | None:
+    """The application's own words of an HTTP error, unless it gave the class a row, with words of its own."""
+    if not isinstance(error, HTTPException) or not services.classifier.own.isdisjoint(type(error).__mro__):
+        return None
+    return own_words(error)
 
 
 def _spread(seconds: str) -> str:
