@@ -39,6 +39,7 @@ _MESSAGES = {
     "maxProperties": "There are too many fields",
     "invalid": "This value is not valid",
 }
+_PRESENCE = ("missing", "unexpected")
 # Rules of $jsonSchema and operators of queries, where they are called otherwise here.
 _CODES = {
     "bsonType": "type",
@@ -87,10 +88,15 @@ def _parts(node: Mapping[str, Any], path: Path, level: int) -> Iterator[Problem]
         for clause in (*_list(node, "schemasNotSatisfied"), *_list(node, "clausesNotSatisfied")):
             yield from _all(clause.get("details"), path, level)
     for clause in _list(node, "clausesSatisfied"):
-        # None of these may be met: it is the value that is wrong, and not in a way that has a name.
-        yield from ((where, "invalid") for where, _ in _all(clause.get("details"), path, level))
+        yield from map(_met, _all(clause.get("details"), path, level))
     if isinstance(node.get("details"), Mapping):  # of ``$not``
-        yield from ((where, "invalid") for where, _ in _node(node["details"], path, level))
+        yield from map(_met, _node(node["details"], path, level))
+
+
+def _met(problem: Problem) -> Problem:
+    """Of a rule that must not be met: a field that is there, or is not, and else a value that is wrong in no way with a name."""
+    path, code = problem
+    return path, code if code in _PRESENCE else "invalid"
 
 
 def _part(wrong: Mapping[str, Any], path: Path, level: int) -> Iterator[Problem]:
@@ -147,7 +153,7 @@ def _leaf(node: Mapping[str, Any], path: Path) -> Problem:
     if reason == "type did not match":
         return where, "type"
     code = _CODES.get(operator, operator)
-    return where, code if code in _MESSAGES and code not in ("missing", "unexpected") else "invalid"
+    return where, code if code in _MESSAGES and code not in _PRESENCE else "invalid"
 
 
 def _asked(node: Mapping[str, Any]) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import TypeVar
 
 Meaning = TypeVar("Meaning")
@@ -12,8 +13,13 @@ Name = tuple[str, str]
 
 def found(table: Mapping[Name, Meaning], error: BaseException) -> Meaning | None:
     """What ``table`` says of the most derived class of ``error`` that it knows."""
-    for kind in type(error).__mro__:
-        meaning = table.get((kind.__module__.partition(".")[0], kind.__name__))
-        if meaning is not None:
-            return meaning
+    for name in _names(type(error)):
+        if name in table:
+            return table[name]
     return None
+
+
+@lru_cache(1024)
+def _names(kind: type[BaseException]) -> tuple[Name, ...]:
+    """Of a class and its parents, the most derived first."""
+    return tuple((parent.__module__.partition(".")[0], parent.__name__) for parent in kind.__mro__)

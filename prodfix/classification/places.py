@@ -11,8 +11,6 @@ from prodfix.origins import chain
 Place = tuple[str, str]
 """Module and function of a frame."""
 
-_READING = ("pymongo.message", "unpack_response")
-
 
 def places(error: BaseException) -> list[Place]:
     """Module and function of each frame of the traceback, innermost last."""
@@ -37,19 +35,17 @@ def reading_a_reply(error: BaseException) -> bool:
     """Whether ``error`` was raised while the driver decoded a reply: a document of the server's, never the client's."""
     if isinstance(error, (PyMongoError, ProdFixError, MemoryError)):
         return False
-    frames = places(error)
-    if _READING in frames:
-        return True
-    # A reply that was decrypted first, and an event of a change stream.
-    decoders = [index for index, (module, _) in enumerate(frames) if module == "bson"]
-    return bool(decoders) and _drivers(frames[decoders[0] - 1]) and frames[decoders[0]][1].startswith("_decode")
+    outer, traceback = "", error.__traceback__
+    while traceback is not None:
+        frame = traceback.tb_frame
+        module = frame.f_globals.get("__name__")
+        if module == "bson" and outer.startswith("pymongo.") and frame.f_code.co_name.startswith("_decode"):
+            return True
+        outer, traceback = str(module), traceback.tb_next
+    return False
 
 
 def encoding(error: BaseException) -> bool:
     """Whether ``error`` was raised while BSON was made: of a command, or by whoever asked for it."""
     frames = places(error)
     return bool(frames) and (frames[-1][0] == "pymongo.message" or frames[-1][0].partition(".")[0] == "bson")
-
-
-def _drivers(place: Place) -> bool:
-    return place[0].startswith(("pymongo.", "gridfs."))

@@ -184,6 +184,14 @@ FORMS: dict[str, tuple[Any, list[tuple[str, str]]]] = {
         clauses("$nor", asked("$gt", "a", "comparison succeeded"), key="clausesSatisfied"),
         [("/a", "invalid")],
     ),
+    "nor of a field that is not there": (
+        clauses("$nor", asked("$exists", "a", "path does not exist"), key="clausesSatisfied"),
+        [("/a", "missing")],
+    ),
+    "nor of one that is": (
+        clauses("$nor", asked("$exists", "a", "path does exist"), key="clausesSatisfied"),
+        [("/a", "unexpected")],
+    ),
     "nor of a schema": (
         clauses("$nor", {"operatorName": "$jsonSchema", "reason": "schema matched"}, key="clausesSatisfied"),
         [("", "invalid")],
