@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Meaning = TypeVar("Meaning")
 Name = tuple[str, str]
@@ -20,6 +20,6 @@ def found(table: Mapping[Name, Meaning], error: BaseException) -> Meaning | None
 
 
 @lru_cache(1024)
-def _names(kind: type[BaseException]) -> tuple[Name, ...]:
+def _names(kind: Any) -> tuple[Name, ...]:
     """Of a class and its parents, the most derived first."""
     return tuple((parent.__module__.partition(".")[0], parent.__name__) for parent in kind.__mro__)
