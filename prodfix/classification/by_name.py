@@ -13,7 +13,8 @@ Name = tuple[str, str]
 
 def found(table: Mapping[Name, Meaning], error: BaseException) -> Meaning | None:
     """What ``table`` says of the most derived class of ``error`` that it knows."""
-    for name in _names(type(error)):
+    kind: Any = type(error)
+    for name in _names(kind):
         if name in table:
             return table[name]
     return None
@@ -22,4 +23,4 @@ def found(table: Mapping[Name, Meaning], error: BaseException) -> Meaning | None
 @lru_cache(1024)
 def _names(kind: Any) -> tuple[Name, ...]:
     """Of a class and its parents, the most derived first."""
-    return tuple((parent.__module__.partition(".")[0], parent.__name__) for parent in kind.__mro__)
+    return tuple((str(parent.__module__).partition(".")[0], parent.__name__) for parent in kind.__mro__)

@@ -14,6 +14,7 @@ from prodfix.classification import foreign, outbound, web_errors, wrappers
 from prodfix.classification.classifications import (
     DAMAGED,
     DATABASE_ERROR,
+    DOCUMENT_TOO_LARGE,
     DUPLICATE,
     INTERNAL_ERROR,
     INTERRUPTED,
@@ -29,7 +30,7 @@ from prodfix.classification.classifications import (
     with_outcome,
 )
 from prodfix.classification.error_types import LABELS, RULES, TYPES
-from prodfix.classification.places import reading_a_reply
+from prodfix.classification.places import fetching, reading_a_reply
 from prodfix.classification.server_codes import SERVER_CODES
 from prodfix.classification.server_replies import code_of, details_of, key_fields, mappings, rule_fields
 from prodfix.errors import (
@@ -155,6 +156,8 @@ class Classifier:
         row = _of_code(server_code(error))
         if isinstance(error, mongo.WriteConcernError) and row is not None and row.outcome is Outcome.NOT_APPLIED:
             row = NOT_DURABLE  # it was applied, whatever then kept it from being confirmed
+        if row is DOCUMENT_TOO_LARGE and fetching(error):
+            row = DATABASE_ERROR  # what a pipeline has made is too large, and nothing that a client has sent
         lost = row is INTERRUPTED or isinstance(error, mongo.ConnectionFailure)
         vague = not lost and (row is None or row in _VAGUE)
         for label, (meaning, rule) in LABELS.items():

@@ -8,6 +8,10 @@ from pymongo.errors import ProtocolError, PyMongoError
 from prodfix.errors import ProdFixError
 from prodfix.origins import chain
 
+_RESULTS = frozenset(
+    f"pymongo.synchronous.{name}" for name in ("cursor", "cursor_base", "command_cursor", "aggregation")
+)
+
 Place = tuple[str, str]
 """Module and function of a frame."""
 
@@ -43,6 +47,11 @@ def reading_a_reply(error: BaseException) -> bool:
             return True
         outer, traceback = str(module), traceback.tb_next
     return False
+
+
+def fetching(error: BaseException) -> bool:
+    """Whether ``error`` was raised while results of a query or a pipeline were fetched, and not by a write."""
+    return any(module in _RESULTS for module, _ in places(error))
 
 
 def encoding(error: BaseException) -> bool:

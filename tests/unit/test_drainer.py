@@ -14,7 +14,7 @@ import pytest
 from bson.errors import InvalidBSON, InvalidDocument
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pymongo.errors import OperationFailure, ProtocolError
+from pymongo.errors import AutoReconnect, EncryptionError, OperationFailure, ProtocolError
 
 from prodfix.deferral import drainer as drainers
 from prodfix.deferral.deferred import Deferred
@@ -699,3 +699,16 @@ def test_but_it_is_put_aside_at_last_and_what_cannot_be_encoded_at_once(
             drainer.drain()
             clock.now += 120
         assert write.id in dead(journal)
+
+
+def test_a_database_that_is_away_when_a_write_is_encrypted_ends_the_drain(
+    deferred: Deferred, drainer: Drainer, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deferred.put(write := note())
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise EncryptionError(AutoReconnect("the key vault"))
+
+    monkeypatch.setattr(deferred, "replay", fail)
+    assert (drainer.drain(), waiting(journal), dead(journal)) == (0, [write.id], {})
+    assert journal.read("SELECT attempts, reason FROM writes") == [(0, "DATABASE_UNAVAILABLE")]
