@@ -18,7 +18,7 @@ from prodfix.classification.by_name import Name
 from prodfix.classification.classifications import CONFLICTING, DUPLICATE, NETWORK_FAILED, Classification
 from prodfix.classification.places import places
 from prodfix.errors import Outcome
-from prodfix.origins import ancestry
+from prodfix.origins import came_from
 
 Wrapped = Callable[[Any], BaseException | None]
 
@@ -32,9 +32,9 @@ def _driver_error(error: Any) -> BaseException | None:
 
 
 def _handled(error: BaseException) -> BaseException | None:
-    """The driver's error that was being handled, or is the cause."""
-    found = (origin for origin, _ in ancestry(error))
-    return next((origin for origin in found if isinstance(origin, mongo.PyMongoError)), None)
+    """The driver's error that was being handled, or is the cause; one before that is another matter."""
+    origin = came_from(error)
+    return origin if isinstance(origin, mongo.PyMongoError) else None
 
 
 def _of_umongo(error: BaseException) -> BaseException | None:

@@ -216,11 +216,9 @@ class ErrorLog:
 
 
 def _files(record: ErrorRecord) -> list[str]:
-    file = FILE_OF.get(record.meaning.category)
     # A call to somebody else that was too slow is of the same category as a slow query, and nothing of the database's.
-    files = (
-        [file] if file and (record.meaning.category is not ErrorCategory.TIMEOUT or record.meaning.of_database) else []
-    )
+    elsewhere = record.meaning.category is ErrorCategory.TIMEOUT and not record.meaning.of_database
+    files = [FILE_OF[record.meaning.category]] if record.meaning.category in FILE_OF and not elsewhere else []
     if not files or record.meaning.severity in (Severity.ERROR, Severity.CRITICAL):
         files.append("error")
     return files

@@ -113,6 +113,11 @@ def test_an_error_of_the_application_that_was_raised_alike_is_a_bug_and_no_409()
     assert classify(during(KeyError(), duplicate())) is INTERNAL_ERROR
 
 
+def test_an_error_before_the_one_that_was_handled_is_another_matter() -> None:
+    own = during(OPERATION("Attempt to update a document not yet saved"), during(KeyError(), duplicate()))
+    assert classify(own) is INTERNAL_ERROR
+
+
 @pytest.mark.parametrize(
     ("error", "code", "status"),
     [
