@@ -11,7 +11,7 @@ from prodfix.classification.classifier import Classifier, classify
 from prodfix.connection.clients import Clients
 from prodfix.connection.monitor import ConnectionMonitor
 from prodfix.connection.status import ConnectionState, ConnectionStatus, HealthCheckResult
-from prodfix.context import RequestContext, current_context, iso, uncounted
+from prodfix.context import RequestContext, current_context, declare_outcome, iso, uncounted
 from prodfix.credentials import Claims, make_token
 from prodfix.deadlines import deadline
 from prodfix.deferral.backlog import BacklogState
@@ -21,6 +21,7 @@ from prodfix.deferral.writes import Insert, Update, Write, WriteResult, deferrab
 from prodfix.devices import DeviceType, device_type
 from prodfix.diagnostics.selftest import TestOperation
 from prodfix.documents import Document
+from prodfix.effects import auxiliary_writes
 from prodfix.errors import (
     AuthenticationRequired,
     ClientError,
@@ -111,6 +112,7 @@ __all__ = [
     "Write",
     "WriteResult",
     "accepted",
+    "auxiliary_writes",
     "classify",
     "create_app",
     "current_context",
@@ -118,6 +120,7 @@ __all__ = [
     "current_prodfix",
     "current_user",
     "deadline",
+    "declare_outcome",
     "deferrable",
     "device_type",
     "error_summary",

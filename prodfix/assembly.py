@@ -146,6 +146,7 @@ class Assembly(Foundations):
             on_recovered=on_recovered,
             on_deferred=on_deferred,
             applied=self.traces.applied,
+            sees=self._sees,
         )
 
     @cached_property

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from prodfix.devices import LONGEST, DeviceType, client_hint, device_type, looks_mobile, quick_device
+from prodfix.effects import Effects
 from prodfix.errors import Outcome
 from prodfix.fingerprints import CommandKey
 from prodfix.operations import DatabaseOperation
@@ -31,7 +32,7 @@ KINDS = 200  # kinds of commands of a request that are told apart
 class Notes:
     """What becomes known while a request is served: the user once a view has verified one, its database commands, the
     ID of what it does (:func:`prodfix.current_operation_id`), and what recovery did: ``retries`` are our own,
-    ``driver_retries`` commands that the driver has sent again by itself."""
+    ``driver_retries`` commands that the driver has sent again by itself. ``identified``: the view has asked for that ID."""
 
     user_id: str | None = None
     commands: int = 0
@@ -39,18 +40,21 @@ class Notes:
     kinds: dict[CommandKey, int] = field(default_factory=dict)
     trail: deque[tuple[CommandKey, int, bool]] = field(default_factory=lambda: deque(maxlen=TRAIL))
     failed: DatabaseOperation | None = None
-    outcome: Outcome | None = None
+    ledger: Effects | None = None
     retries: int = 0
     driver_retries: int = 0
     recovered: bool = False
     operation_id: str | None = None
+    identified: bool = False
     keyed: bool = False
     uncounted: bool = False
 
     @property
-    def wrote(self) -> bool:
-        """Whether a command that writes was sent."""
-        return any(DatabaseOperation(key.operation).writes for key in self.kinds)
+    def effects(self) -> Effects:
+        """What its writes came to. Most requests write nothing, and have no ledger before they are asked for it."""
+        if self.ledger is None:
+            self.ledger = Effects()
+        return self.ledger
 
     def note(self, key: CommandKey, micros: int, failed: bool) -> int:
         """Note one command; how many of its kind there were in this request (0 for kinds beyond the limit)."""
@@ -150,6 +154,34 @@ _current: ContextVar[RequestContext | None] = ContextVar("prodfix_request", defa
 def current_context() -> RequestContext | None:
     """The context of the request that this greenlet or thread serves, or ``None`` outside one."""
     return _current.get()
+
+
+_background: ContextVar[Effects | None] = ContextVar("prodfix_effects", default=None)
+
+
+def current_effects() -> Effects:
+    """What the writes came to of the request that is served now, or of this greenlet or thread outside one."""
+    context = _current.get()
+    if context is not None:
+        return context.notes.effects
+    found = _background.get()
+    if found is None:
+        _background.set(found := Effects())
+    return found
+
+
+def watched_effects() -> Effects | None:
+    """The same for who only looks on: ``None`` outside a request where nobody has asked for it."""
+    context = _current.get()
+    return context.notes.effects if context is not None else _background.get()
+
+
+def declare_outcome(outcome: Outcome | None) -> None:
+    """Say what has become of the request's writes, where the application knows better than the commands that were seen: after
+    it has undone them, say. Holds for this request until it is said anew; ``None`` takes it back."""
+    context = _current.get()
+    if context is not None:
+        context.notes.effects.declared = outcome
 
 
 def uncounted() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, TypeVar
 
+from pymongo import MongoClient
 from pymongo.synchronous.database import Database
 
 from prodfix.classification.classifications import Row
@@ -19,7 +20,7 @@ from prodfix.logs.files import category_files
 from prodfix.logs.logs import Logs
 from prodfix.logs.sinks import Console, Sinks
 from prodfix.queries.advice import Advisor
-from prodfix.queries.interceptor import QueryInterceptor
+from prodfix.queries.interceptor import QueryInterceptor, observes
 from prodfix.records.error_log import ErrorLog
 from prodfix.records.incidents import Incidents
 from prodfix.records.reports import Reports
@@ -76,12 +77,20 @@ class Foundations:
             watchers=self.monitor.watchers,
             gate=self.breaker.gate,
             call=self._call,
+            follow=not self.settings.enable_query_logging,
         )
 
     def _call(self, operation: Callable[[], Result]) -> Result:
         if current_context() is not None:
             self.traffic.note()
         return self.breaker.call(operation)
+
+    def _sees(self, client: MongoClient[Any] | None) -> bool:
+        """Whether the commands of ``client``, or of the clients that there are, are seen."""
+        ours = self.clients.in_use
+        if client is None:
+            return ours is not None or self.interceptor.commands > 0
+        return client is ours or observes(client)
 
     @cached_property
     def traffic(self) -> Traffic:
@@ -144,6 +153,7 @@ class Foundations:
             Storms(burst=self.settings.error_burst, rate=self.settings.error_rate),
             release=self.settings.release,
             database_down=lambda: self.monitor.looked and not self.monitor.healthy,
+            sees=self._sees,
             on_failure=lambda record: self.incidents.failed(database=record.meaning.of_database),
         )
 

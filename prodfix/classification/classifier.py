@@ -69,6 +69,10 @@ class Classifier:
         """What ``error`` means. Never raises; what is not known is ``INTERNAL_ERROR``."""
         return self._classify(error, 0)
 
+    def claims(self, error: BaseException) -> bool:
+        """Whether a row of the application's decides what ``error`` means."""
+        return next((kind for kind in type(error).__mro__ if kind in self.rows), None) in self.own
+
     def unreachable(self, timeout: Classification) -> Classification:
         """What a timeout means while the database is known not to answer at all."""
         return replace(UNAVAILABLE, outcome=timeout.outcome)

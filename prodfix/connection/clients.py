@@ -24,6 +24,7 @@ from pymongo.synchronous.database import Database as DriverDatabase
 
 from prodfix.connection.checkouts import BoundedPool
 from prodfix.connection.databases import Database
+from prodfix.connection.unlistened import followed
 from prodfix.errors import DatabaseNotConfigured
 
 DEFAULT_DATABASE = "prodfix"
@@ -51,6 +52,8 @@ def _plainly(operation: Callable[[], Result]) -> Result:
 class GatedClient(FlaskMongoClient):
     """flask-pymongo's client, which asks ``gate`` before it selects a server, and runs each operation within ``call``.
 
+    ``follow``: note what its writes came to, where no command listener does.
+
     The gate raises :class:`prodfix.errors.DatabaseUnavailable` while the database is known to be down; so every
     operation fails in microseconds, inside the driver, where the traceback still names operation and collection.
     A request that already waits for a server learns of it within half a second. ``_select_server`` and
@@ -62,8 +65,10 @@ class GatedClient(FlaskMongoClient):
     commands in 3 seconds for one ``distinct`` that the server refused with a retryable code.
     """
 
-    def __init__(self, *arguments: Any, gate: Gate, call: Call = _plainly, **options: Any) -> None:
-        self._prodfix_gate, self._prodfix_call = gate, call
+    def __init__(
+        self, *arguments: Any, gate: Gate, call: Call = _plainly, follow: bool = False, **options: Any
+    ) -> None:
+        self._prodfix_gate, self._prodfix_call, self._prodfix_follow = gate, call, follow
         super().__init__(*arguments, _pool_class=BoundedPool, **options)
 
     def __getattr__(self, name: str) -> Any:
@@ -72,11 +77,21 @@ class GatedClient(FlaskMongoClient):
     def __getitem__(self, name: str) -> Database:
         return Database(self, name)
 
-    def _retry_internal(self, *arguments: Any, **options: Any) -> Any:
+    def _retry_internal(
+        self, func: Any, session: Any, bulk: Any, operation: Any, is_read: bool = False, *arguments: Any, **options: Any
+    ) -> Any:
         work = super()._retry_internal
+
+        def run() -> Any:
+            return work(func, session, bulk, operation, is_read, *arguments, **options)
+
+        def follow() -> Any:
+            writes_out = options.get("is_aggregate_write", False)
+            return followed(run, operation, session, is_read=is_read, writes_out=writes_out)
+
         token = _tries.set(itertools.count())
         try:
-            return self._prodfix_call(lambda: work(*arguments, **options))
+            return self._prodfix_call(follow if self._prodfix_follow else run)
         finally:
             _tries.reset(token)
 
@@ -117,6 +132,12 @@ class _PerProcess:
                     made = self._made = (os.getpid(), self._make())
         return made[1]
 
+    @property
+    def made(self) -> MongoClient[Any] | None:
+        """The client of this process, if there is one yet."""
+        made = self._made
+        return made[1] if made is not None and made[0] == os.getpid() else None
+
     def close(self) -> None:
         made, self._made = self._made, None
         if made is not None and made[0] == os.getpid():
@@ -126,8 +147,8 @@ class _PerProcess:
 class Clients:
     """``application``, ``own`` and ``watch``; and ``db``, the application's database (the URI's, or ``prodfix``).
 
-    ``gate`` and ``call``: see :class:`GatedClient`; ``call`` is around the application's operations only. Every property
-    raises :class:`prodfix.errors.DatabaseNotConfigured` if there is no URI.
+    ``gate``, ``call`` and ``follow``: see :class:`GatedClient`; ``call`` is around the application's operations only. Every
+    property but ``in_use`` raises :class:`prodfix.errors.DatabaseNotConfigured` if there is no URI.
     """
 
     def __init__(
@@ -139,6 +160,7 @@ class Clients:
         watchers: Sequence[_EventListener] = (),
         gate: Gate = lambda: None,
         call: Call = _plainly,
+        follow: bool = False,
     ) -> None:
         self._uri = uri
         # Ours give up sooner than the application's, and have few connections.
@@ -153,7 +175,7 @@ class Clients:
         }
         self._application = _PerProcess(
             lambda: GatedClient(
-                self.uri, connect=False, event_listeners=list(listeners), gate=gate, call=call, **options
+                self.uri, connect=False, event_listeners=list(listeners), gate=gate, call=call, follow=follow, **options
             )
         )
         self._own = _PerProcess(
@@ -183,6 +205,11 @@ class Clients:
     @property
     def application(self) -> MongoClient[Any]:
         return self._application.get()
+
+    @property
+    def in_use(self) -> MongoClient[Any] | None:
+        """The application's, if it was asked for in this process."""
+        return self._application.made
 
     @property
     def own(self) -> MongoClient[Any]:

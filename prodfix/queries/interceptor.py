@@ -16,12 +16,14 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from pymongo import MongoClient
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
-from prodfix.context import RequestContext, current_context
+from prodfix.context import RequestContext, current_context, watched_effects
 from prodfix.fingerprints import CommandKey, collection_of, command_key, fingerprint
-from prodfix.operations import DatabaseOperation
+from prodfix.operations import MAY_CHANGE, DatabaseOperation, changes
 from prodfix.profile import Profile
+from prodfix.queries import replies
 from prodfix.shapes import redact_command
 
 CommandOutcome = Literal["started", "succeeded", "slow", "failed", "partly_failed"]
@@ -148,6 +150,8 @@ class QueryInterceptor(CommandListener):
 
     def started(self, event: CommandStartedEvent) -> None:
         _started.set(event)
+        if event.command_name in MAY_CHANGE:
+            self._guarded(lambda: _note_sent(event))
         if self.verbose:
             self._guarded(lambda: self._record_start(event))
 
@@ -185,6 +189,8 @@ class QueryInterceptor(CommandListener):
         self.commands += 1
         started = _started.get()
         command = started.command if started is not None and started.request_id == event.request_id else {}
+        if name in MAY_CHANGE:
+            _note_end(event, command)
         key = command_key(name, command)
         self.profile.add(key, micros, failed=failed)
         context = current_context()
@@ -237,6 +243,27 @@ class QueryInterceptor(CommandListener):
                 operation, event.database_name, outcome, _code(reply), _results(reply), attempts, context, command
             )
         )
+
+
+def observes(client: MongoClient[Any]) -> bool:
+    """Whether an interceptor sees the commands of ``client``."""
+    return any(isinstance(listener, QueryInterceptor) for listener in client.options.event_listeners)
+
+
+def _note_sent(event: CommandStartedEvent) -> None:
+    effects = watched_effects() if changes(event.command_name, event.command) else None
+    if effects is not None:
+        replies.note_sent(effects, event)
+
+
+def _note_end(event: CommandSucceededEvent | CommandFailedEvent, command: Mapping[str, Any]) -> None:
+    effects = watched_effects() if changes(event.command_name, command) else None
+    if effects is None:
+        return
+    if isinstance(event, CommandFailedEvent):
+        replies.note_failure(effects, event, command)
+    else:
+        replies.note_reply(effects, event, command)
 
 
 def _code(reply: Mapping[str, Any]) -> int | None:

@@ -7,14 +7,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from pymongo import MongoClient
+
 from prodfix.classification.classifications import INTERNAL_ERROR, INVALID, UNAUTHENTICATED, Classification
 from prodfix.classification.classifier import Classifier
 from prodfix.context import RequestContext, current_context, new_request_id
-from prodfix.errors import ErrorCategory, FieldError, ProdFixError, Severity
-from prodfix.frames import database_operation, name_of, places, stack
+from prodfix.errors import ErrorCategory, FieldError, PartlyApplied, ProdFixError, Severity, chain
+from prodfix.frames import DriverCall, driver_call, name_of, places, stack
 from prodfix.journal.journal import Journal
 from prodfix.logs.logs import Logs
 from prodfix.operations import DatabaseOperation
+from prodfix.records.outcomes import Ending
 from prodfix.records.records import FILE_OF, ErrorRecord, summary
 from prodfix.records.storage import ERROR_LOG, Storage
 from prodfix.redaction import redact_document, redact_text
@@ -39,21 +42,24 @@ class ErrorLog:
         *,
         release: str = "",
         database_down: Callable[[], bool] = lambda: False,
+        sees: Callable[[MongoClient[Any] | None], bool] = lambda client: False,
         on_failure: Callable[[ErrorRecord], None] = lambda record: None,
     ) -> None:
         self._classifier, self._logs, self._counters = classifier, logs, counters
         self._journal, self._storage, self.storms = journal, storage, storms
         self._release = release
-        self._database_down, self._on_failure = database_down, on_failure
+        self._database_down, self._sees, self._on_failure = database_down, sees, on_failure
         self.failures = 0
 
     # -- making -----------------------------------------------------------------------------------------------------------
 
-    def record(self, error: BaseException, context: RequestContext | None) -> ErrorRecord:
-        """What ``error`` is, with what its traceback and its request know. Never raises: what is too odd to be looked at is an
-        internal error, and counted in ``failures``."""
+    def record(
+        self, error: BaseException, context: RequestContext | None, operation: DatabaseOperation | None = None
+    ) -> ErrorRecord:
+        """What ``error`` is, with what its traceback and its request know, or the caller of its ``operation``. Never raises: what
+        is too odd to be looked at is an internal error, and counted in ``failures``."""
         try:
-            return self._record(error, context)
+            return self._record(error, context, operation)
         except Exception:  # noqa: BLE001 - somebody's exception with properties that raise
             self.failures += 1
             return ErrorRecord(
@@ -63,18 +69,21 @@ class ErrorLog:
                 stack=stack(error),
                 places=tuple(places(error)),
                 context=context,
-                operation=None,
+                operation=operation,
                 request_id=context.request_id if context else new_request_id(),
                 release=self._release,
             )
 
-    def _record(self, error: BaseException, context: RequestContext | None) -> ErrorRecord:
-        meaning = self.meaning(error)
+    def _record(
+        self, error: BaseException, context: RequestContext | None, known: DatabaseOperation | None = None
+    ) -> ErrorRecord:
+        meaning, call = self.meaning(error), driver_call(error)
         ours = meaning.category is not ErrorCategory.CLIENT
-        operation = database_operation(error)
+        operation = call.operation if call is not None else None
         failed = context.notes.failed if context else None
         if failed is not None and operation is not None and failed.operation == operation.operation:
             operation = failed  # the command's own event knows more: its whole shape, and how long it took
+        operation = known or operation
         return ErrorRecord(
             meaning=meaning,
             summary=summary(error),
@@ -84,8 +93,27 @@ class ErrorLog:
             operation=operation,
             request_id=context.request_id if context else new_request_id(),
             release=self._release,
+            outcome=self._ending(error, meaning, operation, call, context).outcome,
             places=tuple(places(error)) if ours else (),
             facts=_facts(error, meaning, context),
+        )
+
+    def _ending(
+        self,
+        error: BaseException,
+        meaning: Classification,
+        operation: DatabaseOperation | None,
+        call: DriverCall | None,
+        context: RequestContext | None,
+    ) -> Ending:
+        return Ending(
+            meaning,
+            operation,
+            context,
+            seen=self._sees(call.client if call is not None else None),
+            halfway=call is not None and call.halfway,
+            claimed=self._classifier.claims(error),
+            certain=any(isinstance(link, PartlyApplied) for link in chain(error)),
         )
 
     def meaning(self, error: BaseException) -> Classification:
@@ -130,9 +158,8 @@ class ErrorLog:
 
         Of ``query`` (a filter, a pipeline, a document) only the shape is kept.
         """
-        record = self.record(error, context or current_context())
         known = DatabaseOperation(operation, collection, {"query": document_shape(query)})
-        record = replace(record, operation=known)
+        record = self.record(error, context or current_context(), known)
         self.append(record)
         return record
 

@@ -23,7 +23,6 @@ from prodfix.operations import DatabaseOperation
 from prodfix.records.storage import encoded
 from prodfix.redaction import redact_text
 
-_WRITING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 # Their texts hold values, keys and hosts, or pieces of a body.
 _SILENT = (PyMongoError, BSONError, OverflowError, UnicodeError)
 
@@ -59,6 +58,7 @@ LARGEST_RECORD = 64 * 1024  # bytes
 class ErrorRecord:
     """One error (the seed's EnrichedError and Error Log Entry). ``summary`` is redacted; ``meaning`` has the public text.
 
+    ``outcome``: what became of the request's writes (:mod:`prodfix.records.outcomes`), ``None`` for what was no write;
     ``places`` are the application's functions on the way to it; ``facts`` what its kind tells besides, without values.
     ``recovered``: the operation succeeded in the end, and nobody was told of an error.
     """
@@ -71,25 +71,12 @@ class ErrorRecord:
     operation: DatabaseOperation | None
     request_id: str
     release: str
+    outcome: Outcome | None = None
     places: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     recovered: bool = False
     timestamp: datetime = field(default_factory=lambda: datetime.now(UTC))
     id: bson.ObjectId = field(default_factory=bson.ObjectId)
-
-    @property
-    def outcome(self) -> Outcome | None:
-        """What became of the write; ``None`` for what was not one."""
-        if self.operation is None:
-            return None
-        notes = self.context.notes if self.context else None
-        if notes is not None and notes.outcome is not None:
-            return notes.outcome  # a transaction's, which knows more than its last operation
-        if self.operation.writes:
-            return self.meaning.outcome
-        # It failed while it still read.
-        writing = self.context is not None and self.context.method in _WRITING
-        return Outcome.NOT_APPLIED if writing and notes is not None and not notes.wrote else None
 
     @property
     def retryable(self) -> bool:

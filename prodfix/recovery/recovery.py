@@ -7,14 +7,16 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import pymongo
+from pymongo import MongoClient
 
 from prodfix import deadlines
 from prodfix.classification.classifications import UNAVAILABLE, Classification
 from prodfix.classification.classifier import Classifier
-from prodfix.context import current_context
+from prodfix.context import current_context, current_effects
 from prodfix.deferral.deferred import Deferred
 from prodfix.deferral.writes import Write, WriteResult
 from prodfix.errors import DatabaseUnavailable, DeadlineExceeded, ErrorCategory, JournalUnavailable, Outcome
+from prodfix.frames import driver_call
 from prodfix.recovery.budget import RetryBudget
 from prodfix.recovery.retries import Note, fits, retrying
 
@@ -29,7 +31,8 @@ class Recovery:
     ``retries`` (``MAX_RETRY_ATTEMPTS``) is the number of tries after the first, ``mobile_retries`` how many more a mobile
     device's request has when the connection is lost, ``base`` the first delay in seconds. ``on_recovered`` is told of each
     operation that a retry has saved: how many tries it took, and the last error before; ``on_deferred`` of each write that
-    waits now, and why. ``applied`` knows of a write by its ID whether it was applied from the journal already.
+    waits now, and why. ``applied`` knows of a write by its ID whether it was applied from the journal already; ``sees`` tells of
+    a client whether its commands are seen: of another one's, nobody knows what else an operation has done.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class Recovery:
         on_recovered: Recovered = lambda attempts, error: None,
         on_deferred: Kept = lambda write, error: None,
         applied: Callable[[str], bool] = lambda identity: False,
+        sees: Callable[[MongoClient[Any] | None], bool] = lambda client: True,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._classifier = classifier
@@ -55,14 +59,15 @@ class Recovery:
         self._budget = budget
         self._on_retry = on_retry
         self.on_recovered, self.on_deferred = on_recovered, on_deferred
-        self._applied = applied
+        self._applied, self.sees = applied, sees
         self._sleep = sleep
         self.recovered = 0
 
     def run(self, operation: Callable[[], Result], *, idempotent: bool = False, limit: float | None = None) -> Result:
         """The result of ``operation``; after a transient error it is called again, at most ``retries`` times.
 
-        Something that is not ``idempotent`` is called again only if the error says that it was not applied. After a
+        Something that is not ``idempotent`` is called again only if it was not applied: neither what has failed, nor any other
+        write of that call. After a
         timeout there is one more try, with a longer limit. ``limit``: seconds for the first try; without it each try of
         what is idempotent has a share of the request's deadline, so that one which hangs leaves room for another.
         Raises the last error, unchanged.
@@ -94,6 +99,8 @@ class Recovery:
         if _copied() and self._applied(write.id):
             return WriteResult("applied", write.id, None)
         tries = _Applications(self._deferred, self._classifier, write)
+        effects = current_effects()
+        begun = effects.mark()
         try:
             # The driver's waits may be half a second late: what is kept for the journal must not be theirs.
             with deadlines.Enforced(deadlines.database_remaining(), DeadlineExceeded):
@@ -105,8 +112,10 @@ class Recovery:
             if not self._deferred.enabled or not self._lost(error):
                 raise
             self._keep(write, error, tries.since)
+            effects.promise()
             self.on_deferred(write, error)
             return WriteResult("deferred", write.id, self._deferred.durability)
+        effects.settle(begun)
         return WriteResult("applied", write.id, None)
 
     def _keep(self, write: Write, error: Exception, since: float | None) -> None:
@@ -142,6 +151,7 @@ class Recovery:
             sleep=self._sleep,
         )
         result = controller(attempt)
+        tries.settle()
         self.recovered += 1
         context = current_context()
         if context is not None:
@@ -162,13 +172,26 @@ class Recovery:
 class _Tries:
     """The tries of one operation: how many there were, whether another is worth it, and how long it may take."""
 
-    __slots__ = ("_classifier", "_idempotent", "_limit", "_meaning", "_recovery", "_timeouts", "made", "most")
+    __slots__ = (
+        "_begun",
+        "_classifier",
+        "_effects",
+        "_idempotent",
+        "_limit",
+        "_meaning",
+        "_recovery",
+        "_timeouts",
+        "made",
+        "most",
+    )
 
     def __init__(self, recovery: Recovery, classifier: Classifier, idempotent: bool, limit: float | None) -> None:
         self._recovery, self._classifier = recovery, classifier
         self._idempotent, self._limit = idempotent, limit
         self._meaning: Classification | None = None
         self.made = self._timeouts = 0
+        self._effects = current_effects()
+        self._begun = self._effects.mark()
         context = current_context()
         # Without retries at all, a mobile device has none either.
         extra = recovery.mobile_retries if recovery.retries and context is not None and context.looks_mobile else 0
@@ -207,11 +230,23 @@ class _Tries:
         # A database that is known to be down is asked again by the pinger, not by every request that waits.
         if meaning is None or not meaning.transient or _known_down(error):
             return False
-        if not self._idempotent and meaning.outcome is not Outcome.NOT_APPLIED:
+        if not self._idempotent and not self._harmless(error, meaning):
             return False
         if meaning.category is ErrorCategory.TIMEOUT and self._timeouts > 1:
             return False
         return self.made <= self._recovery.retries or meaning.code == UNAVAILABLE.code
+
+    def _harmless(self, error: BaseException, meaning: Classification) -> bool:
+        """Whether nothing of the tries so far can have been applied."""
+        if meaning.outcome is not Outcome.NOT_APPLIED or self._effects.touched(self._begun):
+            return False
+        call = driver_call(error)
+        return call is None or (not call.halfway and self._recovery.sees(call.client))
+
+    def settle(self) -> None:
+        """It has succeeded in the end: what is idempotent was applied once, whatever became of the tries before."""
+        if self._idempotent:
+            self._effects.settle(self._begun)
 
 
 def _known_down(error: BaseException) -> bool:
@@ -235,10 +270,12 @@ class _Applications:
         self.since: float | None = None
 
     def __call__(self) -> None:
-        begun = time.time()
+        begun, effects = time.time(), current_effects()
+        mark = effects.mark()
         try:
             self._deferred.apply(self._write, since=self.since)
         except BaseException as error:  # a deadline that cuts it, too
-            if self.since is None and self._classifier.classify(error).outcome is not Outcome.NOT_APPLIED:
+            doubtful = self._classifier.classify(error).outcome is not Outcome.NOT_APPLIED or effects.touched(mark)
+            if self.since is None and doubtful:
                 self.since = begun
             raise

@@ -105,7 +105,6 @@ class Transactions:
         self, session: ClientSession, callback: Callable[[ClientSession], Result], left: Iterator[int]
     ) -> Result:
         session.start_transaction()
-        _note(Outcome.NOT_APPLIED)
         try:
             result = callback(session)
         except BaseException:
@@ -116,9 +115,7 @@ class Transactions:
                 Context().run(_abort, session)
             raise
         if session.in_transaction:
-            _note(Outcome.UNKNOWN)
             self._retrying(left, "UnknownTransactionCommitResult")(session.commit_transaction)
-        _note(None)
         return result
 
     def _retrying(self, left: Iterator[int], label: str) -> Any:
@@ -138,8 +135,6 @@ class Transactions:
     ) -> None:
         """Log the transaction, with the operations of each attempt as the driver's events told them."""
         context = current_context()
-        if error is not None:
-            _note(outcome)
         operation = database_operation(error) if error else None
         facts = {
             "database": operation.to_json() if operation else None,
@@ -169,13 +164,6 @@ def _severity(error: PyMongoError) -> Severity:
     meaning = classify(error)
     lost = meaning.category is ErrorCategory.DATABASE_CONNECTION
     return Severity.INFO if meaning.status < 500 else Severity.WARN if lost else Severity.ERROR
-
-
-def _note(outcome: Outcome | None) -> None:
-    """What has become of the request's writes so far, should it end now, by an error or by its deadline."""
-    context = current_context()
-    if context is not None:
-        context.notes.outcome = outcome
 
 
 def _explained(error: PyMongoError) -> PyMongoError:

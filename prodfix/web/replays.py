@@ -159,7 +159,7 @@ def _answer(response: Response) -> Answer | None:
     """What is stored of a response; ``None`` if it is not the last word, so that a copy runs again."""
     status = response.status_code
     done = 200 <= status < 400
-    if not done and (status not in FINAL or "Retry-After" in response.headers or _uncertain()):
+    if not done and not _final(response):
         return None
     if response.is_streamed or response.direct_passthrough or (response.content_length or 0) > LARGEST:
         return Answer(status, {}, None) if done else None
@@ -169,6 +169,16 @@ def _answer(response: Response) -> Answer | None:
     return Answer(status, {name: response.headers[name] for name in KEPT if name in response.headers}, body)
 
 
-def _uncertain() -> bool:
+def _final(response: Response) -> bool:
+    """Whether a copy would get the same refusal again, or must not run.
+
+    A view that has written something, and never asked for the operation's ID, would write it twice. With the ID it meets
+    what is there already, and may answer better.
+    """
     context = current_context()
-    return context is not None and context.notes.outcome is Outcome.UNKNOWN
+    notes = context.notes if context is not None else None
+    outcome = notes.ledger.outcome if notes is not None and notes.ledger is not None else None
+    if notes is not None and outcome in (Outcome.APPLIED, Outcome.UNKNOWN) and not notes.identified:
+        return True
+    refused = response.status_code in FINAL and "Retry-After" not in response.headers
+    return refused and outcome is not Outcome.UNKNOWN

@@ -17,7 +17,15 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 from pymongo.errors import NetworkTimeout
 
-from prodfix import Conflict, ProdFix, Settings, ValidationFailed, current_context, current_operation_id, idempotent
+from prodfix import (
+    Conflict,
+    ProdFix,
+    Settings,
+    ValidationFailed,
+    current_operation_id,
+    declare_outcome,
+    idempotent,
+)
 from prodfix.errors import MalformedRequest, Outcome
 from prodfix.recovery.claims import KEYS
 from prodfix.recovery.idempotency import LARGEST
@@ -224,6 +232,33 @@ def test_one_that_runs_is_409_with_a_time_to_come_back(host: Host) -> None:
     assert (host.post().get_json(), host.runs) == ({"run": 1}, 1)
 
 
+@pytest.mark.parametrize("outcome", [Outcome.APPLIED, Outcome.UNKNOWN])
+def test_a_view_that_wrote_without_the_operations_id_and_failed_is_not_run_again(host: Host, outcome: Outcome) -> None:
+    """It would write twice. The control beside it: with the ID, or without a write, a copy runs."""
+
+    def view() -> Any:
+        if host.runs in asking:
+            current_operation_id()
+        if host.runs not in idle:
+            declare_outcome(outcome)
+        raise KeyError("x")
+
+    asking, idle = set[int](), set[int]()
+    host.answer = view
+    first, again = host.post(), host.post()
+    assert (first.status_code, again.status_code, host.runs) == (500, 500, 1)
+    assert (again.headers["Idempotency-Replayed"], again.get_json()["requestId"]) == (
+        "true",
+        first.get_json()["requestId"],
+    )
+    asking, idle = {2, 3}, {4, 5}
+    for _ in range(2):
+        assert host.post(headers={"Idempotency-Key": "with-the-id"}).status_code == 500
+    for _ in range(2):
+        assert host.post(headers={"Idempotency-Key": "without-a-write"}).status_code == 500
+    assert host.runs == 5
+
+
 def raising(error: Exception) -> Callable[[], Any]:
     def view() -> Any:
         raise error
@@ -251,9 +286,7 @@ def test_final_answers_are_stored_also_those_of_our_error_handlers(host: Host, a
 
 
 def unknown() -> Any:
-    context = current_context()
-    assert context is not None
-    context.notes.outcome = Outcome.UNKNOWN
+    declare_outcome(Outcome.UNKNOWN)
     raise Conflict("x")
 
 
