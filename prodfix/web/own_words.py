@@ -5,6 +5,7 @@ Werkzeug's and Flask's own descriptions are not: they say what the table says be
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from bson.errors import BSONError
@@ -16,10 +17,11 @@ from werkzeug.exceptions import HTTPException
 from prodfix.classification import foreign, outbound
 from prodfix.classification.places import places
 from prodfix.origins import chain
-from prodfix.redaction import redact_text
+from prodfix.redaction import MASK, redact_text
 
 LONGEST = 200  # characters; they stand in an answer twice, which stays below 2 KB
 _GIVEN = frozenset({"description", "_description"})  # the second: where the class has a property (BadRequestKeyError)
+_TOKEN = re.compile(r"[\w-]{16,}+")
 _ABORT = ("werkzeug.exceptions", "__call__")
 
 
@@ -32,8 +34,14 @@ def own_words(error: HTTPException) -> str | None:
             return None
     except Exception:  # noqa: BLE001 - a text that is made when it is asked for, and cannot be
         return None
-    text = redact_text(words)
+    text = _TOKEN.sub(_masked, redact_text(words))
     return text if len(text) <= LONGEST else text[: LONGEST - 1].rstrip() + "…"
+
+
+def _masked(match: re.Match[str]) -> str:
+    """An ID, a token or a key is no word: letters and digits in one, and long."""
+    mixed = any(map(str.isdigit, match[0])) and any(map(str.isalpha, match[0]))
+    return MASK if mixed else match[0]
 
 
 def _words(given: Any) -> str:

@@ -93,6 +93,12 @@ TOLD: dict[str, tuple[Callable[[], Any], int, str]] = {
     "an address": (lambda: abort(409, "ada@example.org is taken"), 409, "*** is taken"),
     "a password": (lambda: abort(400, "password=hunter2 is too short"), 400, "password=*** is too short"),
     "a connection string": (lambda: abort(400, "mongodb://u:p@db.example/x is away"), 400, "mongodb://*** is away"),
+    "an ID": (
+        lambda: abort(404, "No order 665f1c2ab8d4e0a1b2c3d4e5 (since 2026-11-28)"),
+        404,
+        "No order *** (since 2026-11-28)",
+    ),
+    "a long word": (lambda: abort(400, "Donaudampfschiffahrtsgesellschaft"), 400, "Donaudampfschiffahrtsgesellschaft"),
     "its own error's": (lambda: quoting(ValueError(WORDS), WORDS), 400, WORDS),
     "about another library's error": (lambda: quoting(INVALID, "the number is none"), 400, "the number is none"),
 }
