@@ -36,6 +36,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
+from bson.errors import BSONError
 from pydantic import ValidationError as PydanticError
 from pymongo import errors as mongo
 
@@ -236,6 +237,10 @@ class ShuttingDown(ProdFixError):
 
 class DeadlineExceeded(ProdFixError):
     """The request's own deadline has passed."""
+
+
+UNANSWERED = (mongo.PyMongoError, BSONError)
+"""What an operation raises that got no answer from MongoDB, or one that the driver cannot decode: for those who go on without."""
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:

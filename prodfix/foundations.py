@@ -15,7 +15,6 @@ from prodfix.connection.clients import Clients
 from prodfix.connection.monitor import ConnectionMonitor
 from prodfix.context import current_context
 from prodfix.deferral.traffic import Traffic
-from prodfix.errors import ErrorCategory
 from prodfix.journal.journal import Journal
 from prodfix.logs.files import category_files
 from prodfix.logs.logs import Logs
@@ -36,8 +35,6 @@ from prodfix.statistics.storms import Storms
 from prodfix.statistics.windows import Windows
 
 Result = TypeVar("Result")
-
-_OF_DATABASE = (ErrorCategory.DATABASE_CONNECTION, ErrorCategory.TIMEOUT)
 
 
 class Foundations:
@@ -157,7 +154,7 @@ class Foundations:
             release=self.settings.release,
             database_down=lambda: self.monitor.looked and not self.monitor.healthy,
             sees=self._sees,
-            on_failure=lambda record: self.incidents.failed(database=record.meaning.category in _OF_DATABASE),
+            on_failure=lambda record: self.incidents.failed(database=record.meaning.of_database),
         )
 
     @cached_property

@@ -11,7 +11,6 @@ from functools import partial
 from typing import Any, Literal, TypeVar
 
 import pymongo
-from pymongo.errors import PyMongoError
 from pymongo.synchronous.database import Database
 
 from prodfix.alerts import claims, texts
@@ -20,7 +19,7 @@ from prodfix.alerts.claims import Answer, Contended
 from prodfix.alerts.ledger import Ledger
 from prodfix.alerts.outbox import Alert, Delivery
 from prodfix.alerts.rules import SHARED, Findings
-from prodfix.errors import Severity
+from prodfix.errors import UNANSWERED, Severity
 
 LIMIT = 3.0  # seconds for one claim
 REFUSALS = 3  # claims in a row that fail, until this instance goes on alone
@@ -229,7 +228,7 @@ class Teller:
                 answer = work(database)
         except Contended:
             return None
-        except PyMongoError as error:
+        except UNANSWERED as error:
             self._refusals += 1
             if self._refusals >= REFUSALS:
                 self._refusals, self._alone_since = 0, now

@@ -29,6 +29,13 @@ class Classification:
     outcome: Outcome | None = None
     details: tuple[FieldError, ...] = field(default=())
 
+    @property
+    def of_database(self) -> bool:
+        """Whether it says that the database is away or slow. A timeout of a call to somebody else does not."""
+        if self.category is ErrorCategory.TIMEOUT:
+            return self.code != NETWORK_TIMED_OUT.code
+        return self.category is ErrorCategory.DATABASE_CONNECTION
+
     def __post_init__(self) -> None:
         if self.severity is None:
             mild = isinstance(self.status, int) and self.status < 500
@@ -83,6 +90,8 @@ def _row(category: ErrorCategory, status: int, code: str, message: str, **more: 
 INTERNAL_ERROR = _row(ErrorCategory.UNKNOWN, 500, "INTERNAL_ERROR", "An error occurred")
 FATAL = replace(INTERNAL_ERROR, severity=Severity.CRITICAL)
 NETWORK_FAILED = replace(INTERNAL_ERROR, category=ErrorCategory.NETWORK, transient=True, outcome=Outcome.UNKNOWN)
+NETWORK_REFUSED = replace(NETWORK_FAILED, transient=False, outcome=None)
+NETWORK_TIMED_OUT = replace(NETWORK_FAILED, category=ErrorCategory.TIMEOUT)
 UNAVAILABLE = _row(
     ErrorCategory.DATABASE_CONNECTION,
     503,

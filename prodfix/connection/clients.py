@@ -16,14 +16,14 @@ from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar, cast
 
 import pymongo
-from flask_pymongo.wrappers import Database as FlaskDatabase
 from flask_pymongo.wrappers import MongoClient as FlaskMongoClient
 from pymongo import MongoClient, _csot
 from pymongo.errors import ServerSelectionTimeoutError
 from pymongo.monitoring import _EventListener
-from pymongo.synchronous.database import Database
+from pymongo.synchronous.database import Database as DriverDatabase
 
 from prodfix.connection.checkouts import BoundedPool
+from prodfix.connection.databases import Database
 from prodfix.connection.limits import limited
 from prodfix.connection.unlistened import followed
 from prodfix.errors import DatabaseNotConfigured
@@ -71,6 +71,12 @@ class GatedClient(FlaskMongoClient):
     ) -> None:
         self._prodfix_gate, self._prodfix_call, self._prodfix_follow = gate, call, follow
         super().__init__(*arguments, _pool_class=BoundedPool, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        return MongoClient.__getattr__(self, name)  # which refuses private names, and asks for the item of the others
+
+    def __getitem__(self, name: str) -> Database:
+        return Database(self, name)
 
     def _retry_internal(
         self, func: Any, session: Any, bulk: Any, operation: str, is_read: bool = False, *more: Any, **options: Any
@@ -220,12 +226,12 @@ class Clients:
         return self.own.get_default_database(DEFAULT_DATABASE).name
 
     @property
-    def db(self) -> FlaskDatabase:
+    def db(self) -> Database:
         """The application's database, with flask-pymongo's ``find_one_or_404`` on its collections."""
-        return cast(FlaskDatabase, self.application[self.database_name])
+        return cast(Database, self.application[self.database_name])
 
     @property
-    def own_db(self) -> Database[Any]:
+    def own_db(self) -> DriverDatabase[Any]:
         """The same database through our own client."""
         return self.own[self.database_name]
 

@@ -20,6 +20,7 @@ import bson
 import orjson
 
 from prodfix.classification.classifier import Classifier
+from prodfix.classification.places import unreadable
 from prodfix.deadlines import backoff
 from prodfix.deferral import guards
 from prodfix.deferral.deferred import Deferred
@@ -237,7 +238,8 @@ class Drainer:
             self._wait(entry, entry.attempts, INTERRUPTED, meaning.code)
             return False
         attempts = entry.attempts + 1
-        if meaning.transient and attempts < self._max_attempts:
+        # A reply that could not be read is no verdict on the write: whether it was applied shows at the next try.
+        if (meaning.transient or unreadable(error)) and attempts < self._max_attempts:
             self._wait(entry, attempts, backoff(attempts, self._base, longest=LONGEST_WAIT), meaning.code)
         else:
             entry.attempts = attempts

@@ -19,7 +19,7 @@ from pymongo.synchronous.database import Database
 from prodfix.context import iso
 from prodfix.deferral.pace import Pace
 from prodfix.deferral.writes import owner_of
-from prodfix.errors import DatabaseUnavailable, JournalUnavailable
+from prodfix.errors import UNANSWERED, DatabaseUnavailable, JournalUnavailable
 from prodfix.journal.journal import Journal, Statement
 from prodfix.journal.turn import Turn
 
@@ -127,7 +127,7 @@ class Traces:
         """Whether the write is known to be applied, here or in MongoDB. Never raises: what cannot be learned is not known."""
         try:
             found = self.status(identity)
-        except (PyMongoError, JournalUnavailable):
+        except (*UNANSWERED, JournalUnavailable):
             return False
         return found is not None and found.state == "applied"
 

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pymongo
-from pymongo.errors import PyMongoError
 from pymongo.synchronous.database import Database
 
 from prodfix.classification.classifier import server_code
+from prodfix.errors import UNANSWERED
 
 MOST = 50
 LIMIT = 3.0  # seconds for all that MongoDB is asked
@@ -50,7 +50,7 @@ def _figures(database: Database[Any], name: str, kind: str, end: float) -> dict[
         try:
             with pymongo.timeout(min(left, EACH_LIMIT)):
                 return ask()
-        except PyMongoError as error:
+        except UNANSWERED as error:
             code = server_code(error)
             unavailable[field] = f"{type(error).__name__} (code {code})" if code else type(error).__name__
             return None

@@ -8,11 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from pymongo.errors import PyMongoError
-
+from prodfix.classification.classifications import NETWORK_TIMED_OUT
 from prodfix.context import iso
 from prodfix.deferral.traces import Traces
-from prodfix.errors import JournalUnavailable
+from prodfix.errors import UNANSWERED, ErrorCategory, JournalUnavailable
 from prodfix.records.incident_log import IncidentLog
 from prodfix.records.incidents import NOTICED
 from prodfix.records.lookup import Lookup, shown
@@ -53,7 +52,7 @@ class Requests:
     def _operation(self, identity: str) -> dict[str, Any]:
         try:
             found = self._traces.status(identity)
-        except (PyMongoError, JournalUnavailable):
+        except (*UNANSWERED, JournalUnavailable):
             found = None
         # Another instance has it, or nobody any more.
         return found.to_json() if found is not None else {"operationId": identity, "status": "unknown"}
@@ -77,5 +76,10 @@ def _operations(records: Iterable[Mapping[str, Any]]) -> list[str]:
 
 def _fits(incident: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> bool:
     """What went wrong for another reason while the database was away is no part of that."""
-    of_database = ("database_connection", "timeout")
-    return incident["cause"] != "database_lost" or any(record.get("category") in of_database for record in records)
+    return incident["cause"] != "database_lost" or any(map(_of_database, records))
+
+
+def _of_database(record: Mapping[str, Any]) -> bool:
+    """As :attr:`prodfix.classification.classifications.Classification.of_database`, of what is stored."""
+    slow = record.get("category") == ErrorCategory.TIMEOUT and record.get("code") != NETWORK_TIMED_OUT.code
+    return slow or record.get("category") == ErrorCategory.DATABASE_CONNECTION

@@ -16,9 +16,9 @@ from typing import Any
 import bson
 import orjson
 import pymongo
-from pymongo.errors import PyMongoError
 from pymongo.synchronous.database import Database
 
+from prodfix.errors import UNANSWERED
 from prodfix.fingerprints import CommandKey, command_key, filter_of
 from prodfix.journal.journal import Journal
 from prodfix.profile import masked
@@ -96,7 +96,7 @@ class Advisor:
             try:
                 with pymongo.timeout(LIMIT):
                     advice = _explain(self._client()[slow.database], slow)
-            except PyMongoError:
+            except UNANSWERED:
                 continue
             insert = "INSERT OR REPLACE INTO advice (fingerprint, at, entry) VALUES (?, ?, ?)"
             self._journal.write([(insert, (slow.fingerprint, time.time(), orjson.dumps(advice)))])

@@ -119,7 +119,7 @@ class ErrorLog:
     def meaning(self, error: BaseException) -> Classification:
         """The table's row; a timeout while the database is known to be down is that, and not a slow query."""
         meaning = self._classifier.classify(error)
-        if meaning.category is ErrorCategory.TIMEOUT and self._database_down():
+        if meaning.category is ErrorCategory.TIMEOUT and meaning.of_database and self._database_down():
             return self._classifier.unreachable(meaning)
         return meaning
 
@@ -243,7 +243,9 @@ class ErrorLog:
 
 
 def _files(record: ErrorRecord) -> list[str]:
-    files = [FILE_OF[record.meaning.category]] if record.meaning.category in FILE_OF else []
+    # A call to somebody else that was too slow is of the same category as a slow query, and nothing of the database's.
+    elsewhere = record.meaning.category is ErrorCategory.TIMEOUT and not record.meaning.of_database
+    files = [FILE_OF[record.meaning.category]] if record.meaning.category in FILE_OF and not elsewhere else []
     if not files or record.meaning.severity in (Severity.ERROR, Severity.CRITICAL):
         files.append("error")
     return files

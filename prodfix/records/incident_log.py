@@ -17,10 +17,11 @@ import bson
 import orjson
 import pymongo
 from pymongo import ReturnDocument
-from pymongo.errors import DuplicateKeyError, PyMongoError
+from pymongo.errors import DuplicateKeyError
 from pymongo.synchronous.database import Database
 
 from prodfix.context import iso
+from prodfix.errors import UNANSWERED
 from prodfix.journal.journal import Journal
 from prodfix.records.incidents import COUNTED, FOLLOWED, GAP, IncidentCause
 from prodfix.records.storage import INCIDENTS
@@ -107,7 +108,7 @@ class IncidentLog:
         try:
             with pymongo.timeout(LIMIT):
                 return list(database[INCIDENTS].find(touching).sort("from", -1).limit(MOST))
-        except PyMongoError:
+        except UNANSWERED:
             return None
 
 

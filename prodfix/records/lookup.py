@@ -13,10 +13,11 @@ from typing import Any, Literal, NamedTuple
 
 import bson
 import pymongo
-from pymongo.errors import PyMongoError
+from bson.codec_options import DatetimeConversion
 from pymongo.synchronous.database import Database
 
 from prodfix.context import iso
+from prodfix.errors import UNANSWERED
 from prodfix.journal.journal import Journal
 from prodfix.records.storage import CONNECTION_EVENTS, ERROR_LOG
 
@@ -25,6 +26,13 @@ CHUNK = 200  # rows that are looked at together
 CHUNKS = 60  # of one answer: 12,000 rows; more are not waited for
 LATE = 5.0  # seconds between a record's own time and that of its row, at most
 OF_REQUEST = 50  # records of one request
+
+# One record with a date or a text that Python cannot hold must not hide all the others.
+_FORGIVING: bson.CodecOptions[dict[str, Any]] = bson.CodecOptions(
+    tz_aware=True,
+    datetime_conversion=DatetimeConversion.DATETIME_CLAMP,
+    unicode_decode_error_handler="replace",
+)
 
 Scope = Literal["all", "instance"]
 
@@ -131,9 +139,10 @@ class Lookup:
             return [], "instance"
         try:
             with pymongo.timeout(LIMIT):
-                newest = database[collection].find(query).sort([("timestamp", -1), ("_id", -1)])
+                stored = database[collection].with_options(codec_options=_FORGIVING)
+                newest = stored.find(query).sort([("timestamp", -1), ("_id", -1)])
                 return list(newest.limit(most)), "all"
-        except PyMongoError:
+        except UNANSWERED:
             return [], "instance"  # what this instance holds is still right, and the answer says what it covers
 
     def _here(

@@ -15,9 +15,9 @@ from typing import Any, Literal, NamedTuple
 
 import orjson
 import pymongo
-from pymongo.errors import PyMongoError
 from pymongo.synchronous.database import Database
 
+from prodfix.errors import UNANSWERED
 from prodfix.journal.journal import Journal
 from prodfix.tallies import Tally, rows_of_counts
 
@@ -140,7 +140,7 @@ class Windows:
                 with pymongo.timeout(READ_LIMIT):
                     window.add_hour(self._summed(database, self._hours(database, newest, first, last)))
                     window.scope = "all"
-            except PyMongoError:
+            except UNANSWERED:
                 window = Window()
         if window.scope == "instance":
             newest = self._held(first, last)

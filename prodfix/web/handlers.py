@@ -22,6 +22,7 @@ from prodfix.errors import ClientError, ErrorCategory, Severity
 from prodfix.logs.sinks import render
 from prodfix.services import Services
 from prodfix.web.incoming import UNREAD
+from prodfix.web.own_words import own_words
 
 _PROBLEM, _JSON = "application/problem+json", "application/json"
 
@@ -118,6 +119,8 @@ def _answer(services: Services, error: BaseException) -> Response:
     record = services.error_log.record(error, context)
     services.error_log.append(record)
     body, status, headers = record.to_response(detailed=not services.settings.production)
+    if status < 500 and (words := _words(services, error)):
+        body["detail"] = body["message"] = words
     response = Response(render(body), status, mimetype=_media_type())  # not the host's JSON provider's
     if isinstance(error, HTTPException):
         for name, value in error.get_headers():
@@ -134,6 +137,13 @@ def _answer(services: Services, error: BaseException) -> Response:
     if broken or (has_request_context() and UNREAD in request.environ):
         response.headers["Connection"] = "close"  # the rest of the body is still on its way, or is none
     return response
+
+
+def _words(services: Services, error: BaseException) -> str | None:
+    """The application's own words of an HTTP error, unless it gave the class a row, with words of its own."""
+    if not isinstance(error, HTTPException) or not services.classifier.own.isdisjoint(type(error).__mro__):
+        return None
+    return own_words(error)
 
 
 def _spread(seconds: str) -> str:

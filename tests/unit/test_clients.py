@@ -10,16 +10,24 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import gridfs
 import pymongo
 import pytest
+from bson import CodecOptions
+from flask_pymongo.wrappers import Collection as FlaskCollection
+from flask_pymongo.wrappers import MongoClient as FlaskMongoClient
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError, ServerSelectionTimeoutError
+from pymongo.read_preferences import SecondaryPreferred
+from pymongo.write_concern import WriteConcern
+from werkzeug.exceptions import NotFound
 
 from prodfix.connection.clients import DEFAULT_DATABASE, Clients, GatedClient
 from prodfix.errors import DatabaseNotConfigured, DatabaseUnavailable
 from prodfix.frames import database_operation
 from tests.unit.commands import Commands
 
+SECONDARY = SecondaryPreferred()
 NOBODY = "mongodb://127.0.0.1:9/"
 
 
@@ -292,3 +300,62 @@ def test_every_operation_goes_through_what_counts_it(database_uri: str) -> None:
         assert len(calls) == before, "what is ours is not the application's"
     finally:
         clients.close()
+
+
+# ---- collections within collections
+
+PATHS: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "attributes": (lambda db: db.fs.files, "fs.files"),
+    "item, then attribute": (lambda db: db["fs"].files, "fs.files"),
+    "attribute, then item": (lambda db: db.fs["files"], "fs.files"),
+    "items": (lambda db: db["fs"]["files"], "fs.files"),
+    "a name with a dot": (lambda db: db["fs.files"], "fs.files"),
+    "deeper": (lambda db: db.a.b.c, "a.b.c"),
+    "below a name with a dot": (lambda db: db["a.b"].c, "a.b.c"),
+    "by its method": (lambda db: db.get_collection("fs").files, "fs.files"),
+    "with options": (lambda db: db.fs.with_options(write_concern=WriteConcern(w=1)).files, "fs.files"),
+}
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_collection_within_a_collection_is_one_of_flask_pymongos(clients: Clients, path: str) -> None:
+    find, name = PATHS[path]
+    found = find(clients.db)
+    assert (found.name, found.full_name) == (name, f"{clients.database_name}.{name}")
+    assert isinstance(found, FlaskCollection)
+    found.insert_one({"_id": path})
+    assert found.find_one_or_404({"_id": path}) == {"_id": path}
+    with pytest.raises(NotFound):
+        found.find_one_or_404({"_id": "nobody's"})
+    assert clients.own_db[name].find_one({"_id": path})  # the driver's own has it under that name
+
+
+def test_what_is_below_keeps_the_options_and_the_database_of_what_is_above(clients: Clients) -> None:
+    above = clients.db.fs.with_options(write_concern=WriteConcern(w=1), codec_options=CodecOptions(tz_aware=True))
+    assert above.files.write_concern == WriteConcern(w=1)
+    assert above.files.codec_options.tz_aware
+    assert above.files.database == clients.db
+    assert clients.db.get_collection("fs", read_preference=SECONDARY).files.read_preference == SECONDARY
+
+
+def test_private_names_are_no_collections(clients: Clients) -> None:
+    for thing in (clients.application, clients.db, clients.db.fs):
+        with pytest.raises(AttributeError):
+            thing._nothing  # noqa: B018
+        assert not hasattr(thing, "_ipython_display_")
+
+
+def test_files_are_kept_and_found_through_the_applications_database(clients: Clients) -> None:
+    identity = gridfs.GridFS(clients.db).put(b"text", filename="a.txt")
+    assert clients.db.fs.files.find_one_or_404({"_id": identity})["filename"] == "a.txt"
+    assert gridfs.GridFSBucket(clients.db).open_download_stream(identity).read() == b"text"
+    assert clients.db.fs.chunks.count_documents({}) == 1
+
+
+def test_flask_pymongo_itself_is_left_as_it_is(database_uri: str) -> None:
+    # And the control: with this driver its own collections have none below them.
+    with FlaskMongoClient(database_uri) as client:
+        files = client.get_default_database().name
+        assert type(client[files].fs) is FlaskCollection
+        with pytest.raises(AttributeError):
+            client[files].fs.files  # noqa: B018

@@ -11,9 +11,10 @@ from typing import Any
 import bson
 import orjson
 import pytest
+from bson.errors import InvalidBSON, InvalidDocument
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pymongo.errors import OperationFailure
+from pymongo.errors import AutoReconnect, EncryptionError, OperationFailure, ProtocolError
 
 from prodfix.deferral import drainer as drainers
 from prodfix.deferral.deferred import Deferred
@@ -656,3 +657,58 @@ def test_times_in_arguments_come_back_as_they_were(deferred: Deferred, drainer: 
     deferred.put(note(moment))
     drainer.drain()
     assert database.notes.find_one()["text"] == moment
+
+
+@pytest.mark.parametrize("error", [InvalidBSON("year 20000 is out of range"), ProtocolError("no reply")], ids=repr)
+def test_a_reply_that_cannot_be_read_is_no_reason_to_bury_a_write_at_its_first_try(
+    deferred: Deferred,
+    drainer: Drainer,
+    journal: Journal,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+) -> None:
+    deferred.put(write := note())
+    answered = [error, error]
+    replay = deferred.replay
+
+    def unreadable(*arguments: Any, **options: Any) -> None:
+        replay(*arguments, **options)  # it was applied, and what the server said of it is lost
+        if answered:
+            raise answered.pop()
+
+    monkeypatch.setattr(deferred, "replay", unreadable)
+    for _ in answered[:]:
+        assert (drainer.drain(), waiting(journal), dead(journal)) == (0, [write.id], {})
+        clock.now += 120
+    assert (drainer.drain(), waiting(journal), dead(journal)) == (1, [], {})
+
+
+def test_but_it_is_put_aside_at_last_and_what_cannot_be_encoded_at_once(
+    deferred: Deferred, drainer: Drainer, journal: Journal, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for error, tries in ((InvalidBSON("x"), 3), (InvalidDocument("x"), 1)):
+        deferred.put(write := note())
+
+        def fail(*_: Any, error: Exception = error, **__: Any) -> None:
+            raise error
+
+        monkeypatch.setattr(deferred, "replay", fail)
+        for count in range(tries):
+            assert write.id not in dead(journal), count
+            drainer.drain()
+            clock.now += 120
+        assert write.id in dead(journal)
+
+
+def test_a_database_that_is_away_when_a_write_is_encrypted_ends_the_drain(
+    deferred: Deferred, drainer: Drainer, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deferred.put(write := note())
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise EncryptionError(AutoReconnect("the key vault"))
+
+    monkeypatch.setattr(deferred, "replay", fail)
+    assert (drainer.drain(), waiting(journal), dead(journal)) == (0, [write.id], {})
+    assert journal.read("SELECT attempts, reason FROM writes") == [(0, "DATABASE_UNAVAILABLE")]

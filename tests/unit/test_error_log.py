@@ -448,3 +448,15 @@ def test_what_is_only_counted_needs_no_token(make: Callable[..., Recording], log
     log = make(burst=1)
     fall(log, 10, NotFound)
     assert (logs.lines, log.storms.held, log.counted()) == ([], 0, 10)
+
+
+def test_a_timeout_of_a_call_to_somebody_else_is_no_outage_while_the_database_is_down(
+    make: Callable[..., Recording], logs: FakeLogs
+) -> None:
+    slow = type("ReadTimeout", (type("Timeout", (OSError,), {"__module__": "requests.exceptions"}),), {})("x")
+    log = make(database_down=lambda: True)
+    made = record(log, slow)
+    assert (made.meaning.category, made.meaning.status, made.meaning.code) == ("timeout", 500, "INTERNAL_ERROR")
+    assert logs.lines[-1][2] == ("error",)
+    record(log, ServerSelectionTimeoutError("x"))  # the control
+    assert logs.lines[-1][2] == ("database", "error")

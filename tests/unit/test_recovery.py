@@ -15,9 +15,11 @@ from pymongo.errors import (
     AutoReconnect,
     ConnectionFailure,
     DuplicateKeyError,
+    EncryptionError,
     ExecutionTimeout,
     OperationFailure,
     PyMongoError,
+    ServerSelectionTimeoutError,
     WaitQueueTimeoutError,
 )
 
@@ -416,3 +418,43 @@ def test_a_write_that_hangs_is_given_up_in_time_and_what_is_on_its_way_to_the_di
     python: Callable[..., str],
 ) -> None:
     assert python(SHIELDED, 0.7).splitlines() == ["on disk", "deferred 1.0", "cut 0.6"]
+
+
+# -- what others wrap
+
+
+def test_what_a_wrapper_holds_decides_whether_it_is_tried_again() -> None:
+    """The driver's for client-side encryption, and a mapper's that is raised without ``from``."""
+    mapped = type("OperationError", (Exception,), {"__module__": "mongoengine.errors"})("canary")
+    mapped.__context__ = LOST
+    for error in (EncryptionError(BUSY), EncryptionError(LOST), mapped):
+        operation = Operation(error)
+        assert recovery().run(operation, idempotent=True) == "done"
+        assert operation.calls == 2
+    for error in (EncryptionError(LASTING[0]), EncryptionError(ValueError("no key"))):
+        with pytest.raises(EncryptionError):
+            recovery().run(Operation(error), idempotent=True)
+    assert recovery().run(Operation(EncryptionError(BUSY))) == "done"
+    with pytest.raises(EncryptionError):
+        recovery().run(Operation(EncryptionError(LOST)))  # not idempotent, and nobody knows
+
+
+def test_a_write_that_could_not_be_encrypted_since_the_database_is_away_is_deferred() -> None:
+    deferred = FakeDeferred(*[EncryptionError(ServerSelectionTimeoutError("the key vault"))] * 9)
+    assert recovery(deferred).write(WRITE).deferred
+    assert deferred.kept == [WRITE]
+    refused = FakeDeferred(EncryptionError(ValueError("no key")))  # the control
+    with pytest.raises(EncryptionError):
+        recovery(refused).write(WRITE)
+    assert refused.kept == []
+
+
+def test_a_call_to_somebody_else_is_tried_again_and_never_deferred() -> None:
+    slow = type("TimeoutException", (Exception,), {"__module__": "httpx"})
+    lost = type("ConnectionError", (Exception,), {"__module__": "redis.exceptions"})
+    for error in (slow("x"), lost("x"), ConnectionRefusedError()):
+        assert recovery().run(Operation(error), idempotent=True) == "done"
+        deferred = FakeDeferred(*[error] * 9)
+        with pytest.raises(type(error)):
+            recovery(deferred).write(WRITE)
+        assert deferred.kept == []

@@ -131,6 +131,8 @@ def test_the_incident_that_it_fell_into(
     incidents.flush()
     put(0, request_id="of the outage")
     put(0, request_id="of another cause", category="unknown")
+    put(0, request_id="of a slow query", category="timeout", code="DATABASE_TIMEOUT")
+    put(0, request_id="of a slow partner", category="timeout", code="INTERNAL_ERROR")
     put(60, request_id="later")
 
     def causes(request_id: str) -> list[str]:
@@ -139,5 +141,6 @@ def test_the_incident_that_it_fell_into(
         return sorted(incident["cause"] for incident in found["incidents"])
 
     assert causes("of the outage") == ["database_lost", "error_rate"]
-    assert causes("of another cause") == ["error_rate"]
+    assert causes("of another cause") == causes("of a slow partner") == ["error_rate"]
+    assert causes("of a slow query") == ["database_lost", "error_rate"]
     assert causes("later") == []
