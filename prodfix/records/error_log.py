@@ -14,11 +14,12 @@ from prodfix.errors import ErrorCategory, FieldError, ProdFixError, Severity
 from prodfix.frames import database_operation, name_of, places, stack
 from prodfix.journal.journal import Journal
 from prodfix.logs.logs import Logs
+from prodfix.names import mask_key
 from prodfix.operations import DatabaseOperation
 from prodfix.records.records import FILE_OF, ErrorRecord, summary
 from prodfix.records.storage import ERROR_LOG, Storage
 from prodfix.redaction import redact_document, redact_text
-from prodfix.shapes import document_shape, mask_key
+from prodfix.shapes import document_shape
 from prodfix.signals import error_recorded
 from prodfix.statistics.counters import Counters
 from prodfix.statistics.storms import Storms

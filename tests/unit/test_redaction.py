@@ -20,8 +20,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pymongo import errors as mongo
 
-from prodfix.redaction import MASK, redact_document, redact_text, redact_uri, secret_key
-from prodfix.shapes import LEVELS, NODES, mask_key, redact_command
+from prodfix.names import mask_key, secret_key
+from prodfix.patterns.rules import MASK
+from prodfix.redaction import redact_document, redact_text, redact_uri
+from prodfix.shapes import LEVELS, NODES, redact_command
 
 CANARY = "canary7f3a"
 NUMBER = 424242424242
