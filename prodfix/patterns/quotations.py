@@ -14,7 +14,14 @@ def _duplicate(match: re.Match[str]) -> str:
 
 
 _QUOTED = re.compile(r'(?s)"(?:[^"\\]|\\.)*+(?:"|\Z)')
-_VALUES = re.compile(rf"(?s)(?<!dup key: )\{{(?!\?\}})(?:[^\[\](){{}}\"']++|{STRING}|{bracketed(4)})*+\}}?|{STRING}")
+# An apostrophe within a word begins no quotation, and ends none.
+_QUOTE = r"(?<!\w)(?:\"(?:[^\"\\]|\\.)*+\"?|'(?:[^'\\]|\\.|(?<=\w)'(?=\w))*+'?)"
+_VALUES = re.compile(rf"(?s)(?<!dup key: )\{{(?!\?\}})(?:[^\[\](){{}}\"']++|{STRING}|{bracketed(4)})*+\}}?|{_QUOTE}")
+
+
+def emptied(text: str) -> str:
+    """A text without anything in quotes or braces, and without numbers: what a library says of a value that it refuses."""
+    return re.sub(r"\d[\d.]*+", "?", _VALUES.sub(lambda value: "{?}" if value[0].startswith("{") else "?", text))
 
 
 _BARE = re.compile(r"(?<![\w.?])-?\d[\d.e+-]{0,40}(?= is )")
@@ -26,7 +33,7 @@ def _without_values(match: re.Match[str]) -> str:
 
 # MongoDB's own words (errmsg) before a value that it quotes: codes 2, 9, 14, 28, 40, 66, 73, 121, 241, 16755, 31034 and more.
 _REFUSALS = (
-    r"cannot create field|cannot apply \$|can't extract geo keys|modifiers operate on|failed to parse|error parsing|unsupported"
+    r"cannot create field|cannot apply \$|extract geo keys|modifiers operate on|failed to parse|error parsing|unsupported"
     r" conversion|in \$convert|non-numeric type|executor error during|unknown (?:top level )?operator|performing an update on"
     r"|cannot (?:increment|multiply|encode|use the part)|document failed validation|geo element must|must be an array but"
     r"|but found|(?:can only|can't) be applied|caused by ::|could not find user|invalid regular|regular expression is invalid"
@@ -57,7 +64,12 @@ QUOTATIONS = (  # of texts with a quote, a brace or an equals sign
     Rule(
         ("input_value=",), re.compile(r"(\binput_value=)(?:[^\r\n]*(?=, input_type=)|[^\r\n]++)"), r"\1?"
     ),  # pydantic's
-    Rule(_HINTS_OF_REFUSALS, re.compile(rf"(?is)((?:{_REFUSALS})\b)(.*)"), _without_values),
+    # Cut where the first value may stand: who knows how what follows is quoted once more.
+    Rule(
+        _HINTS_OF_REFUSALS,
+        re.compile(rf"(?is)((?:{_REFUSALS})(?:[^'\"{{\[(:]|::)*+)['\"{{\[(:].*"),
+        lambda match: match[1].rstrip() + " ?",
+    ),
     Rule(
         ("invalid literal for", "could not convert", "invalid isoformat", "unconverted data", "time data"),
         re.compile(

@@ -9,6 +9,7 @@ from typing import Any
 
 from prodfix.classification.classifications import INTERNAL_ERROR, INVALID, UNAUTHENTICATED, Classification
 from prodfix.classification.classifier import Classifier
+from prodfix.classification.wording import told
 from prodfix.context import RequestContext, current_context, new_request_id
 from prodfix.errors import ErrorCategory, FieldError, ProdFixError, Severity
 from prodfix.frames import database_operation, name_of, places, stack
@@ -103,7 +104,7 @@ class ErrorLog:
         context = context or current_context()
         record = ErrorRecord(
             meaning=meaning,
-            summary=redact_text(text[:2000])[:500],
+            summary=told(text[:2000])[:500],
             error_type=kind[:100],
             stack="",
             context=context,
@@ -149,7 +150,7 @@ class ErrorLog:
         self, kind: str, user_id: str | None, reason: str, context: RequestContext | None = None
     ) -> ErrorRecord:
         """Record that somebody was refused: ``kind`` such as ``InvalidPassword``, the user if known, and why."""
-        facts = {"type": kind, "userId": user_id, "reason": redact_text(reason)[:500]}
+        facts = {"type": kind, "userId": user_id, "reason": told(reason[:2000])[:500]}
         return self._append_facts(UNAUTHENTICATED, kind, reason, facts, context)
 
     def log_recovery(self, error: BaseException, context: RequestContext | None) -> None:
