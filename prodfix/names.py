@@ -52,7 +52,7 @@ _HEX = re.compile(r"(?i)(?:0x)?(?=[a-f]*\d)(?=\d*[a-f])[0-9a-f]{10,}|[0-9a-f]{24
 _IBAN = re.compile(r"(?i)[a-z]{2}\d{2}(?=(?:[a-z]*\d){6})[a-z\d]{11,30}")
 # What is in no name that somebody gives to a field.
 _SIGNS = re.compile(r"[\s\x00-\x1f\x7f!\"%&'*,;<=>?\\^`{|}~]|://|[^$]\$.|#\d|@(?![A-Za-z]{1,20}$)")
-_DIGIT_IN_A_WORD = re.compile(r"(?<=[A-Za-z])\d(?=[a-z])")
+_DIGIT_IN_A_WORD = re.compile(r"(?<=[A-Za-z])\d{1,2}(?=[a-z])")
 _SHORT_PAIRS = re.compile(r"(?i)(?:[a-z]\d{1,2}|\d{1,2}[a-z])+")  # x1y1x2y2
 _RUNS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
 _TOKEN = re.compile(r"[A-Za-z0-9_+/=-]{12,}")

@@ -7,7 +7,7 @@ import re
 from prodfix.patterns.rules import MASK, STRING, Rule, bracketed, whole
 
 _SECRET_NAME = (
-    r"(?:passwor[dt]|passwd|passphrase|passcode|pwd|kennwort|contrase(?:ñ|n)a|senha|secret|token|api[_-]?key"
+    r"(?:passwor[dt]|passwd|passphrase|passcode|pwd|kennwort|contrase(?:ñ|n|\\{1,4}u00f1)a|senha|secret|token|api[_-]?key"
     r"|access[_-]?key(?:[_-]?id)?|secret[_-]?key|private[_-]?key|account[_-]?key|(?:signing|encryption|routing|integration)[_-]?key"
     r"|credentials?|authorization|cookie|sess(?:ion)?[_-]?id|connect\.sid|ssn|cvv|cvc2?|otp|-signature|accesssignature|sentry[_-]?dsn)"
 )
@@ -31,7 +31,7 @@ DASHED = (  # of texts with a dash
     ),
     Rule(
         ("private-lines",),
-        re.compile(r"Private-Lines:\s{0,8}\d{1,4}\s{1,8}[A-Za-z0-9+/=\s\\]*+"),
+        re.compile(r"Private-Lines:\s{0,8}\d{1,4}(?:\s|\\[rn]){1,8}[A-Za-z0-9+/=\s\\]*+"),
         "Private-Lines: " + MASK,
     ),
     Rule(("aws4-",), re.compile(r"\bAWS4-HMAC-SHA256\s[^\r\n\"']*+"), "AWS4-HMAC-SHA256 " + MASK),
