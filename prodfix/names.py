@@ -49,6 +49,7 @@ _NUMBER = re.compile(r"[+(]?(?=(?:\D*\d){5})[\d()/:TZ +-]+|\+\d+|-?\d+,\d+")
 _IP_6 = re.compile(r"(?i)\[?(?:[0-9a-f]{0,4}:){2,7}[0-9a-f]{0,4}\]?(?:%\w+)?(?:/\d+)?")
 _MAC = re.compile(r"(?i)[0-9a-f]{2}(?:[:-][0-9a-f]{2}){5}")
 _HEX = re.compile(r"(?i)(?:0x)?(?=[a-f]*\d)(?=\d*[a-f])[0-9a-f]{10,}|[0-9a-f]{24,}|[0-9a-f]{8}(?:-[0-9a-f]{4,}){2,}")
+_HEX_RUN = re.compile(r"(?i)(?=(?:[a-f]*\d){4})[0-9a-f]{14,}")  # behind a letter or two that say what it is
 _IBAN = re.compile(r"(?i)[a-z]{2}\d{2}(?=(?:[a-z]*\d){6})[a-z\d]{11,30}")
 # What is in no name that somebody gives to a field.
 _SIGNS = re.compile(r"[\s\x00-\x1f\x7f!\"%&'*,;<=>?\\^`{|}~]|://|[^$]\$.|#\d|@(?![A-Za-z]{1,20}$)")
@@ -83,6 +84,8 @@ def _is_data(part: str) -> bool:
     if len(part) > LONGEST or _SIGNS.search(part) is not None:
         return True
     if any(kind.fullmatch(part) for kind in (_NUMBER, _IP_6, _MAC, _HEX, _IBAN)):
+        return True
+    if _HEX_RUN.search(part) is not None:
         return True
     if len(_DIGIT_IN_A_WORD.findall(part)) > 1 and _SHORT_PAIRS.fullmatch(part) is None:
         return True  # P4ssw0rd

@@ -47,7 +47,7 @@ def test_a_request_leaves_one_line_with_the_request_id_of_its_answer(tmp_path: P
     assert line["ip"] == "127.0.0.1"
     assert "hidden" not in served.stdout()
     # An operation's ID is all that one needs to ask for it: the line has the route's template.
-    assert (other["path"], other["requestId"]) == ("/api/v1/operations/<id>", operation.headers["X-Request-ID"])
+    assert (other["path"], other["requestId"]) == ("/api/v1/operations/<identity>", operation.headers["X-Request-ID"])
     assert "6b04b5b15a6ac5fe35860f00" not in served.stdout()
 
 

@@ -128,7 +128,7 @@ def _quoting(make: Callable[[str], Exception]) -> View:
 
     def view(secret: str) -> None:
         try:
-            raise make(f"nobody knows {secret}")
+            _raising(lambda secret: make(f"nobody knows {secret}"))(secret)
         except Exception as error:
             logger.error(f"cannot do it: {error}")
             raise RuntimeError(f"cannot do it: {error}") from error
