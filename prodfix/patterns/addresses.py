@@ -37,7 +37,7 @@ _HOOKS = (
     r"|/api/(?:v\d{1,2}/)?webhooks(?=/\d{6,30}/)|/webhookb2|outlook\.office(?:365)?\.com/webhook|hooks\.zapier\.com/hooks"
     r"|hooks?\.(?:[a-z\d]{1,9}\.)?make\.com|maker\.ifttt\.com/\w{1,20}|/with/key|hc-ping\.com|webhook\.site"
     r"|events\.(?:eu\.)?pagerduty\.com/\w{1,20}|api\.day\.app|/open-apis/bot/v\d/hook|api\.telegram\.org/(?:file/)?(?=bot)"
-    r"|/(?:incoming[_-]?)?(?:web[_-]?)?hooks?(?=/[^\s\"'<>]{0,200}?[\w-]{16})"
+    r"|/(?:incoming[_-]?)?(?:web[_-]?)?hooks?(?=/[^\s\"'<>]{0,50}?[\w-]{16})"
 )
 _PARAMETERS = (  # of a query; some are secrets however short they are
     r"(?:(?:x-[a-z]{2,8}-|q-|amz-)?(?:signature|credential|security-token)|sig|sign|hmac|key-pair-id|otp|pass|pw|pin|jwt|ak|sk"

@@ -15,7 +15,7 @@ def _duplicate(match: re.Match[str]) -> str:
 
 _QUOTED = re.compile(r'(?s)"(?:[^"\\]|\\.)*+(?:"|\Z)')
 # An apostrophe within a word begins no quotation, and ends none.
-_QUOTE = r"(?<!\w)(?:\"(?:[^\"\\]|\\.)*+\"?|'(?:[^'\\]|\\.|(?<=\w)'(?=\w))*+'?)"
+_QUOTE = r"(?<!\w)(?:\"(?:[^\"\\]|\\.)*+\"?|'(?:[^'\\]|\\.|(?<=\w)(?='\w)')*+'?)"
 _VALUES = re.compile(rf"(?s)(?<!dup key: )\{{(?!\?\}})(?:[^\[\](){{}}\"']++|{STRING}|{bracketed(4)})*+\}}?|{_QUOTE}")
 
 
@@ -67,8 +67,8 @@ QUOTATIONS = (  # of texts with a quote, a brace or an equals sign
     # Cut where the first value may stand: who knows how what follows is quoted once more.
     Rule(
         _HINTS_OF_REFUSALS,
-        re.compile(rf"(?is)((?:{_REFUSALS})(?:[^'\"{{\[(:]|::)*+)['\"{{\[(:].*"),
-        lambda match: match[1].rstrip() + " ?",
+        re.compile(rf"(?is)((?:{_REFUSALS})(?:[^'\"{{\[(:]++|::)*)(['\"{{\[(:].*)?"),
+        lambda match: match[1].rstrip() + " ?" if match[2] else match[1],
     ),
     Rule(
         ("invalid literal for", "could not convert", "invalid isoformat", "unconverted data", "time data"),
