@@ -56,6 +56,7 @@ _SIGNS = re.compile(r"[\s\x00-\x1f\x7f!\"%&'*,;<=>?\\^`{|}~]|://|[^$]\$.|#\d|@(?
 _DIGIT_IN_A_WORD = re.compile(r"(?<=[A-Za-z])\d{1,2}(?=[a-z])")
 _SHORT_PAIRS = re.compile(r"(?i)(?:[a-z]\d{1,2}|\d{1,2}[a-z])+")  # x1y1x2y2
 _RUNS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
+_BETWEEN = re.compile(r"[-_:/]")
 _TOKEN = re.compile(r"[A-Za-z0-9_+/=-]{12,}")
 _BIG_LETTERS = re.compile(r"[A-Z0-9]{16,}")
 # Pairs of letters that no word has in the languages that are written in Latin letters.
@@ -68,7 +69,7 @@ _UNHEARD = re.compile(
 
 def mask_key(key: str) -> str:
     """The name of a field; ``?key`` for each part of it that looks like data, and ``?key`` for what is longer than any name."""
-    return _MASKED if len(key) > 200 or "@" in key[1:] else _mask_parts(key)
+    return _MASKED if len(key) > 200 or "@" in key[1:] or "://" in key else _mask_parts(key)
 
 
 @lru_cache(4096)
@@ -89,7 +90,8 @@ def _is_data(part: str) -> bool:
         return True
     if len(_DIGIT_IN_A_WORD.findall(part)) > 1 and _SHORT_PAIRS.fullmatch(part) is None:
         return True  # P4ssw0rd
-    return _random(part)
+    segments = _BETWEEN.split(part)
+    return _random(part) or (len(segments) > 1 and any(len(one) >= 8 and _is_data(one) for one in segments))
 
 
 def _random(part: str) -> bool:

@@ -54,11 +54,11 @@ URLS = (  # of texts with ://
     Rule(
         ("mongodb",),
         # A password may hold an unescaped quote, which the specification forbids and people write: the last @ decides.
-        re.compile(r"(?i)\bmongodb(\+srv)?://(?!(?:\*\*\*@)?\*\*\*(?:[/?\s]|$))(?:\S{0,256}@)?[^\s\"'<>]*+"),
+        re.compile(r"(?i)(?<![a-z\d])mongodb(\+srv)?://(?!(?:\*\*\*@)?\*\*\*(?:[/?\s]|$))(?:\S{0,256}@)?[^\s\"'<>]*+"),
         r"mongodb\1://" + MASK,
     ),
     Rule((), re.compile(r"(?i)(?<![a-z\d+.-])([a-z\d]{1,21})://((?:\S{0,256}@)?[^\s\"'<>]*+)"), _apprise),
-    Rule((), re.compile(r"(?i)\b([a-z][a-z0-9+.-]{1,20}://)[^\s/?#\"']{1,512}@"), r"\1" + MASK + "@"),
+    Rule((), re.compile(r"(?i)(?<![a-z\d+.-])([a-z][a-z0-9+.-]{1,20}://)[^\s/?#\"']{1,512}@"), r"\1" + MASK + "@"),
 )
 PATHS = (  # of texts with a slash
     Rule(

@@ -7,7 +7,7 @@ import re
 from prodfix.patterns.rules import MASK, STRING, Rule, bracketed, whole
 
 _SECRET_NAME = (
-    r"(?:passwor[dt]|passwd|passphrase|passcode|pwd|kennwort|contrase(?:ñ|n|\\{1,4}u00f1)a|senha|secret|token|api[_-]?key"
+    r"(?:passwor[dt]|passwd|passphrase|passcode|pwd|kennwort|contrase[^\s=:]{1,12}a|senha|secret|token|api[_-]?key"
     r"|access[_-]?key(?:[_-]?id)?|secret[_-]?key|private[_-]?key|account[_-]?key|(?:signing|encryption|routing|integration)[_-]?key"
     r"|credentials?|authorization|cookie|sess(?:ion)?[_-]?id|connect\.sid|ssn|cvv|cvc2?|otp|-signature|accesssignature|sentry[_-]?dsn)"
 )
@@ -19,9 +19,13 @@ _SECRET_VALUE = rf"(?:[bru](?=[\"']))?(?:{STRING}|{bracketed(8)}|(?!\*\*\*)[^\s,
 
 HEADERS = (
     Rule(("eyj",), re.compile(r"eyJ[A-Za-z0-9_-]{5,}+(\.[A-Za-z0-9_-]{2,}+(?:\.[A-Za-z0-9_-]*+){0,3})?"), whole),
-    Rule(("bearer",), re.compile(r"(?i)\bbearer\s{1,8}[A-Za-z0-9._~+/=-]{6,}+"), "Bearer " + MASK),
-    Rule(("basic",), re.compile(r"(?i)\bbasic\s{1,8}(?=[A-Za-z+/]{0,200}[\d=])[A-Za-z0-9+/=]{6,}+"), "Basic " + MASK),
-    Rule(("geniekey",), re.compile(r"(?i)\bgeniekey\s{1,8}[\w-]{6,}+"), "GenieKey " + MASK),
+    Rule(("bearer",), re.compile(r"(?i)(?<![a-z\d])bearer\s{1,8}[A-Za-z0-9._~+/=-]{6,}+"), "Bearer " + MASK),
+    Rule(
+        ("basic",),
+        re.compile(r"(?i)(?<![a-z\d])basic\s{1,8}(?=[A-Za-z+/]{0,200}[\d=])[A-Za-z0-9+/=]{6,}+"),
+        "Basic " + MASK,
+    ),
+    Rule(("geniekey",), re.compile(r"(?i)(?<![a-z\d])geniekey\s{1,8}[\w-]{6,}+"), "GenieKey " + MASK),
 )
 DASHED = (  # of texts with a dash
     Rule(
@@ -31,10 +35,10 @@ DASHED = (  # of texts with a dash
     ),
     Rule(
         ("private-lines",),
-        re.compile(r"Private-Lines:\s{0,8}\d{1,4}(?:\s|\\[rn]){1,8}[A-Za-z0-9+/=\s\\]*+"),
+        re.compile(r"Private-Lines:\s{0,8}\d{1,4}(?:\s|\\{1,4}[rn]){1,8}[A-Za-z0-9+/=\s\\]*+"),
         "Private-Lines: " + MASK,
     ),
-    Rule(("aws4-",), re.compile(r"\bAWS4-HMAC-SHA256\s[^\r\n\"']*+"), "AWS4-HMAC-SHA256 " + MASK),
+    Rule(("aws4-",), re.compile(r"(?<![A-Za-z\d])AWS4-HMAC-SHA256\s[^\r\n\"']*+"), "AWS4-HMAC-SHA256 " + MASK),
     Rule(
         ("--",),  # on a command line, or in the list that was made of it
         re.compile(
@@ -46,7 +50,7 @@ DASHED = (  # of texts with a dash
 NAMED = (  # of texts with an equals sign or a colon, as it is or encoded
     Rule(
         ("cookie", "authorization"),
-        re.compile(r"(?i)\b((?:(?:set-)?cookie|(?:proxy-)?authorization)\s{0,8}[:=]\s{0,8})[^\r\n]++"),
+        re.compile(r"(?i)(?<![a-z\d])((?:(?:set-)?cookie|(?:proxy-)?authorization)\s{0,8}[:=]\s{0,8})[^\r\n]++"),
         r"\1" + MASK,
     ),
     Rule(
@@ -59,7 +63,7 @@ NAMED = (  # of texts with an equals sign or a colon, as it is or encoded
     ),
     Rule(
         ("session=", "remember_me=", "csrf="),  # cookies of many frameworks, without the header's name
-        re.compile(r"(?i)\b((?:session|remember_me|_?csrf)=)(?!\*\*\*)[\w.%:+/=-]{12,}+"),
+        re.compile(r"(?i)(?<![a-z\d])((?:session|remember_me|_?csrf)=)(?!\*\*\*)[\w.%:+/=-]{12,}+"),
         r"\1" + MASK,
     ),
 )

@@ -33,8 +33,8 @@ _FORMS = (
 TOKENS = (
     Rule((), re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(_FORMS)})"), MASK),
     Rule((":apa91b",), re.compile(r"[\w-]{8,64}+:APA91b[\w-]{60,255}+"), MASK),  # Firebase
-    Rule(("-us",), re.compile(r"\b[0-9a-f]{32}-us\d{1,2}\b"), MASK),  # Mailchimp
-    Rule((".atlasv1.",), re.compile(r"\b[A-Za-z0-9]{14}\.atlasv1\.[\w-]{20,128}+"), MASK),  # Terraform
+    Rule(("-us",), re.compile(r"(?<![A-Za-z\d])[0-9a-f]{32}-us\d{1,2}\b"), MASK),  # Mailchimp
+    Rule((".atlasv1.",), re.compile(r"(?<![A-Za-z\d])[A-Za-z0-9]{14}\.atlasv1\.[\w-]{20,128}+"), MASK),  # Terraform
     Rule(("q~",), re.compile(r"[\w.~-]{4}Q~[\w.~-]{30,40}+"), MASK),  # Azure
 )
 SHORTEST = 15  # characters of a token and what it stands in: a word between white space
