@@ -21,9 +21,9 @@ from pymongo.synchronous.database import Database
 from prodfix.errors import UNANSWERED
 from prodfix.fingerprints import CommandKey, command_key, filter_of
 from prodfix.journal.journal import Journal
+from prodfix.names import mask_key
 from prodfix.profile import masked
 from prodfix.queries.interceptor import CommandRecord
-from prodfix.shapes import mask_key
 
 PERIOD = 3600.0  # seconds between two explanations of one fingerprint
 REMEMBERED = 1000  # fingerprints

@@ -11,17 +11,19 @@ from pymongo import MongoClient
 
 from prodfix.classification.classifications import INTERNAL_ERROR, INVALID, UNAUTHENTICATED, Classification
 from prodfix.classification.classifier import Classifier
+from prodfix.classification.wording import told
 from prodfix.context import RequestContext, current_context, new_request_id
 from prodfix.errors import ErrorCategory, FieldError, PartlyApplied, ProdFixError, Severity, chain
 from prodfix.frames import DriverCall, driver_call, name_of, places, stack
 from prodfix.journal.journal import Journal
 from prodfix.logs.logs import Logs
+from prodfix.names import mask_key
 from prodfix.operations import DatabaseOperation
 from prodfix.records.outcomes import Ending
 from prodfix.records.records import FILE_OF, ErrorRecord, summary
 from prodfix.records.storage import ERROR_LOG, Storage
 from prodfix.redaction import redact_document, redact_text
-from prodfix.shapes import document_shape, mask_key
+from prodfix.shapes import document_shape
 from prodfix.signals import error_recorded
 from prodfix.statistics.counters import Counters
 from prodfix.statistics.storms import Storms
@@ -130,7 +132,7 @@ class ErrorLog:
         context = context or current_context()
         record = ErrorRecord(
             meaning=meaning,
-            summary=redact_text(text[:2000])[:500],
+            summary=told(text[:2000])[:500],
             error_type=kind[:100],
             stack="",
             context=context,
@@ -175,7 +177,7 @@ class ErrorLog:
         self, kind: str, user_id: str | None, reason: str, context: RequestContext | None = None
     ) -> ErrorRecord:
         """Record that somebody was refused: ``kind`` such as ``InvalidPassword``, the user if known, and why."""
-        facts = {"type": kind, "userId": user_id, "reason": redact_text(reason)[:500]}
+        facts = {"type": kind, "userId": user_id, "reason": told(reason[:2000])[:500]}
         return self._append_facts(UNAUTHENTICATED, kind, reason, facts, context)
 
     def log_recovery(self, error: BaseException, context: RequestContext | None) -> None:

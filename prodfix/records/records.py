@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 import bson
-from bson.errors import BSONError
 from pymongo.errors import PyMongoError
 
 from prodfix.classification.classifications import Classification
 from prodfix.classification.classifier import server_code
+from prodfix.classification.wording import silent, words
 from prodfix.context import RequestContext, iso
 from prodfix.deadlines import retry_after
 from prodfix.errors import ErrorCategory, Outcome, chain
@@ -21,10 +21,6 @@ from prodfix.frames import name_of
 from prodfix.logs.sinks import render
 from prodfix.operations import DatabaseOperation
 from prodfix.records.storage import encoded
-from prodfix.redaction import redact_text
-
-# Their texts hold values, keys and hosts, or pieces of a body.
-_SILENT = (PyMongoError, BSONError, OverflowError, UnicodeError)
 
 Disposition = Literal["stored", "logged", "counted"]
 
@@ -173,26 +169,21 @@ class ErrorRecord:
 def summary(error: BaseException) -> str:
     """The error in words that are safe in a log: its type, the server's code, and, unless it is a driver's, its redacted text.
 
-    Texts of the driver and of MongoDB hold hosts, values and keys; type and code say the same without them.
+    Texts of the driver and of MongoDB hold hosts, values and keys, and so do those of libraries that validate: type, code and
+    rule say the same without them.
     """
     parts = []
-    for link in list(chain(error))[:3]:
+    links = list(chain(error))
+    for link in links[:3]:
         name = name_of(link)
         code = server_code(link) if isinstance(link, PyMongoError) else None
-        if isinstance(link, _SILENT) or type(link).__module__.startswith("gunicorn."):
-            reason = f"code {code}" if code else getattr(link, "cause", None)  # a DatabaseUnavailable's
-            parts.append(f"{name} ({reason})" if isinstance(reason, str) else name)
+        reason = f"code {code}" if code else getattr(link, "cause", None)  # a DatabaseUnavailable's
+        if silent(link) and isinstance(reason, str):
+            parts.append(f"{name} ({reason})")
         else:
-            text = _text(link)
+            text = words(link, links) if silent(link) or link.args else ""
             parts.append(f"{name}: {text}" if text and text != name else name)
     return " <- ".join(parts)
-
-
-def _text(error: BaseException) -> str:
-    try:
-        return redact_text(str(error)[:2000])[:500] if error.args else ""
-    except Exception:  # noqa: BLE001 - an exception of somebody else's whose text cannot be had
-        return ""
 
 
 def capped(document: dict[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from werkzeug.exceptions import HTTPException
 from prodfix.classification import foreign, outbound
 from prodfix.classification.places import places
 from prodfix.origins import chain
-from prodfix.redaction import MASK, redact_text
+from prodfix.patterns.rules import MASK
+from prodfix.redaction import redact_text
 
 LONGEST = 200  # characters; they stand in an answer twice, which stays below 2 KB
 _GIVEN = frozenset({"description", "_description"})  # the second: where the class has a property (BadRequestKeyError)
