@@ -39,6 +39,7 @@ STEP = 5  # minutes of one point of an hour's series
 HOUR_KEYS = 1_000  # kinds of errors in one hour over all workers
 BATCH = 200
 CLOSED_AT_ONCE = 6  # hours in one tick
+LONGEST_REST = 2.2 * 3600  # seconds from one look for closed hours to the next
 
 
 class Minutes:
@@ -78,7 +79,7 @@ class Minutes:
 
     def _close_hours(self, database: Database[Any]) -> None:
         """Once an hour, and at the start: make the documents of closed hours that have none."""
-        if self._windows.clock() < self._close_at:
+        if 0 < self._close_at - self._windows.clock() <= LONGEST_REST:  # later than that means that the clock was put back
             return
         last = self._windows.open() // HOUR - 1
         hours = range((self._windows.now() - LATEST) // HOUR + 1, last + 1)

@@ -214,6 +214,18 @@ def test_a_closed_hour_costs_nothing_until_the_next_one(
     assert "distinct" in commands.names
 
 
+def test_a_clock_that_is_put_back_does_not_keep_hours_from_being_closed(
+    stored: Worker, clock: Clock, connect: Callable[..., Any], commands: Any
+) -> None:
+    stored.database = connect(event_listeners=[commands]).get_default_database()
+    clock.now += 86_400
+    stored.store()
+    commands.names.clear()
+    clock.now -= 86_400
+    stored.store()
+    assert "distinct" in commands.names
+
+
 def test_a_lighter_document_never_replaces_a_heavier_one(stored: Worker, clock: Clock, database: Any) -> None:
     stored.error(times=3)
     stored.store()
