@@ -46,6 +46,7 @@ class Notes:
     operation_id: str | None = None
     keyed: bool = False
     uncounted: bool = False
+    unlogged: bool = False
 
     @property
     def wrote(self) -> bool:
@@ -152,11 +153,15 @@ def current_context() -> RequestContext | None:
     return _current.get()
 
 
-def uncounted() -> None:
-    """Leave the request that is served now out of the statistics of requests: none of the application's own users asks it."""
+def uncounted(*, logged: bool = True) -> None:
+    """Leave the request that is served now out of the statistics of requests: none of the application's own users asks it.
+    With ``logged=False`` it leaves no access line either: monitors ask every few seconds, for ever.
+
+    One that ends in an error which is counted is counted and logged all the same: there are no errors without requests.
+    """
     context = _current.get()
     if context is not None:
-        context.notes.uncounted = True
+        context.notes.uncounted, context.notes.unlogged = True, not logged
 
 
 def context_of(variables: Context | None) -> RequestContext | None:

@@ -12,7 +12,7 @@ from prodfix.classification.classifier import Classifier
 from prodfix.context import RequestContext, current_context, new_request_id
 from prodfix.errors import ErrorCategory, FieldError, ProdFixError, Severity
 from prodfix.frames import database_operation, name_of, places, stack
-from prodfix.journal.journal import Journal
+from prodfix.journal.journal import Journal, Statement
 from prodfix.logs.logs import Logs
 from prodfix.operations import DatabaseOperation
 from prodfix.records.records import FILE_OF, ErrorRecord, summary
@@ -199,13 +199,18 @@ class ErrorLog:
         contextvars.Context().run(self._keep, record, whole, False)
 
     def _keep(self, record: ErrorRecord, whole: bool, counted: bool) -> None:
-        statements = self._counters.error(_key(record)) if counted else []
+        statements = self._counted(record) if counted else []
         if record.disposition == "stored":
             document = record.to_document() if whole else record.to_trace()
             statements += self._storage.insertion(ERROR_LOG, record.id, document, record.request_id)
         if statements:
             # Waiting for the commit (no fsync) makes the error known to every worker before its own client hears of it.
             self._journal.write(statements, limit=0.25)
+
+    def _counted(self, record: ErrorRecord) -> list[Statement]:
+        if record.context is not None:  # whatever its route says: an error has a request, and a line that shows it
+            record.context.notes.uncounted = record.context.notes.unlogged = False
+        return self._counters.error(_key(record))
 
     def tell_of_storms(self) -> None:
         """One line for each kind of error that was held back since the last time."""

@@ -354,6 +354,20 @@ def test_diagnostics_are_no_traffic(app: Application, until: Callable[..., Any])
     assert counted() == 1
 
 
+def test_who_is_refused_is_an_error_and_a_request_and_who_signs_in_in_vain_too(app: Application) -> None:
+    for _ in range(3):
+        app.test_client().get(f"{PREFIX}/incidents")
+        app.test_client().get(f"{PREFIX}/incidents", headers=bearer(app, role="user"))
+        signed_in(app, token="canary")
+        signed_in(app, token=token(app, role="user"))
+        signed_in(app, token="")
+    services = app.extensions["prodfix"]
+    services.counters.flush()
+    tally = services.statistics.read("1h").tally
+    assert tally.errors_by(0) == {"authentication": 6, "authorization": 6}
+    assert (tally.whole().requests, tally.whole().failed) == (12, 0)
+
+
 # -- settings and hosts ------------------------------------------------------------------------------------------------------
 
 
