@@ -160,11 +160,8 @@ class Services:
             "idempotency": self.idempotency.to_json(),
             "deferredRefused": self.deferred.refused,
             "idleSeconds": self.traffic.idle_seconds,
-            "dropped": self.storage.dropped
-            + self.minutes.dropped
-            + self.counters.dropped
-            + self.error_log.failures
-            + self.logs.sinks.dropped,
+            "dropped": self.storage.dropped + self.minutes.dropped + self.counters.dropped + self.error_log.dropped,
+            "failedSteps": self.error_log.failures,
             "suppressed": self.error_log.storms.held,
             "failedRows": self.classifier.failures,
             "loopLagMs": self.background.lag_ms,

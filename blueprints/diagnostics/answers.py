@@ -163,7 +163,7 @@ class Coverage(Answer):
     window_from: datetime
     window_to: datetime
     workers: int
-    dropped: Annotated[int, Field(description="Errors and requests that could not be kept")]
+    dropped: Annotated[int, Field(description="Errors, events and counted requests that are gone")]
 
 
 class Latency(Answer):
