@@ -118,6 +118,11 @@ class RequestContext:
         }
 
 
+def is_request_id(text: str) -> bool:
+    """Whether a request can have it: what clients offer, and what is made here, has no other form."""
+    return _REQUEST_ID.fullmatch(text) is not None
+
+
 def new_request_id() -> str:
     """For what happened in no request: the records of it need an ID all the same."""
     return os.urandom(16).hex()

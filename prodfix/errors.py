@@ -18,7 +18,8 @@
     │   └── ValidationFailed         422
     ├── DatabaseNotConfigured        503
     ├── DatabaseUnavailable          503   (also a pymongo ServerSelectionTimeoutError: raised inside the driver)
-    │   └── DatabaseRefused          503   no try helps
+    │   ├── DatabaseRefused          503   no try helps
+    │   └── NotToldYet               503   and no outage
     ├── JournalUnavailable           503
     │   └── JournalTimeout           (also a TimeoutError)
     ├── PartlyApplied                as its cause, with an unknown outcome
@@ -208,6 +209,10 @@ class DatabaseUnavailable(mongo.ServerSelectionTimeoutError, ProdFixError):
 
 class DatabaseRefused(DatabaseUnavailable):
     """The database answers, but refuses our credentials, or the driver our settings: waiting does not help."""
+
+
+class NotToldYet(DatabaseUnavailable):
+    """The database is back, and other instances may not have told it yet what is asked for."""
 
 
 class JournalUnavailable(ProdFixError):

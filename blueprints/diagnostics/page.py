@@ -131,7 +131,7 @@ def search() -> ResponseReturnValue:
 @blueprint.get("/page/requests/<request_id>")
 def one_request(request_id: str) -> str:
     """All that is known of one request, or that nothing is."""
-    found = current_prodfix.requests.find(request_id[:64])
+    found = current_prodfix.requests.find(request_id)
     return render_template("diagnostics/request.html", request_id=request_id[:64], found=found)
 
 
@@ -158,7 +158,7 @@ def order(operation_id: str, command: str) -> Response:
     known: dict[str, DeferredCommand] = {"replay": "replay", "discard": "discard"}
     if command not in known:
         raise NotFound("no such command")
-    current_prodfix.backlog.order(known[command], operation_id[:100], admin())
+    current_prodfix.backlog.order(known[command], operation_id, admin())
     return _back(".deferred", done=command)
 
 

@@ -18,8 +18,8 @@ from pymongo.synchronous.database import Database
 
 from prodfix.context import iso
 from prodfix.deferral.pace import Pace
-from prodfix.deferral.writes import owner_of
-from prodfix.errors import DatabaseUnavailable, JournalUnavailable
+from prodfix.deferral.writes import is_identity, owner_of
+from prodfix.errors import DatabaseUnavailable, JournalUnavailable, NotToldYet
 from prodfix.journal.journal import Journal, Statement
 from prodfix.journal.turn import Turn
 
@@ -113,15 +113,15 @@ class Traces:
     def find(self, identity: str, user: str | None) -> OperationStatus | None:
         """What became of a write, if ``user`` may know: its owner, or anybody who knows the ID of one without an owner.
 
-        Raises :class:`prodfix.errors.DatabaseUnavailable` where another instance may know more than this one can learn now,
-        and :class:`prodfix.errors.JournalUnavailable`.
+        Raises :class:`prodfix.errors.DatabaseUnavailable` where another instance may know more than this one can learn now
+        (:class:`prodfix.errors.NotToldYet` while MongoDB answers), and :class:`prodfix.errors.JournalUnavailable`.
         """
         found = self.status(identity)
         return found if found is not None and found.owner in (None, user) else None
 
     def status(self, identity: str) -> OperationStatus | None:
-        """The same for an admin, whoever the owner is."""
-        return self._here(identity) or self._stored(identity)
+        """The same for an admin, whoever the owner is. What cannot be an ID is none, and nobody is asked."""
+        return (self._here(identity) or self._stored(identity)) if is_identity(identity) else None
 
     def applied(self, identity: str) -> bool:
         """Whether the write is known to be applied, here or in MongoDB. Never raises: what cannot be learned is not known."""
@@ -191,7 +191,7 @@ class Traces:
         with pymongo.timeout(READ_LIMIT):
             document = database[OPERATIONS].find_one({"_id": identity})
         if document is None and self._uptime() < SETTLED:
-            raise DatabaseUnavailable
+            raise NotToldYet
         return None if document is None else _from_document(document)
 
 

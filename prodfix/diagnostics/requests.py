@@ -10,7 +10,7 @@ from typing import Any
 
 from pymongo.errors import PyMongoError
 
-from prodfix.context import iso
+from prodfix.context import is_request_id, iso
 from prodfix.deferral.traces import Traces
 from prodfix.errors import JournalUnavailable
 from prodfix.records.incident_log import IncidentLog
@@ -30,7 +30,7 @@ class Requests:
         """None if there is no record of it: most requests go well, and leave none. Without status and code it had no error for
         an answer: a retry has saved it, or its write waits on disk. Raises ``TimeoutError`` if the disk does
         not answer."""
-        records = self._lookup.request(request_id)
+        records = self._lookup.request(request_id) if is_request_id(request_id) else []
         if not records:
             return None
         newest = records[0]

@@ -51,7 +51,7 @@ def requests(journal: Journal, traces: Traces) -> Requests:
 def put(journal: Journal) -> Callable[..., None]:
     worker = Worker(journal, lambda: AT)  # type: ignore[arg-type]
 
-    def record(second: float = 0, request_id: str = "asked", **fields: Any) -> None:
+    def record(second: float = 0, request_id: str = "asked-one", **fields: Any) -> None:
         document = {
             "timestamp": datetime.fromtimestamp(AT + second, UTC),
             "requestId": request_id,
@@ -68,13 +68,13 @@ def put(journal: Journal) -> Callable[..., None]:
 
 def test_of_a_request_without_a_record_nothing_is_known(requests: Requests, put: Callable[..., None]) -> None:
     put(request_id="another")
-    assert requests.find("asked") is None
+    assert requests.find("asked-one") is None
 
 
 def test_its_records_its_commands_and_who_asked(requests: Requests, put: Callable[..., None]) -> None:
     put(0, code="FIRST", status=503, outcome="not_applied", recovery={"attempts": 1})
     put(1, code="LAST", status=504, outcome="unknown", recovery={"attempts": 2}, trail=[])
-    found = requests.find("asked")
+    found = requests.find("asked-one")
     assert found is not None
     assert [error["code"] for error in found["errors"]] == ["LAST", "FIRST"]
     assert isinstance(found["errors"][0]["_id"], str)
@@ -93,7 +93,7 @@ def test_what_became_of_its_deferred_writes(requests: Requests, put: Callable[..
         "unreachable": ServerSelectionTimeoutError("canary.example.org"),
         "disk": JournalUnavailable("canary"),
     }
-    found = requests.find("asked")
+    found = requests.find("asked-one")
     assert found is not None
     states = {one["operationId"]: one["status"] for one in found["deferred"]}
     assert states == {"applied": "applied", "elsewhere": "unknown", "unreachable": "unknown", "disk": "unknown"}
@@ -105,13 +105,13 @@ def test_what_a_retry_has_saved_was_no_answer_and_what_failed_later_was(
     requests: Requests, put: Callable[..., None]
 ) -> None:
     put(0, code="SAVED", status=503, outcome="not_applied", recovery={"attempts": 1, "successful": True})
-    found = requests.find("asked")
+    found = requests.find("asked-one")
     assert found is not None
     assert (found["status"], found["code"], found["outcome"]) == (None, None, None)
     assert [error["code"] for error in found["errors"]] == ["SAVED"]
     put(1, code="FAILED", status=500, recovery={"attempts": 1, "successful": False})
     put(2, code="KEPT", status=503, facts={"operationId": "a", "operation": "orders.create"})
-    found = requests.find("asked")
+    found = requests.find("asked-one")
     assert found is not None
     assert (found["status"], found["code"], found["outcome"]) == (500, "FAILED", None)
     assert "canary" not in str(found)
@@ -121,7 +121,7 @@ def test_the_incident_that_it_fell_into(
     requests: Requests, put: Callable[..., None], open_journal: Callable[[], Journal]
 ) -> None:
     now = AT - 5
-    incidents = Incidents(open_journal(), instance="a", clock=lambda: now)
+    incidents = Incidents(open_journal(), instance="a", clock=lambda: now, monotonic=lambda: now)
     incidents.begin("database_lost")
     incidents.begin("error_rate")
     incidents.flush()
@@ -129,15 +129,28 @@ def test_the_incident_that_it_fell_into(
     incidents.end("database_lost")
     incidents.end("error_rate")
     incidents.flush()
-    put(0, request_id="of the outage")
-    put(0, request_id="of another cause", category="unknown")
-    put(60, request_id="later")
+    put(0, request_id="of-the-outage")
+    put(0, request_id="of-another-cause", category="unknown")
+    put(60, request_id="later-01")
 
     def causes(request_id: str) -> list[str]:
         found = requests.find(request_id)
         assert found is not None
         return sorted(incident["cause"] for incident in found["incidents"])
 
-    assert causes("of the outage") == ["database_lost", "error_rate"]
-    assert causes("of another cause") == ["error_rate"]
-    assert causes("later") == []
+    assert causes("of-the-outage") == ["database_lost", "error_rate"]
+    assert causes("of-another-cause") == ["error_rate"]
+    assert causes("later-01") == []
+
+
+@pytest.mark.parametrize("request_id", ["", "short", "a" * 65, "asked one", "asked-one\n", "../asked", "\x00" * 9])
+def test_what_no_request_can_have_for_an_id_is_not_looked_for(
+    requests: Requests, monkeypatch: pytest.MonkeyPatch, request_id: str
+) -> None:
+    def asked(*_: Any) -> Any:
+        raise AssertionError("it was looked for")
+
+    monkeypatch.setattr(requests._lookup, "request", asked)
+    assert requests.find(request_id) is None
+    with pytest.raises(AssertionError):
+        requests.find("asked-one")
