@@ -19,7 +19,7 @@
     ├── DatabaseNotConfigured        503
     ├── DatabaseUnavailable          503   (also a pymongo ServerSelectionTimeoutError: raised inside the driver)
     │   ├── DatabaseRefused          503   no try helps
-    │   └── NotToldYet               503   and no outage
+    │   └── NotKnownNow              503   and no outage
     ├── JournalUnavailable           503
     │   └── JournalTimeout           (also a TimeoutError)
     ├── PartlyApplied                as its cause, with an unknown outcome
@@ -211,8 +211,9 @@ class DatabaseRefused(DatabaseUnavailable):
     """The database answers, but refuses our credentials, or the driver our settings: waiting does not help."""
 
 
-class NotToldYet(DatabaseUnavailable):
-    """The database is back, and other instances may not have told it yet what is asked for."""
+class NotKnownNow(DatabaseUnavailable):
+    """What is asked for is not known here, and who may know it cannot tell it now: other instances have not done so yet, or
+    MongoDB cannot be read from."""
 
 
 class JournalUnavailable(ProdFixError):

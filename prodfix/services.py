@@ -17,6 +17,7 @@ from prodfix.alerts.rules import LOSS_PERIOD
 from prodfix.classification.classifier import Classifier
 from prodfix.connection.clients import Clients
 from prodfix.connection.monitor import ConnectionMonitor
+from prodfix.connection.readable import Readable
 from prodfix.connection.status import environment
 from prodfix.deferral.backlog import Backlog
 from prodfix.deferral.deferred import Deferred
@@ -88,6 +89,7 @@ class Services:
     clients: Clients
     interceptor: QueryInterceptor
     monitor: ConnectionMonitor
+    readable: Readable
     breaker: Breaker
     logs: Logs
     journal: Journal

@@ -322,6 +322,10 @@ class Request(Answer):
     recovery: Recovery | None
     deferred: list[OperationStatus]
     incidents: list[Incident]
+    missing: Annotated[
+        list[Literal["errors", "deferred", "incidents"]],
+        Field(description="Parts of which MongoDB may know more, and cannot be asked now"),
+    ]
 
 
 class Query(Answer):

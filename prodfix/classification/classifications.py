@@ -95,7 +95,7 @@ UNAVAILABLE = _row(
 )
 INTERRUPTED = replace(UNAVAILABLE, outcome=Outcome.UNKNOWN)
 BUSY = replace(UNAVAILABLE, code="DATABASE_BUSY", severity=Severity.ERROR)
-NOT_TOLD = replace(UNAVAILABLE, category=ErrorCategory.CLIENT, severity=Severity.INFO, outcome=None)
+NOT_KNOWN = replace(UNAVAILABLE, category=ErrorCategory.CLIENT, severity=Severity.INFO, outcome=None)
 MISCONFIGURED = replace(UNAVAILABLE, transient=False, retryable=False)
 TIMED_OUT = _row(
     ErrorCategory.TIMEOUT,

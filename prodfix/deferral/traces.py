@@ -19,7 +19,7 @@ from pymongo.synchronous.database import Database
 from prodfix.context import iso
 from prodfix.deferral.pace import Pace
 from prodfix.deferral.writes import is_identity, owner_of
-from prodfix.errors import DatabaseUnavailable, JournalUnavailable, NotToldYet
+from prodfix.errors import DatabaseUnavailable, JournalUnavailable, NotKnownNow
 from prodfix.journal.journal import Journal, Statement
 from prodfix.journal.turn import Turn
 
@@ -29,6 +29,7 @@ State = Literal["waiting", "applied", "failed"]
 BATCH = 200
 MOST_AT_ONCE = 1.0  # seconds
 READ_LIMIT = 2.0  # seconds
+FIND_LIMIT = 0.7  # seconds, while somebody waits for it
 KEPT = 10_000  # traces in one worker's file, once MongoDB has them
 KEPT_SECONDS = 86_400.0
 MOST = 100_000  # traces that may wait for MongoDB
@@ -91,7 +92,8 @@ class OperationStatus:
 
 
 class Traces:
-    """Reads and stores what became of each write. ``uptime`` is how long the database has answered, in seconds."""
+    """Reads and stores what became of each write. ``uptime`` is how long the database has answered, in seconds; ``readable``
+    the database while it answers more than pings, for who waits."""
 
     def __init__(
         self,
@@ -102,8 +104,9 @@ class Traces:
         uptime: Callable[[], float],
         retention_days: int,
         live: Callable[[], bool] = lambda: False,
+        readable: Callable[[], Database[Any] | None] | None = None,
     ) -> None:
-        self._journal, self._database = journal, database
+        self._journal, self._database, self._readable = journal, database, readable or database
         self._configured, self._uptime = configured, uptime
         self._retention = timedelta(days=retention_days)
         self._indexed = False
@@ -114,7 +117,7 @@ class Traces:
         """What became of a write, if ``user`` may know: its owner, or anybody who knows the ID of one without an owner.
 
         Raises :class:`prodfix.errors.DatabaseUnavailable` where another instance may know more than this one can learn now
-        (:class:`prodfix.errors.NotToldYet` while MongoDB answers), and :class:`prodfix.errors.JournalUnavailable`.
+        (:class:`prodfix.errors.NotKnownNow` while MongoDB answers), and :class:`prodfix.errors.JournalUnavailable`.
         """
         found = self.status(identity)
         return found if found is not None and found.owner in (None, user) else None
@@ -185,13 +188,13 @@ class Traces:
     def _stored(self, identity: str) -> OperationStatus | None:
         if not self._configured:
             return None
-        database = self._database()
+        database = self._readable()
         if database is None:
             raise DatabaseUnavailable
-        with pymongo.timeout(READ_LIMIT):
+        with pymongo.timeout(FIND_LIMIT):
             document = database[OPERATIONS].find_one({"_id": identity})
         if document is None and self._uptime() < SETTLED:
-            raise NotToldYet
+            raise NotKnownNow
         return None if document is None else _from_document(document)
 
 

@@ -80,7 +80,9 @@ class Minutes:
 
     def _close_hours(self, database: Database[Any]) -> None:
         """Once an hour, and at the start: make the documents of closed hours that have none."""
-        if 0 < self._close_at - self._windows.clock() <= LONGEST_REST:  # later than that means that the clock was put back
+        if (
+            0 < self._close_at - self._windows.clock() <= LONGEST_REST
+        ):  # later than that means that the clock was put back
             return
         last = self._windows.open() // HOUR - 1
         hours = range((self._windows.now() - LATEST) // HOUR + 1, last + 1)

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from blueprints import diagnostics, operations
 from prodfix import Insert, Write, WriteResult, accepted, current_prodfix, current_user, deferrable, make_token
-from prodfix.errors import NotToldYet
+from prodfix.errors import NotKnownNow
 from prodfix.signals import error_recorded
 
 blueprint = Blueprint("acceptance", __name__, url_prefix="/things")
@@ -101,7 +101,7 @@ def test_a_stranger_who_asks_too_soon_after_a_return_makes_no_database_error(
     services, seen = app.extensions["prodfix"], []
 
     def not_told(*_: Any) -> None:
-        raise NotToldYet
+        raise NotKnownNow
 
     monkeypatch.setattr(type(services.traces), "_stored", not_told)
     with error_recorded.connected_to(lambda sender, record: seen.append(record), sender=services.error_log):

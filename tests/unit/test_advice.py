@@ -157,7 +157,11 @@ FILTERS = st.recursive(
 )
 
 
-@given(FILTERS, st.dictionaries(FIELDS, st.sampled_from([1, -1]), max_size=3), st.sampled_from(["find", "update", "aggregate"]))
+@given(
+    FILTERS,
+    st.dictionaries(FIELDS, st.sampled_from([1, -1]), max_size=3),
+    st.sampled_from(["find", "update", "aggregate"]),
+)
 def test_no_advice_names_an_identity_or_our_own_guard(wanted: dict[str, Any], sort: dict[str, int], name: str) -> None:
     command: dict[str, Any] = {"find": "n", "filter": wanted, "sort": sort}
     if name == "update":

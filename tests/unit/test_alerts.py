@@ -160,7 +160,9 @@ def test_what_returns_is_logged_and_shown_since_it_returned(
         one.turns(3)
         clock.now += 60
     assert [since for since, _ in shown] == [begun for _, begun in shown]
-    assert [facts["since"] for _, _, facts in one.told if facts.get("state") == "firing"] == [begun for _, begun in shown]
+    assert [facts["since"] for _, _, facts in one.told if facts.get("state") == "firing"] == [
+        begun for _, begun in shown
+    ]
 
 
 def test_an_hour_has_no_more_than_so_many_and_the_next_says_how_many_were_held_back(make: Make, clock: Clock) -> None:

@@ -105,7 +105,9 @@ class Traffic:
     def __init__(self, services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
         self.share = 0.0
         self._services = services
-        monkeypatch.setattr(type(services.windows), "recent", lambda windows, minutes: self._points(windows.now(), minutes))
+        monkeypatch.setattr(
+            type(services.windows), "recent", lambda windows, minutes: self._points(windows.now(), minutes)
+        )
 
     def _points(self, now: int, minutes: int) -> dict[int, Point]:
         failed = {at: int(100 * self.share) if at > now - RECENT else 0 for at in range(now - minutes + 1, now + 1)}

@@ -359,8 +359,9 @@ def test_a_health_check_that_is_refused_is_an_error_of_a_request(serve: Callable
 def test_there_are_no_errors_without_requests(serve: Callable[..., Application], blueprints: list[Any]) -> None:
     app = serve(blueprints)
     app.add_url_rule("/boom", "boom", lambda: 1 / 0)
-    client, token = app.test_client(), make_token(
-        app.extensions["prodfix"].settings, role="admin", lifetime=timedelta(minutes=5)
+    client, token = (
+        app.test_client(),
+        make_token(app.extensions["prodfix"].settings, role="admin", lifetime=timedelta(minutes=5)),
     )
     headers = ({}, {"Authorization": "Bearer x"}, {"Authorization": f"Bearer {token}"})
     paths = ("/", "/boom", "/health/live?verbose", "/health/nothing", "/api/v1/diagnostics", "/api/v1/diagnostics/nothing",

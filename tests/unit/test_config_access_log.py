@@ -74,7 +74,9 @@ def test_what_the_application_leaves_out_leaves_no_line_and_its_own_routes_do(lo
 
 
 @pytest.mark.parametrize("path", ["/health/steps/7", "/health/live", "/health/", "/health"])
-@pytest.mark.parametrize("context", [None, 7, SimpleNamespace(), SimpleNamespace(notes=SimpleNamespace(unlogged="yes"))])
+@pytest.mark.parametrize(
+    "context", [None, 7, SimpleNamespace(), SimpleNamespace(notes=SimpleNamespace(unlogged="yes"))]
+)
 def test_a_path_alone_leaves_nothing_out(log: AccessLog, path: str, context: Any) -> None:
     environ: dict[str, Any] = {"PATH_INFO": path, CONTEXT: context}
     assert [line["path"] for line in lines(log, **environ)] == [path]

@@ -307,7 +307,9 @@ def test_without_the_monotonic_clock_it_would_last_less_than_nothing(
 
 @given(
     steps=st.lists(
-        st.tuples(st.sampled_from(["begin", "end", "failed", "wait"]), st.integers(0, 90), st.sampled_from([0.0, *JUMPS])),
+        st.tuples(
+            st.sampled_from(["begin", "end", "failed", "wait"]), st.integers(0, 90), st.sampled_from([0.0, *JUMPS])
+        ),
         max_size=30,
     )
 )
@@ -345,7 +347,9 @@ def test_replays_and_early_failures_are_told_by_the_time_that_has_passed(
     one.own.count("replayed")
     one.own.flush()
     assert not one.own.within("database_lost", FOLLOWED)
-    assert [only(one.log.read())[name] for name in ("failed", "replayed")] == [0, 0], "an hour ago by the wall, and long ago"
+    assert [only(one.log.read())[name] for name in ("failed", "replayed")] == [0, 0], (
+        "an hour ago by the wall, and long ago"
+    )
 
 
 def test_an_instance_whose_clock_is_ahead_has_an_open_incident_too(alone: Callable[..., Worker], clock: Clock) -> None:

@@ -12,7 +12,7 @@ from pymongo.errors import ServerSelectionTimeoutError
 
 from prodfix.deferral.traces import OperationStatus
 from prodfix.diagnostics.requests import Requests
-from prodfix.errors import JournalUnavailable
+from prodfix.errors import JournalUnavailable, NotKnownNow
 from prodfix.journal.journal import Journal
 from prodfix.records.incident_log import IncidentLog
 from prodfix.records.incidents import Incidents
@@ -44,7 +44,7 @@ def traces() -> Traces:
 @pytest.fixture
 def requests(journal: Journal, traces: Traces) -> Requests:
     incidents = IncidentLog(journal, lambda: None, clock=lambda: AT + 1000)
-    return Requests(Lookup(journal, lambda: None), traces, incidents)  # type: ignore[arg-type]
+    return Requests(Lookup(journal, lambda: None), traces, incidents, configured=False)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -150,7 +150,26 @@ def test_what_no_request_can_have_for_an_id_is_not_looked_for(
     def asked(*_: Any) -> Any:
         raise AssertionError("it was looked for")
 
-    monkeypatch.setattr(requests._lookup, "request", asked)
+    monkeypatch.setattr(requests._lookup, "of_request", asked)
     assert requests.find(request_id) is None
     with pytest.raises(AssertionError):
         requests.find("asked-one")
+
+
+def test_while_mongodb_cannot_be_asked_what_is_missing_is_told_and_nothing_is_denied(
+    requests: Requests, put: Callable[..., None], traces: Traces
+) -> None:
+    requests._configured = True
+    with pytest.raises(NotKnownNow):
+        requests.find("asked-one")
+    put()
+    found = requests.find("asked-one")
+    assert found is not None
+    assert found["missing"] == ["errors", "incidents"]
+    put(facts={"operationId": "0" * 24})
+    traces.known["0" * 24] = ServerSelectionTimeoutError("gone")
+    found = requests.find("asked-one")
+    assert found is not None
+    assert found["missing"] == ["errors", "deferred", "incidents"]
+    requests._configured = False
+    assert (requests.find("asked-one") or {})["missing"] == [], "the control: there is nobody else to ask"

@@ -83,7 +83,9 @@ def test_another_level_stays_what_it_is(text: str) -> None:
     assert level(text) == text
 
 
-@pytest.mark.parametrize("text", ["0", "5", "0.5", "-1", "2026", "202611", "99999999999", "1764000000000", "\u0661" * 10, "NaN", "1e9"])
+@pytest.mark.parametrize(
+    "text", ["0", "5", "0.5", "-1", "2026", "202611", "99999999999", "1764000000000", "\u0661" * 10, "NaN", "1e9"]
+)
 def test_a_number_that_is_no_second_of_our_time_is_no_moment(text: str) -> None:
     with pytest.raises(ValueError, match="must be a moment such as"):
         moment(text)
