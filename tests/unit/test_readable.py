@@ -94,9 +94,7 @@ def test_every_look_up_answers_within_a_second_while_pings_answer_and_commands_d
     app: Any, ask: Callable[..., Any], fail: Any, trouble: dict[str, Any]
 ) -> None:
     services = app.extensions["prodfix"]
-    services.error_log.log_deferral(
-        ValueError("x"), None, {"operationId": "0" * 24}
-    )
+    services.error_log.log_deferral(ValueError("x"), None, {"operationId": "0" * 24})
     record = services.error_log.log_error(ValueError("x"))
     fail(*COMMANDS, app_name=OWN, **trouble)
     for path in (f"/requests/{record.request_id}", *LOOK_UPS[1:]):
