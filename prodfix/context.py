@@ -19,7 +19,7 @@ from prodfix.operations import DatabaseOperation
 from prodfix.redaction import redact_text
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
-# W3C Trace Context, section 3.2: of version 00 nothing follows, of a higher one whatever is added after another hyphen; ff is none.
+# W3C Trace Context, section 3.2: nothing follows version 00, and whatever is new another hyphen in a higher one; ff is none.
 _TRACEPARENT = re.compile(
     r"(?!ff)(?:00(?=.{53}\Z)|(?!00)[0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?", re.ASCII
 )

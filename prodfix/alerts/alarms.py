@@ -33,8 +33,8 @@ class Alarm:
 
     ``episode``: this time that it fires; the IDs of its alerts begin with it. ``told``: by whose word its beginning was told:
     this instance's ``journal``, its ``claim`` in MongoDB, or that of another instance, which it has ``joined``; None if it was
-    not. ``since``: when it came last; ``begun``: when its episode did. ``told_at``: when a beginning was told last, which the cool-down counts from. ``shared``: the alert under which all
-    instances know it.
+    not. ``since``: when it came last; ``begun``: when its episode did. ``told_at``: when a beginning was told last, which the
+    cool-down counts from. ``shared``: the alert under which all instances know it.
     """
 
     key: str

@@ -1,5 +1,6 @@
 """User agents as they are met in the field, and what each of them is: some 800, with the families of names that are mistaken."""
 
+# ruff: noqa: E501 - a user agent is one line
 from __future__ import annotations
 
 WEBKIT = "AppleWebKit/537.36 (KHTML, like Gecko)"
