@@ -33,7 +33,8 @@ _ROBOTS = _names(r"""
     bingbot bingpreview msnbot adidxbot duckduckbot duckassistbot baiduspider[a-z-]* bytespider petalbot aspiegelbot
     yandex[a-z]*bot yandexmetrika yandeximages yandexmedia yandexwebmaster sogou~[a-z]+~spider sosospider 360spider yisouspider
     applebot facebookexternalhit facebookcatalog facebot meta-external[a-z]+ twitterbot linkedinbot pinterestbot redditbot
-    slackbot slackbot-linkexpanding slack-imgproxy discordbot telegrambot skypeuripreview vkshare embedly iframely semrushbot[a-z-]*
+    slackbot slackbot-linkexpanding slack-imgproxy discordbot telegrambot skypeuripreview vkshare embedly iframely
+    semrushbot[a-z-]*
     ahrefsbot ahrefssiteaudit mj12bot dotbot rogerbot blexbot seznambot seokicks dataforseobot serpstatbot screaming~frog gptbot
     chatgpt-user oai-searchbot claudebot claude-web claude-user anthropic-ai perplexitybot perplexity-user ccbot cohere-ai
     amazonbot youbot diffbot timpibot imagesiftbot exabot ia_archiver archive\.org_bot heritrix nutch mail\.ru_bot
@@ -43,13 +44,17 @@ _ROBOTS = _names(r"""
 # Clients of scripts and servers: what has one of these for its whole name is one.
 _SCRIPTS = re.compile(
     r"(?:lib)?curl|wget2?|python(?:[-_.][a-z0-9_.-]+)?|(?:apache|java|go|jakarta)[-.a-z ]*http[-.a-z]*|java|axios"
-    r"|node(?:\.js|-fetch)?|node-superagent|undici|bun|deno|got|superagent|postmanruntime|insomnia|guzzlehttp|guzzle|php|php-[a-z]+|symfony[a-z -]*"
+    r"|node(?:\.js|-fetch)?|node-superagent|undici|bun|deno|got|superagent|postmanruntime|insomnia|guzzlehttp|guzzle"
+    r"|php|php-[a-z]+|symfony[a-z -]*"
     r"|ruby|faraday[a-z0-9. ]*|typhoeus[a-z -]*|rest-client|restsharp|libwww-perl|lwp[a-z:-]*|perl|powershell|windowspowershell"
     r"|httpie|k6|apache-jmeter|jmeter|apachebench|wrk2?|hey|vegeta|locust|aiohttp|httpx|reqwest|hyper|ureq|git|aws-cli"
-    r"|aws-sdk-(?!ios|android)[a-z0-9-]+|boto3?|botocore|blackbox exporter|render|grpc-(?!java-okhttp|swift|objc)[a-z-]+|roku|appletv[0-9,]*|vlc|lavf|scrapy|urllib3?"
+    r"|aws-sdk-(?!ios|android)[a-z0-9-]+|boto3?|botocore|blackbox exporter|render"
+    r"|grpc-(?!java-okhttp|swift|objc)[a-z-]+|roku|appletv[0-9,]*|vlc|lavf|scrapy|urllib3?"
 )
 _WORDS = _names("""curl libcurl prometheus wget python java axios go-http-client java-http-client apache-httpclient
-    httpclient node-fetch undici httpx aiohttp postmanruntime insomnia libwww ruby php guzzle perl powershell httpie jmeter reqwest crawl preview google-read lighthouse pingdom
+    httpclient node-fetch undici httpx aiohttp postmanruntime insomnia libwww ruby php guzzle
+    perl powershell httpie jmeter reqwest crawl preview google-read lighthouse
+    pingdom
     monitor monitoring uptime scrapy nagios zabbix checkly statuscake site24x7 headless externalhit""")
 _ROBOTIC = re.compile(r"(?:bot|crawler|spider|scraper)(?![a-z])|headless")
 _CONTACT = re.compile(r"https?:/|[(;] ?compatible; (?!msie|konqueror|iemobile)")
@@ -64,7 +69,8 @@ _NATIVE = _names(r"""okhttp dalvik dart dart:io cfnetwork alamofire afnetworking
     react~native ktor(?:-client)? xamarin(?:\.[a-z]+)? maui flutter cronet volley retrofit capacitor cordova""")
 _PHONES = re.compile(
     r"mobi|android|iphone|ipad|ipod|(?<![a-z])ios[ /;)_-]|harmony|tablet|kindle|silk/|windows (?:phone|ce)|blackberry|bb10"
-    r"|opera mini|playbook|kaios|webos|watchos|apple watch|wear ?os|midp-|cldc-|symb(?:ian|os)|series ?[46]0|ucweb|meego|maemo|bada/|palmos"
+    r"|opera mini|playbook|kaios|webos|watchos|apple watch|wear ?os|midp-|cldc-|symb(?:ian|os)|series ?[46]0"
+    r"|ucweb|meego|maemo|bada/|palmos"
 )
 _MOBILE_COMMENT = re.compile(r"\((?:linux; (?:u; )?)?(?:iphone|ipad|ipod|android|ios|watch)")
 _COMPUTERS = ("windows nt", "windows 9", "win98", "macintosh", "mac os x", "mac_powerpc", "x11", "cros ", "linux x86_64",

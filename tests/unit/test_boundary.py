@@ -336,7 +336,7 @@ def test_an_applications_own_routes_below_health_are_counted_and_health_checks_a
     serve: Callable[..., Application],
 ) -> None:
     app = serve([health])
-    app.add_url_rule("/health/steps/<int:day>", "steps", lambda day: str(day))
+    app.add_url_rule("/health/steps/<int:day>", "steps", lambda day: f"{day}")
     app.add_url_rule("/health/boom", "boom", lambda: 1 / 0)
     client = app.test_client()
     for path in ("live", "ready", "startup", "db"):
