@@ -71,10 +71,13 @@ def app(serve: Callable[..., Any], database_uri: str, until: Callable[..., Any])
     return app
 
 
+def token_of(app: Any) -> str:
+    return make_token(app.extensions["prodfix"].settings, role="admin", lifetime=timedelta(minutes=5))
+
+
 @pytest.fixture
 def ask(app: Any) -> Callable[..., Any]:
-    token = make_token(app.extensions["prodfix"].settings, role="admin", lifetime=timedelta(minutes=5))
-    client, headers = app.test_client(), {"Authorization": f"Bearer {token}"}
+    client, headers = app.test_client(), {"Authorization": f"Bearer {token_of(app)}"}
 
     def get(path: str, *, anonymous: bool = False) -> tuple[int, Any, float]:
         begun = time.monotonic()
@@ -97,7 +100,7 @@ def test_every_look_up_answers_within_a_second_while_pings_answer_and_commands_d
     services.error_log.log_deferral(ValueError("x"), None, {"operationId": "0" * 24})
     record = services.error_log.log_error(ValueError("x"))
     fail(*COMMANDS, app_name=OWN, **trouble)
-    for path in (f"/requests/{record.request_id}", *LOOK_UPS[1:]):
+    for path in (f"/requests/{record.request_id}", *LOOK_UPS[1 : None if trouble is HANG else 2]):
         services.readable._asked_at = -HOLDS  # nobody has asked before
         status, body, seconds = ask(PREFIX + path)
         assert (status, seconds < 1.0) == (200, True), (path, seconds)
@@ -110,6 +113,10 @@ def test_every_look_up_answers_within_a_second_while_pings_answer_and_commands_d
         services.readable._asked_at = -HOLDS
         status, body, seconds = ask(path, anonymous=anonymous)
         assert (status, body["code"], seconds < 1.0) == (503, "DATABASE_UNAVAILABLE", True), "nobody can tell"
+    page = app.test_client()
+    page.set_cookie("prodfix_admin", token_of(app), path=PREFIX)
+    assert "MongoDB cannot be asked now. Look again" in page.get(f"{PREFIX}/page/requests/{REQUEST}").text
+    assert "may know more of its errors, incidents" in page.get(f"{PREFIX}/page/requests/{record.request_id}").text
     fail.off()
     services.readable._asked_at = -HOLDS
     assert ask(f"{PREFIX}/requests/{REQUEST}")[0] == 404, "the control"
