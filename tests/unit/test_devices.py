@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
+import user_agents
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -264,3 +265,17 @@ def test_a_verdict_takes_microseconds() -> None:
         for agent in KNOWN[:: len(KNOWN) // 20]:
             quick_device(f"{agent} {number}", "")
     assert (time.process_time() - begun) / 4000 < 0.0002
+
+
+def test_another_parser_takes_no_phone_for_a_computer_or_the_other_way_round() -> None:
+    """An oracle of somebody else's: ``user-agents`` on uap-core. It does not know all robots, and takes names for some."""
+    seen = 0
+    for agent, expected in agents.CORPUS.items():
+        parsed = user_agents.parse(agent)
+        if not agent.startswith("Mozilla/") or expected == "unknown" or parsed.is_bot:
+            continue
+        says_phone = parsed.is_mobile or parsed.is_tablet
+        says = "mobile" if says_phone else "desktop" if parsed.is_pc else None
+        assert says in (None, expected), agent
+        seen += says is not None
+    assert seen > 100
