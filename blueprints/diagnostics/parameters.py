@@ -67,7 +67,7 @@ def _in_time(moment: datetime) -> datetime:
 Moment = Annotated[
     AwareDatetime, BeforeValidator(_written), AfterValidator(_in_time), Field(examples=["2026-11-26T12:00:00Z"])
 ]
-Limit = Annotated[int, BeforeValidator(_digits), Field(ge=1, le=200, description="Entries of one page")]
+Limit = Annotated[int, Field(ge=1, le=200, description="Entries of one page"), BeforeValidator(_digits)]
 
 
 class Parameters(BaseModel):

@@ -106,3 +106,13 @@ def test_whatever_is_given_it_is_a_moment_or_refused(text: str) -> None:
 def test_a_limit_is_a_whole_number_in_digits(ask: Callable[..., Any], limit: str) -> None:
     assert [ask(path, limit=limit).status_code for path in (*LISTS, "queries", "deferred")] == [422] * 5
     assert ask("queries", limit="5").status_code == 200, "the control"
+
+
+def test_the_document_says_what_is_taken() -> None:
+    described = InPlaces.model_json_schema(by_alias=True)["properties"]
+    assert {name: described["limit"][name] for name in ("type", "minimum", "maximum")} == {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": 200,
+    }
+    assert described["to"]["anyOf"][0]["format"] == "date-time"
