@@ -15,8 +15,6 @@ from gunicorn.glogging import Logger
 from config import log_lines
 from prodfix.names import mask_key
 
-# Health checks come every few seconds, for ever.
-QUIET = "/health/"
 LONGEST_PATH = 512  # characters
 CONTEXT = "prodfix.context"  # in the environ: the request's context, as prodfix.web.hooks puts it there
 UNMATCHED = "unmatched"  # its endpoint, where no route was found
@@ -57,8 +55,8 @@ class AccessLog(Logger):  # type: ignore[misc]  # gunicorn has no types
         if not self.access_log_enabled:
             return
         try:
-            path = str(environ.get("PATH_INFO", ""))
-            if not path.startswith(QUIET):
+            if not _unlogged(environ):
+                path = str(environ.get("PATH_INFO", ""))
                 self._emit(_line(resp, path, environ, request_time) | self._raw(path))
         except Exception:  # noqa: BLE001 - see above; gunicorn itself does the same
             self.error("%s", traceback.format_exc())
@@ -94,6 +92,13 @@ class AccessLog(Logger):  # type: ignore[misc]  # gunicorn has no types
 
     def _print(self, entry: Entry) -> None:
         log_lines.write(log_lines.encoded(entry | {"path": log_lines.redacted(entry["path"])}))
+
+
+def _unlogged(environ: Mapping[str, Any]) -> bool:
+    """Whether the application wants no line of it (``prodfix.uncounted``, as for health checks). By names: the arbiter imports
+    this file, and nothing of the library."""
+    notes = getattr(environ.get("prodfix.context"), "notes", None)
+    return getattr(notes, "unlogged", False) is True
 
 
 def _line(resp: Any, path: str, environ: Mapping[str, Any], request_time: timedelta) -> Entry:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         FieldError,
         Forbidden,
         NotFound,
+        NotKnownNow,
         Outcome,
         ProdFixError,
         Severity,
@@ -86,7 +87,7 @@ _NAMES = {
     "effects": "auxiliary_writes",
     "errors": (
         "AuthenticationRequired ClientError ConcurrentModification Conflict ErrorCategory FieldError "
-        "Forbidden NotFound Outcome ProdFixError Severity Unguarded ValidationFailed"
+        "Forbidden NotFound NotKnownNow Outcome ProdFixError Severity Unguarded ValidationFailed"
     ),
     "extension": "ProdFix",
     "factory": "create_app",
@@ -160,6 +161,7 @@ __all__ = [
     "IncidentState",
     "Insert",
     "NotFound",
+    "NotKnownNow",
     "OperationStatus",
     "Outcome",
     "Place",

@@ -106,6 +106,7 @@ class Assembly(Foundations):
         return Traces(
             self.journal,
             self.answering,
+            readable=self.readable,
             configured=self.clients.configured,
             uptime=lambda: self.monitor.status().uptime,
             retention_days=self.settings.error_retention_days,
@@ -200,15 +201,16 @@ class Assembly(Foundations):
 
     def services(self) -> Services:
         self._wire()
-        lookup = Lookup(self.journal, self.answering)
-        incident_log = IncidentLog(self.journal, self.answering, on_closed=self.reports.incident)
-        diagnostics = Diagnostics(self.workers, Collections(lambda: self.clients.own_db), lookup, self.backlog)
+        lookup = Lookup(self.journal, self.readable)
+        incident_log = IncidentLog(self.journal, self.readable, on_closed=self.reports.incident)
+        diagnostics = Diagnostics(self.workers, Collections(self.readable), lookup, self.backlog)
         return Services(
             statistics=Statistics(self.windows, live=self.workers.read),
             lookup=lookup,
             incident_log=incident_log,
             workers=self.workers,
-            requests=Requests(lookup, self.traces, incident_log),
+            requests=Requests(lookup, self.traces, incident_log, configured=self.clients.configured),
+            readable=self.readable,
             selftest=SelfTest(lambda: self.clients.own_db, self.classifier),
             queries=QueryStatistics(self.journal, self.interceptor.profile),
             diagnostics=diagnostics,

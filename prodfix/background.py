@@ -143,13 +143,14 @@ class Background:
 
     def _watch_rate(self, services: Services) -> None:
         incidents = services.incidents
+        if "database_lost" in incidents.open:
+            return  # what fails now is that incident: nothing else begins, and what had begun is not over
         jumping = "error_rate" in incidents.open
         jump = jumped(services.windows.recent(RECENT + BEFORE), services.windows.now(), jumping=jumping)
-        # What failed because the database was lost is that incident.
-        if jump and not incidents.within("database_lost", (RECENT + 1) * 60):
-            incidents.begin("error_rate")
-        elif jumping:
+        if jumping and not jump:
             incidents.end("error_rate")
+        elif jump and (jumping or not incidents.within("database_lost", (RECENT + 1) * 60)):
+            incidents.begin("error_rate")
 
     def _tell_of_disk(self, services: Services) -> None:
         failure = services.journal.failure

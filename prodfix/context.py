@@ -20,7 +20,10 @@ from prodfix.operations import DatabaseOperation
 from prodfix.redaction import redact_text
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
-_TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
+# W3C Trace Context, section 3.2: nothing follows version 00, and whatever is new another hyphen in a higher one; ff is none.
+_TRACEPARENT = re.compile(
+    r"(?!ff)(?:00(?=.{53}\Z)|(?!00)[0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?", re.ASCII
+)
 _VERSION = re.compile(r"[A-Za-z0-9.+_()-]{1,24}")
 _ZEROS = "0" * 32
 
@@ -48,6 +51,7 @@ class Notes:
     identified: bool = False
     keyed: bool = False
     uncounted: bool = False
+    unlogged: bool = False
 
     @property
     def effects(self) -> Effects:
@@ -121,6 +125,11 @@ class RequestContext:
         }
 
 
+def is_request_id(text: str) -> bool:
+    """Whether a request can have it: what clients offer, and what is made here, has no other form."""
+    return _REQUEST_ID.fullmatch(text) is not None
+
+
 def new_request_id() -> str:
     """For what happened in no request: the records of it need an ID all the same."""
     return os.urandom(16).hex()
@@ -184,11 +193,15 @@ def declare_outcome(outcome: Outcome | None) -> None:
         context.notes.effects.declared = outcome
 
 
-def uncounted() -> None:
-    """Leave the request that is served now out of the statistics of requests: none of the application's own users asks it."""
+def uncounted(*, logged: bool = True) -> None:
+    """Leave the request that is served now out of the statistics of requests: none of the application's own users asks it.
+    With ``logged=False`` it leaves no access line either: monitors ask every few seconds, for ever.
+
+    One that ends in an error which is counted is counted and logged all the same: there are no errors without requests.
+    """
     context = _current.get()
     if context is not None:
-        context.notes.uncounted = True
+        context.notes.uncounted, context.notes.unlogged = True, not logged
 
 
 def context_of(variables: Context | None) -> RequestContext | None:

@@ -18,7 +18,8 @@
     │   └── ValidationFailed         422
     ├── DatabaseNotConfigured        503
     ├── DatabaseUnavailable          503   (also a pymongo ServerSelectionTimeoutError: raised inside the driver)
-    │   └── DatabaseRefused          503   no try helps
+    │   ├── DatabaseRefused          503   no try helps
+    │   └── NotKnownNow              503   and no outage
     ├── JournalUnavailable           503
     │   └── JournalTimeout           (also a TimeoutError)
     ├── PartlyApplied                as its cause, with an unknown outcome
@@ -209,6 +210,11 @@ class DatabaseUnavailable(mongo.ServerSelectionTimeoutError, ProdFixError):
 
 class DatabaseRefused(DatabaseUnavailable):
     """The database answers, but refuses our credentials, or the driver our settings: waiting does not help."""
+
+
+class NotKnownNow(DatabaseUnavailable):
+    """What is asked for is not known here, and who may know it cannot tell it now: other instances have not done so yet, or
+    MongoDB cannot be read from."""
 
 
 class JournalUnavailable(ProdFixError):

@@ -13,6 +13,7 @@ from prodfix.classification.classifications import Row
 from prodfix.classification.classifier import Classifier
 from prodfix.connection.clients import Clients
 from prodfix.connection.monitor import ConnectionMonitor
+from prodfix.connection.readable import Readable
 from prodfix.context import current_context
 from prodfix.deferral.traffic import Traffic
 from prodfix.journal.journal import Journal
@@ -101,6 +102,10 @@ class Foundations:
         return self.clients.own_db if self.clients.configured and not self.monitor.down else None
 
     @cached_property
+    def readable(self) -> Readable:
+        return Readable(self.answering)
+
+    @cached_property
     def logs(self) -> Logs:
         return Logs(_sinks(self.settings), served=self._served, owning=self._owning)
 
@@ -124,7 +129,7 @@ class Foundations:
 
     @cached_property
     def windows(self) -> Windows:
-        return Windows(self.journal, self.answering)
+        return Windows(self.journal, self.readable)
 
     @cached_property
     def minutes(self) -> Minutes:
@@ -132,7 +137,7 @@ class Foundations:
 
     @cached_property
     def groups(self) -> Groups:
-        return Groups(self.answering)
+        return Groups(self.readable)
 
     @cached_property
     def counters(self) -> Counters:

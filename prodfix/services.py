@@ -17,6 +17,7 @@ from prodfix.alerts.rules import LOSS_PERIOD
 from prodfix.classification.classifier import Classifier
 from prodfix.connection.clients import Clients
 from prodfix.connection.monitor import ConnectionMonitor
+from prodfix.connection.readable import Readable
 from prodfix.connection.status import environment
 from prodfix.deferral.backlog import Backlog
 from prodfix.deferral.deferred import Deferred
@@ -88,6 +89,7 @@ class Services:
     clients: Clients
     interceptor: QueryInterceptor
     monitor: ConnectionMonitor
+    readable: Readable
     breaker: Breaker
     logs: Logs
     journal: Journal
@@ -160,11 +162,8 @@ class Services:
             "idempotency": self.idempotency.to_json(),
             "deferredRefused": self.deferred.refused,
             "idleSeconds": self.traffic.idle_seconds,
-            "dropped": self.storage.dropped
-            + self.minutes.dropped
-            + self.counters.dropped
-            + self.error_log.failures
-            + self.logs.sinks.dropped,
+            "dropped": self.storage.dropped + self.minutes.dropped + self.counters.dropped + self.error_log.dropped,
+            "failedSteps": self.error_log.failures,
             "suppressed": self.error_log.storms.held,
             "failedRows": self.classifier.failures,
             "loopLagMs": self.background.lag_ms,

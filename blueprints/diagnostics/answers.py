@@ -163,7 +163,7 @@ class Coverage(Answer):
     window_from: datetime
     window_to: datetime
     workers: int
-    dropped: Annotated[int, Field(description="Errors and requests that could not be kept")]
+    dropped: Annotated[int, Field(description="Errors, events and counted requests that are gone")]
 
 
 class Latency(Answer):
@@ -322,6 +322,10 @@ class Request(Answer):
     recovery: Recovery | None
     deferred: list[OperationStatus]
     incidents: list[Incident]
+    missing: Annotated[
+        list[Literal["errors", "deferred", "incidents"]],
+        Field(description="Parts of which MongoDB may know more, and cannot be asked now"),
+    ]
 
 
 class Query(Answer):

@@ -44,6 +44,10 @@ SHARED: frozenset[Kind] = frozenset({"database_lost", "connection_failures", "er
 """Kinds that several instances see at the same time, and only one of them tells."""
 
 
+_HEARD_OF: frozenset[Kind] = frozenset({"error_rate", "log_sink", "memory"})
+"""Kinds that one worker may see alone, and the others hear of by its journal: while one fails, its silence says nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Condition:
     """Something that is wrong now. ``facts`` are codes and counts. ``level`` grows as it gets worse where more of it is worth
@@ -99,9 +103,12 @@ class Findings:
 def conditions(situation: Situation) -> Findings:
     """All that is wrong. A resolved error that is back is an event, and told otherwise."""
     found, unknown = {}, set()
+    unheard = _journal_failing(situation) is not None
     for kind, rule in RULES.items():
         key = key_of(kind, situation.instance)
         finding = rule(situation)
+        if finding is None and unheard and kind in _HEARD_OF:
+            finding = UNKNOWN
         if isinstance(finding, Unknown):
             unknown.add(key)
         elif finding is not None:
@@ -162,7 +169,9 @@ def _log_sink(situation: Situation) -> Finding:
         for sink in worker.get("logs", {}).get("sinks", ())
         if sink["failing"]
     }
-    return _condition("log_sink", situation, sinks=dict(sorted(failing.items()))) if failing else None
+    if not failing:
+        return None if situation.workers else UNKNOWN
+    return _condition("log_sink", situation, sinks=dict(sorted(failing.items())))
 
 
 def _journal_failing(situation: Situation) -> Finding:

@@ -119,7 +119,7 @@ class Teller:
             claims.claim(database, alarm.key, partial(claims.withdrawn, alert=begin, instance=instance, now=at))
             return "silent", None, ""
         if alarm.told == "journal":
-            decide = partial(claims.merged, alert=alert, instance=instance, now=at, since=alarm.since + at - now)
+            decide = partial(claims.merged, alert=alert, instance=instance, now=at, since=alarm.begun + at - now)
         else:
             decide = partial(claims.ended, alert=alert, instance=instance, now=at, begin=alarm.shared)
         answer, _ = claims.claim(database, alarm.key, decide)

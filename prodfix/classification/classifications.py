@@ -104,6 +104,7 @@ UNAVAILABLE = _row(
 )
 INTERRUPTED = replace(UNAVAILABLE, outcome=Outcome.UNKNOWN)
 BUSY = replace(UNAVAILABLE, code="DATABASE_BUSY", severity=Severity.ERROR)
+NOT_KNOWN = replace(UNAVAILABLE, category=ErrorCategory.CLIENT, severity=Severity.INFO, outcome=None)
 MISCONFIGURED = replace(UNAVAILABLE, transient=False, retryable=False)
 TIMED_OUT = _row(
     ErrorCategory.TIMEOUT,

@@ -18,7 +18,7 @@ from pymongo.synchronous.database import Database
 
 from prodfix.context import current_context
 from prodfix.deferral import guards
-from prodfix.deferral.writes import LONGEST_ID, Operation, Step, Steps, Write, check, declared, order_key
+from prodfix.deferral.writes import Operation, Step, Steps, Write, check, declared, is_identity, order_key
 from prodfix.errors import JournalUnavailable, PartlyApplied, Severity, Uncertain, ValidationFailed
 from prodfix.journal.journal import Journal
 
@@ -181,8 +181,8 @@ class Deferred:
         self._room.at = -RECOUNT
 
     def _entry(self, write: Write) -> bytes:
-        if not isinstance(write.id, str) or not 1 <= len(write.id) <= LONGEST_ID or not write.id.isprintable():
-            raise ValidationFailed("the ID is no printable text of 1 to 100 characters")
+        if not is_identity(write.id):
+            raise ValidationFailed("the ID is no printable text of 8 to 100 characters without a slash")
         context = current_context()
         try:
             return bson.encode(

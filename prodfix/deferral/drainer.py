@@ -105,7 +105,7 @@ class Drainer:
         if self._begin_at is None:
             self._back = time.monotonic()
             self._begin_at = self._clock() + random.uniform(0, JITTER)
-        if self._clock() < self._begin_at:
+        if 0 < self._begin_at - self._clock() <= JITTER:  # later than that means that the clock was put back
             return 0
         self._begin_at = 0.0
         applied = self.drain()

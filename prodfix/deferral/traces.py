@@ -18,8 +18,8 @@ from pymongo.synchronous.database import Database
 
 from prodfix.context import iso
 from prodfix.deferral.pace import Pace
-from prodfix.deferral.writes import owner_of
-from prodfix.errors import UNANSWERED, DatabaseUnavailable, JournalUnavailable
+from prodfix.deferral.writes import is_identity, owner_of
+from prodfix.errors import UNANSWERED, DatabaseUnavailable, JournalUnavailable, NotKnownNow
 from prodfix.journal.journal import Journal, Statement
 from prodfix.journal.turn import Turn
 
@@ -29,6 +29,7 @@ State = Literal["waiting", "applied", "failed"]
 BATCH = 200
 MOST_AT_ONCE = 1.0  # seconds
 READ_LIMIT = 2.0  # seconds
+FIND_LIMIT = 0.7  # seconds, while somebody waits for it
 KEPT = 10_000  # traces in one worker's file, once MongoDB has them
 KEPT_SECONDS = 86_400.0
 MOST = 100_000  # traces that may wait for MongoDB
@@ -91,7 +92,8 @@ class OperationStatus:
 
 
 class Traces:
-    """Reads and stores what became of each write. ``uptime`` is how long the database has answered, in seconds."""
+    """Reads and stores what became of each write. ``uptime`` is how long the database has answered, in seconds; ``readable``
+    the database while it answers more than pings, for who waits."""
 
     def __init__(
         self,
@@ -102,8 +104,9 @@ class Traces:
         uptime: Callable[[], float],
         retention_days: int,
         live: Callable[[], bool] = lambda: False,
+        readable: Callable[[], Database[Any] | None] | None = None,
     ) -> None:
-        self._journal, self._database = journal, database
+        self._journal, self._database, self._readable = journal, database, readable or database
         self._configured, self._uptime = configured, uptime
         self._retention = timedelta(days=retention_days)
         self._indexed = False
@@ -113,15 +116,15 @@ class Traces:
     def find(self, identity: str, user: str | None) -> OperationStatus | None:
         """What became of a write, if ``user`` may know: its owner, or anybody who knows the ID of one without an owner.
 
-        Raises :class:`prodfix.errors.DatabaseUnavailable` where another instance may know more than this one can learn now,
-        and :class:`prodfix.errors.JournalUnavailable`.
+        Raises :class:`prodfix.errors.DatabaseUnavailable` where another instance may know more than this one can learn now
+        (:class:`prodfix.errors.NotKnownNow` while MongoDB answers), and :class:`prodfix.errors.JournalUnavailable`.
         """
         found = self.status(identity)
         return found if found is not None and found.owner in (None, user) else None
 
     def status(self, identity: str) -> OperationStatus | None:
-        """The same for an admin, whoever the owner is."""
-        return self._here(identity) or self._stored(identity)
+        """The same for an admin, whoever the owner is. What cannot be an ID is none, and nobody is asked."""
+        return (self._here(identity) or self._stored(identity)) if is_identity(identity) else None
 
     def applied(self, identity: str) -> bool:
         """Whether the write is known to be applied, here or in MongoDB. Never raises: what cannot be learned is not known."""
@@ -185,13 +188,13 @@ class Traces:
     def _stored(self, identity: str) -> OperationStatus | None:
         if not self._configured:
             return None
-        database = self._database()
+        database = self._readable()
         if database is None:
             raise DatabaseUnavailable
-        with pymongo.timeout(READ_LIMIT):
+        with pymongo.timeout(FIND_LIMIT):
             document = database[OPERATIONS].find_one({"_id": identity})
         if document is None and self._uptime() < SETTLED:
-            raise DatabaseUnavailable
+            raise NotKnownNow
         return None if document is None else _from_document(document)
 
 

@@ -19,9 +19,10 @@ EACH_LIMIT = 1.0  # seconds for one figure
 
 
 class Collections:
-    """Asks through our own client. Counts are the server's estimates: counting would read every document."""
+    """Asks through our own client; ``database`` is None while that cannot read. Counts are the server's estimates: counting
+    would read every document."""
 
-    def __init__(self, database: Callable[[], Database[Any]]) -> None:
+    def __init__(self, database: Callable[[], Database[Any] | None]) -> None:
         self._database = database
 
     def read(self) -> list[dict[str, Any]] | None:
@@ -29,6 +30,8 @@ class Collections:
         end = time.monotonic() + LIMIT
         try:
             database = self._database()
+            if database is None:
+                return None
             with pymongo.timeout(EACH_LIMIT):
                 listed = list(database.list_collections())
         except Exception:  # noqa: BLE001 - no URI, no database, no right: a report without this part is still one

@@ -15,7 +15,7 @@ from prodfix.classification.wording import told
 from prodfix.context import RequestContext, current_context, new_request_id
 from prodfix.errors import ErrorCategory, FieldError, PartlyApplied, ProdFixError, Severity, chain
 from prodfix.frames import DriverCall, driver_call, name_of, places, stack
-from prodfix.journal.journal import Journal
+from prodfix.journal.journal import Journal, Statement
 from prodfix.logs.logs import Logs
 from prodfix.names import mask_key
 from prodfix.operations import DatabaseOperation
@@ -52,6 +52,9 @@ class ErrorLog:
         self._release = release
         self._database_down, self._sees, self._on_failure = database_down, sees, on_failure
         self.failures = 0
+        """Steps that failed: most of what they were to do was done all the same."""
+        self.dropped = 0
+        """Records that are gone."""
 
     # -- making -----------------------------------------------------------------------------------------------------------
 
@@ -228,13 +231,25 @@ class ErrorLog:
         contextvars.Context().run(self._keep, record, whole, False)
 
     def _keep(self, record: ErrorRecord, whole: bool, counted: bool) -> None:
-        statements = self._counters.error(_key(record)) if counted else []
-        if record.disposition == "stored":
-            document = record.to_document() if whole else record.to_trace()
-            statements += self._storage.insertion(ERROR_LOG, record.id, document, record.request_id)
-        if statements:
-            # Waiting for the commit (no fsync) makes the error known to every worker before its own client hears of it.
-            self._journal.write(statements, limit=0.25)
+        statements = self._counted(record) if counted else []
+        stored = record.disposition == "stored"
+        try:
+            if stored:
+                document = record.to_document() if whole else record.to_trace()
+                statements += self._storage.insertion(ERROR_LOG, record.id, document, record.request_id)
+            if statements:
+                # Waiting for the commit (no fsync) makes the error known to every worker before its own client hears of it.
+                self._journal.write(statements, limit=0.25)
+        except TimeoutError:
+            pass  # it is late, and not gone
+        except Exception:
+            self.dropped += stored  # of what is counted a later total tells
+            raise
+
+    def _counted(self, record: ErrorRecord) -> list[Statement]:
+        if record.context is not None:  # whatever its route says: an error has a request, and a line that shows it
+            record.context.notes.uncounted = record.context.notes.unlogged = False
+        return self._counters.error(_key(record))
 
     def tell_of_storms(self) -> None:
         """One line for each kind of error that was held back since the last time."""

@@ -120,11 +120,15 @@ class Lookup:
 
     def request(self, request_id: str, most: int = OF_REQUEST) -> list[dict[str, Any]]:
         """All error records of one request, newest first, from whichever worker served it."""
+        return self.of_request(request_id, most)[0]
+
+    def of_request(self, request_id: str, most: int = OF_REQUEST) -> tuple[list[dict[str, Any]], Scope]:
+        """The same, and what was looked at."""
         query = "SELECT entry FROM records WHERE collection = ? AND request_id = ? ORDER BY at DESC LIMIT ?"
         rows = self._journal.read(query, (ERROR_LOG, request_id, most))
         here = [_decoded(entry) for (entry,) in rows]
-        stored, _ = self._stored(ERROR_LOG, {"requestId": request_id}, most)
-        return _merged([here, stored])[:most]
+        stored, scope = self._stored(ERROR_LOG, {"requestId": request_id}, most)
+        return _merged([here, stored])[:most], scope
 
     def _page(self, collection: str, wanted: Wanted, after: Place | None, limit: int) -> Page:
         stored, scope = self._stored(collection, wanted.query(after), limit + 1)

@@ -107,12 +107,15 @@ class ErrorRecord:
         return capped({"timestamp": self.timestamp} | self._fields())
 
     def to_trace(self) -> dict[str, Any]:
-        """What is kept of an error in a storm of its kind: enough to find it by its request, and its group."""
+        """What is kept of an error in a storm of its kind: enough to find it by its request, and its group, and to see what of
+        the database it was about."""
         fields = self._fields()
         for name in ("stack", "trail"):
             del fields[name]
         fields["facts"] = {name: self.facts[name] for name in ("operationId", "operation") if name in self.facts}
-        return {"timestamp": self.timestamp, **fields, "database": None, "suppressed": True}
+        if self.operation is not None:
+            fields["database"] = {**self.operation.to_json(), "query": None}
+        return {"timestamp": self.timestamp, **fields, "suppressed": True}
 
     def _fields(self) -> dict[str, Any]:
         notes = self.context.notes if self.context else None

@@ -80,10 +80,12 @@ class Storage:
         return statements
 
     def put(self, collection: str, document: dict[str, Any]) -> None:
-        """Put a document on its way. Never raises; what the journal refuses is counted in ``dropped``."""
+        """Put a document on its way. Never raises; what the journal refuses is counted in ``dropped``; what is late is not."""
         try:
             self._journal.write(self.insertion(collection, bson.ObjectId(), document, None), limit=1.0)
-        except (JournalUnavailable, TimeoutError, bson.errors.BSONError, OverflowError, UnicodeError):
+        except TimeoutError:
+            pass
+        except (JournalUnavailable, bson.errors.BSONError, OverflowError, UnicodeError):
             self.dropped += 1
 
     def adopt(self) -> None:

@@ -238,9 +238,11 @@ def stored_minutes(database: Database[Any], ranges: Iterable[tuple[int, int]]) -
         for document in database[ERROR_MINUTES].find(
             {"timestamp": {"$gte": moment_of(first), "$lte": moment_of(last)}}
         ):
-            identity, revision = document["_id"], document["revision"]
-            earlier = document.get("counts")  # of a worker of version 1, before and while this one is deployed
-            errors = document["errors"] if earlier is None else rows_of_counts(earlier, identity["minute"])
-            yield Counted(
-                identity["worker"], identity["minute"], revision, revision, errors, document.get("traffic") or {}
-            )
+            yield stored_minute(document)
+
+
+def stored_minute(document: dict[str, Any]) -> Counted:
+    identity, revision = document["_id"], document["revision"]
+    earlier = document.get("counts")  # of a worker of version 1, before and while this one is deployed
+    errors = document["errors"] if earlier is None else rows_of_counts(earlier, identity["minute"])
+    return Counted(identity["worker"], identity["minute"], revision, revision, errors, document.get("traffic") or {})

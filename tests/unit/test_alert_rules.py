@@ -119,6 +119,11 @@ UNKNOWN: list[tuple[str, tuple[dict[str, Any], ...], dict[str, Any]]] = [
     ("dead_letters@a", (), {"backlog": None}),
     ("journal_full@a", (), {"backlog": None}),
     ("memory@a", (worker(memory=memory(None, None)),), {"memory_limit": 100.0}),
+    # Of others nobody hears while a journal fails.
+    ("log_sink@a", (worker(journal={"failing": "OSError 28"}),), {}),
+    ("log_sink@a", (worker(),), {"disk": "TimeoutError"}),
+    ("error_rate", (worker(journal={"failing": "OSError 28"}),), {}),
+    ("memory@a", (worker(journal={"failing": "OSError 28"}, memory=memory(10.0)),), {"memory_limit": 100.0}),
 ]
 
 
@@ -134,7 +139,7 @@ def test_what_nobody_can_tell_is_neither_wrong_nor_over(
 def test_without_any_worker_nothing_is_told_of_workers() -> None:
     findings = conditions(Situation("a", ()))
     assert not findings.found
-    assert {"database_lost", "connection_failures", "error_rate"} <= findings.unknown
+    assert {"database_lost", "connection_failures", "error_rate", "log_sink@a"} <= findings.unknown
 
 
 def test_every_kind_has_a_severity_and_words() -> None:

@@ -12,6 +12,8 @@ import pytest
 from gunicorn.config import Config
 
 from config.access_log import LONGEST_PATH, AccessLog
+from prodfix.context import new_context, reset_context, set_context, uncounted
+from prodfix.web.hooks import CONTEXT
 
 ENVIRON = {
     "REQUEST_METHOD": "GET",
@@ -57,8 +59,27 @@ def test_a_line_has_these_fields_and_no_others(log: AccessLog) -> None:
     }
 
 
-def test_health_checks_leave_no_line(log: AccessLog) -> None:
-    assert lines(log, PATH_INFO="/health/live") == []
+def test_what_the_application_leaves_out_leaves_no_line_and_its_own_routes_do(log: AccessLog) -> None:
+    context = new_context(endpoint="/x", method="GET", ip="", headers={})
+    environ: dict[str, Any] = {CONTEXT: context}
+    assert len(lines(log, **environ)) == 1
+    token = set_context(context)
+    try:
+        uncounted()
+        assert len(lines(log, **environ)) == 1, "no traffic, and a line all the same"
+        uncounted(logged=False)
+        assert lines(log, **environ) == []
+    finally:
+        reset_context(token)
+
+
+@pytest.mark.parametrize("path", ["/health/steps/7", "/health/live", "/health/", "/health"])
+@pytest.mark.parametrize(
+    "context", [None, 7, SimpleNamespace(), SimpleNamespace(notes=SimpleNamespace(unlogged="yes"))]
+)
+def test_a_path_alone_leaves_nothing_out(log: AccessLog, path: str, context: Any) -> None:
+    environ: dict[str, Any] = {"PATH_INFO": path, CONTEXT: context}
+    assert [line["path"] for line in lines(log, **environ)] == [path]
 
 
 def test_a_path_is_readable_and_bounded(log: AccessLog) -> None:

@@ -189,6 +189,16 @@ def test_it_begins_at_a_random_moment_after_the_return(
     assert drainer.tick(True) == 1
 
 
+def test_a_clock_that_is_put_back_does_not_keep_what_waits_waiting(
+    deferred: Deferred, drainer: Drainer, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drainers.random, "uniform", lambda least, most: most)
+    deferred.put(note())
+    assert [drainer.tick(False), drainer.tick(True)] == [0, 0]
+    clock.now -= 3600
+    assert drainer.tick(True) == 1
+
+
 def test_after_a_return_a_backlog_goes_first_until_it_is_applied_and_not_for_long(
     deferred: Deferred, drainer: Drainer, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

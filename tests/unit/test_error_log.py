@@ -28,6 +28,7 @@ from prodfix.errors import (
     DatabaseUnavailable,
     FieldError,
     Forbidden,
+    JournalUnavailable,
     NotFound,
     Severity,
     ValidationFailed,
@@ -189,7 +190,49 @@ def test_a_log_that_cannot_be_kept_is_counted_and_still_heard_of(
     log.worker.journal.close()
     with error_recorded.connected_to(lambda sender, record: heard.append(record), sender=log):
         made = record(log, ValueError("x"))
-    assert (log.failures, heard, len(logs.lines)) == (1, [made], 1)
+    assert (log.failures, log.dropped, heard, len(logs.lines)) == (1, 1, [made], 1)
+
+
+def test_only_what_is_gone_is_told_as_dropped(make: Callable[..., Recording], monkeypatch: pytest.MonkeyPatch) -> None:
+    log = make()
+    journal = log.worker.journal
+    write, held = journal.write, []
+
+    def late(statements: Any, **options: Any) -> None:
+        held.append(statements)  # it is committed with the next one
+        raise TimeoutError
+
+    monkeypatch.setattr(journal, "write", late)
+    identities = fall(log, 251)
+    assert (log.dropped, log.failures, log.storms.held) == (0, 0, 0)
+    for statements in held:
+        write(statements)
+    assert all(log.lookup.request(identity) for identity in identities)
+    assert log.counted() == 251
+
+    def refused(statements: Any, **options: Any) -> None:
+        raise JournalUnavailable
+
+    monkeypatch.setattr(journal, "write", refused)
+    fall(log, 3)
+    fall(log, 2, NotFound)  # only counted, and in a later total
+    monkeypatch.undo()
+    log.worker.counters.flush()
+    assert (log.dropped, log.counted()) == (3, 256), "the control: their records are gone"
+
+
+def test_a_service_tells_of_no_error_as_dropped_whose_line_or_receiver_failed(serve: Callable[..., Any]) -> None:
+    services = serve().extensions["prodfix"]
+    services.start()
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError
+
+    with error_recorded.connected_to(broken, sender=services.error_log):
+        services.error_log.log_error(ValueError("x"))
+    services.logs.sinks.put("nothing", b"a line that no sink takes")
+    state = services.state()
+    assert (state["dropped"], state["failedSteps"], state["logs"]["dropped"]) == (0, 1, 1)
 
 
 def test_neither_a_broken_receiver_nor_a_broken_log_reaches_the_request(
@@ -430,6 +473,22 @@ def test_a_thousand_of_the_same_are_a_burst_of_lines_and_one_more_and_all_are_co
     assert ["suppressed" in records[0] for records in found] == [False] * 20 + [True] * 980
     assert {records[0]["fingerprint"] for records in found} == {facts["fingerprint"]}
     assert "stack" not in found[-1][0]
+
+
+def test_in_a_storm_an_error_is_still_of_its_operation_and_collection(
+    make: Callable[..., Recording], nowhere: Any, context: RequestContext
+) -> None:
+    log = make(burst=1)
+    for number in range(3):
+        error = raised(lambda: nowhere.shop.orders.find_one({"number": CANARY}))
+        log.append(replace(log.record(error, context), request_id=f"request-{number}"))
+    (whole,), (trace,) = log.lookup.request("request-0"), log.lookup.request("request-2")
+    assert trace["suppressed"]
+    assert whole["database"]["query"] is not None, "the control"
+    assert trace["database"] == {**whole["database"], "query": None}
+    assert (trace["database"]["operation"], trace["database"]["collection"]) == ("find", "orders")
+    assert error_summary(trace)["database"] == trace["database"]
+    assert len(render(trace)) < len(render(whole)) / 1.5
 
 
 def test_another_kind_is_not_held_back_and_after_a_while_nothing_is(

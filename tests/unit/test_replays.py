@@ -29,7 +29,7 @@ from prodfix import (
 from prodfix.errors import MalformedRequest, Outcome
 from prodfix.recovery.claims import KEYS
 from prodfix.recovery.idempotency import LARGEST
-from prodfix.web.replays import parse_key
+from prodfix.web.replays import DRAFT, parse_key
 
 KEY = {"Idempotency-Key": "key-12345"}
 PRINTABLE = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=8, max_size=128)
@@ -74,6 +74,9 @@ def test_malformed_keys_are_refused(text: str) -> None:
     assert refused.value.problems[0].field == "Idempotency-Key"
 
 
+LINK = f'<{DRAFT}>; rel="describedby"; type="text/html"'
+
+
 class Host:
     """A plain Flask application with counted views, on a database of its own."""
 
@@ -85,6 +88,7 @@ class Host:
         app.add_url_rule("/n/<int:number>", "numbered", idempotent(self.view), methods=["POST"])
         app.add_url_rule("/form", "form", idempotent(self.view), methods=["POST"])
         app.before_request(lambda: request.form.get("a") and None if request.path == "/form" else None)
+        app.add_url_rule("/described", "d", idempotent(self.view, described_by="/docs/keys"), methods=["POST"])
         app.add_url_rule("/control", "control", self.view, methods=["POST"])
         app.add_url_rule("/jwt", "jwt", jwt_required()(idempotent(self.view)), methods=["POST"])
         app.add_url_rule("/stale", "stale", idempotent(self.view, longest=-1), methods=["POST"])
@@ -177,6 +181,7 @@ def test_missing_and_malformed_keys_are_400_and_named(
     answer = host.app.test_client().post(path, json={}, headers=headers)
     assert (answer.status_code, answer.get_json()["code"], host.runs) == (400, "MALFORMED_REQUEST", 0)
     assert [(one["field"], one["code"]) for one in answer.get_json()["details"]] == [("Idempotency-Key", code)]
+    assert answer.headers["Link"] == LINK
 
 
 @pytest.mark.parametrize(
@@ -195,6 +200,24 @@ def test_another_request_with_the_same_key_is_422(host: Host, other: dict[str, A
     answer = host.post(**other)
     assert (answer.status_code, answer.get_json()["code"]) == (422, "IDEMPOTENCY_KEY_REUSED")
     assert (answer.get_json()["retryable"], host.runs, host.counts["reused"]) == (False, 1, 1)
+    assert answer.headers["Link"] == LINK
+
+
+def test_each_refusal_links_what_says_how_keys_are_used_and_no_other_answer_does(host: Host) -> None:
+    assert host.post("/described", json={}).headers.get("Link") is None
+    answer = host.post("/described", json={"a": 2})
+    assert (answer.status_code, answer.headers["Link"]) == (422, '</docs/keys>; rel="describedby"; type="text/html"')
+    host.answer = lambda: Response("x" * (LARGEST + 1), 201)
+    kept = {"Idempotency-Key": "another-key"}
+    assert [host.post("/n", headers=kept).headers.get("Link") for _ in range(2)] == [None, LINK], "409: it was not kept"
+
+
+@pytest.mark.parametrize(
+    "address", ["", "docs", "ftp://x", "javascript:alert(1)", 'https://x/">', "https://x/ y", "https://x/\r\nA: b"]
+)
+def test_what_is_no_address_is_refused_where_it_is_said(address: str) -> None:
+    with pytest.raises(ValueError, match="described_by"):
+        idempotent(described_by=address)
 
 
 def test_path_arguments_count(host: Host) -> None:

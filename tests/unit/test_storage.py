@@ -13,7 +13,7 @@ import pytest
 from pymongo.errors import OperationFailure
 
 from prodfix.deferral.pace import LEAST
-from prodfix.errors import JournalUnavailable
+from prodfix.errors import JournalTimeout, JournalUnavailable
 from prodfix.journal.journal import Journal
 from prodfix.records import storage as storages
 from prodfix.records.storage import CONNECTION_EVENTS, ERROR_LOG, Storage
@@ -181,16 +181,16 @@ def test_a_tick_tells_what_mongodb_says_and_keeps_what_waits(journal: Journal, s
     assert unmarked(journal) == 1
 
 
-@pytest.mark.parametrize("trouble", [JournalUnavailable, TimeoutError])
-def test_what_the_journal_refuses_is_counted(
-    journal: Journal, storage: Storage, monkeypatch: pytest.MonkeyPatch, trouble: type[Exception]
+@pytest.mark.parametrize(("trouble", "gone"), [(JournalUnavailable, 1), (TimeoutError, 0), (JournalTimeout, 0)])
+def test_what_the_journal_refuses_is_counted_and_what_is_late_is_not(
+    journal: Journal, storage: Storage, monkeypatch: pytest.MonkeyPatch, trouble: type[Exception], gone: int
 ) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         raise trouble
 
     monkeypatch.setattr(journal, "write", refuse)
     storage.put(CONNECTION_EVENTS, {"timestamp": NOW})
-    assert storage.dropped == 1
+    assert storage.dropped == gone
 
 
 def test_without_a_disk_everything_reaches_mongodb_all_the_same(tmp_path: Path, database: Any) -> None:
