@@ -154,7 +154,8 @@ class Services:
             "logs": self.logs.sinks.status(),
             "journal": {
                 "failing": self.journal.failure,
-                "quarantined": self.journal.dropped,
+                "quarantined": self.journal.quarantine.files,
+                "lostWrites": self.journal.quarantine.lost,
                 "otherVersions": self.journal.other_versions,
             },
             "idempotency": self.idempotency.to_json(),
@@ -164,6 +165,7 @@ class Services:
             + self.minutes.dropped
             + self.counters.dropped
             + self.error_log.failures
+            + self.journal.lost
             + self.logs.sinks.dropped,
             "suppressed": self.error_log.storms.held,
             "failedRows": self.classifier.failures,

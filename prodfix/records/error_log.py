@@ -205,7 +205,8 @@ class ErrorLog:
             statements += self._storage.insertion(ERROR_LOG, record.id, document, record.request_id)
         if statements:
             # Waiting for the commit (no fsync) makes the error known to every worker before its own client hears of it.
-            self._journal.write(statements, limit=0.25)
+            # What is not committed by then is so with the next ones; the journal counts what is not.
+            self._journal.offer(statements, limit=0.25)
 
     def tell_of_storms(self) -> None:
         """One line for each kind of error that was held back since the last time."""

@@ -15,15 +15,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 
 from prodfix.errors import JournalUnavailable
 from prodfix.journal import adoption
 from prodfix.journal import file as journal_file
-from prodfix.journal import journal as journals
-from prodfix.journal.journal import BATCH, Journal, Statement
-from prodfix.tallies import rows_of_counts
+from prodfix.journal import store as stores
+from prodfix.journal.batch import LARGEST as BATCH
+from prodfix.journal.batch import Statement
+from prodfix.journal.journal import Journal
 
 ALL = "SELECT id FROM writes ORDER BY position"
 SMALL = 100 * 4096  # bytes: with all tables empty it is a third of it; 350,000 bytes do not fit
@@ -92,7 +92,7 @@ def test_what_waits_together_is_committed_once(journal: Journal, until: Callable
     with ThreadPoolExecutor(30) as pool:
         with turn_taken(journal):
             tasks = [pool.submit(journal.write, [put(str(number))]) for number in range(30)]
-            until(lambda: journal._waiting is not None and len(journal._waiting) == 30)
+            until(lambda: journal._waiting is not None and journal._waiting.size == 30)
         for task in tasks:
             task.result(5)
     assert seen.count("COMMIT") == 1
@@ -106,7 +106,7 @@ def test_a_large_batch_takes_no_more_with_it(journal: Journal, until: Callable[.
             tasks = [pool.submit(journal.write, [put(str(number)) for number in range(BATCH)])]
             until(lambda: journal._waiting is not None)
             tasks.append(pool.submit(journal.write, [put("next")]))
-            until(lambda: len(journal._waiting) == 1)  # type: ignore[union-attr]
+            until(lambda: journal._waiting.size == 1)  # type: ignore[union-attr]
         for task in tasks:
             task.result(5)
     assert seen.count("COMMIT") == 2
@@ -139,7 +139,7 @@ def test_a_batch_that_fails_is_acknowledged_to_nobody(
     with ThreadPoolExecutor(2) as pool:
         with turn_taken(journal):
             tasks = [pool.submit(journal.write, [put("a")]), pool.submit(journal.write, [bad])]
-            until(lambda: journal._waiting is not None and len(journal._waiting) == 2)
+            until(lambda: journal._waiting is not None and journal._waiting.size == 2)
         failures = [task.exception(5) for task in tasks]
     assert [type(failure) for failure in failures] == [JournalUnavailable] * 2
     assert ids(journal) == []
@@ -220,7 +220,7 @@ def test_a_full_file_refuses_and_goes_on_once_there_is_room(
 
 @pytest.fixture
 def retry_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journals, "RETRY", 0.0)
+    monkeypatch.setattr(stores, "RETRY", 0.0)
 
 
 @pytest.fixture
@@ -257,7 +257,7 @@ def test_a_batch_of_both_kinds_on_a_broken_disk_is_refused_to_those_who_need_the
     with ThreadPoolExecutor(2) as pool:
         with turn_taken(blocked):
             tasks = [pool.submit(blocked.write, [put(name)], durable=name == "disk") for name in ("disk", "memory")]
-            until(lambda: blocked._waiting is not None and len(blocked._waiting) == 2)
+            until(lambda: blocked._waiting is not None and blocked._waiting.size == 2)
         assert [type(task.exception(5)) for task in tasks] == [JournalUnavailable, type(None)]
     assert ids(blocked) == ["memory"]
 
@@ -296,11 +296,11 @@ def test_a_broken_disk_is_tried_again_only_now_and_then(
         raise OSError(28, "No space left on device", "/a/path")
 
     shutil.rmtree(journal.folder)
-    monkeypatch.setattr(journals.JournalFile, "make", refuse)
+    monkeypatch.setattr(stores.JournalFile, "make", refuse)
     for number in range(20):
         journal.write([put(str(number))])
     assert (len(tries), journal.failure, len(ids(journal))) == (1, "OSError 28", 20)
-    monkeypatch.setattr(journal, "_retry_at", 0.0)
+    monkeypatch.setattr(journal._store, "_retry_at", 0.0)
     journal.write([put("last")])
     assert len(tries) == 2
 
@@ -368,7 +368,7 @@ def test_a_wrong_statement_does_not_make_the_disk_a_broken_one(journal: Journal)
     with pytest.raises(JournalUnavailable):
         journal.write([("not sql", ())])
     journal.write([put("a")])
-    assert (journal.failure, journal._memory) == (None, None)
+    assert (journal.failure, journal._store.memory) == (None, None)
 
 
 def test_a_file_that_cannot_be_made_whole_leaves_nothing_behind(
@@ -385,7 +385,7 @@ def test_a_file_that_cannot_be_made_whole_leaves_nothing_behind(
             journal.write([put(name)])
         assert files(journal) == set()
     journal.write([put("d")])
-    assert (ids(journal), journal.adopt(), journal.dropped) == (["a", "b", "c", "d"], 0, 0)
+    assert (ids(journal), journal.adopt(), journal.quarantine.files) == (["a", "b", "c", "d"], 0, 0)
     journal.close()
 
 
@@ -419,7 +419,7 @@ def test_what_a_killed_worker_had_acknowledged_is_merged_once_and_its_files_are_
     minutes = journal.read("SELECT minute, revision, errors, traffic FROM minutes ORDER BY minute")
     assert minutes == [(1, 4, "four", "four requests"), (2, 5, "five", "five requests")]
     assert not [name for name in files(journal) if name.startswith(other.boot)]
-    assert (journal.adopt(), journal.dropped) == (0, 0)
+    assert (journal.adopt(), journal.quarantine.files) == (0, 0)
 
 
 def test_a_closed_journal_is_adopted_too(open_journal: Callable[[], Journal]) -> None:
@@ -443,8 +443,8 @@ def test_a_file_that_cannot_be_read_is_left_out_and_put_aside(
     path.write_bytes(damage(path.read_bytes()))
     assert ids(journal) == ["a"]
     assert journal.adopt() == 0
-    assert journal.dropped == 1
-    assert [name.partition("-")[0] for name in files(journal) if "corrupt" in name] == [str(os.getpid())]
+    assert journal.quarantine.files == 1
+    assert {name.partition("-")[0] for name in put_aside(journal)} == {str(os.getpid())}
     journal.write([put("c")])
     assert (ids(journal), journal.adopt()) == (["a", "c"], 0)
 
@@ -461,21 +461,21 @@ def test_what_a_young_journal_had_acknowledged_is_put_aside_with_it(journal: Jou
     path.write_bytes(b"")
     log = path.with_suffix(".db-wal").read_bytes()
     assert ids(journal) == []
-    assert (journal.adopt(), journal.dropped) == (0, 1)
-    file, wal = put_aside(journal)
-    assert wal == f"{file}-wal"
+    assert (journal.adopt(), journal.quarantine.files) == (0, 1)
+    file, wal, report = put_aside(journal)
+    assert (wal, report) == (f"{file}-wal", f"{file}.json")
     assert (journal.folder / wal).read_bytes() == log
     assert log
+    assert ids(journal) == ["a"]
 
 
 def test_what_is_put_aside_can_be_recovered_by_hand(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     with owner(journal.folder, "a", "b") as other:
         other.kill()
         other.wait()
-    unreadable = ("SELECT * FROM dying.no_such_table",)
-    monkeypatch.setitem(adoption._MERGED, journal_file.SCHEMA_VERSION, unreadable)  # as if its tables could not be read
-    assert (journal.adopt(), journal.dropped) == (0, 1)
-    file, _ = put_aside(journal)
+    monkeypatch.setattr(adoption, "_is_whole", lambda connection: False)
+    assert (journal.adopt(), journal.quarantine.files) == (0, 1)
+    file, *_ = put_aside(journal)
     with contextlib.closing(sqlite3.connect(journal.folder / file)) as recovered:
         assert recovered.execute(ALL).fetchall() == [("a",), ("b",)]
 
@@ -489,7 +489,7 @@ def test_a_file_with_nothing_in_it_is_removed(journal: Journal, mode: str | None
             young.execute(f"PRAGMA journal_mode={mode}")
             young.execute("CREATE TABLE t (a)")
             young.execute("DROP TABLE t")
-    assert (journal.adopt(), journal.dropped) == (0, 0)
+    assert (journal.adopt(), journal.quarantine.files) == (0, 0)
     assert not [name for name in files(journal) if name.startswith("young")]
 
 
@@ -497,44 +497,15 @@ def test_a_file_of_another_version_is_left_alone_and_shown(
     journal: Journal, open_journal: Callable[[], Journal]
 ) -> None:
     later = open_journal()
-    later.write([put("a"), ("ALTER TABLE writes ADD COLUMN more TEXT", ()), ("PRAGMA user_version=3", ())])
+    later.write([put("a"), ("ALTER TABLE writes ADD COLUMN more TEXT", ()), ("PRAGMA user_version=4", ())])
     later.close()
     before = files(journal)
     for _ in range(2):
-        assert (journal.adopt(), journal.dropped, journal.other_versions) == (0, 0, 1)
+        assert (journal.adopt(), journal.quarantine.files, journal.other_versions) == (0, 0, 1)
     assert {name for name in files(journal) if name.endswith((".db", ".lock"))} == {
         name for name in before if name.endswith((".db", ".lock"))
     }
     assert ids(journal) == []
-
-
-def test_counts_of_a_dead_worker_of_version_1_are_adopted(
-    journal: Journal, open_journal: Callable[[], Journal]
-) -> None:
-    old = open_journal()
-    counts = orjson.dumps([["timeout", "mobile", "/", "slow", 4], ["unknown", "mobile", "/", "no", 1]])
-    old.write(
-        [
-            put("a"),
-            ("DROP TABLE minutes", ()),
-            (
-                "CREATE TABLE minutes (worker TEXT NOT NULL, minute INTEGER NOT NULL, revision INTEGER NOT NULL,"
-                " counts BLOB NOT NULL, stored INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (worker, minute))",
-                (),
-            ),
-            ("INSERT INTO minutes VALUES ('v', 100, 5, ?, 2), ('v', 101, 1, 'not JSON', 0)", (counts,)),
-            ("PRAGMA user_version=1", ()),
-        ]
-    )
-    old.close()
-    assert (journal.adopt(), journal.dropped, journal.other_versions) == (1, 0, 0)
-    (good, broken) = journal.read_own("SELECT * FROM minutes ORDER BY minute")
-    assert good[:3] == ("v", 100, 5)
-    assert good[-1] == 2
-    assert orjson.loads(good[3]) == rows_of_counts(orjson.loads(counts), 100)
-    assert orjson.loads(good[4]) == {}
-    assert orjson.loads(broken[3]) == []
-    assert ids(journal) == ["a"]  # what cannot be read of one minute keeps nothing else from coming home
 
 
 def test_a_healthy_file_that_does_not_fit_now_is_adopted_later(
@@ -546,7 +517,7 @@ def test_a_healthy_file_that_does_not_fit_now_is_adopted_later(
     monkeypatch.setattr(journal_file, "LARGEST_FILE", SMALL)
     journal = open_journal()
     journal.write([put("a", bytes(150_000))])
-    assert (journal.adopt(), journal.dropped) == (0, 0)
+    assert (journal.adopt(), journal.quarantine.files) == (0, 0)
     assert sorted(ids(journal)) == ["a", "large"]
     journal.write([("DELETE FROM writes", ())])
     assert journal.adopt() == 1
