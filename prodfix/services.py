@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, cast
 
@@ -172,6 +172,14 @@ class Services:
             "loopLagMs": self.background.lag_ms,
             **environment(),
         }
+
+    def tell_of_damage(self, facts: Mapping[str, Any]) -> None:
+        """Tell that a journal was damaged, what came home of it and what is gone: once, by the worker that has adopted it."""
+        gone, certain = facts["lostWrites"], facts["certain"]
+        least = "" if certain else "at least "
+        lost = f"{least}{gone} acknowledged writes are gone" if gone or not certain else "no acknowledged write is gone"
+        message = f"a journal was damaged: {lost}"
+        self.logs.note(Severity.CRITICAL, "journal-damaged", message, "error", "database", facts=facts)
 
     def loop_failed(self, name: str, error: Exception) -> None:
         """Tell that a background loop failed this time."""

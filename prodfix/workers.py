@@ -70,7 +70,7 @@ def connection_of(workers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def journal_of(workers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Why the journal of a worker fails, if one does, the damaged files that are kept and the writes that are gone with them, and files of other versions."""
+    """Why the journal of a worker fails, if one does; the damaged files that are kept, and files of other versions."""
     parts: list[Mapping[str, Any]] = [worker.get("journal", {}) for worker in workers]
     failing = sorted({part["failing"] for part in parts if part.get("failing")})
     return {

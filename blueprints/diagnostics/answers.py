@@ -113,7 +113,9 @@ class DeferredCounts(Answer):
     enabled: bool
     durability: str | None
     waiting: int | None
-    other_versions: Annotated[int, Field(description="Of them in journals of another version, which no worker reads")] = 0
+    other_versions: Annotated[
+        int, Field(description="Of them in journals of another version, which no worker reads")
+    ] = 0
     note: str | None = None
     dead: int | None
     bytes: int | None

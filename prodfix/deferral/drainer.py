@@ -41,7 +41,8 @@ EXPIRED, UNCERTAIN, UNKNOWN_OPERATION = "EXPIRED", "UNCERTAIN", "UNKNOWN_OPERATI
 # What rests until later than anything can, since the clock was put back, does not rest.
 _NEXT = """
 SELECT id, operation, key, entry, attempts, created, tried FROM writes AS mine
-WHERE NOT (not_before > ?1 AND not_before < ?2) AND id NOT IN settled AND NOT EXISTS (SELECT 1 FROM writes AS other WHERE other.key = mine.key
+WHERE NOT (not_before > ?1 AND not_before < ?2) AND id NOT IN settled
+AND NOT EXISTS (SELECT 1 FROM writes AS other WHERE other.key = mine.key
 AND other.position < mine.position AND other.not_before > ?1 AND other.not_before < ?2)
 {tried} ORDER BY position LIMIT ?3
 """

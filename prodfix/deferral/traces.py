@@ -132,6 +132,20 @@ class Traces:
             return False
         return found is not None and found.state == "applied"
 
+    def told(self, identities: Sequence[str]) -> set[str]:
+        """Those of which MongoDB knows that they have ended. Raises what it says."""
+        if not self._configured:
+            return set()
+        database = self._database()
+        if database is None:
+            raise DatabaseUnavailable
+        found: set[str] = set()
+        for start in range(0, len(identities), BATCH):
+            query = {"_id": {"$in": identities[start : start + BATCH]}, "state": {"$ne": "waiting"}}
+            with pymongo.timeout(READ_LIMIT):
+                found |= {document["_id"] for document in database[OPERATIONS].find(query, {"_id": 1})}
+        return found
+
     def store(self) -> None:
         """Tell MongoDB what it does not know yet, and forget what is old. Raises what MongoDB says."""
         database = self._database()

@@ -222,7 +222,7 @@ def _is_whole(connection: sqlite3.Connection) -> bool:
     if found != ("ok",):
         return False
     broken = (f"EXISTS (SELECT 1 FROM dying.{table} WHERE NOT {whole(table)})" for table in COLUMNS)  # noqa: S608 - constants
-    return not any(connection.execute(f"SELECT {condition}").fetchone()[0] for condition in broken)  # noqa: S608
+    return not any(connection.execute(f"SELECT {condition}").fetchone()[0] for condition in broken)
 
 
 def _merge(connection: sqlite3.Connection, statements: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from prodfix.journal import tables
-from prodfix.journal.tables import PAGE, SCHEMA_VERSION
+from prodfix.journal.tables import PAGE
 
 LARGEST_FILE = 256 * 1024 * 1024  # bytes; SQLite says "full" beyond
 RESERVE = 8 * 1024 * 1024  # beyond, for what takes rows out: a file that is full could not be emptied otherwise
@@ -43,7 +43,9 @@ class JournalFile:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         name = f"{boot}-{secrets.token_hex(2)}"
         with contextlib.ExitStack() as undo:
-            undo.callback(_remove, [folder / (name + suffix) for suffix in (".db", *SIDES, ".lock", ".new", ".reserve")])
+            undo.callback(
+                _remove, [folder / (name + suffix) for suffix in (".db", *SIDES, ".lock", ".new", ".reserve")]
+            )
             # Locked before it has its name: another worker would take it for a dead one's, and remove it.
             lock = os.open(folder / f"{name}.new", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             undo.callback(os.close, lock)
@@ -91,7 +93,7 @@ class JournalFile:
         self.unlock()
 
     def abandon(self) -> None:
-        """Let go of a file that fails, as it is: SQLite would bring its log home, damaged pages over whole ones, and remove it."""
+        """Let go of a file that fails, as it is: SQLite would bring its log home, damaged pages over whole ones."""
         with contextlib.ExitStack() as stack:
             with contextlib.suppress(sqlite3.Error):
                 other = stack.enter_context(contextlib.closing(sqlite3.connect(read_only(self.path), uri=True)))

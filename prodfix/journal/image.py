@@ -153,4 +153,3 @@ def roots() -> dict[str, int]:
         prepare(connection)
         make(connection)
         return dict(connection.execute("SELECT name, rootpage FROM sqlite_schema"))
-

@@ -36,6 +36,8 @@ from prodfix.journal.reading import Others, others, read_all, waits_elsewhere
 from prodfix.journal.store import Store
 from prodfix.native import Pool, Task
 
+__all__ = ["Journal", "Statement"]
+
 Result = TypeVar("Result")
 
 
@@ -134,8 +136,10 @@ class Journal:
         self._write(Part(statements, durable, to_disk or durable, reserve), limit)
 
     def offer(self, statements: Sequence[Statement], *, limit: float) -> bool:
-        """Whether they are committed within ``limit`` seconds. Never raises. Later ones are kept all the same; what turns out to be
-        lost is counted in ``lost``."""
+        """Whether they are committed within ``limit`` seconds. Never raises.
+
+        What is committed later is kept all the same; what turns out to be lost is counted in ``lost``.
+        """
         try:
             self._write(Part(statements, counted=True), limit)
         except TimeoutError:
@@ -185,7 +189,12 @@ class Journal:
             return True
 
     def settle(
-        self, statements: Sequence[Statement], identities: Sequence[str] = (), *, durable: bool = False, limit: float = 5.0
+        self,
+        statements: Sequence[Statement],
+        identities: Sequence[str] = (),
+        *,
+        durable: bool = False,
+        limit: float = 5.0,
     ) -> None:
         """Say on disk that writes are done with, those of ``identities``: a disk that has no room does not keep others from theirs.
 
@@ -217,7 +226,8 @@ class Journal:
         """In the turn, and once the thread is done with what nobody has waited for to the end."""
         if self._begun is not None and not self._begun.ended(limit):
             raise TimeoutError
-        task = self._begun = self._writer.submit(work, *arguments)
+        task = self._writer.submit(work, *arguments)
+        self._begun = task
         return task.wait(limit)
 
     def _in_turn(self, work: Callable[..., Result], *arguments: Any, limit: float) -> Result:

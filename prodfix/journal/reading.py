@@ -95,7 +95,7 @@ def others(folder: Path) -> Others:
 def waits_elsewhere(folder: Path, identity: str) -> tuple[str, bytes, float] | None:
     """The operation, the entry and the time of a write that waits in a file of another version."""
     query = "SELECT operation, entry, created FROM writes WHERE id = ?"
-    return next((row for row in _of_others(folder, query, (identity,)) if len(row) > 1), None)  # type: ignore[return-value]
+    return next((row for row in _of_others(folder, query, (identity,)) if len(row) > 1), None)
 
 
 def _of_others(folder: Path, query: str, values: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:

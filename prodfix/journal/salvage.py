@@ -25,9 +25,7 @@ NAMED = 1000  # operations that are named of those that are lost
 _TRIED, _CREATED = COLUMNS["writes"].index("tried"), COLUMNS["writes"].index("created")
 _IDS = {table: COLUMNS[table].index("id") for table in FATES}
 # Told as such: whoever asks for one of them is not told that it never was.
-_LOST = (
-    "INSERT OR IGNORE INTO ended (id, operation, owner, state, attempts, created, at) VALUES (?, '', NULL, 'lost', 0, ?, ?)"
-)
+_LOST = "INSERT OR IGNORE INTO ended (id, operation, owner, state, attempts, created, at) VALUES (?, '', NULL, 'lost', 0, ?, ?)"
 
 
 @dataclass(slots=True)
@@ -97,6 +95,7 @@ def _take(connection: sqlite3.Connection, image: Image, careful: bool) -> int:
     for row in image.rows() if outdated else ():
         if row is not None and not row.current and _fate(row) not in settled:
             _insert(connection, _doubted(row))
+            settled.add(row)  # another version of the page may have the very same one
     # What is known to have ended is over, in whatever state another page still shows it.
     for table, over in (("dead", "ended"), ("writes", "ended"), ("writes", "dead")):
         connection.execute(f"DELETE FROM {table} WHERE id IN (SELECT id FROM {over})")  # noqa: S608 - constants

@@ -176,9 +176,10 @@ class Store:
         (part,) = batch.parts
         self.commit(batch)
         no_room = (self.failure or "").endswith(("SQLITE_FULL", " 28"))
-        if batch.error is not None and no_room and self.file is not None and part.settles is not None:
-            if self.settled.keep(self.file.connection, part.statements, part.settles):
-                batch.error = None
+        if batch.error is None or not no_room or self.file is None or part.settles is None:
+            return
+        if self.settled.keep(self.file.connection, part.statements, part.settles):
+            batch.error = None
 
     # -- reading ---------------------------------------------------------------------------------------------------------
 
@@ -244,5 +245,3 @@ def _told(error: Exception) -> str:
     """The type and the operating system's number only: the text may hold a path."""
     code = error_name(error) or getattr(error, "errno", None)
     return f"{type(error).__name__} {code}" if code else type(error).__name__
-
-

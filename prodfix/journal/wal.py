@@ -1,7 +1,7 @@
 """The log beside a SQLite file (``-wal``), read without SQLite, which stops at the first frame that is damaged.
 
-Each frame is checked by itself: its checksum begins with the one that stands in the frame before it, so that a damaged frame costs
-what stood on it, and not all that was acknowledged after it. Source: sqlite.org/fileformat2.html, section 4; the index of
+Each frame is checked by itself: its checksum begins with the one that stands in the frame before it, so that a damaged frame
+costs what stood on it, and not all that was acknowledged after it. Source: sqlite.org/fileformat2.html, section 4; the index of
 the log (``-shm``), which knows how many frames were committed: sqlite.org/walformat.html, section 2.1.
 """
 
@@ -84,7 +84,7 @@ class _Reader:
         self._slots = max(0, size - BEGIN) // (FRAME + PAGE)
         self._heads = [self._head(slot) for slot in range(1, self._slots + 1)]
         self._order = "<" if sys.byteorder == "little" else ">"
-        self._begins_well = self._check_header()
+        self._begins_well = self._check_header() or (not self._slots and not (known and known.committed))
         self._salts = self._header[16:24] if self._begins_well else self._guess(known)
         self._known = known.committed if known is not None and known.salts == self._salts else 0
 
@@ -93,15 +93,13 @@ class _Reader:
         valid = {slot for slot in ours if self._valid(slot)}
         commits = [slot for slot in valid if self._frame(slot).commit]
         end = max([*commits, self._known])
-        if not end and not self._begins_well and self._slots:
-            return Log(sound=False)
         frames = [self._frame(slot) for slot in ours if slot <= end]
-        sound = (self._begins_well or not end) and all(slot in valid for slot in range(1, end + 1))
+        sound = self._begins_well and all(slot in valid for slot in range(1, end + 1))
         return Log([frame for frame in frames if 0 < frame.number < LARGEST_NUMBER], sound)
 
     def _check_header(self) -> bool:
         if len(self._header) < BEGIN:
-            return not self._header and not self._slots
+            return False
         magic, _, size = struct.unpack_from(">III", self._header)
         if magic & ~1 != MAGIC or size != PAGE:
             return False
@@ -132,8 +130,8 @@ class _Reader:
 
     def _sum(self, data: bytes, start: tuple[int, ...]) -> tuple[int, int]:
         first, second = start
-        words = iter(struct.unpack(f"{self._order}{len(data) // 4}I", data))
-        for word in words:
-            first = first + word + second & 0xFFFFFFFF
-            second = second + next(words) + first & 0xFFFFFFFF
+        words = struct.unpack(f"{self._order}{len(data) // 4}I", data)
+        for one, other in zip(words[::2], words[1::2], strict=True):
+            first = first + one + second & 0xFFFFFFFF
+            second = second + other + first & 0xFFFFFFFF
         return first, second

@@ -12,6 +12,7 @@ from tests.unit.deferring import dead, note, texts, waiting
 
 Make = Callable[..., Any]
 
+
 def test_all_of_a_dead_workers_writes_come_along(
     journal: Journal, open_journal: Callable[[], Journal], make_deferred: Make, make_drainer: Make, database: Any
 ) -> None:
