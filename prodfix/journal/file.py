@@ -18,8 +18,9 @@ from prodfix.journal.tables import PAGE
 LARGEST_FILE = 256 * 1024 * 1024  # bytes; SQLite says "full" beyond
 RESERVE = 8 * 1024 * 1024  # beyond, for what takes rows out: a file that is full could not be emptied otherwise
 LARGEST_MEMORY = 64 * 1024 * 1024
-HELD = 1024 * 1024  # bytes of the disk that a worker holds for a disk that is full
+HELD = 4 * 1024 * 1024  # bytes of the disk that a worker holds for the day on which it is full: what a log may have to bring home
 SHARE = 16  # but no more than this part of what is free
+SHORTEST_LOG = 16  # pages, after which it is brought home
 LARGEST_LOG = 4 * 1024 * 1024  # bytes that the log keeps when it begins anew
 
 MADE = b"made\n"  # in the .lock, once the file has its tables
@@ -36,6 +37,8 @@ class JournalFile:
         self._reserve = False
         self._held = Held(folder / f"{name}.reserve")
         self._held.take()
+        # What the log brings home must fit into what is held: only then can it begin anew on a disk that is full.
+        connection.execute(f"PRAGMA wal_autocheckpoint={max(SHORTEST_LOG, self._held.size // PAGE)}")
 
     @classmethod
     def make(cls, folder: Path, boot: str) -> Self:
@@ -75,9 +78,10 @@ class JournalFile:
         except OSError:
             return False
 
-    def make_room(self) -> bool:
-        """Of a disk that is full: whether there may be some now. The log begins anew, in the room that it has already."""
-        given = self._held.give()
+    def make_room(self, *, reserve: bool) -> bool:
+        """Of a disk that is full: whether there may be some now. The log begins anew, in the room that it has already; and
+        ``reserve`` gives what is held."""
+        given = reserve and self._held.give()
         busy, _, _ = self.connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
         return given or not busy
 
@@ -112,11 +116,12 @@ class Held:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._taken = False
+        self.size = 0
+        """Bytes that are held."""
 
     def take(self) -> None:
         """If the disk has many times as much."""
-        if self._taken:
+        if self.size:
             return
         with contextlib.suppress(OSError, AttributeError):  # not every system can
             size = min(HELD, shutil.disk_usage(self._path.parent).free // SHARE // PAGE * PAGE)
@@ -124,13 +129,13 @@ class Held:
             try:
                 if size:
                     os.posix_fallocate(descriptor, 0, size)
-                self._taken = size > 0
+                self.size = size
             finally:
                 os.close(descriptor)
 
     def give(self) -> bool:
         """Whether there was something to give."""
-        taken, self._taken = self._taken, False
+        taken, self.size = self.size > 0, 0
         with contextlib.suppress(OSError):
             self._path.unlink(missing_ok=True)
         return taken

@@ -196,7 +196,7 @@ class Journal:
         durable: bool = False,
         limit: float = 5.0,
     ) -> None:
-        """Say on disk that writes are done with, those of ``identities``: a disk that has no room does not keep others from theirs.
+        """Say on disk that writes are done with, those of ``identities``, also while the disk has no room for it.
 
         The statements wait in memory then, and are committed with the next ones that are; until then :meth:`read_own` has a
         table ``settled`` with these IDs. Should the process die before that, the writes are found once more.

@@ -1,7 +1,7 @@
 """What a damaged file still holds, row by row: each that is whole by its own seal comes home, and what is gone is counted.
 
-SQLite gives up a file for one page. Here each page is read by itself (:mod:`prodfix.journal.image`), so that a damaged one costs what
-stood on it. What is known to have ended does not wait again; of what may have changed since, nobody says that it was never
+SQLite gives up a file for one page. Here each page is read by itself (:mod:`prodfix.journal.image`), so that a damaged one costs
+what stood on it. What is known to have ended does not wait again; of what may have changed since, nobody says that it was never
 tried, so that it is applied with a look at what its documents remember.
 """
 
@@ -62,7 +62,8 @@ def wal_of(path: Path) -> Path:
 def salvage(path: Path, draft: Path, known: Index | None = None, *, careful: bool = False) -> Salvaged:
     """Make ``draft``, a file with the same tables, of the rows of ``path`` that are whole.
 
-    ``careful``: nothing of it is certainly the newest state, as when somebody looks later. Raises ``OSError`` and ``sqlite3.Error``.
+    ``careful``: nothing of it is certainly the newest state, as when somebody looks later.
+    Raises ``OSError`` and ``sqlite3.Error``.
     """
     for old in (draft, draft.with_name(f"{draft.name}-journal")):
         old.unlink(missing_ok=True)

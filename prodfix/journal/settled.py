@@ -1,6 +1,7 @@
 """Writes that are done with while the disk has no room to say so: they wait in memory, and out of sight.
 
-Should the process die meanwhile they are delivered once more, which changes nothing: a step is applied once for an operation's ID.
+Should the process die meanwhile they are delivered once more, which changes nothing: a step is applied once for the ID of its
+operation.
 """
 
 from __future__ import annotations

@@ -155,7 +155,7 @@ class Store:
         try:
             _execute(file.connection, [*waiting, *statements])
         except sqlite3.OperationalError as error:
-            if not (batch.reserve and error_name(error) == "SQLITE_FULL" and file.make_room()):
+            if error_name(error) != "SQLITE_FULL" or not file.make_room(reserve=batch.reserve):
                 raise
             _execute(file.connection, [*waiting, *statements])
         if waiting:
@@ -201,7 +201,9 @@ class Store:
     # -- what is done beside ---------------------------------------------------------------------------------------------
 
     def adopt(self) -> int:
-        """Merge the files of dead workers; the number of files."""
+        """Merge the files of dead workers, and one that was given up; the number of those that were whole."""
+        if self.file is None:
+            self.mend()
         if self.file is None:
             return 0
         merged, damages = self.adoptions.look(self.file)
