@@ -18,7 +18,9 @@ from prodfix.journal.tables import PAGE
 LARGEST_FILE = 256 * 1024 * 1024  # bytes; SQLite says "full" beyond
 RESERVE = 8 * 1024 * 1024  # beyond, for what takes rows out: a file that is full could not be emptied otherwise
 LARGEST_MEMORY = 64 * 1024 * 1024
-HELD = 4 * 1024 * 1024  # bytes of the disk that a worker holds for the day on which it is full: what a log may have to bring home
+HELD = (
+    4 * 1024 * 1024
+)  # bytes of the disk that a worker holds for the day on which it is full: what a log may have to bring home
 SHARE = 16  # but no more than this part of what is free
 SHORTEST_LOG = 16  # pages, after which it is brought home
 LARGEST_LOG = 4 * 1024 * 1024  # bytes that the log keeps when it begins anew

@@ -214,18 +214,21 @@ class Journal:
 
     @contextlib.contextmanager
     def _its_turn(self, limit: float) -> Iterator[None]:
-        """One task at a time for the writing thread: gevent's pool would block a second submitter without a limit."""
+        """One task at a time for the writing thread, and once it is done with what nobody has waited for to the end.
+
+        gevent's pool would block a second submitter without a limit.
+        """
         if not self._turn.acquire(timeout=limit):
             raise TimeoutError
         try:
+            if self._begun is not None and not self._begun.ended(limit):
+                raise TimeoutError
             yield
         finally:
             self._turn.release()
 
     def _run(self, work: Callable[..., Result], *arguments: Any, limit: float) -> Result:
-        """In the turn, and once the thread is done with what nobody has waited for to the end."""
-        if self._begun is not None and not self._begun.ended(limit):
-            raise TimeoutError
+        """In the turn."""
         task = self._writer.submit(work, *arguments)
         self._begun = task
         return task.wait(limit)

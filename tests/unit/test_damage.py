@@ -1,4 +1,4 @@
-"""A journal that is damaged under a living worker, or that nobody can read: what is done, what is said, and what is not given up."""
+"""A journal that is damaged under a living worker, or that nobody can read: what is done and said, and what is not given up."""
 
 from __future__ import annotations
 

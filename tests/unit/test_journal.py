@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,13 +18,14 @@ from typing import Any
 
 import pytest
 
-from prodfix.errors import JournalUnavailable
+from prodfix.errors import JournalTimeout, JournalUnavailable
 from prodfix.journal import adoption
 from prodfix.journal import file as journal_file
 from prodfix.journal import store as stores
 from prodfix.journal.batch import LARGEST as BATCH
 from prodfix.journal.batch import Statement
 from prodfix.journal.journal import Journal
+from prodfix.journal.reading import Others
 
 ALL = "SELECT id FROM writes ORDER BY position"
 SMALL = 100 * 4096  # bytes: with all tables empty it is a third of it; 350,000 bytes do not fit
@@ -506,6 +508,17 @@ def test_a_file_of_another_version_is_left_alone_and_shown(
         name for name in before if name.endswith((".db", ".lock"))
     }
     assert ids(journal) == []
+    assert journal.others() == Others(1, 1)
+    assert journal.waits_elsewhere("a") == ("", b"", 0)
+    assert journal.waits_elsewhere("b") is None
+
+
+def test_a_file_of_another_version_that_has_nothing_of_ours_is_counted_all_the_same(journal: Journal) -> None:
+    with contextlib.closing(sqlite3.connect(journal.folder / "later.db")) as later:
+        later.execute("CREATE TABLE queue (a)")
+        later.execute("PRAGMA user_version=9")
+    assert journal.others() == Others(1, 0)
+    assert journal.waits_elsewhere("a") is None
 
 
 def test_a_healthy_file_that_does_not_fit_now_is_adopted_later(
@@ -524,6 +537,102 @@ def test_a_healthy_file_that_does_not_fit_now_is_adopted_later(
     assert journal.read_own(ALL) == [("large",)]
 
 
+# -- what nobody waits for to the end -----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def slow_disk(journal: Journal) -> Iterator[Callable[[], None]]:
+    """The thread that writes hangs in its disk until the block is over, or what it is given is called."""
+    go_on = threading.Event()
+    task = journal._begun = journal._writer.submit(go_on.wait, 30)
+    try:
+        yield go_on.set
+    finally:
+        go_on.set()
+        assert task.ended(5)
+
+
+def test_what_is_committed_late_is_not_lost(journal: Journal) -> None:
+    with slow_disk(journal):
+        assert not journal.offer([put("a")], limit=0.01)
+        assert (journal.lost, ids(journal)) == (0, [])
+    journal.write([put("b")])
+    assert (journal.lost, sorted(ids(journal))) == (0, ["a", "b"])
+
+
+def test_what_is_committed_late_is_counted_if_it_turns_out_to_be_lost(journal: Journal) -> None:
+    with slow_disk(journal):
+        for bad in (("not sql", ()), put("a")):
+            assert not journal.offer([bad], limit=0.01)
+    with pytest.raises(JournalUnavailable):
+        journal.write([put("b")])
+    assert (journal.lost, ids(journal)) == (2, [])
+    assert not journal.offer([("not sql", ())], limit=5)
+    assert journal.lost == 3
+    journal.close()
+    assert not journal.offer([put("c")], limit=5)
+    assert journal.lost == 4
+
+
+def test_what_waits_when_the_worker_ends_is_committed(open_journal: Callable[[], Journal]) -> None:
+    journal, other = open_journal(), open_journal()
+    with slow_disk(journal):
+        assert not journal.offer([put("a")], limit=0.01)
+    journal.close()
+    assert ids(other) == ["a"]
+
+
+def test_a_write_whose_commit_has_not_begun_is_refused_for_certain(journal: Journal) -> None:
+    with slow_disk(journal), turn_taken(journal), pytest.raises(JournalTimeout):
+        journal.write([put("a")], durable=True, limit=0.01)
+    journal.write([put("b")])
+    assert ids(journal) == ["b"], "it does not come later"
+
+
+def test_a_write_whose_commit_has_begun_is_in_doubt_until_it_is_known(journal: Journal) -> None:
+    assert journal._file is not None
+    go_on = threading.Event()
+    journal._file.connection.create_function("hang", 0, lambda: go_on.wait(30) and None)
+    with pytest.raises(TimeoutError) as doubt:
+        journal.write([put("a"), ("SELECT hang()", ())], durable=True, limit=0.05)
+    assert not isinstance(doubt.value, JournalUnavailable)
+    with pytest.raises(TimeoutError):
+        journal.read_own(ALL, limit=0.05)
+    go_on.set()
+    assert journal.read_own(ALL) == [("a",)]
+
+
+# -- room that goes back ------------------------------------------------------------------------------------------------------
+
+
+def test_a_backlog_that_is_gone_gives_its_room_back(journal: Journal, until: Callable[..., Any]) -> None:
+    for number in range(20):
+        journal.write([put(f"{number}-{more}", bytes(3000)) for more in range(200)], durable=True)
+    assert journal._file is not None
+    path, connection = journal._file.path, journal._file.connection
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    large = path.stat().st_size
+    assert large > 10 * 1024 * 1024
+    journal.write([("DELETE FROM writes", ())], durable=True)
+    assert connection.execute("PRAGMA freelist_count").fetchone()[0] * 4096 > large / 2, "the control: it has kept it"
+    for _ in range(40):
+        journal.tidy()
+        journal.write([("UPDATE status SET at = 1", ())])
+    connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+    assert path.stat().st_size < 2 * 1024 * 1024
+    journal.write([put("a")])
+    assert path.with_suffix(".db-wal").stat().st_size <= journal_file.LARGEST_LOG
+
+
+def test_upkeep_gives_way_to_whoever_writes(journal: Journal) -> None:
+    seen = statements_of(journal)
+    with turn_taken(journal):
+        journal.tidy()
+    assert seen == []
+    journal.tidy()
+    assert seen != [], "the control"
+
+
 # -- other processes --------------------------------------------------------------------------------------------------------
 
 
@@ -532,7 +641,7 @@ def test_under_gevent_other_greenlets_run_while_it_commits(python: Callable[...,
     from gevent import monkey; monkey.patch_all()
     import sys, gevent
     from pathlib import Path
-    from prodfix.errors import JournalUnavailable
+    from prodfix.errors import JournalTimeout, JournalUnavailable
     from prodfix.journal.journal import Journal
 
     journal = Journal(Path(sys.argv[1]))
@@ -567,7 +676,7 @@ def test_a_forked_child_has_a_file_of_its_own_and_leaves_its_parents_alone(
     code = """
     import os, sys, warnings
     from pathlib import Path
-    from prodfix.errors import JournalUnavailable
+    from prodfix.errors import JournalTimeout, JournalUnavailable
     from prodfix.journal.journal import Journal
 
     warnings.simplefilter("ignore", DeprecationWarning)  # a fork beside threads is what is tried here (Python 3.12)
