@@ -158,7 +158,7 @@ class Drainer:
             ("UPDATE writes SET tried = coalesce(tried, ?) WHERE id = ?", (now, entry.write.id)) for entry in entries
         ]
         # On disk before it is tried: who finds it after a crash must know that it may be applied.
-        self._journal.settle(marks, durable=True)
+        self._journal.write(marks, durable=True, reserve=True, settles=())
         together = _of_different_keys(entry for entry in entries if entry.write.id not in self._alone)
         if len(together) == 1:
             together = []
@@ -300,7 +300,8 @@ class Drainer:
                 ("DELETE FROM writes WHERE id = ?", (write.id,)),
                 (keep, row),
             ]  # it takes the room that is left
-        self._journal.settle(statements, [entry.write.id for entry in entries])
+        done = [entry.write.id for entry in entries]
+        self._journal.write(statements, to_disk=True, reserve=True, settles=done)
         self._deferred.recount()
 
 

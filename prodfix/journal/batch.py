@@ -27,6 +27,8 @@ class Part:
     reserve: bool = False
     counted: bool = False
     settles: Sequence[str] | None = None
+    kept: bool = False
+    """Set by the thread that commits: it waits in memory for room on the disk."""
 
 
 @dataclass(slots=True, eq=False)
@@ -59,4 +61,4 @@ class Batch:
 
     def refused(self, part: Part) -> JournalUnavailable | None:
         """Why ``part`` was not committed, if it was not."""
-        return self.error if self.error is not None and (part.to_disk or self.lost) else None
+        return self.error if self.error is not None and (part.to_disk or self.lost) and not part.kept else None

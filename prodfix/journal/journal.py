@@ -124,16 +124,20 @@ class Journal:
         durable: bool = False,
         to_disk: bool = False,
         reserve: bool = False,
+        settles: Sequence[str] | None = None,
         limit: float = 5.0,
     ) -> None:
         """Commit the statements, together with what other greenlets write now; return once they are committed.
 
         ``durable``: also after fsync. ``to_disk``: in the file, without that; else memory will do while the disk fails.
-        ``reserve``: they make room, and may use what a full file, and a full disk, keep for that.
+        ``reserve``: they make room, and may use what a full file, and a full disk, keep for that. ``settles``: they say that the
+        writes with these IDs are done with, which need not wait for a disk that has no room: they wait in memory, are committed
+        with the next ones that are, and until then :meth:`read_own` has a table ``settled`` with these IDs. Should the process
+        die before that, the writes are found once more.
         Raises :class:`prodfix.errors.JournalUnavailable` if they were not committed and will not be, and ``TimeoutError``, which
         is no ``JournalUnavailable``, if that is not known after ``limit`` seconds: whoever writes next may commit them.
         """
-        self._write(Part(statements, durable, to_disk or durable, reserve), limit)
+        self._write(Part(statements, durable, to_disk or durable, reserve, settles=settles), limit)
 
     def offer(self, statements: Sequence[Statement], *, limit: float) -> bool:
         """Whether they are committed within ``limit`` seconds. Never raises.
@@ -187,28 +191,6 @@ class Journal:
                 return False
             batch.parts.remove(part)
             return True
-
-    def settle(
-        self,
-        statements: Sequence[Statement],
-        identities: Sequence[str] = (),
-        *,
-        durable: bool = False,
-        limit: float = 5.0,
-    ) -> None:
-        """Say on disk that writes are done with, those of ``identities``, also while the disk has no room for it.
-
-        The statements wait in memory then, and are committed with the next ones that are; until then :meth:`read_own` has a
-        table ``settled`` with these IDs. Should the process die before that, the writes are found once more.
-        Raises as :meth:`write` does, also when too many wait so.
-        """
-        if self._pid != os.getpid():
-            raise JournalUnavailable("the journal is not open in this process")
-        part = Part(statements, durable, to_disk=True, reserve=True, settles=identities)
-        batch = Batch([part], len(statements))
-        self._in_turn(self._store.settle, batch, limit=limit)
-        if (refused := batch.refused(part)) is not None:
-            raise JournalUnavailable(str(refused)) from refused
 
     # -- the thread that writes ---------------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ NEWS = 20  # damaged files that nobody has been told of yet
 # A file that refuses for these reasons is whole, and stays open: no room now, a statement that is wrong, or this process
 # has no descriptor or no memory left for what SQLite wants to open beside it.
 _NO_ROOM = ("SQLITE_FULL", "SQLITE_BUSY")
+_NO_ROOM_TOLD = ("SQLITE_FULL", " 28")  # ENOSPC
 _WHOLE = (*_NO_ROOM, "SQLITE_CONSTRAINT", "SQLITE_ERROR", "SQLITE_CANTOPEN", "SQLITE_NOMEM", "SQLITE_LOCKED")
 
 
@@ -130,6 +131,7 @@ class Store:
             committed = self._try(batch, statements)
         if not committed:
             batch.error = JournalUnavailable(self.failure or "")
+            self._settle(batch)
         elif self.memory is None:
             self.failure = None
 
@@ -161,6 +163,14 @@ class Store:
         if waiting:
             self.settled.forget(file.connection)
 
+    def _settle(self, batch: Batch) -> None:
+        """While the disk has no room, what is done with waits in memory. That is no error."""
+        if self.file is None or not (self.failure or "").endswith(_NO_ROOM_TOLD):
+            return
+        for part in batch.parts:
+            if part.settles is not None:
+                part.kept = self.settled.keep(self.file.connection, part.statements, part.settles)
+
     def _commit_to_memory(self, statements: Sequence[Statement]) -> None:
         memory = self.memory or in_memory()
         try:
@@ -170,16 +180,6 @@ class Store:
                 memory.close()  # it was not the disk
             raise
         self.memory = memory
-
-    def settle(self, batch: Batch) -> None:
-        """Commit; and while the disk has no room, keep in memory what is done with. Then it is no error."""
-        (part,) = batch.parts
-        self.commit(batch)
-        no_room = (self.failure or "").endswith(("SQLITE_FULL", " 28"))
-        if batch.error is None or not no_room or self.file is None or part.settles is None:
-            return
-        if self.settled.keep(self.file.connection, part.statements, part.settles):
-            batch.error = None
 
     # -- reading ---------------------------------------------------------------------------------------------------------
 

@@ -189,7 +189,7 @@ def test_a_log_that_cannot_be_kept_is_counted_and_still_heard_of(
     log.worker.journal.close()
     with error_recorded.connected_to(lambda sender, record: heard.append(record), sender=log):
         made = record(log, ValueError("x"))
-    assert (log.failures, heard, len(logs.lines)) == (1, [made], 1)
+    assert (log.failures, log.worker.journal.lost, heard, len(logs.lines)) == (0, 1, [made], 1)
 
 
 def test_neither_a_broken_receiver_nor_a_broken_log_reaches_the_request(
