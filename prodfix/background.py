@@ -136,6 +136,7 @@ class Background:
         services.incidents.flush()
         services.queries.store()
         services.orders.obey()
+        services.journal.tidy()
         # Waking up late is what a blocked hub looks like from inside.
         begun = time.monotonic()
         time.sleep(0.01)
@@ -158,6 +159,9 @@ class Background:
             self._disk_failure = failure
             severity, message = (Severity.WARN, "fails") if failure else (Severity.INFO, "works again")
             services.logs.note(severity, "background", f"journal {message}", facts={"failing": failure})
+
+        for damage in services.journal.damages():
+            services.tell_of_damage(damage.to_json())
 
     def _put_state(self, services: Services) -> None:
         entry = orjson.dumps(services.state())

@@ -225,6 +225,10 @@ class JournalTimeout(JournalUnavailable, TimeoutError):
     """The disk with the journals did not answer in time."""
 
 
+class JournalUncertain(JournalUnavailable):
+    """Whether a write was kept on disk is not known yet: its commit had begun, and the disk did not answer in time."""
+
+
 class PartlyApplied(ProdFixError):
     """Some steps of a write were applied before the one that failed, which is the cause."""
 

@@ -17,7 +17,7 @@ from prodfix.connection.readable import Readable
 from prodfix.context import current_context
 from prodfix.deferral.traffic import Traffic
 from prodfix.journal.journal import Journal
-from prodfix.logs.files import category_files
+from prodfix.logs.files import Room, category_files
 from prodfix.logs.logs import Logs
 from prodfix.logs.sinks import Console, Sinks
 from prodfix.queries.advice import Advisor
@@ -174,5 +174,6 @@ def _sinks(settings: Settings) -> Sinks:
         max_bytes=settings.log_file_max_size,
         keep=settings.log_file_max_files,
         daily=settings.log_rotation == "daily",
+        room=Room(settings.state_dir / "journal", settings.log_disk_reserve),
     )
     return Sinks([Console(), *files])

@@ -93,6 +93,7 @@ class Settings(BaseSettings):
     log_dir: Path = Path("var/log")
     log_file_max_size: ByteSize = 10 * 1024 * 1024
     log_file_max_files: Annotated[int, Field(ge=1, le=1000)] = 7
+    log_disk_reserve: Annotated[int, BeforeValidator(byte_size), Field(ge=0)] = 16 * 1024 * 1024
     log_rotation: Literal["daily", "size"] = "daily"
     enable_query_logging: bool = True
     slow_query_threshold_ms: Annotated[int, Field(ge=0, le=3_600_000)] = 1_000

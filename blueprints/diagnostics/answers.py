@@ -113,6 +113,10 @@ class DeferredCounts(Answer):
     enabled: bool
     durability: str | None
     waiting: int | None
+    other_versions: Annotated[
+        int, Field(description="Of them in journals of another version, which no worker reads")
+    ] = 0
+    note: str | None = None
     dead: int | None
     bytes: int | None
     oldest_seconds: float | None
@@ -124,7 +128,8 @@ class DeferredCounts(Answer):
 
 class Journal(Answer):
     failing: str | None
-    quarantined: int
+    quarantined: Annotated[int, Field(description="Damaged files that are kept for a person")]
+    lost_writes: Annotated[int, Field(description="Acknowledged writes that are gone with them, at least")] = 0
     other_versions: int
 
 

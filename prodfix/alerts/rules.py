@@ -26,6 +26,7 @@ Kind = Literal[
     "log_sink",
     "journal_failing",
     "journal_full",
+    "journal_damaged",
     "memory",
 ]
 
@@ -38,6 +39,7 @@ SEVERITIES: dict[Kind, Severity] = {
     "log_sink": Severity.ERROR,
     "journal_failing": Severity.CRITICAL,
     "journal_full": Severity.ERROR,
+    "journal_damaged": Severity.CRITICAL,
     "memory": Severity.CRITICAL,
 }
 SHARED: frozenset[Kind] = frozenset({"database_lost", "connection_failures", "error_rate"})
@@ -187,6 +189,16 @@ def _journal_full(situation: Situation) -> Finding:
     return _condition("journal_full", situation, percent=int(share * 100)) if share >= NEARLY_FULL else None
 
 
+def _journal_damaged(situation: Situation) -> Finding:
+    # Each worker looks at the same folder; more files, or more that is gone, are worth another alert.
+    told = [worker.get("journal", {}) for worker in situation.workers]
+    files = max((one.get("quarantined", 0) for one in told), default=0)
+    lost = max((one.get("lostWrites", 0) for one in told), default=0)
+    if not files:
+        return None if told else UNKNOWN
+    return _condition("journal_damaged", situation, level=files + lost, certain=True, files=files, lost=lost)
+
+
 def _memory(situation: Situation) -> Finding:
     limit = situation.memory_limit
     told = [worker.get("memory", {}) for worker in situation.workers]
@@ -208,5 +220,6 @@ RULES: dict[Kind, Rule] = {
     "log_sink": _log_sink,
     "journal_failing": _journal_failing,
     "journal_full": _journal_full,
+    "journal_damaged": _journal_damaged,
     "memory": _memory,
 }

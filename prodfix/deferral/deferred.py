@@ -19,7 +19,7 @@ from pymongo.synchronous.database import Database
 from prodfix.context import current_context
 from prodfix.deferral import guards
 from prodfix.deferral.writes import Operation, Step, Steps, Write, check, declared, is_identity, order_key
-from prodfix.errors import JournalUnavailable, PartlyApplied, Severity, Uncertain, ValidationFailed
+from prodfix.errors import JournalUnavailable, JournalUncertain, PartlyApplied, Severity, Uncertain, ValidationFailed
 from prodfix.journal.journal import Journal
 
 ENTRY_VERSION = 2
@@ -154,7 +154,8 @@ class Deferred:
     def put(self, write: Write, *, tried: float | None = None) -> None:
         """Keep ``write`` on disk; returns after fsync. ``tried``: when the database may first have applied it.
 
-        Raises :class:`prodfix.errors.JournalUnavailable` if it could not be kept, or the journal is full;
+        Raises :class:`prodfix.errors.JournalUnavailable` if it could not be kept, or the journal is full, and
+        :class:`prodfix.errors.JournalUncertain` if that is not known;
         :class:`prodfix.errors.ValidationFailed` if BSON cannot hold it; :class:`prodfix.errors.Unguarded`.
         """
         entry = self._entry(write)
@@ -170,8 +171,8 @@ class Deferred:
         except (JournalUnavailable, TimeoutError) as error:
             self.refused += 1
             self.report(Severity.ERROR, "a write could not be kept", _facts(write, error=type(error).__name__))
-            if isinstance(error, TimeoutError):
-                raise JournalUnavailable("the disk did not answer in time") from error
+            if not isinstance(error, JournalUnavailable):
+                raise JournalUncertain("the disk did not answer in time") from error
             raise
         self.count("deferred")
         self.report(Severity.WARN, "a write waits on disk", _facts(write, durability=self.durability))

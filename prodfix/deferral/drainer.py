@@ -42,7 +42,8 @@ EXPIRED, UNCERTAIN, UNKNOWN_OPERATION = "EXPIRED", "UNCERTAIN", "UNKNOWN_OPERATI
 # What rests until later than anything can, since the clock was put back, does not rest.
 _NEXT = """
 SELECT id, operation, key, entry, attempts, created, tried FROM writes AS mine
-WHERE NOT (not_before > ?1 AND not_before < ?2) AND NOT EXISTS (SELECT 1 FROM writes AS other WHERE other.key = mine.key
+WHERE NOT (not_before > ?1 AND not_before < ?2) AND id NOT IN settled
+AND NOT EXISTS (SELECT 1 FROM writes AS other WHERE other.key = mine.key
 AND other.position < mine.position AND other.not_before > ?1 AND other.not_before < ?2)
 {tried} ORDER BY position LIMIT ?3
 """
@@ -158,7 +159,7 @@ class Drainer:
             ("UPDATE writes SET tried = coalesce(tried, ?) WHERE id = ?", (now, entry.write.id)) for entry in entries
         ]
         # On disk before it is tried: who finds it after a crash must know that it may be applied.
-        self._journal.write(marks, durable=True, reserve=True)
+        self._journal.write(marks, durable=True, reserve=True, settles=())
         together = _of_different_keys(entry for entry in entries if entry.write.id not in self._alone)
         if len(together) == 1:
             together = []
@@ -279,13 +280,13 @@ class Drainer:
         )
 
     def _bury_old(self) -> None:
-        query = f"SELECT {_COLUMNS} FROM writes WHERE created < ? LIMIT ?"  # noqa: S608 - constants
+        query = f"SELECT {_COLUMNS} FROM writes WHERE created < ? AND id NOT IN settled LIMIT ?"  # noqa: S608 - constants
         while rows := self._journal.read_own(query, (self._clock() - self._max_age, BATCH)):
             for row in rows:
                 self._bury(_entry(row), EXPIRED)
 
     def _forget(self, entries: Sequence[_Entry]) -> None:
-        """In one transaction with the trace of it. Not into memory while the disk fails: it would be found there again."""
+        """In one transaction with the trace of it; while the disk has no room, as soon as it has."""
         if not entries:
             return
         keep = (
@@ -301,7 +302,8 @@ class Drainer:
                 ("DELETE FROM writes WHERE id = ?", (write.id,)),
                 (keep, row),
             ]  # it takes the room that is left
-        self._journal.write(statements, to_disk=True, reserve=True)
+        done = [entry.write.id for entry in entries]
+        self._journal.write(statements, to_disk=True, reserve=True, settles=done)
         self._deferred.recount()
 
 

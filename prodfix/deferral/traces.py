@@ -51,7 +51,8 @@ _UNTOLD = (
     ),
 )
 _ORDER: tuple[State, ...] = ("applied", "failed", "waiting")
-DISCARDED = "DISCARDED"
+DISCARDED, LOST, OTHER_VERSION = "DISCARDED", "LOST", "OTHER_VERSION"
+_GONE = {"discarded": DISCARDED, "lost": LOST}  # state in the file, reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +135,20 @@ class Traces:
             return False
         return found is not None and found.state == "applied"
 
+    def told(self, identities: Sequence[str]) -> set[str]:
+        """Those of which MongoDB knows that they have ended. Raises what it says."""
+        if not self._configured:
+            return set()
+        database = self._database()
+        if database is None:
+            raise DatabaseUnavailable
+        found: set[str] = set()
+        for start in range(0, len(identities), BATCH):
+            query = {"_id": {"$in": identities[start : start + BATCH]}, "state": {"$ne": "waiting"}}
+            with pymongo.timeout(READ_LIMIT):
+                found |= {document["_id"] for document in database[OPERATIONS].find(query, {"_id": 1})}
+        return found
+
     def store(self) -> None:
         """Tell MongoDB what it does not know yet, and forget what is old. Raises what MongoDB says."""
         database = self._database()
@@ -179,11 +194,21 @@ class Traces:
 
     def _here(self, identity: str) -> OperationStatus | None:
         try:
-            found = [_status(row) for row in self._journal.read(_ALL, (identity,))]
+            # Once more before anybody is told that there is none: a file that could not be read may have it.
+            rows = self._journal.read(_ALL, (identity,)) or self._journal.read(_ALL, (identity,), complete=True)
+            found = [_status(row) for row in rows] or self._elsewhere(identity)
         except TimeoutError as error:
             raise JournalUnavailable("the disk did not answer in time") from error
         # A row that moves between two files may be seen in both, or as it was and as it is.
         return min(found, key=lambda status: _ORDER.index(status.state), default=None)
+
+    def _elsewhere(self, identity: str) -> list[OperationStatus]:
+        """In the file of a worker of another version, which nobody here applies."""
+        row = self._journal.waits_elsewhere(identity)
+        if row is None:
+            return []
+        operation, entry, created = row
+        return [_status((identity, "waiting", operation, entry, OTHER_VERSION, 0, created, created, ""))]
 
     def _stored(self, identity: str) -> OperationStatus | None:
         if not self._configured:
@@ -217,8 +242,8 @@ def _status(row: Sequence[Any]) -> OperationStatus:
     identity, state, operation, owner, reason, attempts, created, at, ended = row
     if isinstance(owner, bytes):
         owner = owner_of(owner)
-    if ended == "discarded":
-        state, reason = "failed", DISCARDED
+    if ended in _GONE:
+        state, reason = "failed", _GONE[ended]
     return OperationStatus(identity, operation, state, reason, attempts, created, at, owner)
 
 

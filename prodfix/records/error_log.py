@@ -53,8 +53,6 @@ class ErrorLog:
         self._database_down, self._sees, self._on_failure = database_down, sees, on_failure
         self.failures = 0
         """Steps that failed: most of what they were to do was done all the same."""
-        self.dropped = 0
-        """Records that are gone."""
 
     # -- making -----------------------------------------------------------------------------------------------------------
 
@@ -233,18 +231,13 @@ class ErrorLog:
     def _keep(self, record: ErrorRecord, whole: bool, counted: bool) -> None:
         statements = self._counted(record) if counted else []
         stored = record.disposition == "stored"
-        try:
-            if stored:
-                document = record.to_document() if whole else record.to_trace()
-                statements += self._storage.insertion(ERROR_LOG, record.id, document, record.request_id)
-            if statements:
-                # Waiting for the commit (no fsync) makes the error known to every worker before its own client hears of it.
-                self._journal.write(statements, limit=0.25)
-        except TimeoutError:
-            pass  # it is late, and not gone
-        except Exception:
-            self.dropped += stored  # of what is counted a later total tells
-            raise
+        if stored:
+            document = record.to_document() if whole else record.to_trace()
+            statements += self._storage.insertion(ERROR_LOG, record.id, document, record.request_id)
+        if statements:
+            # Waiting for the commit (no fsync) makes the error known to every worker before its own client hears of it. What is
+            # not committed by then is so with the next ones; the journal counts what is not. Of a count a later total tells.
+            self._journal.offer(statements, limit=0.25, counted=stored)
 
     def _counted(self, record: ErrorRecord) -> list[Statement]:
         if record.context is not None:  # whatever its route says: an error has a request, and a line that shows it

@@ -76,6 +76,8 @@ WRONG: list[tuple[str, tuple[dict[str, Any], ...], dict[str, Any], dict[str, Any
     ("journal_failing@a", (worker(journal={"failing": "OSError 28"}), worker()), {}, {"reason": "OSError 28"}),
     ("journal_failing@a", (), {"disk": "TimeoutError"}, {"reason": "TimeoutError"}),
     ("journal_full@a", (), {"backlog": Backlog(0, 0.8)}, {"percent": 80}),
+    ("journal_damaged@a", (worker(journal={"quarantined": 1, "lostWrites": 3}), worker(journal={"quarantined": 1})), {},
+     {"files": 1, "lost": 3}),
     ("memory@a", (worker(memory=memory(70.0)), worker(memory=memory(60.0))), {"memory_limit": 122.0},
      {"usedMb": 110, "limitMb": 122, "workers": 2}),
 ]  # fmt: skip
@@ -145,7 +147,7 @@ def test_without_any_worker_nothing_is_told_of_workers() -> None:
 def test_every_kind_has_a_severity_and_words() -> None:
     assert set(SEVERITIES) == set(WORDS) == {*RULES, "regression"}
     critical = {kind for kind, severity in SEVERITIES.items() if severity is Severity.CRITICAL}
-    assert critical == {"database_lost", "journal_failing", "memory"}
+    assert critical == {"database_lost", "journal_damaged", "journal_failing", "memory"}
 
 
 @pytest.mark.parametrize("kind", SEVERITIES)

@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from prodfix.errors import JournalUnavailable
-from prodfix.journal import journal as journals
+from prodfix.journal import store as stores
 from prodfix.journal.journal import Journal
 from prodfix.statistics import counters as module
 from prodfix.statistics.counters import FINISHED, KEYS, Counters
@@ -279,7 +279,7 @@ def test_so_it_is_while_minutes_pass(worker: Worker, clock: Clock, switching: No
 def test_an_error_that_is_counted_while_the_disk_fails_is_counted_once(
     tmp_path: Path, make_worker: Callable[..., Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journals, "RETRY", 0.0)
+    monkeypatch.setattr(stores, "RETRY", 0.0)
     (tmp_path / "journal").touch()
     worker = make_worker()
     worker.error(times=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ from prodfix.errors import (
     ConcurrentModification,
     Conflict,
     JournalUnavailable,
+    JournalUncertain,
     Outcome,
     PartlyApplied,
     Uncertain,
@@ -350,3 +352,26 @@ def test_an_operation_that_cannot_be_guarded_is_refused_and_not_kept(deferred: D
     deferred.unique("books", "title")
     deferred.put(write)
     assert waiting(journal) == [write.id]
+
+
+def test_a_disk_that_is_too_slow_is_told_for_certain_or_as_unknown(
+    deferred: Deferred, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Journal.write, "__kwdefaults__", {**(Journal.write.__kwdefaults__ or {}), "limit": 0.05})
+    outcomes = [classify(error()).outcome for error in (JournalUnavailable, JournalUncertain)]
+    assert outcomes == ["not_applied", "unknown"]
+    assert journal._file is not None
+    go_on = threading.Event()
+    journal._file.connection.create_function("hang", 0, lambda: go_on.wait(30) and None)
+    trigger = "CREATE TEMP TRIGGER slow BEFORE INSERT ON writes BEGIN SELECT hang(); END"
+    journal._file.connection.execute(trigger)
+    begun, waits = note("begun"), note("waits")
+    with pytest.raises(JournalUncertain):
+        deferred.put(begun)
+    with pytest.raises(JournalUnavailable) as refused:
+        deferred.put(waits)
+    assert not isinstance(refused.value, JournalUncertain)
+    go_on.set()
+    left = journal.read_own("SELECT id FROM writes")
+    assert left == [(begun.id,)], "it is known now; the other one never comes"
+    assert deferred.refused == 2
