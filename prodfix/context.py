@@ -31,7 +31,8 @@ KINDS = 200  # kinds of commands of a request that are told apart
 class Notes:
     """What becomes known while a request is served: the user once a view has verified one, its database commands, the
     ID of what it does (:func:`prodfix.current_operation_id`), and what recovery did: ``retries`` are our own,
-    ``driver_retries`` commands that the driver has sent again by itself."""
+    ``driver_retries`` commands that the driver has sent again by itself; ``conflict_at`` is when (in the monotonic clock's
+    seconds) a write met a conflict, None if something may have been applied since."""
 
     user_id: str | None = None
     commands: int = 0
@@ -46,6 +47,7 @@ class Notes:
     operation_id: str | None = None
     keyed: bool = False
     uncounted: bool = False
+    conflict_at: float | None = None
 
     @property
     def wrote(self) -> bool:

@@ -7,9 +7,9 @@ What waits on disk is applied by :mod:`prodfix.deferral.drainer`; how a step is 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import bson
 from pymongo.errors import DuplicateKeyError
@@ -25,7 +25,13 @@ from prodfix.journal.journal import Journal
 ENTRY_VERSION = 2
 RECOUNT = 30.0  # seconds after which what is on disk is counted again
 
-Transact = Callable[[Callable[[ClientSession], None]], None]
+
+class Transact(Protocol):
+    """What runs a callback in a transaction; ``place``: what it is known to change."""
+
+    def __call__(self, callback: Callable[[ClientSession], None], /, *, place: Hashable = None) -> None: ...
+
+
 Report = Callable[[Severity, str, Mapping[str, Any]], None]
 
 
@@ -123,7 +129,7 @@ class Deferred:
                 guards.apply(self.database(), step, write.id, number, since=since, session=session)
 
         try:
-            self._transact(run)
+            self._transact(run, place=guards.place(steps))
         except DuplicateKeyError:
             # Perhaps with ourselves: the answer to an earlier try's commit was lost.
             if guards.applied(self.database(), steps, write.id):

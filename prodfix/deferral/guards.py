@@ -7,7 +7,7 @@ in the same atomic update. It is bounded, so a retried write may find that it co
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -95,6 +95,11 @@ def apply_many(database: Database[Any], collection: str, steps: Sequence[Tried])
         return failed | updates  # the counts of a command that failed in part do not tell which update met nothing
     met = result.inserted_count + result.matched_count + result.upserted_count
     return set() if met == len(groups) else updates
+
+
+def place(steps: Sequence[Step]) -> Hashable:
+    """The first document that the write changes, and that others may be changing too; ``None`` if it only inserts."""
+    return next(((step.collection, bson.encode(_identity(step))) for step in steps if isinstance(step, Update)), None)
 
 
 def document_id(text: str) -> bson.ObjectId | str:

@@ -15,7 +15,9 @@ from prodfix.context import current_context
 from prodfix.deferral.deferred import Deferred
 from prodfix.deferral.writes import Write, WriteResult
 from prodfix.errors import DatabaseUnavailable, DeadlineExceeded, ErrorCategory, JournalUnavailable, Outcome
+from prodfix.recovery import conflicts
 from prodfix.recovery.budget import RetryBudget
+from prodfix.recovery.conflicts import Conflicts
 from prodfix.recovery.retries import Note, fits, retrying
 
 Result = TypeVar("Result")
@@ -42,6 +44,7 @@ class Recovery:
         mobile_retries: int = 0,
         enabled: bool = True,
         budget: RetryBudget | None = None,
+        clashes: Conflicts | None = None,
         on_retry: Note = lambda attempt, delay, error: None,
         on_recovered: Recovered = lambda attempts, error: None,
         on_deferred: Kept = lambda write, error: None,
@@ -53,6 +56,7 @@ class Recovery:
         self.retries, self.base, self.enabled = retries, base, enabled
         self.mobile_retries = mobile_retries
         self._budget = budget
+        self.clashes = clashes or Conflicts(sleep=sleep)
         self._on_retry = on_retry
         self.on_recovered, self.on_deferred = on_recovered, on_deferred
         self._applied = applied
@@ -63,8 +67,9 @@ class Recovery:
         """The result of ``operation``; after a transient error it is called again, at most ``retries`` times.
 
         Something that is not ``idempotent`` is called again only if the error says that it was not applied. After a
-        timeout there is one more try, with a longer limit. ``limit``: seconds for the first try; without it each try of
-        what is idempotent has a share of the request's deadline, so that one which hangs leaves room for another.
+        timeout there is one more try, with a longer limit. Write conflicts are no errors of the database, and have short
+        waits and a limit of their own (:mod:`prodfix.recovery.conflicts`). ``limit``: seconds for the first try; without it
+        each try of what is idempotent has a share of the request's deadline, so that one which hangs leaves room for another.
         Raises the last error, unchanged.
         """
         if self._budget is not None:
@@ -82,7 +87,7 @@ class Recovery:
     def to_json(self) -> dict[str, Any]:
         """What it has done since this process began."""
         budget = self._budget.to_json() if self._budget is not None else {}
-        return {"enabled": self.enabled, "recovered": self.recovered, **budget}
+        return {"enabled": self.enabled, "recovered": self.recovered, "conflicts": self.clashes.to_json(), **budget}
 
     def write(self, write: Write) -> WriteResult:
         """Apply ``write`` now, or keep it on disk to be applied when the database is back.
@@ -102,7 +107,9 @@ class Recovery:
                 else:
                     self.run(tries, idempotent=True)
         except Exception as error:
-            if not self._deferred.enabled or not self._lost(error):
+            if isinstance(error, DeadlineExceeded) and self._deferred.atomic(write) and conflicts.fresh():
+                raise conflicts.without_end(error) from error
+            if not self._deferred.enabled or not self._lost(error, tries.since):
                 raise
             self._keep(write, error, tries.since)
             self.on_deferred(write, error)
@@ -155,20 +162,24 @@ class Recovery:
             context.notes.retries += 1
         self._on_retry(attempt, delay, error)
 
-    def _lost(self, error: BaseException) -> bool:
-        return self._classifier.classify(error).retryable
+    def _lost(self, error: BaseException, since: float | None) -> bool:
+        """Whether the write should wait for the database. A conflict is none of its outages; but what may be applied in part must
+        be finished."""
+        meaning = self._classifier.classify(error)
+        return meaning.retryable and (since is not None or not meaning.contended)
 
 
 class _Tries:
     """The tries of one operation: how many there were, whether another is worth it, and how long it may take."""
 
-    __slots__ = ("_classifier", "_idempotent", "_limit", "_meaning", "_recovery", "_timeouts", "made", "most")
+    __slots__ = ("_classifier", "_idempotent", "_left", "_limit", "_meaning", "_recovery", "_timeouts", "made", "most")
 
     def __init__(self, recovery: Recovery, classifier: Classifier, idempotent: bool, limit: float | None) -> None:
         self._recovery, self._classifier = recovery, classifier
         self._idempotent, self._limit = idempotent, limit
         self._meaning: Classification | None = None
         self.made = self._timeouts = 0
+        self._left = recovery.clashes.tries()
         context = current_context()
         # Without retries at all, a mobile device has none either.
         extra = recovery.mobile_retries if recovery.retries and context is not None and context.looks_mobile else 0
@@ -176,6 +187,11 @@ class _Tries:
 
     def attempt(self, operation: Callable[[], Result]) -> Result:
         self.made += 1
+        if not self._recovery.enabled:
+            return self._once(operation)
+        return self._recovery.clashes.through(lambda: self._once(operation), self._left)
+
+    def _once(self, operation: Callable[[], Result]) -> Result:
         seconds = self._seconds()
         try:
             if seconds is None:
@@ -205,7 +221,7 @@ class _Tries:
         """Whether ``error``, with which the last try has ended, is worth another one, if there is one left."""
         meaning = self._meaning
         # A database that is known to be down is asked again by the pinger, not by every request that waits.
-        if meaning is None or not meaning.transient or _known_down(error):
+        if meaning is None or not meaning.transient or meaning.contended or _known_down(error):
             return False
         if not self._idempotent and meaning.outcome is not Outcome.NOT_APPLIED:
             return False
