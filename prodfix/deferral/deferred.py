@@ -128,16 +128,20 @@ class Deferred:
             for number, step in enumerate(steps):
                 guards.apply(self.database(), step, write.id, number, since=since, session=session)
 
+        place = guards.place(steps)
         try:
-            self._transact(run, place=guards.place(steps))
-        except DuplicateKeyError:
+            self._transact(run, place=place)
+        except DuplicateKeyError as error:
             # Perhaps with ourselves: the answer to an earlier try's commit was lost.
             if guards.applied(self.database(), steps, write.id):
                 return
-            if not guards.begun(self.database(), steps, write.id):
+            if guards.begun(self.database(), steps, write.id):
+                # A replay stands between its steps, or a document has forgotten: what is missing follows, if that can be told.
+                self.replay(write, steps, since=time.time() - LONGEST_COPY)
+            elif guards.outrun(error, steps):
+                self._transact(run, place=place)  # the document is there now
+            else:
                 raise
-            # A replay stands between its steps, or a document has forgotten: what is missing follows, if that can be told.
-            self.replay(write, steps, since=time.time() - LONGEST_COPY)
 
     def atomic(self, write: Write) -> bool:
         """Whether the direct way is one transaction, which its own driver's labels say when to try again."""

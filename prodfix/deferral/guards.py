@@ -78,6 +78,13 @@ def begun(database: Database[Any], steps: Sequence[Step], identity: str) -> bool
     )
 
 
+def outrun(error: DuplicateKeyError, steps: Sequence[Step]) -> bool:
+    """Whether another write has just made a document that one of the steps would have made (upsert), and not changed."""
+    pattern = (error.details or {}).get("keyPattern")
+    made = {tuple(_identity(step)) for step in steps if isinstance(step, Update) and step.upsert}
+    return isinstance(pattern, Mapping) and tuple(pattern) in made
+
+
 def apply_many(database: Database[Any], collection: str, steps: Sequence[Tried]) -> set[int]:
     """Apply steps of one collection in one command, in any order; the places of those that need a closer look.
 
