@@ -12,7 +12,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from typing import TypeVar
 
 from pymongo import _csot
@@ -29,7 +29,7 @@ _WRITE_CONFLICT = 112
 PATIENCE = 2.0  # seconds for one's turn
 MOST = 50  # tries after conflicts, of one operation: they last some ten seconds
 SPENT = "tried again after write conflicts, as often and as long as possible"
-FRESH = 2.0  # seconds for which a conflict tells that the database works
+FRESH = 3.0  # seconds for which a conflict tells that the database works: longer than one's turn may be waited for
 
 Result = TypeVar("Result")
 
@@ -96,7 +96,7 @@ class Conflicts:
         number, taken = 0, False
         with ExitStack() as turns:
             if place is not None and self._turns.taken(place):
-                taken = turns.enter_context(self._turn(place))
+                taken = self._join(turns, place)
             while True:
                 try:
                     return operation()
@@ -111,7 +111,7 @@ class Conflicts:
                     where = place or _place(error)
                 # Outside of the block, where a later error would get this one as its context.
                 self._sleep(wait)
-                if not taken and turns.enter_context(self._turn(where)):
+                if not taken and self._join(turns, where):
                     number, taken = 0, True
 
     def to_json(self) -> dict[str, int]:
@@ -121,18 +121,26 @@ class Conflicts:
     def _wait(self, number: int, left: Iterator[int]) -> float | None:
         """Count a conflict; the seconds until the next try, None if there is none."""
         self.met += 1
-        context = current_context()
-        if context is not None:
-            context.notes.conflict_at = time.monotonic()
+        _remember()
         wait, until = pause(number), time_left()
         if (until is None or wait < until) and next(left, None) is not None:
             return wait
         self.given_up += 1
         return None
 
-    def _turn(self, place: Hashable) -> AbstractContextManager[bool]:
+    def _join(self, turns: ExitStack, place: Hashable) -> bool:
+        """Wait for the turn at ``place``; whether it has come in time."""
         left = time_left()
-        return self._turns.turn(place, PATIENCE if left is None else min(PATIENCE, left))
+        _remember()  # also for a deadline that cuts the wait
+        taken = turns.enter_context(self._turns.turn(place, PATIENCE if left is None else min(PATIENCE, left)))
+        _remember()
+        return taken
+
+
+def _remember() -> None:
+    context = current_context()
+    if context is not None:
+        context.notes.conflict_at = time.monotonic()
 
 
 def _place(error: BaseException) -> Hashable:

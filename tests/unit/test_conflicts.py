@@ -304,6 +304,14 @@ def test_a_crowd_at_one_document_comes_through_in_turns(place: str | None) -> No
     assert tried._turns._waiting == {}
 
 
+def test_who_stands_in_line_when_the_time_is_over_has_met_others_too(notes: Notes) -> None:
+    tried = Conflicts()
+    with tried._turns.turn("hot", 1), pymongo.timeout(0.05):
+        assert tried.through(conflicts.fresh, tried.tries(), place="hot")
+    notes.conflict_at = None
+    assert not tried.through(conflicts.fresh, tried.tries(), place="hot"), "the control: nobody is there"
+
+
 def test_the_place_of_a_write_is_the_document_that_it_changes() -> None:
     insert = Insert("notes", {"a": 1})
     update = Update("books", {"_id": "b", "open": True}, {"$inc": {"n": 1}})
