@@ -22,6 +22,7 @@ TICK = 1.0  # seconds between two batches to MongoDB, and between two states of 
 RATE_PERIOD = 10.0  # seconds between two looks at the share of failed requests
 STORM_PERIOD = 10.0  # seconds between two summaries of errors that were not logged one by one
 FOLD_PERIOD = 3600.0
+ABORT_PERIOD = 0.2  # seconds between two looks for transactions that were cut off
 DRAIN_PERIOD = 0.25  # seconds between two looks for deferred writes
 LOG_PERIOD = 30.0  # seconds between two lines of the monitor (the seed's period)
 
@@ -76,12 +77,15 @@ class Background:
                     Loop("pinger", lambda: self._ping(services), services.monitor.interval, *told),
                     Loop("probe", lambda: self._probe(services), TICK, *told),
                     Loop("writer", lambda: self._write(services), TICK, *told),
+                    Loop("aborts", services.transactions.aborts.work, ABORT_PERIOD, *told),
                     Loop("drainer", lambda: self._drain(services), DRAIN_PERIOD, *told),
                     Loop("monitor", lambda: self._tell(services), LOG_PERIOD, *told, delay=LOG_PERIOD),
                 ]
             self._pid, self._warm = os.getpid(), False
             self._begun = time.monotonic()
             services.drainer.stopped = False
+            if services.clients.configured:
+                services.transactions.aborts.attend()
             for loop in self._loops:
                 loop.start()
 
@@ -104,6 +108,7 @@ class Background:
             last: tuple[tuple[str, Callable[[], None]], ...] = (
                 ("last counts", services.counters.flush),
                 ("last incident", services.incidents.flush),
+                ("last aborts", services.transactions.aborts.finish),
                 ("last write", lambda: self._write(services)),
             )
             for name, work in last:

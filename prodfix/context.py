@@ -35,7 +35,9 @@ KINDS = 200  # kinds of commands of a request that are told apart
 class Notes:
     """What becomes known while a request is served: the user once a view has verified one, its database commands, the
     ID of what it does (:func:`prodfix.current_operation_id`), and what recovery did: ``retries`` are our own,
-    ``driver_retries`` commands that the driver has sent again by itself. ``identified``: the view has asked for that ID."""
+    ``driver_retries`` commands that the driver has sent again by itself. ``identified``: the view has asked for that ID;
+    ``conflict_at`` is when (in the monotonic clock's seconds) a write met a conflict, None if something may have been applied
+    since."""
 
     user_id: str | None = None
     commands: int = 0
@@ -52,6 +54,7 @@ class Notes:
     keyed: bool = False
     uncounted: bool = False
     unlogged: bool = False
+    conflict_at: float | None = None
 
     @property
     def effects(self) -> Effects:

@@ -152,6 +152,7 @@ class Services:
             "alerts": self.alerts.state(),
             "breaker": self.breaker.to_json(),
             "recovery": self.recovery.to_json(),
+            "aborts": self.transactions.aborts.to_json(),
             "commands": {"observed": self.interceptor.commands, "listenerErrors": self.interceptor.errors},
             "logs": self.logs.sinks.status(),
             "journal": {

@@ -105,6 +105,7 @@ class Settings(BaseSettings):
     # Error handling and recovery
     enable_error_handler: bool = True
     max_retry_attempts: Annotated[int, Field(ge=0, le=20)] = 3
+    max_conflict_retries: Annotated[int, Field(ge=0, le=1000)] = 50
     retry_base_delay_ms: Milliseconds = 1_000
     mobile_extra_retries: Annotated[int, Field(ge=0, le=20)] = 1
     retry_budget: Annotated[float, Field(ge=0, le=1)] = 0.2

@@ -41,6 +41,12 @@ class Classification:
             mild = isinstance(self.status, int) and self.status < 500
             object.__setattr__(self, "severity", Severity.INFO if mild else Severity.ERROR)
 
+    @property
+    def contended(self) -> bool:
+        """Whether somebody else was at the same data, and nothing was applied: the database works, and the same again may
+        succeed within milliseconds. That is no outage, and never a reason to wait for the end of one."""
+        return (self.category, self.code, self.outcome) == (CONTENDED.category, CONTENDED.code, CONTENDED.outcome)
+
 
 Row = Classification | Callable[[Any], Classification]
 """A meaning, or what finds the meaning of one error: ``(error) -> Classification``."""

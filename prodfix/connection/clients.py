@@ -7,11 +7,10 @@ pings and one for those with patience, which an exhausted pool of the applicatio
 
 from __future__ import annotations
 
-import itertools
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar, cast
 
@@ -19,6 +18,7 @@ import pymongo
 from flask_pymongo.wrappers import MongoClient as FlaskMongoClient
 from pymongo import MongoClient, _csot
 from pymongo.errors import ServerSelectionTimeoutError
+from pymongo.helpers_shared import _RetryPolicy
 from pymongo.monitoring import _EventListener
 from pymongo.synchronous.database import Database as DriverDatabase
 
@@ -42,8 +42,28 @@ class Call(Protocol):
     def __call__(self, operation: Callable[[], Result], /) -> Result: ...
 
 
-# Of the operation that this greenlet or thread is in.
-_tries: ContextVar[Iterator[int] | None] = ContextVar("prodfix_tries", default=None)
+class _Tries:
+    """Those of the operation that this greenlet or thread is in."""
+
+    __slots__ = ("made", "most")
+
+    def __init__(self) -> None:
+        self.made, self.most = 0, TRIES
+
+
+_tries: ContextVar[_Tries | None] = ContextVar("prodfix_tries", default=None)
+
+
+class _OverloadPolicy(_RetryPolicy):
+    """The driver's policy for servers that are overloaded, which it asks before each of its waits for one: its tries are more,
+    and have pauses (client-backpressure specification, ``maxAdaptiveRetries``)."""
+
+    def should_retry(self, attempt: int, delay: float) -> bool:
+        again: bool = super().should_retry(attempt, delay)
+        tries = _tries.get()
+        if again and tries is not None:
+            tries.most = max(TRIES, 1 + self.attempts)
+        return again
 
 
 def _plainly(operation: Callable[[], Result]) -> Result:
@@ -62,8 +82,9 @@ class GatedClient(FlaskMongoClient):
     (``server_selector`` is not called while no server is known). A test fails when they move.
 
     Each operation is tried twice at most, as the driver does without a deadline (retryable reads and writes
-    specifications). Under ``pymongo.timeout`` it goes on until the time is over, without a pause: pymongo 4.20 sent 13,791
-    commands in 3 seconds for one ``distinct`` that the server refused with a retryable code.
+    specifications); three times, with its pauses, if the server says that it is overloaded. Under ``pymongo.timeout`` the
+    driver goes on until the time is over, without a pause: pymongo 4.20 sent 13,791 commands in 3 seconds for one
+    ``distinct`` that the server refused with a retryable code.
     """
 
     def __init__(
@@ -71,6 +92,7 @@ class GatedClient(FlaskMongoClient):
     ) -> None:
         self._prodfix_gate, self._prodfix_call, self._prodfix_follow = gate, call, follow
         super().__init__(*arguments, _pool_class=BoundedPool, **options)
+        self._retry_policy = _OverloadPolicy(self.options.max_adaptive_retries)
 
     def __getattr__(self, name: str) -> Any:
         return MongoClient.__getattr__(self, name)  # which refuses private names, and asks for the item of the others
@@ -90,7 +112,7 @@ class GatedClient(FlaskMongoClient):
             writes_out = options.get("is_aggregate_write", False)
             return followed(run, operation, session, is_read=is_read, writes_out=writes_out)
 
-        token = _tries.set(itertools.count())
+        token = _tries.set(_Tries())
         try:
             return self._prodfix_call(follow if self._prodfix_follow else run)
         finally:
@@ -98,9 +120,11 @@ class GatedClient(FlaskMongoClient):
 
     def _select_server(self, *arguments: Any, **options: Any) -> Any:
         tries = _tries.get()
-        if tries is not None and next(tries) >= TRIES:
-            # In place of this error the driver raises the one that the operation has failed with.
-            raise ServerSelectionTimeoutError(f"tried {TRIES} times")
+        if tries is not None:
+            if tries.made >= tries.most:
+                # In place of this error the driver raises the one that the operation has failed with.
+                raise ServerSelectionTimeoutError(f"tried {tries.made} times")
+            tries.made += 1
         limit = _csot.remaining()
         if limit is None:
             limit = self.options.server_selection_timeout

@@ -7,9 +7,9 @@ What waits on disk is applied by :mod:`prodfix.deferral.drainer`; how a step is 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import bson
 from pymongo.errors import DuplicateKeyError
@@ -25,7 +25,13 @@ from prodfix.journal.journal import Journal
 ENTRY_VERSION = 2
 RECOUNT = 30.0  # seconds after which what is on disk is counted again
 
-Transact = Callable[[Callable[[ClientSession], None]], None]
+
+class Transact(Protocol):
+    """What runs a callback in a transaction; ``place``: what it is known to change."""
+
+    def __call__(self, callback: Callable[[ClientSession], None], /, *, place: Hashable = None) -> None: ...
+
+
 Report = Callable[[Severity, str, Mapping[str, Any]], None]
 
 
@@ -122,16 +128,20 @@ class Deferred:
             for number, step in enumerate(steps):
                 guards.apply(self.database(), step, write.id, number, since=since, session=session)
 
+        place = guards.place(steps)
         try:
-            self._transact(run)
-        except DuplicateKeyError:
+            self._transact(run, place=place)
+        except DuplicateKeyError as error:
             # Perhaps with ourselves: the answer to an earlier try's commit was lost.
             if guards.applied(self.database(), steps, write.id):
                 return
-            if not guards.begun(self.database(), steps, write.id):
+            if guards.begun(self.database(), steps, write.id):
+                # A replay stands between its steps, or a document has forgotten: what is missing follows, if that can be told.
+                self.replay(write, steps, since=time.time() - LONGEST_COPY)
+            elif guards.outrun(error, steps):
+                self._transact(run, place=place)  # the document is there now
+            else:
                 raise
-            # A replay stands between its steps, or a document has forgotten: what is missing follows, if that can be told.
-            self.replay(write, steps, since=time.time() - LONGEST_COPY)
 
     def atomic(self, write: Write) -> bool:
         """Whether the direct way is one transaction, which its own driver's labels say when to try again."""

@@ -238,10 +238,12 @@ class Drainer:
             # The database is away again, or refuses us. That says nothing about this write, except that others go first.
             self._wait(entry, entry.attempts, INTERRUPTED, meaning.code)
             return False
-        attempts = entry.attempts + 1
-        # A reply that could not be read is no verdict on the write: whether it was applied shows at the next try.
+        # Somebody else was at the same document: that says nothing about this write.
+        attempts = entry.attempts + (not meaning.contended)
+        # A reply that could not be read is no verdict on it either: whether it was applied shows at the next try.
         if (meaning.transient or unreadable(error)) and attempts < self._max_attempts:
-            self._wait(entry, attempts, backoff(attempts, self._base, longest=LONGEST_WAIT), meaning.code)
+            delay = backoff(max(attempts, 1), self._base, longest=LONGEST_WAIT)
+            self._wait(entry, attempts, delay, meaning.code)
         else:
             entry.attempts = attempts
             self._bury(entry, UNCERTAIN if isinstance(error, Uncertain) else meaning.code, error)

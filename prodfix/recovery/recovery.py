@@ -17,7 +17,9 @@ from prodfix.deferral.deferred import Deferred
 from prodfix.deferral.writes import Write, WriteResult
 from prodfix.errors import DatabaseUnavailable, DeadlineExceeded, ErrorCategory, JournalUnavailable, Outcome
 from prodfix.frames import driver_call
+from prodfix.recovery import conflicts
 from prodfix.recovery.budget import RetryBudget
+from prodfix.recovery.conflicts import Conflicts
 from prodfix.recovery.results import read
 from prodfix.recovery.retries import Note, fits, retrying
 
@@ -46,6 +48,7 @@ class Recovery:
         mobile_retries: int = 0,
         enabled: bool = True,
         budget: RetryBudget | None = None,
+        clashes: Conflicts | None = None,
         on_retry: Note = lambda attempt, delay, error: None,
         on_recovered: Recovered = lambda attempts, error: None,
         on_deferred: Kept = lambda write, error: None,
@@ -58,6 +61,7 @@ class Recovery:
         self.retries, self.base, self.enabled = retries, base, enabled
         self.mobile_retries = mobile_retries
         self._budget = budget
+        self.clashes = clashes or Conflicts(sleep=sleep)
         self._on_retry = on_retry
         self.on_recovered, self.on_deferred = on_recovered, on_deferred
         self._applied, self.sees = applied, sees
@@ -67,11 +71,12 @@ class Recovery:
     def run(self, operation: Callable[[], Result], *, idempotent: bool = False, limit: float | None = None) -> Result:
         """The result of ``operation``; after a transient error it is called again, at most ``retries`` times.
 
-        Something that is not ``idempotent`` is called again only if it was not applied: neither what has failed, nor any other
-        write of that call. After a
-        timeout there is one more try, with a longer limit. ``limit``: seconds for the first try; without it each try of
-        what is idempotent has a share of the request's deadline, so that one which hangs leaves room for another.
-        Raises the last error, unchanged, and ``TypeError`` for a result that is still to be read (:mod:`~.results`).
+        Something that is not ``idempotent`` is called again only if nothing of it was applied: neither the write that has failed,
+        nor another one of the same call. After a timeout there is one more try, with a longer limit. Write conflicts are no
+        errors of the database, and have short waits and a limit of their own (:mod:`prodfix.recovery.conflicts`). ``limit``:
+        seconds for the first try; without it each try of what is idempotent has a share of the request's deadline, so that
+        one which hangs leaves room for another. Raises the last error, unchanged, and ``TypeError`` for a result that is
+        still to be read (:mod:`prodfix.recovery.results`).
         """
         if self._budget is not None:
             self._budget.tried()
@@ -88,7 +93,7 @@ class Recovery:
     def to_json(self) -> dict[str, Any]:
         """What it has done since this process began."""
         budget = self._budget.to_json() if self._budget is not None else {}
-        return {"enabled": self.enabled, "recovered": self.recovered, **budget}
+        return {"enabled": self.enabled, "recovered": self.recovered, "conflicts": self.clashes.to_json(), **budget}
 
     def write(self, write: Write) -> WriteResult:
         """Apply ``write`` now, or keep it on disk to be applied when the database is back.
@@ -110,7 +115,9 @@ class Recovery:
                 else:
                     self.run(tries, idempotent=True)
         except Exception as error:
-            if not self._deferred.enabled or not self._lost(error):
+            if isinstance(error, DeadlineExceeded) and self._deferred.atomic(write) and conflicts.fresh():
+                raise conflicts.without_end(error) from error
+            if not self._deferred.enabled or not self._lost(error, tries.since):
                 raise
             self._keep(write, error, tries.since)
             effects.promise()
@@ -166,8 +173,11 @@ class Recovery:
             context.notes.retries += 1
         self._on_retry(attempt, delay, error)
 
-    def _lost(self, error: BaseException) -> bool:
-        return self._classifier.classify(error).retryable
+    def _lost(self, error: BaseException, since: float | None) -> bool:
+        """Whether the write should wait for the database. A conflict is none of its outages; but what may be applied in part must
+        be finished."""
+        meaning = self._classifier.classify(error)
+        return meaning.retryable and (since is not None or not meaning.contended)
 
 
 class _Tries:
@@ -178,6 +188,7 @@ class _Tries:
         "_classifier",
         "_effects",
         "_idempotent",
+        "_left",
         "_limit",
         "_meaning",
         "_recovery",
@@ -193,6 +204,7 @@ class _Tries:
         self.made = self._timeouts = 0
         self._effects = current_effects()
         self._begun = self._effects.mark()
+        self._left = recovery.clashes.tries()
         context = current_context()
         # Without retries at all, a mobile device has none either.
         extra = recovery.mobile_retries if recovery.retries and context is not None and context.looks_mobile else 0
@@ -200,6 +212,11 @@ class _Tries:
 
     def attempt(self, operation: Callable[[], Result]) -> Result:
         self.made += 1
+        if not self._recovery.enabled:
+            return self._once(operation)
+        return self._recovery.clashes.through(lambda: self._once(operation), self._left, worth=self._repeatable)
+
+    def _once(self, operation: Callable[[], Result]) -> Result:
         seconds = self._seconds()
         try:
             if seconds is None:
@@ -229,17 +246,20 @@ class _Tries:
         """Whether ``error``, with which the last try has ended, is worth another one, if there is one left."""
         meaning = self._meaning
         # A database that is known to be down is asked again by the pinger, not by every request that waits.
-        if meaning is None or not meaning.transient or _known_down(error):
+        if meaning is None or not meaning.transient or meaning.contended or _known_down(error):
             return False
-        if not self._idempotent and not self._harmless(error, meaning):
+        if not self._repeatable(error):
             return False
         if meaning.category is ErrorCategory.TIMEOUT and self._timeouts > 1:
             return False
         return self.made <= self._recovery.retries or meaning.code == UNAVAILABLE.code
 
-    def _harmless(self, error: BaseException, meaning: Classification) -> bool:
-        """Whether nothing of the tries so far can have been applied."""
-        if meaning.outcome is not Outcome.NOT_APPLIED or self._effects.touched(self._begun):
+    def _repeatable(self, error: BaseException) -> bool:
+        """Whether it may be called again: it is idempotent, or nothing of the tries so far can have been applied."""
+        if self._idempotent:
+            return True
+        applied = self._meaning is None or self._meaning.outcome is not Outcome.NOT_APPLIED
+        if applied or self._effects.touched(self._begun):
             return False
         call = driver_call(error)
         return call is None or (not call.halfway and self._recovery.sees(call.client))

@@ -18,7 +18,9 @@ from flask_pymongo.wrappers import Collection as FlaskCollection
 from flask_pymongo.wrappers import MongoClient as FlaskMongoClient
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError, ServerSelectionTimeoutError
+from pymongo.helpers_shared import _RetryPolicy
 from pymongo.read_preferences import SecondaryPreferred
+from pymongo.synchronous import mongo_client
 from pymongo.write_concern import WriteConcern
 from werkzeug.exceptions import NotFound
 
@@ -270,6 +272,52 @@ def test_without_the_limit_it_would_not_stop(connect: Callable[..., MongoClient[
     with pytest.raises(PyMongoError), pymongo.timeout(0.3):
         client.get_default_database().notes.find_one()
     assert seen.names.count("find") > 20
+
+
+OVERLOADED = {"errorCode": 462, "errorLabels": ["SystemOverloadedError", "RetryableError"]}
+COUNTED = {"find": "find", "insert": "insert", "update": "update", "aggregate": "aggregate", "transaction": "insert"}
+
+
+@pytest.mark.parametrize("limit", [5.0, None])
+@pytest.mark.parametrize("name", COUNTED)
+def test_an_overloaded_server_is_asked_as_often_as_the_driver_says(
+    make: Callable[..., Clients], database_uri: str, fail: Any, commands: Commands, name: str, limit: float | None
+) -> None:
+    clients = make(database_uri, appname=fail.app_name)
+    OPERATIONS[name](clients)
+    before = commands.names.count(COUNTED[name])
+    fail(COUNTED[name], **OVERLOADED)
+    with pytest.raises(OperationFailure) as raised, pymongo.timeout(limit):
+        OPERATIONS[name](clients)
+    assert (raised.value.code, commands.names.count(COUNTED[name]) - before) == (462, 3)
+    fail(COUNTED[name], times=2, **OVERLOADED)
+    OPERATIONS[name](clients)  # what the third try is for
+
+
+@pytest.mark.parametrize(("most", "sent"), [(0, 1), (1, 2), (4, 5)])
+def test_how_often_can_be_set_in_the_uri(
+    make: Callable[..., Clients], database_uri: str, fail: Any, commands: Commands, most: int, sent: int
+) -> None:
+    clients = make(f"{database_uri}?maxAdaptiveRetries={most}", appname=fail.app_name)
+    fail("find", **OVERLOADED)
+    with pytest.raises(OperationFailure):
+        clients.db.notes.find_one()
+    assert commands.names.count("find") == sent
+
+
+def test_an_overload_that_may_not_be_asked_again_is_not(
+    make: Callable[..., Clients], database_uri: str, fail: Any, commands: Commands
+) -> None:
+    clients = make(database_uri, appname=fail.app_name)
+    fail("find", errorCode=462, errorLabels=["SystemOverloadedError"])
+    with pytest.raises(OperationFailure), pymongo.timeout(5):
+        clients.db.notes.find_one()
+    assert commands.names.count("find") == 1
+
+
+def test_the_drivers_policy_for_overloads_is_asked_where_it_was() -> None:
+    assert "should_retry" in vars(_RetryPolicy)
+    assert "self._retry_policy.should_retry(self._attempt_number, delay)" in inspect.getsource(mongo_client)
 
 
 def test_a_connection_that_is_lost_once_is_still_the_drivers_to_mend(

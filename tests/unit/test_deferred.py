@@ -252,6 +252,36 @@ def test_many_atomic_writes_that_meet_in_one_document_all_count(atomic: Deferred
     assert (database.notes.count_documents({}), database.books.find_one()["notes"]) == (12, 12)
 
 
+def clash(field: str) -> DuplicateKeyError:
+    return DuplicateKeyError("taken", 11000, {"keyPattern": {field: 1}, "keyValue": {field: "x"}})
+
+
+@pytest.mark.parametrize(("field", "calls"), [("_id", 2), ("text", 1)])
+def test_who_is_outrun_in_making_a_document_changes_it_then(
+    make_deferred: Make, make_transactions: Callable[[], Any], database: Any, field: str, calls: int
+) -> None:
+    transact = make_transactions().run
+    made: list[str] = []
+
+    def outrun(callback: Any, **options: Any) -> None:
+        made.append("")
+        if len(made) == 1:
+            database.books.insert_one({"_id": "book", "notes": 7})
+            raise clash(field)
+        transact(callback, **options)
+
+    deferred = make_deferred(transact=outrun)
+    deferred.register("both", steps, atomic=True)
+    write = Write("both", {"text": "a"})
+    if calls == 1:  # somebody has the text: that is for the client to know
+        with pytest.raises(DuplicateKeyError):
+            deferred.apply(write)
+    else:
+        deferred.apply(write)
+        assert (texts(database), database.books.find_one()["notes"]) == (["a"], 8)
+    assert len(made) == calls
+
+
 # -- keeping ----------------------------------------------------------------------------------------------------------------
 
 

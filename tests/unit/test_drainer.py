@@ -509,14 +509,33 @@ def test_what_fails_again_and_again_waits_longer_each_time_and_is_put_aside_at_l
 ) -> None:
     write = note("a")
     deferred.put(write)
-    fail("insert", errorCode=112)
+    fail("insert", errorCode=262)
     seen = []
     for _ in range(5):
         drainer.drain()
         seen.append((journal.read("SELECT attempts, reason FROM writes"), dead(journal)))
         clock.now += 0.8 if len(seen) == 1 else 2.5
-    waits: list[Any] = [([(1, "DATABASE_BUSY")], {}), ([(1, "DATABASE_BUSY")], {}), ([(2, "DATABASE_BUSY")], {})]
-    assert seen == [*waits, *[([], {write.id: "DATABASE_BUSY"})] * 2]
+    waits: list[Any] = [
+        ([(1, "DATABASE_TIMEOUT")], {}),
+        ([(1, "DATABASE_TIMEOUT")], {}),
+        ([(2, "DATABASE_TIMEOUT")], {}),
+    ]
+    assert seen == [*waits, *[([], {write.id: "DATABASE_TIMEOUT"})] * 2]
+
+
+def test_what_meets_others_at_its_document_is_never_put_aside_for_that(
+    deferred: Deferred, drainer: Drainer, journal: Journal, database: Any, fail: Any, clock: Clock
+) -> None:
+    # The test above is the control: three tries are all that a write has for other reasons.
+    deferred.put(note("a"))
+    fail("insert", errorCode=112)
+    for _ in range(10):
+        drainer.drain()
+        clock.now += 2.5
+    assert (journal.read("SELECT attempts, reason FROM writes"), dead(journal)) == ([(0, "DATABASE_BUSY")], {})
+    fail.off()
+    assert drainer.drain() == 1
+    assert texts(database) == ["a"]
 
 
 def test_a_clock_that_is_put_back_keeps_nobody_waiting(

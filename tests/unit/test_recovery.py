@@ -32,7 +32,8 @@ from prodfix.recovery.budget import RetryBudget
 BUSY = WaitQueueTimeoutError("the pool is full")  # not applied
 LOST = AutoReconnect("connection reset")  # nobody knows whether it was applied
 SLOW = ExecutionTimeout("slow", 50)
-TRANSIENT = [BUSY, LOST, OperationFailure("conflict", 112)]
+CONFLICT = OperationFailure("conflict", 112)
+TRANSIENT = [BUSY, LOST, OperationFailure("election", 11602)]
 LASTING = [DuplicateKeyError("taken", 11000), OperationFailure("who are you", 18), ValueError(), DatabaseUnavailable()]
 
 
