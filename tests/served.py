@@ -121,6 +121,18 @@ class Served:
         self._process.wait()
         return None
 
+    def kill(self) -> None:
+        """SIGKILL to the arbiter and all workers at once, as when a machine's power fails."""
+        assert self._process is not None, "the application has not been started"
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def kill_arbiter(self) -> None:
+        """SIGKILL to the arbiter alone: its workers find out within a second, and end."""
+        assert self._process is not None, "the application has not been started"
+        self._process.kill()
+        self._process.wait()
+
     def get(self, path: str, headers: Mapping[str, str] | None = None) -> Answer:
         return self.request("GET", path, headers=headers)
 
