@@ -77,7 +77,7 @@ def _told(history: History, number: int, **values: Any) -> None:
 @pytest.mark.parametrize(
     ("promise", "change"),
     [
-        ("lost", lambda history, state: state.notes.pop("n-0") and state.counters.update(book=0)),
+        ("lost", lambda history, state: (state.notes.pop("n-0"), state.counters.update(book=0))),
         ("lost", lambda history, state: (state.entries.pop("1"), state.counted.pop("1"))),
         ("lost", lambda history, state: state.notes["n-0"].update(title="A title", version=1)),
         (
@@ -92,8 +92,8 @@ def _told(history: History, number: int, **values: Any) -> None:
         ("half", lambda history, state: state.counters.update(book=2)),
         ("half", lambda history, state: state.counters.update(book=0)),
         ("half", lambda history, state: state.counters.update(other=1)),
-        ("outcome", lambda history, state: _told(history, 7, outcome="not_applied") or state.entries.update(["7"])),
-        ("outcome", lambda history, state: _told(history, 7, retryable=True) or state.counted.update(["7"])),
+        ("outcome", lambda history, state: (_told(history, 7, outcome="not_applied"), state.entries.update(["7"]))),
+        ("outcome", lambda history, state: (_told(history, 7, retryable=True), state.counted.update(["7"]))),
         ("outcome", lambda history, state: _told(history, 7, outcome="applied")),
         ("outcome", lambda history, state: _told(history, 5, status=503, outcome="not_applied")),
         ("outcome", lambda history, state: _told(history, 4, status=409, outcome="not_applied")),
@@ -113,7 +113,7 @@ def test_each_broken_promise_is_reported(promise: str, change: Callable[[History
     "change",
     [
         # Nobody was told what became of it: both are right.
-        lambda history, state: state.entries.update(["7"]) or state.counted.update(["7"]),
+        lambda history, state: (state.entries.update(["7"]), state.counted.update(["7"])),
         # An earlier try of the same key may have applied it.
         lambda history, state: _told(history, 2, status=503, operation=None, outcome="not_applied", retryable=True),
         # Another instance need not know of what waits elsewhere.

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from tests.faults.trials import __doc__ as description
 from tests.faults.trials import report
@@ -40,32 +40,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
             careless=careless,
         )
     )
-    with Progress(
-        TextColumn("{task.description:<44}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-    ) as progress:
+    try:
+        _play_all(all_rounds, summary, options, end)
+    finally:  # also when one of them could not be played to its end
+        report.show(summary, Console(width=None if sys.stdout.isatty() else 160))
+        if options.json:
+            report.write(summary, options.json)
+    return _code(summary, options.control)
+
+
+def _play_all(all_rounds: Sequence[Round], summary: report.Summary, options: argparse.Namespace, end: float) -> None:
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("", total=sum(one.count for one in all_rounds))
         for number, one in enumerate(all_rounds, 1):
             if time.monotonic() > end:
                 break
             _play(one, summary, options, _telling(progress, task, number, one, summary))
-    report.show(summary, Console(width=None if sys.stdout.isatty() else 160))
-    if options.json:
-        report.write(summary, options.json)
-    return _code(summary, options.control)
 
 
 def _telling(
-    progress: Progress, task: object, number: int, one: Round, summary: report.Summary
+    progress: Progress, task: TaskID, number: int, one: Round, summary: report.Summary
 ) -> Callable[[Fault, int], None]:
     before = summary.total["acknowledged"]
 
     def tell(fault: Fault, acknowledged: int) -> None:
         text = f"round {number}, {before + acknowledged} acknowledged: {fault.kind}"
-        progress.update(task, advance=fault.number < one.count, description=text)  # type: ignore[arg-type]
+        progress.update(task, advance=fault.number < one.count, description=text)
 
     return tell
 

@@ -51,10 +51,18 @@ def stop_worker(instance: Instance, fault: Fault) -> None:
 
 
 def reap_worker(instance: Instance, fault: Fault) -> None:
-    """It stands still until gunicorn gives it up."""
-    pid = signal_worker(instance, fault, signal.SIGSTOP)
-    if pid is not None:
-        until(lambda: not alive(pid), limit=REAPED_AFTER + RENEWED_LIMIT, every=0.2, what="the end of a stopped worker")
+    """It stands still until gunicorn gives it up. The oldest one: one that has just begun gunicorn never gives up, as its
+    first sign of life is compared with another clock."""
+    pids = instance.served.worker_pids()[:1]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        until(
+            lambda: not any(map(alive, pids)), limit=2 * REAPED_AFTER + 4, every=0.2, what="the end of a stopped worker"
+        )
+    except AssertionError:  # it was young all the same
+        for pid in filter(alive, pids):
+            os.kill(pid, signal.SIGKILL)
 
 
 def kill_arbiter(instance: Instance, fault: Fault) -> None:
