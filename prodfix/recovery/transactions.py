@@ -10,12 +10,14 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import Context
+from functools import partial
 from operator import length_hint
 from typing import Any, TypeVar
 
 import pymongo
+from bson.errors import InvalidBSON
 from pymongo import MongoClient
-from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.errors import AutoReconnect, OperationFailure, ProtocolError, PyMongoError
 from pymongo.synchronous.client_session import ClientSession
 
 from prodfix.classification.classifier import classify
@@ -33,6 +35,7 @@ Report = Callable[[Severity, str, Mapping[str, Any]], None]
 ABORT_LIMIT = 0.4  # seconds
 MOST = 50  # operations of an attempt, and attempts, in the log
 JITTER = 0.5  # those that met at one document should not meet there again
+UNKNOWN_RESULT = "UnknownTransactionCommitResult"
 _STANDALONE = 20  # IllegalOperation: "Transaction numbers are only allowed on a replica set member or mongos"
 
 
@@ -85,7 +88,7 @@ class Transactions:
         try:
             result: Result = self._retrying(left, "TransientTransactionError")(attempt)
         except PyMongoError as error:
-            unknown = error.has_error_label("UnknownTransactionCommitResult")
+            unknown = error.has_error_label(UNKNOWN_RESULT)
             outcome = Outcome.UNKNOWN if unknown else Outcome.NOT_APPLIED
             self._tell(_severity(error), attempts, outcome, error)
             explained = _explained(error)
@@ -117,7 +120,7 @@ class Transactions:
             raise
         if session.in_transaction:
             _note(Outcome.UNKNOWN)
-            self._retrying(left, "UnknownTransactionCommitResult")(session.commit_transaction)
+            self._retrying(left, UNKNOWN_RESULT)(partial(_commit, session))
         _note(None)
         return result
 
@@ -157,6 +160,15 @@ class Transactions:
             if command.transaction is None and DatabaseOperation(command.operation).writes:
                 message = f"{command.operation} on {command.collection} in a transaction's callback without its session"
                 self._report(Severity.WARN, message, {"database": command.to_json(), "place": command.place})
+
+
+def _commit(session: ClientSession) -> None:
+    """A reply that nobody can read says as little as one that was lost. The driver labels only the second: without the label the
+    commit was not sent again, and its transaction taken for one that was not applied."""
+    try:
+        session.commit_transaction()
+    except (InvalidBSON, ProtocolError) as error:
+        raise AutoReconnect("the reply to a commit cannot be read", {"errorLabels": [UNKNOWN_RESULT]}) from error
 
 
 def _abort(session: ClientSession) -> None:

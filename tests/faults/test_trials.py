@@ -38,7 +38,7 @@ def summary_of(one: Round, folder: Path) -> Summary:
 
 
 def test_whatever_breaks_when_nothing_is_lost_doubled_half_applied_or_told_untruly(tmp_path: Path) -> None:
-    summary = summary_of(Round(seed=1, count=len(SHORT), writes=500, kinds=SHORT, instances=2), tmp_path)
+    summary = summary_of(Round(seed=1, count=len(SHORT), writes=500, kinds=SHORT, instances=2, workers=1), tmp_path)
     assert [line for _, _, violation in summary.violations for line in violation.lines()] == []
     assert not summary.broken
     assert summary.total["acknowledged"] >= 500
@@ -48,7 +48,12 @@ def test_whatever_breaks_when_nothing_is_lost_doubled_half_applied_or_told_untru
 
 def test_views_that_break_a_promise_are_found(tmp_path: Path) -> None:
     one = Round(
-        seed=2, count=2, writes=200, kinds=("reply lost", "worker killed"), careless=sorted(set(CONTROLS.values()))
+        seed=2,
+        count=2,
+        writes=200,
+        kinds=("reply lost", "worker killed"),
+        workers=1,
+        careless=sorted(set(CONTROLS.values())),
     )
     found = summary_of(one, tmp_path).total
     assert [promise for promise in CONTROLS if not found[promise]] == []

@@ -68,13 +68,16 @@ def _waiting(served: Served) -> int:
 
 
 @contextlib.contextmanager
-def deployed(folder: Path, *, instances: int = 1, txn_lifetime: float = 5.0) -> Iterator[Deployment]:
-    """All of it, started in ``folder`` and ended; ``txn_lifetime`` in seconds, after which the server ends a transaction."""
+def deployed(folder: Path, *, instances: int = 1, workers: int = 2, txn_lifetime: float = 5.0) -> Iterator[Deployment]:
+    """All of it, started in ``folder`` and ended, with so many ``workers`` of each instance.
+
+    ``txn_lifetime`` in seconds, after which the server ends a transaction.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         clock = machine.clock(folder)
         server = stack.enter_context(DatabaseServer(folder / "data", txn_lifetime=txn_lifetime))
-        made = [_instance(stack, folder / f"instance-{number}", server, clock) for number in range(instances)]
+        made = [_instance(stack, folder / f"instance-{number}", server, clock, workers) for number in range(instances)]
         for instance in made:
             stack.enter_context(instance.served)
             health = instance.served
@@ -83,7 +86,7 @@ def deployed(folder: Path, *, instances: int = 1, txn_lifetime: float = 5.0) -> 
 
 
 def _instance(
-    stack: contextlib.ExitStack, folder: Path, server: DatabaseServer, clock: machine.Clock | None
+    stack: contextlib.ExitStack, folder: Path, server: DatabaseServer, clock: machine.Clock | None, workers: int
 ) -> Instance:
     proxy = stack.enter_context(Proxy(server.port))
     disk = stack.enter_context(machine.disk(folder / "disk"))
@@ -98,5 +101,7 @@ def _instance(
     }
     options = ("--timeout", str(REAPED_AFTER), "--max-requests", str(RECYCLED_AFTER), "--max-requests-jitter", "200")
     uri = proxy.database_uri(DATABASE)
-    served = Served(folder / "served", uri, application=HOST, options=options, wait_for_database=False, **variables)
+    served = Served(
+        folder / "served", uri, workers=workers, application=HOST, options=options, wait_for_database=False, **variables
+    )
     return Instance(served, proxy, disk)

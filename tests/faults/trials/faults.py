@@ -23,7 +23,7 @@ _AT_INSTANCE: dict[str, AtInstance] = {
     "end in a reply": partial(network.with_mode, mode="end"),
     "black hole": partial(network.with_mode, mode="blackhole"),
     "half open": partial(network.with_mode, mode="half_open"),
-    "corrupt replies": partial(network.with_mode, mode="corrupt"),
+    "corrupt replies": network.corrupt_replies,
     "latency": network.delay,
     "connections refused": partial(network.with_mode, mode="refuse"),
     "worker killed": processes.kill_worker,

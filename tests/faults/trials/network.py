@@ -19,6 +19,18 @@ def lose_replies(instance: Instance, fault: Fault) -> None:
     instance.proxy.lose_reply_of("", 0)
 
 
+def corrupt_replies(instance: Instance, fault: Fault) -> None:
+    """Of one command, or of all."""
+    if fault.chance < 0.5:
+        instance.proxy.corrupt_reply_of(
+            fault.command, 1 + int(2 * fault.chance * MOST_LOST), kept=16 + 5 * (fault.number % 2)
+        )
+        time.sleep(fault.lasts)
+        instance.proxy.corrupt_reply_of("", 0)
+    else:
+        with_mode(instance, fault, "corrupt")
+
+
 def with_mode(instance: Instance, fault: Fault, mode: Mode) -> None:
     instance.proxy.cut_after = int(fault.chance * 60)
     instance.proxy.set(mode)

@@ -53,7 +53,7 @@ class Fault:
     chance: float
 
     def __str__(self) -> str:
-        command = f" of {self.command}" if self.kind == "reply lost" else ""
+        command = f" of {self.command}" if self.kind in ("reply lost", "corrupt replies") else ""
         return (
             f"{self.number} {self.kind}{command} at instance {self.instance} for {self.lasts:.2f} s ({self.chance:.3f})"
         )

@@ -82,5 +82,9 @@ def reload(instance: Instance, fault: Fault) -> None:
     """SIGHUP: new workers, while the old ones finish what they do."""
     before = set(instance.served.worker_pids())
     os.kill(instance.served.pid, signal.SIGHUP)
-    until(lambda: len(set(instance.served.worker_pids()) - before) >= 2, limit=RENEWED_LIMIT, what="two other workers")
+    until(
+        lambda: len(set(instance.served.worker_pids()) - before) >= len(before),
+        limit=RENEWED_LIMIT,
+        what="other workers",
+    )
     time.sleep(fault.lasts)

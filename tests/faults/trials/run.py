@@ -17,7 +17,8 @@ from tests.faults.trials.oracle import Verdict, judge
 from tests.faults.trials.watcher import Watcher
 
 SETTLED_LIMIT = 150.0  # seconds after the last fault; a server that has lost its client ends a transaction after 60
-MORE = 4  # times as many faults, at most, until enough is acknowledged
+MORE = 2  # times as many faults, at most, until enough is acknowledged
+LONGEST_PAUSE = 5.0  # seconds in which what a fault has hindered may come, before the next one
 OTHERS = 40  # accepted writes that all instances are asked for in the end
 LEFT_OPEN_ROUND = 4  # in every fourth round the server ends a transaction after 60 s, as MongoDB does, else after 5
 
@@ -33,6 +34,7 @@ class Round:
     writes: int
     kinds: Sequence[str] = plan.KINDS
     instances: int = 1
+    workers: int = 2
     txn_lifetime: float = 5.0
     until: float = float("inf")
     careless: Sequence[str] = ()
@@ -50,7 +52,9 @@ def play(round_: Round, folder: Path, tell: Tell = lambda fault, acknowledged: N
     """The outcome of one round. ``tell`` is called after each fault, with the number of writes acknowledged so far."""
     history = History(round_.seed, round_.instances)
     with (
-        deployed(folder, instances=round_.instances, txn_lifetime=round_.txn_lifetime) as deployment,
+        deployed(
+            folder, instances=round_.instances, workers=round_.workers, txn_lifetime=round_.txn_lifetime
+        ) as deployment,
         deployment.server.client(serverSelectionTimeoutMS=200, socketTimeoutMS=2000) as client,
     ):
         clients = Clients(deployment.served, seed=round_.seed, careless=round_.careless)
@@ -59,6 +63,7 @@ def play(round_: Round, folder: Path, tell: Tell = lambda fault, acknowledged: N
             with clients:
                 for fault in _chosen(round_, deployment, clients):
                     time.sleep(fault.rest)
+                    _await_share(round_, fault, clients)
                     _produce(deployment, fault, history, clients.now())
                     tell(fault, clients.acknowledged)
             history.settled = _settle(deployment)
@@ -77,6 +82,14 @@ def _chosen(round_: Round, deployment: Deployment, clients: Clients) -> Iterator
         if enough or fault.number >= MORE * round_.count or time.monotonic() > round_.until:
             return
         yield fault
+
+
+def _await_share(round_: Round, fault: plan.Fault, clients: Clients) -> None:
+    """Until as much is acknowledged as belongs to the faults so far: with nothing under way a fault breaks nothing."""
+    share = min(1.0, fault.number / round_.count) * round_.writes
+    end = time.monotonic() + LONGEST_PAUSE
+    while clients.acknowledged < share and time.monotonic() < end:
+        time.sleep(0.05)
 
 
 def _produce(deployment: Deployment, fault: plan.Fault, history: History, now: float) -> None:

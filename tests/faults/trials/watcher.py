@@ -84,12 +84,12 @@ class Watcher:
         """After all is over: each write, asked of the instance that accepted it; and ``others`` of them of all instances."""
         few = self._chance.sample(self._accepted, min(others, len(self._accepted)))
         questions = [*_questions(self._accepted, None), *_questions(few, range(len(self._instances)))]
-        with ThreadPoolExecutor(4) as pool:
-            return list(pool.map(self._finally, questions))
-
-    def _finally(self, question: tuple[str, int]) -> Poll:
-        """An instance may hear of it a while after it is applied."""
         end = time.monotonic() + LAST_LIMIT
+        with ThreadPoolExecutor(4) as pool:
+            return list(pool.map(lambda question: self._finally(question, end), questions))
+
+    def _finally(self, question: tuple[str, int], end: float) -> Poll:
+        """An instance may hear of it a while after it is applied."""
         while True:
             poll = ask(self._instances, *question, self._now())
             if poll.state in ("applied", "failed") or time.monotonic() > end:
