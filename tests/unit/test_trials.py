@@ -27,7 +27,7 @@ def attempt(status: int | None, operation: str | None = None, **told: Any) -> At
 
 def clean() -> tuple[History, State]:
     """A note and an entry that were applied at once, an entry that waited, a note that failed, a patch and a delete."""
-    unsure = {"code": "DATABASE_UNAVAILABLE", "outcome": "unknown", "retryable": False}
+    unsure: dict[str, Any] = {"code": "DATABASE_UNAVAILABLE", "outcome": "unknown", "retryable": False}
     history = History(1, 1, settled=1.0)
     history.requests = [
         Request(0, "note", "n-0", "book", None, attempts=[attempt(201)]),
@@ -69,9 +69,11 @@ def _poll(history: History, **values: Any) -> None:
     history.polls.insert(2, Poll("b" * 24, **{"at": 4.5, "instance": 0, "http": 200, **values}))
 
 
-def _told(history: History, number: int, **values: Any) -> None:
+def _told(history: History, number: int, **values: Any) -> Attempt:
+    changed = history.requests[number].attempts[-1]
     for name, value in values.items():
-        setattr(history.requests[number].attempts[-1], name, value)
+        setattr(changed, name, value)
+    return changed
 
 
 @pytest.mark.parametrize(
@@ -161,7 +163,8 @@ def test_what_stands_on_a_damaged_page_is_told(tmp_path: Path) -> None:
     insert = "INSERT INTO writes (id, entry, created) VALUES (?, ?, 0)"
     journal.write([(insert, (identity, b"x" * 300)) for identity in identities], durable=True, to_disk=True)
     held = {path: path.read_bytes() for path in journal.folder.glob("*.db*")}
-    ways, exposed = set(), set()
+    ways: set[str] = set()
+    exposed: set[str] = set()
     for seed in range(40):
         for path, content in held.items():
             path.write_bytes(content)

@@ -33,7 +33,7 @@ ACTIONS: dict[Action, float] = {"note": 44, "entry": 40, "read": 8, "patch": 5, 
 class Clients:
     """A context manager: ``COUNT`` threads that ask all ``instances`` in turn until it ends.
 
-    ``careless`` names views that break a promise each; a request in four goes to one of them.
+    ``careless`` names views that break a promise each; half of the entries go to one of them.
     """
 
     def __init__(self, instances: Sequence[Served], *, seed: int, careless: Sequence[str] = ()) -> None:
@@ -72,24 +72,29 @@ class Clients:
                 self._touch(chance, action)
 
     def _create(self, chance: random.Random, action: Action) -> None:
-        number = next(self._numbers)
-        careless = (
-            chance.choice(self._careless) if self._careless and action == "entry" and chance.random() < 0.5 else None
-        )
-        key = None if careless or chance.random() < 0.5 else secrets.token_hex(12)
+        request = self._request(chance, action)
+        body: dict[str, Any] = {"number": request.number}
+        path = f"{LEDGER}/{request.careless or ('keyed' if request.key else '')}".rstrip("/")
         if action == "note":
-            notebook = "hot" if chance.random() < HOT else f"notebook-{chance.randrange(NOTEBOOKS)}"
-            request = Request(number, action, f"n-{self._name}-{number}", notebook, key)
-            body = {"slug": request.subject, "title": "A title", "body": "Some text", "notebook": notebook}
-            path = NOTES
-        else:
-            request, body = Request(number, action, str(number), key=key, careless=careless), {"number": number}
-            path = f"{LEDGER}/{careless or ('keyed' if key else '')}".rstrip("/")
+            path, body = (
+                NOTES,
+                {"slug": request.subject, "title": "A title", "body": "Text", "notebook": request.notebook},
+            )
         answer = self._send(chance, request, "POST", path, body)
         # A copy that was kept on some disk would make the note again once it is deleted: only what came once is touched.
         if answer is not None and answer.status == 201 and action == "note" and len(request.attempts) == 1:
             with self._lock:
                 self._notes.append((request.subject, answer.body["id"], request.notebook))
+
+    def _request(self, chance: random.Random, action: Action) -> Request:
+        number = next(self._numbers)
+        if action == "entry" and self._careless and chance.random() < 0.5:
+            return Request(number, action, str(number), careless=chance.choice(self._careless))
+        key = secrets.token_hex(12) if chance.random() < 0.5 else None
+        if action == "entry":
+            return Request(number, action, str(number), key=key)
+        notebook = "hot" if chance.random() < HOT else f"notebook-{chance.randrange(NOTEBOOKS)}"
+        return Request(number, action, f"n-{self._name}-{number}", notebook, key)
 
     def _touch(self, chance: random.Random, action: Action) -> None:
         with self._lock:
