@@ -22,7 +22,7 @@ from tests.waiting import until
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 JWT_SECRET_KEY = "a key for the tests only, long enough"
-START_LIMIT = 30.0
+START_LIMIT = 60.0
 STOP_LIMIT = 35.0
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "COVERAGE_PROCESS_START")
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import pymongo
 import pytest
@@ -14,6 +15,8 @@ from prodfix.classification.classifier import classify
 from prodfix.errors import Severity
 from prodfix.recovery.budget import RetryBudget
 from prodfix.recovery.transactions import Transactions, TransactionsUnsupported
+from tests.proxy import Proxy
+from tests.servers import CLIENT_LIMITS
 
 Told = list[tuple[Severity, str, Mapping[str, Any]]]
 TRANSIENT = {"errorCode": 112, "errorLabels": ["TransientTransactionError"]}
@@ -142,6 +145,42 @@ def test_a_commit_that_is_never_answered_is_unknown(
     assert callback.calls == 1
     assert raised.value.has_error_label("UnknownTransactionCommitResult")
     assert (classify(raised.value).outcome, told[0][2]["outcome"]) == ("unknown", "unknown")
+
+
+@pytest.fixture
+def proxied(database_uri: str) -> Iterator[tuple[Proxy, Any]]:
+    """The database through a proxy."""
+    whole = urlsplit(database_uri)
+    with (
+        Proxy(whole.port or 27017) as proxy,
+        MongoClient(proxy.database_uri(whole.path[1:]), **CLIENT_LIMITS) as client,
+    ):
+        yield proxy, client.get_default_database()
+
+
+@pytest.mark.parametrize("kept", [16, 21])
+@pytest.mark.parametrize("answers", [1, 100])
+def test_a_commit_whose_answer_nobody_can_read_is_sent_again_and_never_taken_for_not_applied(
+    proxied: tuple[Proxy, Any], told: Told, kept: int, answers: int
+) -> None:
+    proxy, database = proxied
+    transactions = Transactions(
+        lambda: database.client,
+        retries=3,
+        base=0.001,
+        report=lambda *facts: told.append(facts),
+        sleep=lambda seconds: None,
+    )
+    callback = Callback(database)
+    proxy.corrupt_reply_of("commitTransaction", answers, kept=kept)
+    if answers == 1:
+        assert transactions.run(callback) == "done"
+    else:
+        with pytest.raises(AutoReconnect) as raised:
+            transactions.run(callback)
+        assert (classify(raised.value).outcome, told[0][2]["outcome"]) == ("unknown", "unknown")
+    assert set(proxy.spoiled) == {"commitTransaction"}
+    assert callback.calls == database.notes.count_documents({}) == 1, "it is applied"
 
 
 def test_an_error_that_lasts_is_not_tried_again(transactions: Transactions, database: Any, counted: Any) -> None:

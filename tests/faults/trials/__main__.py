@@ -36,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             faults=options.faults,
             writes=options.writes,
             kinds=options.only or KINDS,
+            instances=options.instances,
             until=end,
             careless=careless,
         )
@@ -98,7 +99,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--writes", type=int, default=100_000, help="acknowledged writes, of all rounds (default 100000)"
     )
     parser.add_argument("--minutes", type=float, default=120, help="no fault begins after these (default 120)")
-    parser.add_argument("--seed", type=int, help="to have the same faults again")
+    parser.add_argument("--seed", type=int, help="to have the same faults again; each round adds one")
+    parser.add_argument("--instances", type=int, choices=(1, 2), help="of the application (default: in turn)")
     parser.add_argument(
         "--only",
         action="append",

@@ -12,7 +12,7 @@ from tests.faults.trials.plan import Fault
 from tests.processes import alive
 from tests.waiting import until
 
-RENEWED_LIMIT = 20.0  # seconds in which a worker that was killed has another in its place
+RENEWED_LIMIT = 60.0  # seconds in which a worker that was killed has another in its place
 
 
 def signal_worker(instance: Instance, fault: Fault, number: signal.Signals) -> int | None:

@@ -117,18 +117,19 @@ def rounds(
     faults: int,
     writes: int,
     kinds: Sequence[str],
+    instances: int | None = None,
     until: float = float("inf"),
     careless: Sequence[str] = (),
 ) -> Iterator[Round]:
-    """``count`` rounds that share ``faults`` and ``writes``; the second, fourth ... with two instances. The round of seed
-    ``seed`` + n is the same as the first of that seed but for the instances and the server, which n decides."""
+    """``count`` rounds that share ``faults`` and ``writes``, with seeds from ``seed`` on; with ``instances``, or else one and
+    two of them in turn."""
     for number in range(count):
         yield Round(
             seed + number,
             -(-faults // count),
             -(-writes // count),
             kinds,
-            instances=1 + number % 2,
+            instances=instances or 1 + number % 2,
             txn_lifetime=60.0 if number % LEFT_OPEN_ROUND == LEFT_OPEN_ROUND - 1 else 5.0,
             until=until,
             careless=careless,
