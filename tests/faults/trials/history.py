@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 Action = Literal["note", "entry", "patch", "delete", "read"]
 CREATING: tuple[Action, ...] = ("note", "entry")
+ENDED = ("applied", "failed")  # states of an accepted write in which it stays
 
 
 @dataclass(slots=True)

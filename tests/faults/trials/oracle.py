@@ -15,14 +15,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from tests.faults.trials.history import CREATING, History, Poll, Request
+from tests.faults.trials.history import CREATING, ENDED, History, Poll, Request
 from tests.faults.trials.state import State
 
 Promise = Literal["lost", "doubled", "half", "status", "outcome", "unread"]
 PROMISES: tuple[Promise, ...] = get_args(Promise)
 
 PATCHED = "Another title"
-_ENDED = ("applied", "failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +191,7 @@ def _untrue(told: list[Poll], instance: int, effect: _Effect) -> Iterator[tuple[
 
 def _at_once(poll: Poll) -> tuple[str, float] | None:
     """At that moment MongoDB said otherwise."""
-    if poll.there is not None and poll.state in _ENDED and poll.there != (poll.state == "applied"):
+    if poll.there is not None and poll.state in ENDED and poll.there != (poll.state == "applied"):
         there = "it was there" if poll.there else "it was not there"
         return f"told {_said(poll)}, and {there}", poll.at
     return None
@@ -219,7 +218,7 @@ def _against_another(told: list[Poll]) -> Iterator[tuple[str, float] | None]:
     for poll in told:
         if ended is not None and poll.state is not None and poll.state != ended.state and poll.at > ended.at:
             yield f"told {_said(ended)}, and then {_said(poll)}", poll.at
-        if poll.state in _ENDED:
+        if poll.state in ENDED:
             ended = ended or poll
 
 

@@ -7,7 +7,7 @@ import http.client
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -15,7 +15,7 @@ from pymongo.errors import PyMongoError
 from pymongo.synchronous.database import Database
 
 from tests.faults.trials import state
-from tests.faults.trials.history import Poll, Request
+from tests.faults.trials.history import ENDED, Poll, Request
 from tests.served import Served
 
 OPERATIONS = "/api/v1/operations"
@@ -63,7 +63,7 @@ class Watcher:
             request, endings = waiting[place]
             poll = self._ask(request)
             self.polls.append(poll)
-            if poll.state in ("applied", "failed"):
+            if poll.state in ENDED:
                 endings.append(poll)
             if len(endings) >= ENDINGS:
                 waiting.pop(place)
@@ -75,24 +75,29 @@ class Watcher:
         if self._chance.random() < ANOTHER:
             instance = self._chance.randrange(len(self._instances))
         poll = ask(self._instances, attempt.operation or "", instance, self._now())
-        if poll.state in ("applied", "failed"):
+        if poll.state is not None and poll.state in ENDED:
             with contextlib.suppress(PyMongoError):  # the database may be down, which is what is tried here
                 poll.there = state.there(self._database, request, poll.state)
         return poll
 
     def last(self, *, others: int) -> list[Poll]:
         """After all is over: each write, asked of the instance that accepted it; and ``others`` of them of all instances."""
-        few = self._chance.sample(self._accepted, min(others, len(self._accepted)))
-        questions = [*_questions(self._accepted, None), *_questions(few, range(len(self._instances)))]
         end = time.monotonic() + LAST_LIMIT
+        few = self._chance.sample(self._accepted, min(others, len(self._accepted)))
+        everywhere = [(request, instance) for request in few for instance in range(len(self._instances))]
         with ThreadPoolExecutor(4) as pool:
-            return list(pool.map(lambda question: self._finally(question, end), questions))
+            own = list(pool.map(lambda request: self._finally(request, None, end), self._accepted))
+            return own + list(pool.map(lambda question: self._finally(*question, end), everywhere))
 
-    def _finally(self, question: tuple[str, int], end: float) -> Poll:
-        """An instance may hear of it a while after it is applied."""
+    def _finally(self, request: Request, instance: int | None, end: float) -> Poll:
+        """Who has accepted it (None) knows at once; another instance hears of it a while after it is applied."""
+        attempt = request.accepted
+        assert attempt is not None
+        asked = attempt.instance if instance is None else instance
         while True:
-            poll = ask(self._instances, *question, self._now())
-            if poll.state in ("applied", "failed") or time.monotonic() > end:
+            poll = ask(self._instances, attempt.operation or "", asked, self._now())
+            known = poll.state in ENDED or (instance is None and poll.http == 404)
+            if known or time.monotonic() > end:
                 poll.final = True
                 return poll
             time.sleep(1)
@@ -106,13 +111,3 @@ def ask(instances: Sequence[Served], operation: str, instance: int, at: float) -
     if answer.status != 200:
         return Poll(operation, at, instance, answer.status)
     return Poll(operation, at, instance, 200, answer.body["status"], answer.body["reason"])
-
-
-def _questions(requests: Iterable[Request], instances: Iterable[int] | None) -> list[tuple[str, int]]:
-    """(operation, instance): of the instance that has accepted it where ``instances`` is None."""
-    attempts = [attempt for request in requests if (attempt := request.accepted) is not None]
-    return [
-        (attempt.operation or "", instance)
-        for attempt in attempts
-        for instance in ([attempt.instance] if instances is None else instances)
-    ]
