@@ -87,7 +87,7 @@ class Watcher:
         everywhere = [(request, instance) for request in few for instance in range(len(self._instances))]
         with ThreadPoolExecutor(4) as pool:
             own = list(pool.map(lambda request: self._finally(request, None, end), self._accepted))
-            return own + list(pool.map(lambda question: self._finally(*question, end), everywhere))
+            return own + list(pool.map(lambda asked: self._finally(asked[0], asked[1], end), everywhere))
 
     def _finally(self, request: Request, instance: int | None, end: float) -> Poll:
         """Who has accepted it (None) knows at once; another instance hears of it a while after it is applied."""
