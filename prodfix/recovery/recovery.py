@@ -15,6 +15,7 @@ from prodfix.context import current_context
 from prodfix.deferral.deferred import Deferred
 from prodfix.deferral.writes import Write, WriteResult
 from prodfix.errors import DatabaseUnavailable, DeadlineExceeded, ErrorCategory, JournalUnavailable, Outcome
+from prodfix.frames import database_operation
 from prodfix.recovery.budget import RetryBudget
 from prodfix.recovery.retries import Note, fits, retrying
 
@@ -102,9 +103,12 @@ class Recovery:
                 else:
                     self.run(tries, idempotent=True)
         except Exception as error:
+            if tries.since is not None and not self._deferred.atomic(write):
+                _note(Outcome.UNKNOWN)  # whatever the last try met; a transaction says it itself
             if not self._deferred.enabled or not self._lost(error):
                 raise
             self._keep(write, error, tries.since)
+            _note(None)  # what was in doubt is kept, and will be applied
             self.on_deferred(write, error)
             return WriteResult("deferred", write.id, self._deferred.durability)
         return WriteResult("applied", write.id, None)
@@ -122,6 +126,7 @@ class Recovery:
     def _again(self, tries: _Tries, operation: Callable[[], Result], first: Exception) -> Result:
         failed = iter((first,))  # tenacity counts the try that was made already
         last: BaseException = first
+        unsure = self._unsure(first)
 
         def attempt() -> Result:
             for error in failed:
@@ -129,8 +134,8 @@ class Recovery:
             return tries.attempt(operation)
 
         def note(attempt: int, delay: float, error: BaseException) -> None:
-            nonlocal last
-            last = error
+            nonlocal last, unsure
+            last, unsure = error, unsure or self._unsure(error)
             self._note(attempt, delay, error)
 
         controller = retrying(
@@ -141,7 +146,12 @@ class Recovery:
             allowed=self._budget.take if self._budget is not None else lambda: True,
             sleep=self._sleep,
         )
-        result = controller(attempt)
+        try:
+            result = controller(attempt)
+        except Exception:
+            if unsure:
+                _note(Outcome.UNKNOWN)  # though the last try applied nothing
+            raise
         self.recovered += 1
         context = current_context()
         if context is not None:
@@ -154,6 +164,13 @@ class Recovery:
         if context is not None:
             context.notes.retries += 1
         self._on_retry(attempt, delay, error)
+
+    def _unsure(self, error: BaseException) -> bool:
+        """Whether the try that ended with ``error`` may have written something."""
+        operation = database_operation(error)
+        return (
+            operation is not None and operation.writes and self._classifier.classify(error).outcome is Outcome.UNKNOWN
+        )
 
     def _lost(self, error: BaseException) -> bool:
         return self._classifier.classify(error).retryable
@@ -219,6 +236,13 @@ def _known_down(error: BaseException) -> bool:
     while cause is not None and not isinstance(cause, DatabaseUnavailable):
         cause = cause.__cause__
     return cause is not None
+
+
+def _note(outcome: Outcome | None) -> None:
+    """What has become of the request's writes so far, should it end now."""
+    context = current_context()
+    if context is not None:
+        context.notes.outcome = outcome
 
 
 def _copied() -> bool:
