@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import itertools
 import random
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -177,3 +179,22 @@ def test_what_stands_on_a_damaged_page_is_told(tmp_path: Path) -> None:
         path.write_bytes(content)
     journal.close()
     assert (ways, len(exposed)) == ({"zeroed", "flipped", "cut"}, 200)
+
+
+def test_the_time_of_day_jumps_and_no_other_clock(tmp_path: Path) -> None:
+    clock = machine.clock(tmp_path)
+    if clock is None:
+        pytest.skip("no C compiler")
+    code = "import time, datetime; print(time.time(), datetime.datetime.now().timestamp(), time.monotonic())"
+
+    def told() -> list[float]:
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(
+            command, env=clock.variables, stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=True
+        )
+        return [float(word) for word in done.stdout.split()]
+
+    before = told()
+    clock.shift(-86_400)
+    after = told()
+    assert [round((then - now) / 86_400, 2) for then, now in zip(before, after, strict=True)] == [1, 1, 0]
