@@ -16,6 +16,7 @@ from tests.servers import DatabaseServer
 pytestmark = [pytest.mark.served, pytest.mark.faults]
 
 SHORT = (
+    "replies of the drain lost",
     "reply lost",
     "corrupt replies",
     "reset in a reply",

@@ -9,9 +9,9 @@ from functools import partial
 
 from tests.faults.trials import machine, network, processes
 from tests.faults.trials.deployment import Deployment, Instance
+from tests.faults.trials.network import OUTAGE
 from tests.faults.trials.plan import KINDS, Fault
 
-_OUTAGE = 1.0  # seconds in which writes come to wait on the disk that is then full, or damaged
 _JUMPS = (-86_400, -3600, -61, 61, 3600, 86_400)  # seconds; a write that waits may be three days old
 
 AtInstance = Callable[[Instance, Fault], None]
@@ -19,6 +19,7 @@ Exposed = frozenset[str]
 
 _AT_INSTANCE: dict[str, AtInstance] = {
     "reply lost": network.lose_replies,
+    "replies of the drain lost": network.lose_replies_of_the_drain,
     "reset in a reply": partial(network.with_mode, mode="cut"),
     "end in a reply": partial(network.with_mode, mode="end"),
     "black hole": partial(network.with_mode, mode="blackhole"),
@@ -63,7 +64,7 @@ def _jump(deployment: Deployment, fault: Fault) -> None:
     deployment.instances[fault.instance].proxy.set("refuse")
     time.sleep(fault.lasts)
     deployment.instances[fault.instance].proxy.set("pass")
-    time.sleep(_OUTAGE)
+    time.sleep(OUTAGE)
     deployment.clock.shift(0)
 
 
@@ -72,7 +73,7 @@ def _fill_disk(deployment: Deployment, fault: Fault) -> None:
     instance = deployment.instances[fault.instance]
     assert instance.disk is not None
     instance.proxy.set("refuse")
-    time.sleep(_OUTAGE)
+    time.sleep(OUTAGE)
     instance.disk.fill()
     time.sleep(fault.lasts)
     instance.proxy.set("pass")
@@ -83,7 +84,7 @@ def _fill_disk(deployment: Deployment, fault: Fault) -> None:
 def _damage_page(instance: Instance, fault: Fault) -> tuple[str, Exposed]:
     """Writes wait, all processes are killed, a page rots, and they are started again."""
     instance.proxy.set("refuse")
-    time.sleep(_OUTAGE + fault.lasts)
+    time.sleep(OUTAGE + fault.lasts)
     instance.served.kill()
     told, exposed = machine.damage(instance.journal, random.Random(fault.chance))
     instance.proxy.set("pass")

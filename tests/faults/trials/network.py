@@ -8,6 +8,7 @@ from tests.faults.trials.deployment import Deployment, Instance
 from tests.faults.trials.plan import Fault
 from tests.proxy import Mode
 
+OUTAGE = 1.0  # seconds in which writes come to wait on a disk
 MOST_LOST = 5  # replies
 MOST_DELAY = 0.3  # seconds
 
@@ -16,6 +17,17 @@ def lose_replies(instance: Instance, fault: Fault) -> None:
     """The command is applied, and its answer does not arrive."""
     instance.proxy.lose_reply_of(fault.command, 1 + int(fault.chance * MOST_LOST))
     time.sleep(fault.lasts)
+    instance.proxy.lose_reply_of("", 0)
+
+
+def lose_replies_of_the_drain(instance: Instance, fault: Fault) -> None:
+    """What has waited through an outage is applied, and whoever applies it is not told."""
+    instance.proxy.set("refuse")
+    time.sleep(OUTAGE + fault.lasts)
+    command = fault.command if fault.command in ("insert", "update") else "update"
+    instance.proxy.lose_reply_of(command, 1 + int(fault.chance * MOST_LOST))
+    instance.proxy.set("pass")
+    time.sleep(OUTAGE)
     instance.proxy.lose_reply_of("", 0)
 
 

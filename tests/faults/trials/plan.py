@@ -9,6 +9,7 @@ from dataclasses import dataclass
 # How often each kind is chosen. What takes seconds (a restart, waiting for gunicorn to notice) comes less often.
 WEIGHTS: dict[str, float] = {
     "reply lost": 4,
+    "replies of the drain lost": 3,
     "reset in a reply": 2,
     "end in a reply": 2,
     "black hole": 2,
