@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -38,8 +39,11 @@ def summary_of(one: Round, folder: Path) -> Summary:
     return summary
 
 
+@pytest.mark.timeout(300)  # half a minute or so on a machine that has nothing else to do
 def test_whatever_breaks_when_nothing_is_lost_doubled_half_applied_or_told_untruly(tmp_path: Path) -> None:
-    summary = summary_of(Round(seed=1, count=len(SHORT), writes=500, kinds=SHORT, instances=2, workers=1), tmp_path)
+    end = time.monotonic() + 90
+    one = Round(seed=1, count=len(SHORT), writes=500, kinds=SHORT, instances=2, workers=1, until=end)
+    summary = summary_of(one, tmp_path)
     assert [line for _, _, violation in summary.violations for line in violation.lines()] == []
     assert not summary.broken
     assert summary.total["acknowledged"] >= 500
