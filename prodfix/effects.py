@@ -132,7 +132,7 @@ class Effects:
             for key in [key for key, at in doubts.items() if at > mark]:
                 self._applied, self._applied_at = key, doubts.pop(key)
 
-    def promise(self) -> None:
-        """A write was accepted, and is applied later."""
+    def in_doubt(self) -> None:
+        """A write was accepted and is applied later, or one that nobody sees may have been applied."""
         self._clock += 1
         self._doubt(_FURTHER, self._clock)

@@ -12,6 +12,7 @@ from pymongo import MongoClient
 from prodfix import deadlines
 from prodfix.classification.classifications import UNAVAILABLE, Classification
 from prodfix.classification.classifier import Classifier
+from prodfix.classification.places import unreadable
 from prodfix.context import current_context, current_effects
 from prodfix.deferral.deferred import Deferred
 from prodfix.deferral.writes import Write, WriteResult
@@ -120,7 +121,7 @@ class Recovery:
             if not self._deferred.enabled or not self._lost(error, tries.since):
                 raise
             self._keep(write, error, tries.since)
-            effects.promise()
+            effects.in_doubt()  # until it is applied
             self.on_deferred(write, error)
             return WriteResult("deferred", write.id, self._deferred.durability)
         effects.settle(begun)
@@ -174,10 +175,10 @@ class Recovery:
         self._on_retry(attempt, delay, error)
 
     def _lost(self, error: BaseException, since: float | None) -> bool:
-        """Whether the write should wait for the database. A conflict is none of its outages; but what may be applied in part must
-        be finished."""
+        """Whether the write should wait for the database, as also one does whose reply nobody can read. A conflict is none of its
+        outages; but what may be applied in part must be finished."""
         meaning = self._classifier.classify(error)
-        return meaning.retryable and (since is not None or not meaning.contended)
+        return (meaning.retryable or unreadable(error)) and (since is not None or not meaning.contended)
 
 
 class _Tries:
@@ -226,7 +227,15 @@ class _Tries:
         except Exception as error:
             self._meaning = self._classifier.classify(error)
             self._timeouts += self._meaning.category is ErrorCategory.TIMEOUT
+            if self._meaning.outcome is Outcome.UNKNOWN:
+                self._doubt(error)
             raise
+
+    def _doubt(self, error: Exception) -> None:
+        """Note a write whose commands nobody sees: a later try may end with an error that says nothing of this one."""
+        call = driver_call(error)
+        if call is not None and call.operation.writes and not self._recovery.sees(call.client):
+            self._effects.in_doubt()
 
     def _seconds(self) -> float | None:
         own = self._limit * 2**self._timeouts if self._limit is not None else None

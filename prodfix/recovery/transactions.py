@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping
+from functools import partial
 from operator import length_hint
 from typing import Any, TypeVar
 
+from bson.errors import InvalidBSON
 from pymongo import MongoClient
-from pymongo.errors import OperationFailure, PyMongoError, WriteConcernError
+from pymongo.errors import AutoReconnect, OperationFailure, ProtocolError, PyMongoError, WriteConcernError
 from pymongo.synchronous.client_session import ClientSession
 
 from prodfix.classification.classifier import classify, server_code
@@ -125,7 +127,7 @@ class Transactions:
         if session.in_transaction:
             conflicts.forget()
             try:
-                self._retrying(left, _commit_again)(session.commit_transaction)
+                self._retrying(left, _commit_again)(partial(_commit, session))
             except BaseException as error:
                 if _told(error):
                     session.end_session()
@@ -193,6 +195,15 @@ def _told(error: BaseException) -> bool:
     if isinstance(error, WriteConcernError):
         return True
     return isinstance(error, OperationFailure) and not error.has_error_label(UNKNOWN_RESULT)
+
+
+def _commit(session: ClientSession) -> None:
+    """A reply that nobody can read says as little as one that was lost. The driver labels only the second: without the label the
+    commit was not sent again, and its transaction taken for one that was not applied."""
+    try:
+        session.commit_transaction()
+    except (InvalidBSON, ProtocolError) as error:
+        raise AutoReconnect("the reply to a commit cannot be read", {"errorLabels": [UNKNOWN_RESULT]}) from error
 
 
 def _severity(error: PyMongoError) -> Severity:

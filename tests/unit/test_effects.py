@@ -100,7 +100,7 @@ def test_a_success_in_the_end_settles_the_tries_before_it_and_no_earlier_write(e
 
 
 def test_what_was_accepted_for_later_is_in_doubt(effects: Effects) -> None:
-    effects.promise()
+    effects.in_doubt()
     assert effects.verdict is Outcome.UNKNOWN
 
 

@@ -6,11 +6,12 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pymongo import _csot
+from pymongo import MongoClient, _csot
 from pymongo.errors import (
     AutoReconnect,
     ConnectionFailure,
@@ -25,9 +26,11 @@ from pymongo.errors import (
 
 from prodfix import Recovery, Write, deadlines
 from prodfix.classification.classifier import Classifier
-from prodfix.context import current_context, new_context, reset_context, set_context
-from prodfix.errors import DatabaseUnavailable, JournalUnavailable
+from prodfix.context import current_context, current_effects, new_context, reset_context, set_context
+from prodfix.errors import DatabaseUnavailable, JournalUnavailable, Outcome
 from prodfix.recovery.budget import RetryBudget
+from tests.proxy import Proxy
+from tests.servers import CLIENT_LIMITS
 
 BUSY = WaitQueueTimeoutError("the pool is full")  # not applied
 LOST = AutoReconnect("connection reset")  # nobody knows whether it was applied
@@ -53,7 +56,16 @@ class FakeDeferred:
 
     def apply(self, write: Write, *, since: float | None = None) -> None:
         self.since.append(since)
-        self.tries()
+        effects, command = current_effects(), object()
+        try:
+            self.tries()
+        except Exception as error:
+            if error is LOST:  # as the events of its command would tell
+                effects.sent(command)
+                effects.doubtful(command)
+            raise
+        effects.sent(command)
+        effects.applied(command)
 
     def put(self, write: Write, *, tried: float | None = None) -> None:
         self.tried = tried
@@ -359,6 +371,57 @@ def test_a_refusing_disk_after_an_uncertain_try_and_a_certain_one_leaves_it_unce
     with pytest.raises(DatabaseUnavailable) as raised:
         recovery(FakeDeferred(LOST, DatabaseUnavailable(), refuses=True)).write(WRITE)
     assert isinstance(raised.value.__cause__, JournalUnavailable)
+
+
+@pytest.mark.parametrize(
+    ("errors", "options", "outcome"),
+    [
+        ([LOST, DatabaseUnavailable()], {"refuses": True}, "unknown"),
+        ([LOST, BUSY, BUSY, BUSY], {"refuses": True}, "unknown"),
+        ([LOST, DatabaseUnavailable()], {"enabled": False}, "unknown"),
+        ([BUSY, DatabaseUnavailable()], {"refuses": True}, None),
+        ([DatabaseUnavailable()], {"enabled": False}, None),
+    ],
+)
+def test_what_one_try_may_have_applied_is_not_told_as_not_applied_because_the_last_one_was_not(
+    request_notes: Any, errors: list[Exception], options: Any, outcome: str | None
+) -> None:
+    with pytest.raises((PyMongoError, JournalUnavailable)):
+        recovery(FakeDeferred(*errors, **options)).write(WRITE)
+    assert request_notes.effects.outcome == outcome
+
+
+def test_a_write_that_waits_is_in_doubt_and_one_that_a_later_try_has_applied_is_not(request_notes: Any) -> None:
+    assert recovery(FakeDeferred(LOST)).write(WRITE).status == "applied"
+    assert request_notes.effects.outcome is Outcome.APPLIED
+    assert recovery(FakeDeferred(LOST, DatabaseUnavailable())).write(WRITE).deferred
+    assert request_notes.effects.outcome is Outcome.UNKNOWN
+
+
+@pytest.mark.parametrize(("command", "outcome"), [("insert", "unknown"), ("find", None)])
+def test_an_operation_that_one_try_may_have_applied_is_in_doubt_whatever_the_last_one_met(
+    request_notes: Any, database_uri: str, command: str, outcome: str | None
+) -> None:
+    whole = urlsplit(database_uri)
+    with (
+        Proxy(whole.port or 27017) as proxy,
+        MongoClient(proxy.database_uri(whole.path[1:]), retryWrites=False, retryReads=False, **CLIENT_LIMITS) as client,
+    ):
+        notes = client.get_default_database().notes
+        errors = iter((None, DatabaseUnavailable()))
+
+        def operation() -> None:
+            if (error := next(errors)) is not None:
+                raise error
+            if command == "insert":
+                notes.insert_one({"_id": 1})
+            else:
+                notes.find_one()
+
+        proxy.lose_reply_of(command)
+        with pytest.raises(DatabaseUnavailable):
+            recovery(sees=lambda client: False).run(operation, idempotent=True)
+        assert (proxy.lost, request_notes.effects.outcome) == ([command], outcome)
 
 
 def test_an_atomic_write_is_tried_again_by_its_transaction_only() -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import urlsplit
 
 import pymongo
 import pytest
@@ -17,6 +18,8 @@ from prodfix.errors import Outcome, Severity
 from prodfix.recovery.budget import RetryBudget
 from prodfix.recovery.conflicts import MOST, Conflicts
 from prodfix.recovery.transactions import Transactions, TransactionsUnsupported
+from tests.proxy import Proxy
+from tests.servers import CLIENT_LIMITS
 from tests.unit.commands import Commands
 
 Told = list[tuple[Severity, str, Mapping[str, Any]]]
@@ -214,6 +217,42 @@ def test_a_crowd_with_the_tries_of_an_outage_is_not(database: Any) -> None:
     together = threading.Barrier(8)
     with ThreadPoolExecutor(8) as pool:
         assert sorted(map(str, pool.map(run, range(8)))) == ["112"] * 7 + ["None"]
+
+
+@pytest.fixture
+def proxied(database_uri: str) -> Iterator[tuple[Proxy, Any]]:
+    """The database through a proxy."""
+    whole = urlsplit(database_uri)
+    with (
+        Proxy(whole.port or 27017) as proxy,
+        MongoClient(proxy.database_uri(whole.path[1:]), **CLIENT_LIMITS) as client,
+    ):
+        yield proxy, client.get_default_database()
+
+
+@pytest.mark.parametrize("kept", [16, 21])
+@pytest.mark.parametrize("answers", [1, 100])
+def test_a_commit_whose_answer_nobody_can_read_is_sent_again_and_never_taken_for_not_applied(
+    proxied: tuple[Proxy, Any], told: Told, kept: int, answers: int
+) -> None:
+    proxy, database = proxied
+    transactions = Transactions(
+        lambda: database.client,
+        retries=3,
+        base=0.001,
+        report=lambda *facts: told.append(facts),
+        sleep=lambda seconds: None,
+    )
+    callback = Callback(database)
+    proxy.corrupt_reply_of("commitTransaction", answers, kept=kept)
+    if answers == 1:
+        assert transactions.run(callback) == "done"
+    else:
+        with pytest.raises(AutoReconnect) as raised:
+            transactions.run(callback)
+        assert (classify(raised.value).outcome, told[0][2]["outcome"]) == ("unknown", "unknown")
+    assert set(proxy.spoiled) == {"commitTransaction"}
+    assert callback.calls == database.notes.count_documents({}) == 1, "it is applied"
 
 
 def test_an_error_that_lasts_is_not_tried_again(transactions: Transactions, database: Any, counted: Any) -> None:
