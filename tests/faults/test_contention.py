@@ -20,7 +20,7 @@ from tests.waiting import until
 pytestmark = [pytest.mark.served, pytest.mark.faults]
 
 AT_ONCE, EACH, ROUNDS = 8, 80, 2
-WITHIN = 1.5  # seconds: "about one"
+WITHIN = 4.0  # seconds: one, and what a busy machine adds; without an abort it is a minute
 LABELS = {"driver": "/probe/hot?by=driver", "ours": "/probe/hot?by=us"}
 
 
