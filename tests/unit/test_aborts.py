@@ -97,7 +97,7 @@ def late(bench: Bench) -> None:
         bench.write(session)
         bench.client[NAME].things.find_one({}, session=session)
 
-    with bench.failing("find", blockConnection=True, blockTimeMS=1000), pymongo.timeout(0.4):
+    with bench.failing("find", blockConnection=True, blockTimeMS=2500), pymongo.timeout(1.2):
         bench.transactions.run(slow)
 
 
@@ -141,7 +141,7 @@ def bench(links: tuple[Proxy, MongoClient[Any], MongoClient[Any]]) -> Iterator[B
     yield bench
     bench.proxy.set("pass")
     bench.proxy.lose_reply_of("", 0)
-    bench.client.admin.command("ping")
+    bench.client[NAME].things.find_one({})  # over a new connection: "pass" has closed the old ones
     bench.aborts.finish(5.0)  # what a test has left holds locks that the next one would meet
 
 
