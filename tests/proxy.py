@@ -110,11 +110,18 @@ class Proxy:
         self._loop.run_forever()
         server.close()
         self._change("refuse")
+        # Who was taken a moment ago begins now, and is refused: cancelled before it had begun, it would close nothing.
+        self._rounds(3)
         tasks = asyncio.all_tasks(self._loop)
         for task in tasks:
             task.cancel()
         self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        self._rounds(3)  # what was aborted just now closes its socket in the next one
         self._loop.close()
+
+    def _rounds(self, number: int) -> None:
+        for _ in range(number):
+            self._loop.run_until_complete(asyncio.sleep(0))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._mode == "refuse":

@@ -22,7 +22,7 @@ from prodfix.recovery.transactions import Transactions
 from tests.proxy import Proxy
 from tests.servers import DatabaseServer
 
-WITHIN = 1.5  # seconds: "about one", on a machine that does other things too
+WITHIN = 4.0  # seconds: one, and what a busy machine adds; without it the locks stay for a minute
 NAME = "aborts"
 
 
@@ -97,7 +97,7 @@ def late(bench: Bench) -> None:
         bench.write(session)
         bench.client[NAME].things.find_one({}, session=session)
 
-    with bench.failing("find", blockConnection=True, blockTimeMS=1000), pymongo.timeout(0.4):
+    with bench.failing("find", blockConnection=True, blockTimeMS=2500), pymongo.timeout(1.2):
         bench.transactions.run(slow)
 
 
@@ -124,19 +124,25 @@ HOLDING = [
 ]
 
 
-@pytest.fixture
-def bench(long_lived: DatabaseServer) -> Iterator[Bench]:
+@pytest.fixture(scope="module")
+def links(long_lived: DatabaseServer) -> Iterator[tuple[Proxy, MongoClient[Any], MongoClient[Any]]]:
+    options = {"heartbeatFrequencyMS": 500, "serverSelectionTimeoutMS": 2000}
     with (
         Proxy(long_lived.port) as proxy,
-        GatedClient(
-            proxy.uri, gate=lambda: None, appname=NAME, heartbeatFrequencyMS=500, serverSelectionTimeoutMS=2000
-        ) as client,
+        GatedClient(proxy.uri, gate=lambda: None, appname=NAME, **options) as client,
         long_lived.client() as beside,
     ):
-        bench = Bench(proxy, client, beside)
-        yield bench
-        proxy.set("pass")
-        bench.aborts.finish()  # what a test has left holds locks that the next one would meet
+        yield proxy, client, beside
+
+
+@pytest.fixture
+def bench(links: tuple[Proxy, MongoClient[Any], MongoClient[Any]]) -> Iterator[Bench]:
+    bench = Bench(*links)
+    yield bench
+    bench.proxy.set("pass")
+    bench.proxy.lose_reply_of("", 0)
+    bench.client[NAME].things.find_one({})  # over a new connection: "pass" has closed the old ones
+    bench.aborts.finish(5.0)  # what a test has left holds locks that the next one would meet
 
 
 @pytest.fixture
@@ -170,7 +176,7 @@ def test_without_an_abort_a_plain_write_waits(bench: Bench, how: str) -> None:
     # The control of the test above: nobody works on what was handed over, until somebody does.
     bench.cut(how)
     with pytest.raises(PyMongoError) as raised:
-        bench.plain(WITHIN)
+        bench.plain(1.0)
     assert getattr(raised.value, "timeout", False)
     bench.aborts.work()
     assert bench.plain(10) < WITHIN
@@ -182,7 +188,7 @@ def test_who_is_cut_waits_for_no_abort(bench: Bench, how: str) -> None:
     begun = time.monotonic()
     bench.cut(how)
     assert bench.proxy.commands["abortTransaction"] == before
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < 3
     assert bench.aborts.to_json()["waiting"] == 1
 
 
@@ -191,8 +197,9 @@ def test_what_the_server_or_the_application_says_is_aborted_at_once(bench: Bench
         bench.write(session)
         raise ValueError("no")
 
-    assert isinstance(bench.transactions and _raised(lambda: bench.transactions.run(refused)), ValueError)
-    assert bench.proxy.commands["abortTransaction"] == 1
+    before = bench.proxy.commands["abortTransaction"]
+    assert isinstance(_raised(lambda: bench.transactions.run(refused)), ValueError)
+    assert bench.proxy.commands["abortTransaction"] == before + 1
     assert bench.aborts.to_json()["handed"] == 0
     assert bench.plain(10) < WITHIN
 
@@ -336,13 +343,13 @@ def test_under_gevent_timers_and_kills_leave_no_lock_either(
         gevent.sleep(0.2)
         begun = time.monotonic()
         greenlet.kill()
-        assert time.monotonic() - begun < 0.1
+        assert time.monotonic() - begun < 0.5
         print(transactions.aborts.to_json()["waiting"])
         transactions.aborts.work()
         begun = time.monotonic()
         for name in ("timer", "kill"):
             things.update_one({"_id": name}, {"$set": {"b": 1}})
-        print(time.monotonic() - begun < 1.5, transactions.aborts.to_json()["aborted"])
+        print(time.monotonic() - begun < 4, transactions.aborts.to_json()["aborted"])
     """
     assert python(code, long_lived.uri).splitlines() == ["2", "True 2"]
 
