@@ -114,6 +114,7 @@ FORMS: dict[str, tuple[Any, Any]] = {
     "int of 300 digits": (10**300, 10**300),
     "int of 5000 digits": (10**5000, None),
     "half a character": ("a\ud800b", "a\ufffdb"),
+    "escapes": ("\u00e9 \x00\x01 \\u0000 \\u0001 \\ \" \n", "\u00e9 \x00\x01 \\u0000 \\u0001 \\ \" \n"),
     "emoji": ("\U0001f600 \u2028", "\U0001f600 \u2028"),
     "keys": (
         {ID: 1, 5: 2, 1.5: 3, True: 4, None: 5, MOMENT: 6, UID: 7, b"\xff": 8, Name.ONE: 9, date(2026, 1, 2): 10},
