@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
+from json.encoder import encode_basestring_ascii
 from typing import Any
 
 import orjson
@@ -18,9 +18,8 @@ from prodfix.web.encoding import form, plain
 MOST_ENDPOINTS = 1000  # of which it is told that their answers had to be changed
 _COMPACT = {"separators": (",", ":")}
 _OPTIONS = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
-
-
-_NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
+# orjson has followed the value to its end: it holds no circle.
+_NO_NAN = json.JSONEncoder(allow_nan=False, check_circular=False, separators=(",", ":"), default=form)
 
 
 class StrictJSON(DefaultJSONProvider):
@@ -41,11 +40,10 @@ class StrictJSON(DefaultJSONProvider):
         return parse(s)
 
     def dumps(self, obj: Any, **kwargs: Any) -> str:
-        if (not kwargs or kwargs == _COMPACT) and not self.sort_keys:
-            quick = _quick(obj, self.default)
+        if (not kwargs or kwargs == _COMPACT) and not self.sort_keys and self.default is form:
+            quick = _quick(obj, ascii_only=self.ensure_ascii)
             if quick is not None:
-                text = quick.decode()
-                return text if text.isascii() or not self.ensure_ascii else _NOT_ASCII.sub(_escaped, text)
+                return quick
         if "default" in kwargs or "cls" in kwargs:
             return super().dumps(obj, **{"allow_nan": False, **kwargs})
         return super().dumps(plain(obj, self._tell), allow_nan=False, **kwargs)
@@ -64,23 +62,29 @@ class StrictJSON(DefaultJSONProvider):
             )
 
 
-def _escaped(match: re.Match[str]) -> str:
-    return json.dumps(match[0])[1:-1]
+def _escaped(text: str) -> str:
+    """JSON in ASCII. Python's encoder of one text does it for all of them at once, while quotes and backslashes wait behind
+    characters that JSON never holds as they are."""
+    waiting = text.replace("\\", "\x00").replace('"', "\x01")
+    return encode_basestring_ascii(waiting)[1:-1].replace("\\u0001", '"').replace("\\u0000", "\\")
 
 
-def _quick(value: Any, default: Any) -> bytes | None:
+def _quick(value: Any, *, ascii_only: bool) -> str | None:
     """The JSON of ``value``, written in one go; ``None`` if its parts must be looked at one by one.
 
     orjson refuses keys that are no texts, half characters and numbers beyond 64 bits. It writes NaN as ``null`` without a
-    word: where there is a ``null``, Python's own encoder says whether one was NaN.
+    word: where there is a ``null``, Python's own encoder says whether one was NaN, and what it has written is as good.
     """
     try:
-        data = orjson.dumps(value, default, _OPTIONS)
+        data = orjson.dumps(value, form, _OPTIONS)
         if b"null" in data:
-            json.dumps(value, default=default, allow_nan=False)
+            text = _NO_NAN.encode(value)
+            if ascii_only and b'"$code"' not in data:  # which is a text for Python
+                return text
     except (TypeError, ValueError, RecursionError):
         return None
-    return data
+    text = data.decode()
+    return _escaped(text) if ascii_only and not data.isascii() else text
 
 
 class Application(Flask):
