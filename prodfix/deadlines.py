@@ -11,12 +11,14 @@ from contextvars import ContextVar, Token, copy_context
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
+from prodfix.context import current_context
 from prodfix.errors import DeadlineExceeded
 from prodfix.native import start_timer
 
 JOURNAL_SHARE = 0.5  # seconds of each deadline that are kept for the journal: the database never gets them
 ANSWERING = 0.5  # seconds that a view has at least, to answer, once a shielded block is over
 VIEW = "__prodfix_deadline__"
+REQUEST = "__prodfix_request__"  # of an exception, the context of the request that it belongs to
 
 View = TypeVar("View", bound=Callable[..., Any])
 Arguments = ParamSpec("Arguments")
@@ -152,8 +154,13 @@ def in_request(work: Callable[Arguments, Result]) -> Callable[Arguments, Result]
 
 
 def _enforced(work: Callable[..., Result], arguments: tuple[Any, ...], options: dict[str, Any]) -> Result:
-    with Enforced(remaining(), DeadlineExceeded):
-        return work(*arguments, **options)
+    try:
+        with Enforced(remaining(), DeadlineExceeded):
+            return work(*arguments, **options)
+    except Exception as error:
+        # Nobody may wait for it: then it is recorded where its variables are gone (prodfix.uncaught).
+        error.__dict__.setdefault(REQUEST, current_context())
+        raise
 
 
 def backoff(attempt: int, base: float, *, longest: float = 16.0, jitter: float = 0.1) -> float:
