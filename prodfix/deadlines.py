@@ -33,8 +33,8 @@ _innermost: ContextVar[Enforced | None] = ContextVar("prodfix_enforced", default
 def deadline(seconds: float | None) -> Callable[[View], View]:
     """Give a view a deadline of its own instead of ``REQUEST_DEADLINE_MS``; ``None`` exempts it (exports, change streams).
 
-    Above or below the route's decorator. It is known before the body is read. Raises ``ValueError`` for what is no
-    number of seconds above 0.
+    Above or below the route's decorator. It is known before the body is read, which a view without one reads itself, as it
+    arrives. Raises ``ValueError`` for what is no number of seconds above 0.
     """
     if seconds is not None and (callable(seconds) or not 0 < seconds < math.inf):
         raise ValueError("deadline() takes a number of seconds above 0, or None: @deadline(30)")
