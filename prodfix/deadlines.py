@@ -11,12 +11,14 @@ from contextvars import ContextVar, Token, copy_context
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
+from prodfix.context import current_context
 from prodfix.errors import DeadlineExceeded
 from prodfix.native import start_timer
 
 JOURNAL_SHARE = 0.5  # seconds of each deadline that are kept for the journal: the database never gets them
 ANSWERING = 0.5  # seconds that a view has at least, to answer, once a shielded block is over
 VIEW = "__prodfix_deadline__"
+REQUEST = "__prodfix_request__"  # of an exception, the context of the request that it belongs to
 
 View = TypeVar("View", bound=Callable[..., Any])
 Arguments = ParamSpec("Arguments")
@@ -31,8 +33,8 @@ _innermost: ContextVar[Enforced | None] = ContextVar("prodfix_enforced", default
 def deadline(seconds: float | None) -> Callable[[View], View]:
     """Give a view a deadline of its own instead of ``REQUEST_DEADLINE_MS``; ``None`` exempts it (exports, change streams).
 
-    Above or below the route's decorator. It is known before the body is read. Raises ``ValueError`` for what is no
-    number of seconds above 0.
+    Above or below the route's decorator. It is known before the body is read, which a view without one reads itself, as it
+    arrives. Raises ``ValueError`` for what is no number of seconds above 0.
     """
     if seconds is not None and (callable(seconds) or not 0 < seconds < math.inf):
         raise ValueError("deadline() takes a number of seconds above 0, or None: @deadline(30)")
@@ -152,8 +154,13 @@ def in_request(work: Callable[Arguments, Result]) -> Callable[Arguments, Result]
 
 
 def _enforced(work: Callable[..., Result], arguments: tuple[Any, ...], options: dict[str, Any]) -> Result:
-    with Enforced(remaining(), DeadlineExceeded):
-        return work(*arguments, **options)
+    try:
+        with Enforced(remaining(), DeadlineExceeded):
+            return work(*arguments, **options)
+    except Exception as error:
+        # Nobody may wait for it: then it is recorded where its variables are gone (prodfix.uncaught).
+        error.__dict__.setdefault(REQUEST, current_context())
+        raise
 
 
 def backoff(attempt: int, base: float, *, longest: float = 16.0, jitter: float = 0.1) -> float:

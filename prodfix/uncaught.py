@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from prodfix.context import RequestContext, context_of
+from prodfix.deadlines import REQUEST
 from prodfix.native import under_gevent
 
 Tell = Callable[[BaseException, RequestContext | None], Any]
@@ -49,7 +50,7 @@ class Uncaught:
         if not isinstance(error, Exception):
             return False
         try:
-            self._tell(error, context)
+            self._tell(error, context or vars(error).get(REQUEST))
         except Exception:  # noqa: BLE001 - then it is printed, as without us
             return False
         return True

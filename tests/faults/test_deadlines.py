@@ -116,6 +116,21 @@ def test_a_client_and_a_view_may_have_deadlines_of_their_own(serve: Callable[...
     assert found.status == 200, "what runs after the deadline does not spend from it"
 
 
+def test_a_greenlet_of_a_request_spends_from_its_deadline_and_one_on_its_own_from_none(
+    server: DatabaseServer, serve: Callable[..., Served]
+) -> None:
+    served = serve(REQUEST_DEADLINE_MS="2000", BREAKER_FAILURES="0")
+    with server.client() as client:
+        data = {"failCommands": ["distinct"], "blockConnection": True, "blockTimeMS": 3000}
+        client.admin.command("configureFailPoint", "failCommand", mode="alwaysOn", data=data)
+        answer = served.get("/probe/spawned?seconds=1.8")
+        client.admin.command("configureFailPoint", "failCommand", mode="off")
+    ours, other = answer.body
+    assert (ours["request"], ours["path"]) == (answer.headers["X-Request-ID"], "in")
+    assert ours["ended"] in ("NetworkTimeout", "ExecutionTimeout"), "the database's share of it is 1.5 s"
+    assert other is None, "the control: it still waits when the request is over"
+
+
 def test_while_packets_are_dropped_what_needs_no_database_answers_and_the_rest_fails_fast(
     proxy: Proxy, serve: Callable[..., Served]
 ) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import gevent
 from flask import Blueprint, jsonify, request
 from pymongo import IndexModel
+from pymongo.errors import PyMongoError
 
 from blueprints import BLUEPRINTS
 from config import load_settings
@@ -19,11 +20,13 @@ from prodfix import (
     Write,
     accepted,
     create_app,
+    current_context,
     current_operation_id,
     current_prodfix,
     deadline,
     deferrable,
     idempotent,
+    in_request,
     run_transaction,
 )
 
@@ -121,6 +124,25 @@ blueprint.add_url_rule("/each/<any(control):kind>", "each time", once, methods=[
 def sleep() -> Any:
     gevent.sleep(float(request.args["seconds"]))
     return jsonify({"slept": True})
+
+
+@blueprint.get("/spawned")
+def spawned() -> Any:
+    """What greenlets of a request know of it, and how their query ends: one in the request, and one that is on its own."""
+
+    def ask(path: str) -> dict[str, Any]:
+        context = current_context()
+        with app.app_context():
+            try:
+                current_prodfix.db.orders.distinct("status")
+                ended = None
+            except PyMongoError as error:
+                ended = type(error).__name__
+        return {"request": context.request_id if context else None, "path": path, "ended": ended}
+
+    greenlets = [gevent.spawn(in_request(ask), "in"), gevent.spawn(ask, "on its own")]
+    gevent.joinall(greenlets, timeout=float(request.args["seconds"]))
+    return jsonify([greenlet.value for greenlet in greenlets])
 
 
 @blueprint.post("/increment")

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
+import pymongo
 import pytest
+from flask import Flask, current_app, g, request
 from hypothesis import given
 from hypothesis import strategies as st
+from pymongo import _csot
 
-from prodfix import deadlines
+from prodfix import current_context, current_prodfix, deadlines, in_request
+from prodfix.context import new_context, reset_context, set_context
 from prodfix.deadlines import VIEW, Enforced, backoff, database_remaining, database_share, remaining, retry_after
 
 
@@ -229,3 +234,166 @@ def test_phones_do_not_all_come_back_in_the_same_second() -> None:
     waits = {retry_after() for _ in range(500)}
     assert waits == {2, 3, 4, 5, 6}
     assert len({backoff(1, 1.0) for _ in range(50)}) > 40
+
+
+# -- greenlets and threads of a request -------------------------------------------------------------------------------------
+
+
+def known() -> dict[str, Any]:
+    """What a greenlet or thread knows of a request."""
+    context = current_context()
+    left, drivers = remaining(), _csot.remaining()
+    return {
+        "request": context.request_id if context else None,
+        "left": left is not None and left > 0,
+        "driver": drivers is not None and drivers > 0,
+    }
+
+
+def in_thread(work: Callable[[], Any]) -> Any:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(work).result(10)
+
+
+@contextmanager
+def served_request(seconds: float) -> Iterator[str]:
+    context = new_context(endpoint="/", method="GET", ip="", headers={})
+    token = set_context(context)
+    try:
+        with deadline(seconds), pymongo.timeout(database_share(seconds)):
+            yield context.request_id
+    finally:
+        reset_context(token)
+
+
+NOTHING_KNOWN = {"request": None, "left": False, "driver": False}
+
+
+def test_a_thread_of_a_request_has_its_context_and_its_deadline() -> None:
+    with served_request(10) as request_id:
+        assert in_thread(known) == NOTHING_KNOWN, "the control: a thread begins with nothing"
+        assert in_thread(in_request(known)) == {"request": request_id, "left": True, "driver": True}
+        carried = in_request(known)
+    assert in_thread(carried)["request"] == request_id, "it was made in the request"
+    assert known() == NOTHING_KNOWN
+
+
+def test_what_it_spends_from_is_the_same_deadline_and_no_new_one(clock: Clock) -> None:
+    with deadline(10):
+        carried = in_request(remaining)
+        clock.now += 4
+        assert in_thread(carried) == 6
+        clock.now += 60
+        assert in_thread(carried) == 0
+
+
+def test_it_may_run_many_times_at_once_and_leaves_nothing_in_the_threads_of_a_pool() -> None:
+    barrier = threading.Barrier(4)
+
+    def meet(number: int) -> tuple[int, Any]:
+        barrier.wait(10)
+        return number, known()["request"]
+
+    with ThreadPoolExecutor(4) as pool:
+        with served_request(10) as request_id:
+            assert sorted(pool.map(in_request(meet), range(4))) == [(number, request_id) for number in range(4)]
+        assert list(pool.map(lambda _: known(), range(4))) == [NOTHING_KNOWN] * 4
+
+
+def test_outside_of_a_request_it_is_just_the_work_with_its_name_arguments_and_errors() -> None:
+    def add(first: int, *, second: int) -> int:
+        """Adds."""
+        if not first:
+            raise KeyError
+        return first + second
+
+    carried = in_request(add)
+    assert (carried.__name__, carried.__doc__, carried(1, second=2)) == ("add", "Adds.", 3)
+    with pytest.raises(KeyError):
+        in_thread(lambda: carried(0, second=1))
+
+
+def test_flasks_own_are_there_too(adopt: Callable[..., Flask]) -> None:
+    app = Flask("host")
+
+    @app.route("/<name>")
+    def view(name: str) -> list[Any]:
+        g.mine = name
+        return in_thread(
+            in_request(lambda: [request.path, current_app.name, g.mine, current_prodfix.settings is not None])
+        )  # type: ignore[no-any-return]
+
+    assert adopt(app, deadline=True).test_client().get("/a").get_json() == ["/a", "host", "a", True]
+
+
+CARRIED = """
+from gevent import monkey; monkey.patch_all()
+import time, threading, gevent, pymongo
+from concurrent.futures import ThreadPoolExecutor
+from gevent.pool import Pool
+from gevent.threadpool import ThreadPool
+from prodfix import in_request
+from prodfix.deadlines import ANSWERING, Enforced, remaining, shield, start, stop
+from prodfix.errors import DeadlineExceeded
+
+gevent.hub.Hub.handle_error = lambda *facts: None  # it prints what a greenlet ends with, although somebody waits for it
+
+def outcome(wait):
+    begun = time.monotonic()
+    try: got = wait()
+    except BaseException as error: got = type(error).__name__
+    return got, round(time.monotonic() - begun, 1)
+
+def work(seconds):
+    try: gevent.sleep(seconds)
+    except Exception: return "swallowed"
+    return "done"
+
+def spawned(work, *arguments):
+    return gevent.spawn(work, *arguments).get()
+
+def pooled(work, *arguments):
+    return Pool(2).spawn(work, *arguments).get()
+
+def threaded(work, *arguments):
+    with ThreadPoolExecutor(2) as pool: return pool.submit(work, *arguments).result()
+
+def native(work, *arguments):
+    pool = ThreadPool(1)
+    try: return pool.spawn(work, *arguments).get()
+    finally: pool.kill()
+
+for way in (spawned, pooled, threaded, native):
+    token = start(0.3)
+    print(way.__name__, outcome(lambda: way(in_request(work), 3600)), outcome(lambda: way(work, 0.4)))
+    stop(token)
+    token = start(5)
+    print(outcome(lambda: way(in_request(work), 0.1)), remaining() > 4)
+    stop(token)
+
+class Late(Exception): pass
+
+def shielding():
+    with shield(): gevent.sleep(0.3)
+    return "told"
+
+def beside():
+    with Enforced(0.1, Late):
+        other = gevent.spawn(in_request(shielding))
+        gevent.sleep(3600)
+
+token = start(5)
+print("a shield of another greenlet", outcome(beside))
+stop(token)
+"""
+
+
+def test_under_gevent_the_deadline_ends_what_a_greenlet_or_thread_of_the_request_waits_for(
+    python: Callable[..., str],
+) -> None:
+    lines = python(CARRIED).splitlines()
+    for number, way in enumerate(("spawned", "pooled", "threaded", "native")):
+        # The control: without it nothing ends the wait.
+        assert lines[2 * number] == f"{way} ('DeadlineExceeded', 0.3) ('done', 0.4)"
+        assert lines[2 * number + 1] == "('done', 0.1) True"
+    assert lines[-1] == "a shield of another greenlet ('Late', 0.1)"

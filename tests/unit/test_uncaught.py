@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from prodfix import in_request
+from prodfix.context import new_context, reset_context, set_context
 from prodfix.uncaught import Uncaught
 
 
@@ -157,3 +159,21 @@ def test_a_greenlet_that_fails_without_us_is_printed(python: Callable[..., str])
         print("ZeroDivisionError" in stderr.getvalue())
     """)
     assert printed == "True\n"
+
+
+def test_work_of_a_request_that_nobody_waits_for_fails_as_the_requests(attached: Uncaught, told: Told) -> None:
+    context = new_context(endpoint="/", method="GET", ip="", headers={})
+
+    def fail() -> None:
+        raise ValueError
+
+    token = set_context(context)
+    try:
+        works = [in_request(fail), fail]
+    finally:
+        reset_context(token)
+    for work in works:
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    assert [found for _, found in told.errors] == [context, None]
