@@ -20,7 +20,8 @@
     ├── DatabaseUnavailable          503   (also a pymongo ServerSelectionTimeoutError: raised inside the driver)
     │   └── DatabaseRefused          503   no try helps
     ├── JournalUnavailable           503
-    │   └── JournalTimeout           (also a TimeoutError)
+    │   ├── JournalTimeout           (also a TimeoutError)
+    │   └── JournalUncertain         with an unknown outcome
     ├── PartlyApplied                as its cause, with an unknown outcome
     │   └── Uncertain
     ├── Unguarded                    503
