@@ -21,7 +21,8 @@
     │   ├── DatabaseRefused          503   no try helps
     │   └── NotKnownNow              503   and no outage
     ├── JournalUnavailable           503
-    │   └── JournalTimeout           (also a TimeoutError)
+    │   ├── JournalTimeout           (also a TimeoutError)
+    │   └── JournalUncertain         with an unknown outcome
     ├── PartlyApplied                as its cause, with an unknown outcome
     │   └── Uncertain
     ├── Unguarded                    503
