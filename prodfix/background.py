@@ -105,6 +105,7 @@ class Background:
                 ("last counts", services.counters.flush),
                 ("last incident", services.incidents.flush),
                 ("last write", lambda: self._write(services)),
+                ("last marks", lambda: self._release(services)),
             )
             for name, work in last:
                 try:
@@ -189,6 +190,10 @@ class Background:
         applied = services.drainer.tick(services.monitor.healthy)
         if applied:
             services.incidents.count("replayed", applied)
+
+    def _release(self, services: Services) -> None:
+        if services.clients.configured and services.monitor.healthy:
+            services.deferred.releases.close()
 
     def _fold(self, services: Services, days: int) -> None:
         self._adopt(services)

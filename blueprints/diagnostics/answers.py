@@ -301,6 +301,7 @@ class OperationStatus(Answer):
     attempts: int | None = None
     created_at: datetime | None = None
     ended_at: datetime | None = None
+    waiting_since: Annotated[datetime | None, Field(description="Since when it waits for its reason")] = None
 
 
 class Request(Answer):

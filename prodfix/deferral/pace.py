@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
 from prodfix.journal.turn import Turn
 
 LEAST = 3
-COMMAND = 0.004  # seconds that one command may take while requests come: who asks meanwhile may wait for as long
-REST = 4  # times as long as a batch took
+COMMAND = 0.004  # seconds that one command may always take at the server while requests come: who asks meanwhile waits so long
+SHARE = 4  # times as long as the cheapest of the last commands took: what a slower machine is given
+REST = 4  # times as long as the commands of a batch took at the server
 LONGEST_REST = 1.0  # seconds
+SEEN = 200  # commands, and round trips, of which the least counts
 
 
 class Pace:
     """Batches of ``largest`` entries, ``rate`` entries a second at most. While ``live`` says that requests use the database,
     batches are as small as their commands must be to be quick, each has its ``turn`` among all of the instance's, and is
     followed by a rest.
+
+    Quick is measured against what commands cost when nobody else asks. Of the time that one takes, ``round_trip`` (a ping's
+    last one, in seconds) is the network's: then the server serves others, and there is nothing to rest from.
     """
 
     def __init__(
@@ -28,16 +34,21 @@ class Pace:
         *,
         largest: int,
         rate: float = math.inf,
+        round_trip: Callable[[], float | None] = lambda: None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._live, self._turn, self._largest, self._rate, self._sleep = live, turn, largest, rate, sleep
+        self._round_trip = round_trip
+        self._round_trips: deque[float] = deque(maxlen=SEEN)
+        self._costs: deque[float] = deque(maxlen=SEEN)
         self._size = LEAST
-        self._slowest = 0.0
+        self._slowest = self._cost = 0.0
         self._gentle = False
 
     def size(self) -> int:
         """How many entries the next batch may have."""
-        self._gentle, self._slowest = self._live(), 0.0
+        self._gentle = self._live()
+        self._slowest = self._cost = 0.0
         return self._size if self._gentle else self._largest
 
     @contextmanager
@@ -54,12 +65,26 @@ class Pace:
         """Around each command of the batch: how long it takes tells how large the next batch may be."""
         begun = time.monotonic()
         yield
-        self._slowest = max(self._slowest, time.monotonic() - begun)
+        cost = max(0.0, time.monotonic() - begun - self._network())
+        self._costs.append(cost)
+        self._slowest = max(self._slowest, cost)
+        self._cost += cost
+
+    def _network(self) -> float:
+        """What of a command's time is not the server's: a ping's, when that was not kept waiting either."""
+        last = self._round_trip()
+        if last is not None:
+            self._round_trips.append(last)
+        return min(self._round_trips, default=0.0)
+
+    @property
+    def _quick(self) -> float:
+        return max(COMMAND, SHARE * min(self._costs, default=0.0))
 
     def _pause(self, entries: int, took: float) -> float:
         pause = max(0.0, entries / self._rate - took)
         if not self._gentle:
             return pause
-        quick = self._slowest < COMMAND
+        quick = self._slowest < self._quick
         self._size = min(self._largest, self._size + 1) if quick else max(LEAST, self._size // 2)
-        return max(pause, min(took * REST, LONGEST_REST))
+        return max(pause, min(self._cost * REST, LONGEST_REST))

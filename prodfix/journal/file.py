@@ -26,11 +26,13 @@ PAGE = 4096
 SCHEMA = (
     "BEGIN IMMEDIATE",
     # Deferred writes: those that wait, those that are put aside, and what became of the others (`told`: MongoDB knows).
-    # `tried` is when the database may first have applied it; NULL if that is impossible.
+    # `tried` is when the database may first have applied it; NULL if that is impossible. `since` is when it began to wait for
+    # its `reason`; files of earlier processes have no such column.
     "CREATE TABLE IF NOT EXISTS writes (position INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,"
     " operation TEXT NOT NULL DEFAULT '', key TEXT NOT NULL DEFAULT '', entry BLOB NOT NULL,"
     " attempts INTEGER NOT NULL DEFAULT 0,"
-    " created REAL NOT NULL, tried REAL, not_before REAL NOT NULL DEFAULT 0, reason TEXT, told INTEGER NOT NULL DEFAULT 0)",
+    " created REAL NOT NULL, tried REAL, not_before REAL NOT NULL DEFAULT 0, reason TEXT, told INTEGER NOT NULL DEFAULT 0,"
+    " since REAL)",
     "CREATE INDEX IF NOT EXISTS writes_by_key ON writes (key, position)",
     "CREATE INDEX IF NOT EXISTS writes_tried ON writes (position) WHERE tried IS NOT NULL",
     "CREATE TABLE IF NOT EXISTS dead (id TEXT PRIMARY KEY, operation TEXT NOT NULL, key TEXT NOT NULL, entry BLOB NOT NULL,"
