@@ -387,7 +387,7 @@ def test_what_a_worker_was_trying_when_it_died_is_known_however_many_others_come
 ) -> None:
     other = open_journal()
     theirs: Deferred = make_deferred(journal=other)
-    applied, half, untouched = left = [note(text) for text in ("applied", "half", "untouched")]
+    applied, half, _ = left = [note(text) for text in ("applied", "half", "untouched")]
     if not guarded:
         forgetful(deferred, monkeypatch)  # the control
     for write in left:
