@@ -74,7 +74,7 @@ class Drainer:
         self._selection = Selection(self._waiting, self._stuck, self._prepare)
         self._max_attempts, self._max_age, self._base = max_attempts, max_age, base
         self._pace = Pace(live, Turn(journal), largest=BATCH, rate=rate, round_trip=round_trip, sleep=sleep)
-        self._round_trip, self._clock = round_trip, clock
+        self._clock = clock
         self._begin_at: float | None = None
         self._back: float | None = None
         self._alone: set[str] = set()
@@ -217,7 +217,7 @@ class Drainer:
             for collection in dict.fromkeys(entry.steps[number].collection for entry in waiting):
                 theirs = [entry for entry in waiting if entry.steps[number].collection == collection]
                 steps = [(entry.steps[number], entry.write.id, number, entry.tried) for entry in theirs]
-                with self._command():
+                with self._command(len(steps)):
                     doubtful = guards.apply_many(self._deferred.database(), collection, steps)
                 for place in doubtful:
                     theirs[place].doubtful = True
@@ -251,14 +251,14 @@ class Drainer:
         self._deferred.replay(entry.write, entry.steps, since=since, around=around)
 
     @contextlib.contextmanager
-    def _command(self) -> Iterator[None]:
+    def _command(self, steps: int = 1) -> Iterator[None]:
         """Around each command, which has a limit."""
-        with self._pace.command(), pymongo.timeout(self._limit):
+        with self._pace.command(steps), pymongo.timeout(self._limit):
             yield
 
     @property
     def _limit(self) -> float:
-        return min(max(ROUND_TRIPS * (self._round_trip() or 0.0), SHORTEST), LONGEST)
+        return min(max(ROUND_TRIPS * self._pace.network, SHORTEST), LONGEST)
 
     def _release(self) -> None:
         if not self._deferred.releases.pending:

@@ -152,7 +152,7 @@ class Traces:
             end = time.monotonic() + MOST_AT_ONCE
             while time.monotonic() < end and (rows := self._journal.read_own(f"{query} LIMIT ?", (self._pace.size(),))):
                 with self._pace.batch(len(rows)):
-                    with self._pace.command():
+                    with self._pace.command(len(rows)):
                         tell(database, [_status(row) for row in rows])
                     mark = f"UPDATE {table} SET told = 1 WHERE id = ?"  # noqa: S608 - constants
                     self._journal.write([(mark, (row[0],)) for row in rows], to_disk=True)

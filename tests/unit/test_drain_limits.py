@@ -59,7 +59,7 @@ def drainer(deferred: Deferred, make_drainer: Make, clock: Clock, monkeypatch: p
 
 
 @pytest.fixture
-def locked(connect: Make) -> Iterator[Callable[..., contextlib.AbstractContextManager[None]]]:
+def locked(connect: Make) -> Callable[..., contextlib.AbstractContextManager[None]]:
     """As a transaction whose client has gone: it has written these documents, and nobody ends it."""
 
     @contextlib.contextmanager
@@ -72,7 +72,7 @@ def locked(connect: Make) -> Iterator[Callable[..., contextlib.AbstractContextMa
             yield
             session.abort_transaction()
 
-    yield hold
+    return hold
 
 
 def traces(deferred: Deferred) -> Traces:

@@ -41,7 +41,7 @@ def clock() -> Clock:
 @pytest.fixture
 def deferred(make_deferred: Make, clock: Clock) -> Deferred:
     made: Deferred = make_deferred()
-    made.releases = Releases(lambda: made.database(), clock=clock)
+    made.releases = Releases(lambda: made.database(), clock=clock)  # noqa: PLW0108 - tests give it another one
     made.register("count", lambda _: [COUNT])
     return made
 
