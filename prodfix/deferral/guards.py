@@ -26,15 +26,16 @@ a copy of the request left the same     perhaps no mark, then   finds the trace,
 write with another worker or instance   a trace in MongoDB
 ======================================= ======================= ====================================================
 
-It is bounded all the same, as what dies removes nothing: a document has ``REMEMBERED`` marks at most, of which the oldest
-go. A try that finds that its mark could have been one of them says so (:class:`prodfix.errors.Uncertain`), and never guesses.
+It is bounded all the same, as what dies removes nothing: a document has ``REMEMBERED`` marks at most. Beyond them the oldest
+go, and an entry then says until when. A try that finds that its mark could have been one of them says so
+(:class:`prodfix.errors.Uncertain`), and never guesses.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import bson
@@ -52,6 +53,8 @@ REMEMBERED = 300  # marks in one document's guard: some 20 KB at the very most
 # Of these, how many may have come later than their times say: clocks differ, and commands take their time. So a full guard
 # tells for sure of a write after which no more than the others have come.
 SLACK = 150
+FORGOTTEN = ""  # the ID of no write, but of an entry that says until when others were pushed out
+SKEW = timedelta(seconds=5)  # between the clocks of two instances
 
 Request = InsertOne[Any] | UpdateOne
 State = Literal["applied", "not_applied", "unknown"]
@@ -241,6 +244,7 @@ def _guarded(step: Update, marks: Sequence[str], since: float | None) -> tuple[d
     if since is not None:
         told = {f"{GUARD}.{SLACK}.at": {"$lt": _moment(since)}}
         guarded["$or"] = [{f"{GUARD}.{REMEMBERED - 1}": {"$exists": False}}, told]
+        guarded[GUARD] = {**new, "$not": {"$elemMatch": {"id": FORGOTTEN, "at": {"$gte": _moment(since)}}}}
     now = datetime.now(UTC)
     entries = {"$each": [{"id": mark, "at": now} for mark in marks], "$slice": -REMEMBERED}
     changes = {**step.update, "$push": {**step.update.get("$push", {}), GUARD: entries}}
@@ -257,6 +261,8 @@ def _remembers(found: Mapping[str, Any], mark: str) -> bool:
 def _tells(found: Mapping[str, Any], since: float) -> bool:
     """Whether a write that was applied since then would still be in the guard."""
     entries = found.get(GUARD) or []
+    if any(isinstance(entry, Mapping) and _forgotten_since(entry, since) for entry in entries):
+        return False
     if len(entries) < REMEMBERED:
         return True
     early = entries[SLACK].get("at") if isinstance(entries[SLACK], Mapping) else None
@@ -264,14 +270,32 @@ def _tells(found: Mapping[str, Any], since: float) -> bool:
 
 
 def forget(database: Database[Any], marks: Mapping[Document, Sequence[str]]) -> None:
-    """Remove these marks from their documents, with one command for each collection. A document that is gone is nothing."""
+    """Remove these marks from their documents, with one command for each collection. A document that is gone is nothing.
+
+    Of one that is full others may have been pushed out: it says until when, once it is no longer full.
+    """
+    until = datetime.now(UTC) + SKEW
     for collection in dict.fromkeys(collection for collection, _ in marks):
-        pulls = [
-            UpdateOne(bson.decode(named), {"$pull": {GUARD: {"id": {"$in": list(those)}}}})
-            for (theirs, named), those in marks.items()
-            if theirs == collection
-        ]
-        database[collection].bulk_write(pulls, ordered=False)
+        requests: list[UpdateOne] = []
+        for (theirs, named), those in marks.items():
+            if theirs == collection:
+                requests += _forgetting(bson.decode(named), those, until)
+        database[collection].bulk_write(requests)
+
+
+def _forgetting(named: Mapping[str, Any], marks: Sequence[str], until: datetime) -> list[UpdateOne]:
+    older = {"id": FORGOTTEN, "at": {"$lt": until}}
+    full = {f"{GUARD}.{REMEMBERED - 1}": {"$exists": True}}
+    note = {"$each": [{"id": FORGOTTEN, "at": until}], "$slice": -REMEMBERED}
+    return [
+        UpdateOne({**named, **full}, {"$push": {GUARD: note}}),
+        UpdateOne({**named, GUARD: {"$elemMatch": {"id": FORGOTTEN, "at": until}}}, {"$pull": {GUARD: older}}),
+        UpdateOne(named, {"$pull": {GUARD: {"id": {"$in": list(marks)}}}}),
+    ]
+
+
+def _forgotten_since(entry: Mapping[str, Any], since: float) -> bool:
+    return entry.get("id") == FORGOTTEN and entry["at"].replace(tzinfo=UTC) >= _moment(since)
 
 
 def _moment(seconds: float) -> datetime:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -335,6 +336,29 @@ def test_what_may_have_been_applied_and_forgotten_is_put_aside_and_not_guessed(
     assert drainer.drain() == 0
     assert dead(journal) == {write.id: "UNCERTAIN"}
     assert database.books.find_one()["notes"] == REMEMBERED + 1
+    ((facts,),) = journal.read("SELECT facts FROM dead")
+    assert orjson.loads(facts)["steps"] == ["unknown"]
+
+
+def test_a_step_that_is_seen_tells_of_those_before_it(
+    deferred: Deferred, drainer: Drainer, journal: Journal, database: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Its first document has forgotten it; but the note would not be there if that had not been applied.
+    forgetful(deferred, monkeypatch)
+    deferred.register("count", lambda _: [COUNT])
+    deferred.register("reversed", lambda given: [COUNT, Insert("notes", {"text": "a"}), replace(COUNT, upsert=False)])
+    begun = time.time()
+    whole, none = Write("reversed", {}), Write("reversed", {})
+    deferred.replay(whole, deferred.steps(whole)[:2])
+    for _ in range(100):
+        deferred.apply(Write("count", {}))
+    for write in (whole, none):
+        deferred.put(write, tried=begun)
+    known = [drainers.guards.states(database, deferred.steps(write), write.id, begun) for write in (whole, none)]
+    assert known == [["applied", "applied", "unknown"], ["unknown", "not_applied", "unknown"]]
+    assert drainer.drain() == 0
+    facts = dict(journal.read("SELECT id, facts FROM dead"))
+    assert [orjson.loads(facts[write.id])["steps"] for write in (whole, none)] == known
 
 
 def test_a_write_that_cannot_be_forgotten_ends_the_drain_and_is_applied_once(

@@ -10,13 +10,14 @@ import bson
 import pytest
 from pymongo.errors import PyMongoError
 
+from prodfix.deferral import guards
 from prodfix.deferral import releases as module
 from prodfix.deferral.deferred import Deferred
-from prodfix.deferral.guards import REMEMBERED, SLACK
+from prodfix.deferral.guards import FORGOTTEN, SKEW
 from prodfix.deferral.releases import ENOUGH, GRACE, LAST, LOOKED, Releases
 from prodfix.deferral.traces import OPERATIONS
 from prodfix.deferral.writes import MADE, Insert, Update, Write, copyable
-from prodfix.errors import DatabaseUnavailable
+from prodfix.errors import DatabaseUnavailable, Uncertain
 from prodfix.journal.journal import Journal
 from prodfix.schemas import GUARD
 from tests.unit.commands import Commands
@@ -46,6 +47,16 @@ def deferred(make_deferred: Make, clock: Clock) -> Deferred:
     return made
 
 
+FEW = 60
+
+
+@pytest.fixture
+def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Documents that remember fewer, so that a test need not write so many."""
+    monkeypatch.setattr(guards, "REMEMBERED", FEW)
+    monkeypatch.setattr(guards, "SLACK", FEW // 2)
+
+
 def marks(database: Any, book: str = "book") -> list[str]:
     return [entry["id"] for entry in database.books.find_one({"_id": book})[GUARD]]
 
@@ -72,7 +83,8 @@ def test_a_hot_document_remembers_only_the_last_few_that_are_known(deferred: Def
     assert database.books.find_one()["notes"] == 6 * ENOUGH - 1
 
 
-@pytest.mark.parametrize("others", [SLACK // 2, REMEMBERED + 5])
+@pytest.mark.usefixtures("forgetful")
+@pytest.mark.parametrize("others", [FEW // 2, FEW + 5])
 def test_the_mark_of_a_write_in_doubt_stays_whatever_comes_after_it(
     deferred: Deferred, database: Any, others: int
 ) -> None:
@@ -86,6 +98,29 @@ def test_the_mark_of_a_write_in_doubt_stays_whatever_comes_after_it(
     for write in (lost, untried, lost):
         deferred.replay(write, [COUNT], since=begun)
     assert database.books.find_one()["notes"] == (others // ENOUGH + 1) * ENOUGH + 2
+
+
+@pytest.mark.usefixtures("forgetful")
+@pytest.mark.parametrize("late", [False, True])
+def test_a_mark_that_was_pushed_out_is_told_of_also_once_there_is_room_again(
+    deferred: Deferred, database: Any, late: bool
+) -> None:
+    begun = time.time()
+    lost = Write("count", {})
+    deferred.replay(lost, [COUNT])
+    count(deferred, FEW)  # with none removed meanwhile, as by processes that die
+    deferred.releases.work()
+    for _ in range(2):  # it says so once
+        assert [entry["id"] for entry in database.books.find_one()[GUARD]] == [FORGOTTEN]
+        count(deferred, FEW)
+        deferred.releases.work()
+    if late:  # what was tried only afterwards is in no doubt
+        deferred.replay(Write("count", {}), [COUNT], since=time.time() + 2 * SKEW.total_seconds())
+        assert database.books.find_one()["notes"] == 3 * FEW + 2
+    else:
+        with pytest.raises(Uncertain):
+            deferred.replay(lost, [COUNT], since=begun)
+        assert database.books.find_one()["notes"] == 3 * FEW + 1
 
 
 def test_all_marks_of_one_command_are_removed_with_one_for_each_collection(
