@@ -301,7 +301,7 @@ class OperationStatus(Answer):
     attempts: int | None = None
     created_at: datetime | None = None
     ended_at: datetime | None = None
-    waiting_since: Annotated[datetime | None, Field(description="Since when it waits for its reason")] = None
+    waiting_since: Annotated[datetime | None, Field(description="Since when it waits for its `reason`")] = None
 
 
 class Request(Answer):
@@ -431,6 +431,7 @@ class DeferredEntry(Answer):
     attempts: int
     created_at: datetime
     failed_at: datetime | None
+    waiting_since: Annotated[datetime | None, Field(description="Since when it waits for its `reason`")]
     request_id: str | None
     facts: dict[str, Any]
 
