@@ -110,7 +110,6 @@ class Drainer:
         :class:`prodfix.errors.JournalUnavailable` and ``TimeoutError`` if the disk fails.
         """
         self._bury_old()
-        self._selection.restart()
         applied = 0
         while not self.stopped and (entries := self._selection.next(self._pace.size())):
             if self._adopt():
