@@ -12,13 +12,13 @@ import contextlib
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import bson
 import pymongo
-from pymongo.errors import PyMongoError
+from pymongo.errors import PyMongoError, ServerSelectionTimeoutError
 from pymongo.synchronous.database import Database
 
 from prodfix.deferral import guards
@@ -33,7 +33,7 @@ MOST = 5000  # documents of which this process knows; of others the marks stay
 LONGEST = 500  # marks of one document
 AT_ONCE = 50  # documents of one command
 TRACES = 200  # of one command
-LIMIT = 2.0  # seconds of one command
+LIMIT = 1.5  # seconds of one command
 LAST = 3  # marks of one document that are worth a command when the process ends
 
 
@@ -54,6 +54,7 @@ class Releases:
         self._database, self._clock = database, clock
         self._marks: OrderedDict[Document, list[_Mark]] = OrderedDict()
         self._full: set[Document] = set()
+        self._suspects: dict[Document, float] = {}
         self._lock = threading.Lock()
 
     def settled(
@@ -122,12 +123,15 @@ class Releases:
         ready = self._ready(least)
         if not ready:
             return False
-        with pymongo.timeout(LIMIT):
-            guards.forget(
-                self._database(), {document: [mark.text for mark in marks] for document, marks in ready.items()}
-            )
+        try:
+            self._send(ready)
+        except PyMongoError as error:
+            if error.timeout and not isinstance(error, ServerSelectionTimeoutError):
+                self._suspect(ready)
+            raise
         with self._lock:
             for document, removed in ready.items():
+                self._suspects.pop(document, None)
                 gone = set(map(id, removed))
                 left = [mark for mark in self._marks.get(document, []) if id(mark) not in gone]
                 self._marks[document] = left
@@ -137,13 +141,30 @@ class Releases:
                     self._full.discard(document)
         return True
 
+    def _send(self, ready: Mapping[Document, Sequence[_Mark]]) -> None:
+        with pymongo.timeout(LIMIT):
+            guards.forget(
+                self._database(), {document: [mark.text for mark in marks] for document, marks in ready.items()}
+            )
+
+    def _suspect(self, ready: Mapping[Document, Sequence[_Mark]]) -> None:
+        """One document may be stuck, and is not to keep the others waiting: each is asked alone, and that one rarely."""
+        rest = self._clock() + (GRACE if len(ready) == 1 else 0.0)
+        self._suspects |= dict.fromkeys(ready, rest)
+        while len(self._suspects) > MOST:
+            self._suspects.pop(next(iter(self._suspects)))
+
     def _ready(self, least: int) -> dict[Document, list[_Mark]]:
-        now, ready = self._clock(), {}
+        now, ready, alone = self._clock(), dict[Document, list[_Mark]](), dict[Document, list[_Mark]]()
         with self._lock:
             for document in self._full:
                 due = [mark for mark in self._marks[document] if mark.due is not None and mark.due <= now]
-                if len(due) >= least:
+                if len(due) < least:
+                    continue
+                if document not in self._suspects:
                     ready[document] = due
+                elif self._suspects[document] <= now:
+                    alone = {document: due}
                 if len(ready) >= AT_ONCE:
                     break
-        return ready
+        return ready or alone

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Any
 
 import bson
 import pytest
-from pymongo.errors import PyMongoError
+from pymongo.errors import ExecutionTimeout, PyMongoError
 
 from prodfix.deferral import guards
 from prodfix.deferral import releases as module
@@ -155,6 +156,33 @@ def test_what_is_not_removed_is_tried_again(deferred: Deferred, database: Any, n
     deferred.database = known
     deferred.releases.work()
     assert marks(database) == []
+
+
+def test_a_document_that_does_not_answer_keeps_no_other_waiting_and_is_asked_rarely(
+    deferred: Deferred, database: Any, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(2 * ENOUGH):
+        deferred.apply(note(str(number), book=f"book {number % 2}"))
+    asked: list[list[str]] = []
+    forget = guards.forget
+
+    def stuck(database: Any, those: Any) -> None:
+        asked.append([bson.decode(named)["_id"] for _, named in those])
+        if "book 0" in asked[-1]:
+            raise ExecutionTimeout("locked", 50)
+        forget(database, those)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(guards, "forget", stuck)
+        for _ in range(6):
+            with contextlib.suppress(PyMongoError):
+                deferred.releases.work()
+        assert sorted(asked[0]) == ["book 0", "book 1"]
+        assert sorted(asked[1:]) == [["book 0"], ["book 1"]]
+        assert (len(marks(database, "book 0")), marks(database, "book 1")) == (ENOUGH, [])
+    clock.now += GRACE
+    deferred.releases.work()
+    assert marks(database, "book 0") == []
 
 
 def test_a_document_that_is_gone_is_nothing(deferred: Deferred, database: Any) -> None:
