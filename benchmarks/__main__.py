@@ -2,13 +2,15 @@
 
 All variants live at once, each in a process of its own, and take their turns in random order; the 10th percentile of CPU
 time over the rounds is the steadiest figure on a shared machine. "bare again" is the control: how far it is from 1.00 is
-the noise, and smaller differences mean nothing.
+the noise, and smaller differences mean nothing. At the end :mod:`benchmarks.contention`, in a process of its own.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+import subprocess
+import sys
 
 from benchmarks.canned import canned_server
 from benchmarks.rounds import measure
@@ -29,6 +31,8 @@ def main() -> None:
             print(f"{group}: CPU, p10 of {options.rounds} rounds of {options.times}")
             for variant, value in least.items():
                 print(f"  {variant:<18} {value:8.1f} us   x {value / least['bare']:.2f}")
+    sys.stdout.flush()
+    subprocess.run([sys.executable, "-m", "benchmarks.contention"], check=True)
 
 
 if __name__ == "__main__":

@@ -8,13 +8,15 @@ from __future__ import annotations
 import os
 import random
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
-from prodfix import HealthCheckResult, current_prodfix, require_role
+from prodfix import HealthCheckResult, current_prodfix, require_role, uncounted
 
 blueprint = Blueprint("health", __name__, url_prefix="/health")
+blueprint.before_request(partial(uncounted, logged=False))
 
 
 @blueprint.get("/live")

@@ -13,9 +13,9 @@ blueprint = Blueprint("operations", __name__, url_prefix="/api/v1/operations")
 def show(identity: str) -> Response:
     """``waiting``, ``applied`` or ``failed``, with the reason's code. To anybody else it is not there.
 
-    An instance that cannot know while MongoDB is down says 503, and not 404.
+    An instance that cannot know while MongoDB is down, or has just come back, says 503, and not 404.
     """
-    found = current_prodfix.traces.find(identity[:100], current_user())
+    found = current_prodfix.traces.find(identity, current_user())
     if found is None:
         raise NotFound(f"no operation {identity[:100]!r} of this user")
     response = jsonify(found.to_json())

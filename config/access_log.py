@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
@@ -11,10 +13,13 @@ from typing import Any
 from gunicorn.glogging import Logger
 
 from config import log_lines
+from prodfix.names import mask_key
 
-# Health checks come every few seconds, for ever.
-QUIET = "/health/"
 LONGEST_PATH = 512  # characters
+CONTEXT = "prodfix.context"  # in the environ: the request's context, as prodfix.web.hooks puts it there
+UNMATCHED = "unmatched"  # its endpoint, where no route was found
+# What somebody may have named a route, a page or a file; all else in the path of no route may be a value.
+_WORD = re.compile(r"(?:\.?[^\W\d_][^\W\d_-]*(?:[_-]+[^\W\d_-]+){0,5}(?:\.[A-Za-z]{1,5}\d?){0,2})?|v\d{1,3}")
 BROKEN_REQUEST = "Invalid request from ip="
 
 Entry = dict[str, Any]
@@ -22,6 +27,9 @@ Entry = dict[str, Any]
 
 class AccessLog(Logger):  # type: ignore[misc]  # gunicorn has no types
     """gunicorn's logger with JSON lines. Access lines hold no query string, no header and nothing of the body.
+
+    Of the path they hold the route's template (``/reset/<token>``): what stands for its variables may be all that one needs
+    to know to be somebody else. At debug the path itself is there too, redacted.
 
     Once a worker has loaded an application that owns the process's logging, both logs go through that.
     """
@@ -47,11 +55,16 @@ class AccessLog(Logger):  # type: ignore[misc]  # gunicorn has no types
         if not self.access_log_enabled:
             return
         try:
-            path = str(environ.get("PATH_INFO", ""))
-            if not path.startswith(QUIET):
-                self._emit(_line(resp, path, environ, request_time))
+            if not _unlogged(environ):
+                path = str(environ.get("PATH_INFO", ""))
+                self._emit(_line(resp, path, environ, request_time) | self._raw(path))
         except Exception:  # noqa: BLE001 - see above; gunicorn itself does the same
             self.error("%s", traceback.format_exc())
+
+    def _raw(self, path: str) -> Entry:
+        if self.loglevel > logging.DEBUG:
+            return {}
+        return {"rawPath": log_lines.redacted(_readable(path))[:LONGEST_PATH]}
 
     # gunicorn writes pieces of requests that it cannot read into its messages, and whole addresses with their query strings.
 
@@ -62,7 +75,7 @@ class AccessLog(Logger):  # type: ignore[misc]  # gunicorn has no types
         super().warning(msg, *args, **kwargs)
 
     def exception(self, msg: Any, *args: Any, **kwargs: Any) -> None:
-        super().exception(msg, *(arg.partition("?")[0] if isinstance(arg, str) else arg for arg in args), **kwargs)
+        super().exception(msg, *(_masked(arg) if isinstance(arg, str) else arg for arg in args), **kwargs)
 
     def debug(self, msg: Any, *args: Any, **kwargs: Any) -> None:
         told = (type(arg).__name__ if isinstance(arg, BaseException) else arg for arg in args)
@@ -81,19 +94,38 @@ class AccessLog(Logger):  # type: ignore[misc]  # gunicorn has no types
         log_lines.write(log_lines.encoded(entry | {"path": log_lines.redacted(entry["path"])}))
 
 
+def _unlogged(environ: Mapping[str, Any]) -> bool:
+    """Whether the application wants no line of it (``prodfix.uncounted``, as for health checks). By names: the arbiter imports
+    this file, and nothing of the library."""
+    notes = getattr(environ.get("prodfix.context"), "notes", None)
+    return getattr(notes, "unlogged", False) is True
+
+
 def _line(resp: Any, path: str, environ: Mapping[str, Any], request_time: timedelta) -> Entry:
     return {
         "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "level": "info",
         "event": "request",
         "method": str(environ.get("REQUEST_METHOD", ""))[:32],
-        "path": _readable(path)[:LONGEST_PATH],
+        "path": _route(path, environ),
         "status": _status(resp.status),
         "durationMs": round(request_time.total_seconds() * 1000, 1),
         "requestId": _header(resp.headers, "x-request-id"),
         # The client's address: ProxyFix has corrected it in this very mapping when TRUSTED_PROXIES is set.
         "ip": environ.get("REMOTE_ADDR") or None,
     }
+
+
+def _route(path: str, environ: Mapping[str, Any]) -> str:
+    """The template of the request's route; of a path without one, the parts that are words."""
+    endpoint = str(getattr(environ.get(CONTEXT), "endpoint", UNMATCHED))
+    return _masked(_readable(path)) if endpoint == UNMATCHED else endpoint[:LONGEST_PATH]
+
+
+def _masked(path: str) -> str:
+    parts = path[: 4 * LONGEST_PATH].partition("?")[0].split("/")
+    shown = [part if _WORD.fullmatch(part) and mask_key(part) == part else "***" for part in parts]
+    return "/".join(shown)[:LONGEST_PATH]
 
 
 def _readable(path: str) -> str:

@@ -89,6 +89,10 @@ def post_fork(server: Any, worker: Any) -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)
     worker.init_process = _telling(worker, worker.init_process)
+    # Its application loads the library anew: what the arbiter has is as old as the arbiter, and SIGHUP is there to bring
+    # what is on disk now.
+    for name in [name for name in sys.modules if name.partition(".")[0] == "prodfix"]:
+        del sys.modules[name]
 
 
 def _telling(worker: Any, init_process: Callable[[], None]) -> Callable[[], None]:

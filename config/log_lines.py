@@ -1,7 +1,7 @@
 """The lines of processes that have no application's log: the arbiter's, and those of a worker until it has loaded one.
 
-They have the form of prodfix's lines. It cannot be asked itself: importing it loads the driver, and in the arbiter, which
-is never patched, that would make TLS connections of workers hang; and it may be what cannot be imported.
+They have the form of prodfix's lines, and its redactor: of prodfix only :mod:`prodfix.redaction` may be imported here. The rest
+loads the driver, and in the arbiter, which is never patched, that would make TLS connections of workers hang.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ import logging
 import os
 import re
 import select
-import sys
 import time
 import traceback
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
+
+from prodfix.redaction import redact_text
 
 STDOUT = 1
 LONGEST_TEXT = 1500  # characters of a message, an error's text or a stack
@@ -27,20 +28,6 @@ LONGEST_WAIT = 0.1  # seconds
 FRAMES = 12
 
 _LEVELS = ((logging.INFO, "debug"), (logging.WARNING, "info"), (logging.ERROR, "warn"), (logging.CRITICAL, "error"))
-# Each repetition is bounded or possessive.
-_SECRETS = (
-    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]{0,20}+://)\S{0,500}@"), r"\1***@"),
-    (re.compile(r"(?i)\b(bearer|basic) [\w.~+/=-]{8,2000}"), r"\1 ***"),
-    (re.compile(r"\beyJ[\w-]{8,2000}+\.[\w.-]{8,4000}+"), "***"),
-    (
-        re.compile(
-            r"(?i)((?:password|passwd|pwd|secret|token|api[_-]?key|credentials?|authorization|cookie)[\"']?\s?[=:]\s?)"
-            r"(?:\"[^\"]{0,500}\"|'[^']{0,500}'|[^\s,;&\"']{1,500})"
-        ),
-        r"\1***",
-    ),
-    (re.compile(r"[\w.%+-]{1,64}@(?:[\w-]{1,63}\.){1,5}[A-Za-z]{2,20}"), "***"),
-)
 _SECRET_NAME = re.compile(r"(?i)pass|secret|token|key|credential|auth|(?:^|_)ur[il]s?$")
 _PASSWORD = re.compile(r"://[^/@\s:]{0,200}:([^\s]{1,500})@")
 SHORTEST_SECRET = 6  # characters of a value that is looked for; a shorter one stands in innocent words too
@@ -103,14 +90,11 @@ def _locked() -> bool:
 
 
 def redacted(text: str) -> str:
-    """``text`` without URIs' credentials, tokens, addresses, and any value of the environment that is a secret's."""
+    """``text`` as the library redacts it, and without any value of the environment that is a secret's."""
     text = text[:8000]
     for secret in _environment_secrets():
         text = text.replace(secret, "***")
-    for pattern, mask in _SECRETS:
-        text = pattern.sub(mask, text)
-    redact = getattr(sys.modules.get("prodfix"), "redact_text", None)  # once the worker has loaded it
-    return redact(text) if redact is not None else text
+    return redact_text(text)
 
 
 def _environment_secrets() -> list[str]:

@@ -34,6 +34,8 @@ from prodfix.queries.queries import QueryStatistics
 from prodfix.records.incident_log import IncidentLog
 from prodfix.records.lookup import Lookup
 from prodfix.records.reports import Reports
+from prodfix.recovery.aborts import Aborts
+from prodfix.recovery.conflicts import Conflicts
 from prodfix.recovery.idempotency import Idempotency
 from prodfix.recovery.recovery import Recovery
 from prodfix.recovery.transactions import Transactions
@@ -45,7 +47,7 @@ from prodfix.web.handlers import request_user
 from prodfix.workers import Workers
 
 DIAGNOSTICS = "/api/v1/diagnostics"
-TRANSACTION_BASE = 0.2  # seconds; a write conflict is over sooner than an outage
+TRANSACTION_BASE = 0.2  # seconds; an election is over sooner than an outage
 
 
 class Assembly(Foundations):
@@ -60,9 +62,19 @@ class Assembly(Foundations):
             retries=self.settings.max_retry_attempts,
             base=min(self.settings.retry_base_delay_ms / 1000, TRANSACTION_BASE),
             budget=self._budget,
+            clashes=self.conflicts,
+            aborts=self.aborts,
             report=self.reports.transaction,
             verbose=self.settings.log_level == "debug",
         )
+
+    @cached_property
+    def conflicts(self) -> Conflicts:
+        return Conflicts(most=self.settings.max_conflict_retries)
+
+    @cached_property
+    def aborts(self) -> Aborts:
+        return Aborts(lambda session: self.clients.own.admin.command("killSessions", [session]))
 
     @cached_property
     def documents(self) -> Documents:
@@ -107,6 +119,7 @@ class Assembly(Foundations):
         return Traces(
             self.journal,
             self.answering,
+            readable=self.readable,
             configured=self.clients.configured,
             uptime=lambda: self.monitor.status().uptime,
             retention_days=self.settings.error_retention_days,
@@ -144,10 +157,12 @@ class Assembly(Foundations):
             mobile_retries=self.settings.mobile_extra_retries,
             enabled=self.settings.enable_error_recovery,
             budget=self._budget,
+            clashes=self.conflicts,
             on_retry=on_retry,
             on_recovered=on_recovered,
             on_deferred=on_deferred,
             applied=self.traces.applied,
+            sees=self._sees,
         )
 
     @cached_property
@@ -201,15 +216,16 @@ class Assembly(Foundations):
 
     def services(self) -> Services:
         self._wire()
-        lookup = Lookup(self.journal, self.answering)
-        incident_log = IncidentLog(self.journal, self.answering, on_closed=self.reports.incident)
-        diagnostics = Diagnostics(self.workers, Collections(lambda: self.clients.own_db), lookup, self.backlog)
+        lookup = Lookup(self.journal, self.readable)
+        incident_log = IncidentLog(self.journal, self.readable, on_closed=self.reports.incident)
+        diagnostics = Diagnostics(self.workers, Collections(self.readable), lookup, self.backlog)
         return Services(
             statistics=Statistics(self.windows, live=self.workers.read),
             lookup=lookup,
             incident_log=incident_log,
             workers=self.workers,
-            requests=Requests(lookup, self.traces, incident_log),
+            requests=Requests(lookup, self.traces, incident_log, configured=self.clients.configured),
+            readable=self.readable,
             selftest=SelfTest(lambda: self.clients.own_db, self.classifier),
             queries=QueryStatistics(self.journal, self.interceptor.profile),
             diagnostics=diagnostics,

@@ -22,6 +22,7 @@ TICK = 1.0  # seconds between two batches to MongoDB, and between two states of 
 RATE_PERIOD = 10.0  # seconds between two looks at the share of failed requests
 STORM_PERIOD = 10.0  # seconds between two summaries of errors that were not logged one by one
 FOLD_PERIOD = 3600.0
+ABORT_PERIOD = 0.2  # seconds between two looks for transactions that were cut off
 DRAIN_PERIOD = 0.25  # seconds between two looks for deferred writes
 LOG_PERIOD = 30.0  # seconds between two lines of the monitor (the seed's period)
 
@@ -76,12 +77,15 @@ class Background:
                     Loop("pinger", lambda: self._ping(services), services.monitor.interval, *told),
                     Loop("probe", lambda: self._probe(services), TICK, *told),
                     Loop("writer", lambda: self._write(services), TICK, *told),
+                    Loop("aborts", services.transactions.aborts.work, ABORT_PERIOD, *told),
                     Loop("drainer", lambda: self._drain(services), DRAIN_PERIOD, *told),
                     Loop("monitor", lambda: self._tell(services), LOG_PERIOD, *told, delay=LOG_PERIOD),
                 ]
             self._pid, self._warm = os.getpid(), False
             self._begun = time.monotonic()
             services.drainer.stopped = False
+            if services.clients.configured:
+                services.transactions.aborts.attend()
             for loop in self._loops:
                 loop.start()
 
@@ -104,6 +108,7 @@ class Background:
             last: tuple[tuple[str, Callable[[], None]], ...] = (
                 ("last counts", services.counters.flush),
                 ("last incident", services.incidents.flush),
+                ("last aborts", services.transactions.aborts.finish),
                 ("last write", lambda: self._write(services)),
                 ("last marks", lambda: self._release(services)),
             )
@@ -137,6 +142,7 @@ class Background:
         services.incidents.flush()
         services.queries.store()
         services.orders.obey()
+        services.journal.tidy()
         # Waking up late is what a blocked hub looks like from inside.
         begun = time.monotonic()
         time.sleep(0.01)
@@ -144,13 +150,14 @@ class Background:
 
     def _watch_rate(self, services: Services) -> None:
         incidents = services.incidents
+        if "database_lost" in incidents.open:
+            return  # what fails now is that incident: nothing else begins, and what had begun is not over
         jumping = "error_rate" in incidents.open
         jump = jumped(services.windows.recent(RECENT + BEFORE), services.windows.now(), jumping=jumping)
-        # What failed because the database was lost is that incident.
-        if jump and not incidents.within("database_lost", (RECENT + 1) * 60):
-            incidents.begin("error_rate")
-        elif jumping:
+        if jumping and not jump:
             incidents.end("error_rate")
+        elif jump and (jumping or not incidents.within("database_lost", (RECENT + 1) * 60)):
+            incidents.begin("error_rate")
 
     def _tell_of_disk(self, services: Services) -> None:
         failure = services.journal.failure
@@ -158,6 +165,9 @@ class Background:
             self._disk_failure = failure
             severity, message = (Severity.WARN, "fails") if failure else (Severity.INFO, "works again")
             services.logs.note(severity, "background", f"journal {message}", facts={"failing": failure})
+
+        for damage in services.journal.damages():
+            services.tell_of_damage(damage.to_json())
 
     def _put_state(self, services: Services) -> None:
         entry = orjson.dumps(services.state())

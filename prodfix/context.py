@@ -13,13 +13,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 from prodfix.devices import LONGEST, DeviceType, client_hint, device_type, looks_mobile, quick_device
+from prodfix.effects import Effects
 from prodfix.errors import Outcome
 from prodfix.fingerprints import CommandKey
 from prodfix.operations import DatabaseOperation
 from prodfix.redaction import redact_text
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
-_TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
+# W3C Trace Context, section 3.2: nothing follows version 00, and whatever is new another hyphen in a higher one; ff is none.
+_TRACEPARENT = re.compile(
+    r"(?!ff)(?:00(?=.{53}\Z)|(?!00)[0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?", re.ASCII
+)
 _VERSION = re.compile(r"[A-Za-z0-9.+_()-]{1,24}")
 _ZEROS = "0" * 32
 
@@ -31,7 +35,9 @@ KINDS = 200  # kinds of commands of a request that are told apart
 class Notes:
     """What becomes known while a request is served: the user once a view has verified one, its database commands, the
     ID of what it does (:func:`prodfix.current_operation_id`), and what recovery did: ``retries`` are our own,
-    ``driver_retries`` commands that the driver has sent again by itself."""
+    ``driver_retries`` commands that the driver has sent again by itself. ``identified``: the view has asked for that ID;
+    ``conflict_at`` is when (in the monotonic clock's seconds) a write met a conflict, None if something may have been applied
+    since."""
 
     user_id: str | None = None
     commands: int = 0
@@ -39,18 +45,23 @@ class Notes:
     kinds: dict[CommandKey, int] = field(default_factory=dict)
     trail: deque[tuple[CommandKey, int, bool]] = field(default_factory=lambda: deque(maxlen=TRAIL))
     failed: DatabaseOperation | None = None
-    outcome: Outcome | None = None
+    ledger: Effects | None = None
     retries: int = 0
     driver_retries: int = 0
     recovered: bool = False
     operation_id: str | None = None
+    identified: bool = False
     keyed: bool = False
     uncounted: bool = False
+    unlogged: bool = False
+    conflict_at: float | None = None
 
     @property
-    def wrote(self) -> bool:
-        """Whether a command that writes was sent."""
-        return any(DatabaseOperation(key.operation).writes for key in self.kinds)
+    def effects(self) -> Effects:
+        """What its writes came to. Most requests write nothing, and have no ledger before they are asked for it."""
+        if self.ledger is None:
+            self.ledger = Effects()
+        return self.ledger
 
     def note(self, key: CommandKey, micros: int, failed: bool) -> int:
         """Note one command; how many of its kind there were in this request (0 for kinds beyond the limit)."""
@@ -117,6 +128,11 @@ class RequestContext:
         }
 
 
+def is_request_id(text: str) -> bool:
+    """Whether a request can have it: what clients offer, and what is made here, has no other form."""
+    return _REQUEST_ID.fullmatch(text) is not None
+
+
 def new_request_id() -> str:
     """For what happened in no request: the records of it need an ID all the same."""
     return os.urandom(16).hex()
@@ -152,11 +168,43 @@ def current_context() -> RequestContext | None:
     return _current.get()
 
 
-def uncounted() -> None:
-    """Leave the request that is served now out of the statistics of requests: none of the application's own users asks it."""
+_background: ContextVar[Effects | None] = ContextVar("prodfix_effects", default=None)
+
+
+def current_effects() -> Effects:
+    """What the writes came to of the request that is served now, or of this greenlet or thread outside one."""
     context = _current.get()
     if context is not None:
-        context.notes.uncounted = True
+        return context.notes.effects
+    found = _background.get()
+    if found is None:
+        _background.set(found := Effects())
+    return found
+
+
+def watched_effects() -> Effects | None:
+    """The same for who only looks on: ``None`` outside a request where nobody has asked for it."""
+    context = _current.get()
+    return context.notes.effects if context is not None else _background.get()
+
+
+def declare_outcome(outcome: Outcome | None) -> None:
+    """Say what has become of the request's writes, where the application knows better than the commands that were seen: after
+    it has undone them, say. Holds for this request until it is said anew; ``None`` takes it back."""
+    context = _current.get()
+    if context is not None:
+        context.notes.effects.declared = outcome
+
+
+def uncounted(*, logged: bool = True) -> None:
+    """Leave the request that is served now out of the statistics of requests: none of the application's own users asks it.
+    With ``logged=False`` it leaves no access line either: monitors ask every few seconds, for ever.
+
+    One that ends in an error which is counted is counted and logged all the same: there are no errors without requests.
+    """
+    context = _current.get()
+    if context is not None:
+        context.notes.uncounted, context.notes.unlogged = True, not logged
 
 
 def context_of(variables: Context | None) -> RequestContext | None:

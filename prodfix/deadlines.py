@@ -7,9 +7,11 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar, Token
-from typing import Any, TypeVar
+from contextvars import ContextVar, Token, copy_context
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
+from prodfix.errors import DeadlineExceeded
 from prodfix.native import start_timer
 
 JOURNAL_SHARE = 0.5  # seconds of each deadline that are kept for the journal: the database never gets them
@@ -17,6 +19,8 @@ ANSWERING = 0.5  # seconds that a view has at least, to answer, once a shielded 
 VIEW = "__prodfix_deadline__"
 
 View = TypeVar("View", bound=Callable[..., Any])
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 Ends = tuple[float, float]
 """When the request's time is over, and when the database's is, in monotonic seconds."""
 
@@ -126,6 +130,30 @@ def shield() -> Iterator[None]:
     finally:
         for enforced in paused:
             enforced._go_on()
+
+
+def in_request(work: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """``work``, to be run by another greenlet or thread as a part of the request that is served now, which is written once:
+    ``gevent.spawn(in_request(fetch), number)``, ``executor.map(in_request(fetch), numbers)``.
+
+    A greenlet or thread begins with nothing. With this it has the request's context (its ID in every log line and record),
+    what is left of its deadline, which ends the driver's operations there and under gevent whatever else waits, with
+    :class:`prodfix.errors.DeadlineExceeded`, and Flask's ``request``, ``current_app`` and ``g``. It may be run more than
+    once, and at the same time. Outside of a request it is just ``work``. What shall outlive the request is spawned without it.
+    """
+    carried = copy_context()
+    carried.run(_innermost.set, None)  # that greenlet's own timer is not this one's to pause
+
+    @wraps(work)
+    def run(*arguments: Arguments.args, **options: Arguments.kwargs) -> Result:
+        return carried.copy().run(_enforced, work, arguments, options)
+
+    return run
+
+
+def _enforced(work: Callable[..., Result], arguments: tuple[Any, ...], options: dict[str, Any]) -> Result:
+    with Enforced(remaining(), DeadlineExceeded):
+        return work(*arguments, **options)
 
 
 def backoff(attempt: int, base: float, *, longest: float = 16.0, jitter: float = 0.1) -> float:

@@ -18,7 +18,8 @@
     │   └── ValidationFailed         422
     ├── DatabaseNotConfigured        503
     ├── DatabaseUnavailable          503   (also a pymongo ServerSelectionTimeoutError: raised inside the driver)
-    │   └── DatabaseRefused          503   no try helps
+    │   ├── DatabaseRefused          503   no try helps
+    │   └── NotKnownNow              503   and no outage
     ├── JournalUnavailable           503
     │   └── JournalTimeout           (also a TimeoutError)
     ├── PartlyApplied                as its cause, with an unknown outcome
@@ -36,6 +37,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
+from bson.errors import BSONError
 from pydantic import ValidationError as PydanticError
 from pymongo import errors as mongo
 
@@ -210,12 +212,21 @@ class DatabaseRefused(DatabaseUnavailable):
     """The database answers, but refuses our credentials, or the driver our settings: waiting does not help."""
 
 
+class NotKnownNow(DatabaseUnavailable):
+    """What is asked for is not known here, and who may know it cannot tell it now: other instances have not done so yet, or
+    MongoDB cannot be read from."""
+
+
 class JournalUnavailable(ProdFixError):
     """A write could not be kept on disk, so it was not accepted."""
 
 
 class JournalTimeout(JournalUnavailable, TimeoutError):
     """The disk with the journals did not answer in time."""
+
+
+class JournalUncertain(JournalUnavailable):
+    """Whether a write was kept on disk is not known yet: its commit had begun, and the disk did not answer in time."""
 
 
 class PartlyApplied(ProdFixError):
@@ -236,6 +247,10 @@ class ShuttingDown(ProdFixError):
 
 class DeadlineExceeded(ProdFixError):
     """The request's own deadline has passed."""
+
+
+UNANSWERED = (mongo.PyMongoError, BSONError)
+"""What an operation raises that got no answer from MongoDB, or one that the driver cannot decode: for those who go on without."""
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:

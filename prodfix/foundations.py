@@ -6,21 +6,22 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, TypeVar
 
+from pymongo import MongoClient
 from pymongo.synchronous.database import Database
 
 from prodfix.classification.classifications import Row
 from prodfix.classification.classifier import Classifier
 from prodfix.connection.clients import Clients
 from prodfix.connection.monitor import ConnectionMonitor
+from prodfix.connection.readable import Readable
 from prodfix.context import current_context
 from prodfix.deferral.traffic import Traffic
-from prodfix.errors import ErrorCategory
 from prodfix.journal.journal import Journal
-from prodfix.logs.files import category_files
+from prodfix.logs.files import Room, category_files
 from prodfix.logs.logs import Logs
 from prodfix.logs.sinks import Console, Sinks
 from prodfix.queries.advice import Advisor
-from prodfix.queries.interceptor import QueryInterceptor
+from prodfix.queries.interceptor import QueryInterceptor, observes
 from prodfix.records.error_log import ErrorLog
 from prodfix.records.incidents import Incidents
 from prodfix.records.reports import Reports
@@ -35,8 +36,6 @@ from prodfix.statistics.storms import Storms
 from prodfix.statistics.windows import Windows
 
 Result = TypeVar("Result")
-
-_OF_DATABASE = (ErrorCategory.DATABASE_CONNECTION, ErrorCategory.TIMEOUT)
 
 
 class Foundations:
@@ -79,12 +78,20 @@ class Foundations:
             watchers=self.monitor.watchers,
             gate=self.breaker.gate,
             call=self._call,
+            follow=not self.settings.enable_query_logging,
         )
 
     def _call(self, operation: Callable[[], Result]) -> Result:
         if current_context() is not None:
             self.traffic.note()
         return self.breaker.call(operation)
+
+    def _sees(self, client: MongoClient[Any] | None) -> bool:
+        """Whether the commands of ``client``, or of the clients that there are, are seen."""
+        ours = self.clients.in_use
+        if client is None:
+            return ours is not None or self.interceptor.commands > 0
+        return client is ours or observes(client)
 
     @cached_property
     def traffic(self) -> Traffic:
@@ -93,6 +100,10 @@ class Foundations:
     def answering(self) -> Database[Any] | None:
         """Our own database while it answers, None while it does not: nobody waits for what is known to be down."""
         return self.clients.own_db if self.clients.configured and not self.monitor.down else None
+
+    @cached_property
+    def readable(self) -> Readable:
+        return Readable(self.answering)
 
     @cached_property
     def logs(self) -> Logs:
@@ -118,7 +129,7 @@ class Foundations:
 
     @cached_property
     def windows(self) -> Windows:
-        return Windows(self.journal, self.answering)
+        return Windows(self.journal, self.readable)
 
     @cached_property
     def minutes(self) -> Minutes:
@@ -126,7 +137,7 @@ class Foundations:
 
     @cached_property
     def groups(self) -> Groups:
-        return Groups(self.answering)
+        return Groups(self.readable)
 
     @cached_property
     def counters(self) -> Counters:
@@ -147,7 +158,8 @@ class Foundations:
             Storms(burst=self.settings.error_burst, rate=self.settings.error_rate),
             release=self.settings.release,
             database_down=lambda: self.monitor.looked and not self.monitor.healthy,
-            on_failure=lambda record: self.incidents.failed(database=record.meaning.category in _OF_DATABASE),
+            sees=self._sees,
+            on_failure=lambda record: self.incidents.failed(database=record.meaning.of_database),
         )
 
     @cached_property
@@ -162,5 +174,6 @@ def _sinks(settings: Settings) -> Sinks:
         max_bytes=settings.log_file_max_size,
         keep=settings.log_file_max_files,
         daily=settings.log_rotation == "daily",
+        room=Room(settings.state_dir / "journal", settings.log_disk_reserve),
     )
     return Sinks([Console(), *files])

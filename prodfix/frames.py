@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from types import CodeType, FrameType, TracebackType
 from typing import Any
 
+import gridfs
 import pymongo
 from bson import SON
+from pymongo.errors import BulkWriteError, ClientBulkWriteException, WriteError
 from pymongo.synchronous.bulk import _Bulk
 from pymongo.synchronous.client_bulk import _ClientBulk
 from pymongo.synchronous.client_session import ClientSession
@@ -26,25 +29,93 @@ from pymongo.synchronous.database import Database
 from pymongo.synchronous.mongo_client import MongoClient
 
 from prodfix.errors import chain
-from prodfix.operations import DatabaseOperation, command_of
+from prodfix.operations import DatabaseOperation, command_of, merges
 from prodfix.redaction import redact_text
 from prodfix.shapes import redact_command
 
 _ARGUMENTS = ("filter", "pipeline", "document", "documents", "update", "replacement", "requests", "command", "key")
 _LONGEST_STACK = 60  # frames
 _ROOTS = tuple(sorted({os.getcwd(), *(path for path in sys.path if path)}, key=len, reverse=True))
-_DRIVER = os.path.dirname(pymongo.__file__)
+_DRIVER, _FILES = os.path.dirname(pymongo.__file__) + os.sep, os.path.dirname(gridfs.__file__) + os.sep
+_LAYERS = (_DRIVER, _FILES, os.path.dirname(__file__) + os.sep)  # a call of the driver is in between
+_MANY = frozenset({"update_many", "delete_many"})
+_COUNTS = ("nInserted", "nMatched", "nModified", "nUpserted", "nRemoved", "nDeleted", "anySuccessful")
 # Python's own files, and ours: a bug is seldom there, and what differs between two errors never.
 _OTHERS = (os.path.dirname(os.__file__) + os.sep, os.path.dirname(__file__) + os.sep, "<frozen")
 
 
-def database_operation(error: BaseException) -> DatabaseOperation | None:
-    """The operation that ``error`` (or what caused it) ended inside the driver, or ``None`` if no driver was involved.
+@dataclass(frozen=True, slots=True)
+class DriverCall:
+    """The call of the driver that an exception ended. ``halfway``: it is several commands, or one statement for many
+    documents, and may have applied a part before it failed."""
 
-    The outermost frame that names a collection wins: that is the method which the application called.
+    operation: DatabaseOperation
+    client: MongoClient[Any] | None
+    halfway: bool
+
+
+def driver_call(error: BaseException, within: FrameType | None = None) -> DriverCall | None:
+    """The call that ``error`` (or what caused it) ended inside the driver, or ``None`` if no driver was involved.
+
+    ``within``: the frame that asks, if it is the driver's call that is still on its way out.
     """
-    found = [part for link in chain(error) for frame in _frames(link.__traceback__) for part in _describe(frame)]
+    frames = [frame for link in chain(error) for frame in _frames(link.__traceback__)]
+    while within is not None:
+        frames.insert(0, within)
+        within = within.f_back if within.f_code.co_filename.startswith(_LAYERS) else None
+    operation = _operation(frames)
+    if operation is None:
+        return None
+    halfway = operation.writes and (merges(operation.query or {}) or _halfway(error, frames))
+    client = next((client for frame in frames if (client := _client(frame)) is not None), None)
+    return DriverCall(operation, client, halfway)
+
+
+def database_operation(error: BaseException) -> DatabaseOperation | None:
+    """The operation of :func:`driver_call`."""
+    return _operation(frame for link in chain(error) for frame in _frames(link.__traceback__))
+
+
+def _operation(frames: Iterable[FrameType]) -> DatabaseOperation | None:
+    # The outermost frame that names a collection wins: that is the method which the application called.
+    found = [part for frame in frames for part in _describe(frame)]
     return next((part for part in found if part.collection), found[0] if found else None)
+
+
+def _client(frame: FrameType) -> MongoClient[Any] | None:
+    target = frame.f_locals.get("self") if frame.f_code.co_filename.startswith(_DRIVER) else None
+    if isinstance(target, MongoClient):
+        return target
+    if isinstance(target, (Cursor, CommandCursor)):
+        target = target._collection
+    database = target.database if isinstance(target, Collection) else target
+    return database.client if isinstance(database, Database) else None
+
+
+def _halfway(error: BaseException, frames: Iterable[FrameType]) -> bool:
+    links = list(chain(error))
+    if any(_of_many(link) for link in links):
+        return True
+    refused = any(isinstance(link, WriteError) for link in links)
+    for frame in frames:
+        path, values = frame.f_code.co_filename, frame.f_locals
+        if path.startswith(_FILES):
+            return True  # a file of GridFS is chunks and an entry
+        if path.startswith(_DRIVER):
+            counts = values.get("full_result")  # of a bulk write, whose later commands' errors do not tell it
+            if isinstance(counts, Mapping) and any(counts.get(count) for count in _COUNTS):
+                return True
+            if refused and frame.f_code.co_name in _MANY:
+                return True
+    return False
+
+
+def _of_many(error: BaseException) -> bool:
+    """Whether a statement of a bulk write that was refused is for many documents."""
+    details = error.details if isinstance(error, (BulkWriteError, ClientBulkWriteException)) else None
+    failures = (details or {}).get("writeErrors") or ()
+    statements = [failure.get("op") for failure in failures if isinstance(failure, Mapping)]
+    return any(isinstance(one, Mapping) and (one.get("multi") or one.get("limit") == 0) for one in statements)
 
 
 def _frames(traceback: TracebackType | None) -> Iterator[FrameType]:

@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, Generic, TypeVar
 
 Result = TypeVar("Result")
@@ -45,6 +45,13 @@ class Task(Generic[Result]):
         if error is not None:
             raise error
         return value  # type: ignore[no-any-return]
+
+    def ended(self, limit: float) -> bool:
+        """Whether the work is over within ``limit`` seconds, however it ended."""
+        if isinstance(self._result, Future):
+            return bool(wait([self._result], limit).done)
+        self._result.wait(limit)
+        return bool(self._result.ready())
 
 
 def _outcome(work: Callable[..., Result], *arguments: Any) -> tuple[Result | None, Exception | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,26 +51,32 @@ _COMMANDS = {
     "abort_transaction": "abortTransaction",
 }
 _OUT = frozenset({"$out", "$merge"})
-_WRITES = frozenset(
+# Of what may be sent twice without harm: an index that is there already is not made again.
+_HARMLESS = frozenset({"createIndexes"})
+_CHANGES = frozenset(
     [
         "insert",
         "update",
         "delete",
         "findAndModify",
+        "findandmodify",
         "bulkWrite",
         "commitTransaction",
         "create",
-        "createIndexes",
         "drop",
         "dropDatabase",
         "dropIndexes",
         "renameCollection",
+        "convertToCapped",
         "createSearchIndexes",
         "updateSearchIndex",
         "dropSearchIndex",
         "collMod",
     ]
 )
+_WRITES = _CHANGES | _HARMLESS
+MAY_CHANGE = _CHANGES | {"aggregate", "mapReduce", "mapreduce"}
+"""The names of commands for which :func:`changes` is worth asking."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +93,7 @@ class DatabaseOperation:
         return self.operation in _WRITES or (self.operation == "aggregate" and self._writes_out())
 
     def _writes_out(self) -> bool:
-        stages = (self.query or {}).get("pipeline")
-        last = stages[-1] if isinstance(stages, list) and stages else None
-        return isinstance(last, dict) and not _OUT.isdisjoint(last)
+        return not _OUT.isdisjoint(_last_stage(self.query or {}))
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -102,3 +107,26 @@ class DatabaseOperation:
 def command_of(method: str) -> str:
     """The command that a method of pymongo sends: ``insert_one`` -> ``insert``."""
     return _COMMANDS.get(method, method.lstrip("_"))
+
+
+def changes(name: str, command: Mapping[str, Any]) -> bool:
+    """Whether a command changes data, so that sending it twice may matter."""
+    if name in _CHANGES:
+        return True
+    if name == "aggregate":
+        return not _OUT.isdisjoint(_last_stage(command))
+    return name in ("mapReduce", "mapreduce") and merges(command)
+
+
+def merges(command: Mapping[str, Any]) -> bool:
+    """Whether it writes its results one by one while it runs: one that fails has perhaps written some."""
+    if "mapReduce" in command or "mapreduce" in command:
+        out = command.get("out")
+        return not (isinstance(out, Mapping) and "inline" in out)
+    return "aggregate" in command and "$merge" in _last_stage(command)
+
+
+def _last_stage(command: Mapping[str, Any]) -> Mapping[str, Any]:
+    stages = command.get("pipeline")
+    last = stages[-1] if isinstance(stages, list) and stages else None
+    return last if isinstance(last, Mapping) else {}

@@ -12,8 +12,8 @@ from typing import Any
 from ddsketch.mapping import LogarithmicMapping
 
 from prodfix.fingerprints import CommandKey
+from prodfix.names import mask_key
 from prodfix.native import allocate_lock
-from prodfix.shapes import mask_key
 
 KINDS = 500  # kinds of commands that are told apart; further ones are counted together
 OTHER = CommandKey("__other__", None, ())

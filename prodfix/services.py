@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, cast
 
@@ -17,6 +17,7 @@ from prodfix.alerts.rules import LOSS_PERIOD
 from prodfix.classification.classifier import Classifier
 from prodfix.connection.clients import Clients
 from prodfix.connection.monitor import ConnectionMonitor
+from prodfix.connection.readable import Readable
 from prodfix.connection.status import environment
 from prodfix.deferral.backlog import Backlog
 from prodfix.deferral.deferred import Deferred
@@ -88,6 +89,7 @@ class Services:
     clients: Clients
     interceptor: QueryInterceptor
     monitor: ConnectionMonitor
+    readable: Readable
     breaker: Breaker
     logs: Logs
     journal: Journal
@@ -150,26 +152,33 @@ class Services:
             "alerts": self.alerts.state(),
             "breaker": self.breaker.to_json(),
             "recovery": self.recovery.to_json(),
+            "aborts": self.transactions.aborts.to_json(),
             "commands": {"observed": self.interceptor.commands, "listenerErrors": self.interceptor.errors},
             "logs": self.logs.sinks.status(),
             "journal": {
                 "failing": self.journal.failure,
-                "quarantined": self.journal.dropped,
+                "quarantined": self.journal.quarantine.files,
+                "lostWrites": self.journal.quarantine.lost,
                 "otherVersions": self.journal.other_versions,
             },
             "idempotency": self.idempotency.to_json(),
             "deferredRefused": self.deferred.refused,
             "idleSeconds": self.traffic.idle_seconds,
-            "dropped": self.storage.dropped
-            + self.minutes.dropped
-            + self.counters.dropped
-            + self.error_log.failures
-            + self.logs.sinks.dropped,
+            "dropped": self.storage.dropped + self.minutes.dropped + self.counters.dropped + self.journal.lost,
+            "failedSteps": self.error_log.failures,
             "suppressed": self.error_log.storms.held,
             "failedRows": self.classifier.failures,
             "loopLagMs": self.background.lag_ms,
             **environment(),
         }
+
+    def tell_of_damage(self, facts: Mapping[str, Any]) -> None:
+        """Tell that a journal was damaged, what came home of it and what is gone: once, by the worker that has adopted it."""
+        gone, certain = facts["lostWrites"], facts["certain"]
+        least = "" if certain else "at least "
+        lost = f"{least}{gone} acknowledged writes are gone" if gone or not certain else "no acknowledged write is gone"
+        message = f"a journal was damaged: {lost}"
+        self.logs.note(Severity.CRITICAL, "journal-damaged", message, "error", "database", facts=facts)
 
     def loop_failed(self, name: str, error: Exception) -> None:
         """Tell that a background loop failed this time."""

@@ -93,6 +93,7 @@ class Settings(BaseSettings):
     log_dir: Path = Path("var/log")
     log_file_max_size: ByteSize = 10 * 1024 * 1024
     log_file_max_files: Annotated[int, Field(ge=1, le=1000)] = 7
+    log_disk_reserve: Annotated[int, BeforeValidator(byte_size), Field(ge=0)] = 16 * 1024 * 1024
     log_rotation: Literal["daily", "size"] = "daily"
     enable_query_logging: bool = True
     slow_query_threshold_ms: Annotated[int, Field(ge=0, le=3_600_000)] = 1_000
@@ -104,6 +105,7 @@ class Settings(BaseSettings):
     # Error handling and recovery
     enable_error_handler: bool = True
     max_retry_attempts: Annotated[int, Field(ge=0, le=20)] = 3
+    max_conflict_retries: Annotated[int, Field(ge=0, le=1000)] = 50
     retry_base_delay_ms: Milliseconds = 1_000
     mobile_extra_retries: Annotated[int, Field(ge=0, le=20)] = 1
     retry_budget: Annotated[float, Field(ge=0, le=1)] = 0.2
@@ -156,6 +158,7 @@ class Settings(BaseSettings):
     graceful_timeout_ms: Milliseconds = 25_000
     shutdown_limit_ms: Milliseconds = 30_000
     max_body_bytes: ByteSize = 1024 * 1024
+    body_encodings: Annotated[frozenset[str], NoDecode, BeforeValidator(words)] = frozenset()
     idempotency_ttl: Annotated[int, Field(ge=1, le=31 * 24 * 3600)] = 24 * 3600
 
     # Tokens

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
 from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
+
+from prodfix.names import mask_key
 
 NODES = 200  # how many values of one command are looked at
 
@@ -74,9 +74,6 @@ _TYPES: dict[type, str] = {
     str: "?str",
     bytes: "?bytes",
 }
-
-
-_ODD_KEY = re.compile(r"^[+\d-]{5,}$|^[0-9a-fA-F-]{24,}$|^(?=.*\d)[A-Za-z0-9_+/=-]{24,}$|\s")
 
 
 def redact_command(command: Mapping[str, Any], shown: frozenset[str] = frozenset()) -> dict[str, Any]:
@@ -172,13 +169,3 @@ def document_shape(document: Any) -> Any:
 
 def type_name(value: Any) -> str:
     return _TYPES.get(type(value)) or "?" + type(value).__name__.lower()[:40]
-
-
-def mask_key(key: str) -> str:
-    """The key, unless it looks like data: an e-mail, a number, an ID, a token, or something very long."""
-    return "?key" if len(key) > 200 or "@" in key else _mask_parts(key)
-
-
-@lru_cache(4096)
-def _mask_parts(key: str) -> str:
-    return ".".join("?key" if len(part) > 64 or _ODD_KEY.search(part) else part for part in key.split("."))

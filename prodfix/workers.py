@@ -17,6 +17,7 @@ STALE = 10.0  # seconds after which a worker's status no longer counts; it write
 
 _WORST_FIRST = ("error", "disconnected", "reconnecting", "connected")
 _SUMMED = ("poolSize", "availableConnections", "checkedOut", "waiting", "capacity")
+_OF_FOLDER = ("quarantined", "lostWrites", "otherVersions")  # they look at the same one
 _LOST = ("lost", "dropped", "waiting")  # lines
 
 
@@ -69,13 +70,12 @@ def connection_of(workers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def journal_of(workers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Why the journal of a worker fails, if one does, and the files that were not adopted."""
+    """Why the journal of a worker fails, if one does; the damaged files that are kept, and files of other versions."""
     parts: list[Mapping[str, Any]] = [worker.get("journal", {}) for worker in workers]
     failing = sorted({part["failing"] for part in parts if part.get("failing")})
     return {
         "failing": ", ".join(failing) or None,
-        "quarantined": sum(part.get("quarantined", 0) for part in parts),
-        "otherVersions": max((part.get("otherVersions", 0) for part in parts), default=0),
+        **{name: max((part.get(name, 0) for part in parts), default=0) for name in _OF_FOLDER},
     }
 
 

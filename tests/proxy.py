@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import struct
 import threading
 from collections import Counter
@@ -19,7 +20,7 @@ import bson
 
 from config.ports import free_port
 
-Mode = Literal["pass", "blackhole", "refuse", "half_open", "cut", "corrupt"]
+Mode = Literal["pass", "blackhole", "refuse", "half_open", "cut", "end", "corrupt"]
 
 _OP_MSG = 2013
 # The driver's own: how servers are discovered and watched.
@@ -31,8 +32,9 @@ class Proxy:
 
     ``pass``: all passes. ``blackhole``: what arrives is swallowed, in both directions, and new connections are taken and
     never served, as when packets are dropped. ``refuse``: all connections are cut, and new ones at once. ``half_open``: what
-    is sent arrives, and no answer comes back. ``cut``: a connection is reset within an answer. ``corrupt``: answers are not
-    MongoDB's. ``delay`` is how many seconds later each answer comes.
+    is sent arrives, and no answer comes back. ``cut``: a connection is reset (RST) within an answer, after ``cut_after``
+    bytes of it; ``end``: it is ended there (FIN). ``corrupt``: answers are not MongoDB's. ``delay`` is how many seconds later
+    each answer comes.
     """
 
     def __init__(self, upstream: int) -> None:
@@ -40,11 +42,15 @@ class Proxy:
         self._upstream = upstream
         self._mode: Mode = "pass"
         self._lose: tuple[str, int] = ("", 0)
+        self._spoil: tuple[str, int, int] = ("", 0, 0)
         self._links: set[asyncio.StreamWriter] = set()
         self._counts: Counter[str] = Counter()
         self.delay = 0.0
+        self.cut_after = 20
         self.lost: list[str] = []
         """Commands whose answer was not handed on."""
+        self.spoiled: list[str] = []
+        """Commands whose answer was made unreadable."""
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="proxy", daemon=True)
@@ -72,6 +78,11 @@ class Proxy:
     def lose_reply_of(self, command: str, count: int = 1) -> None:
         """Let the next ``count`` of these commands reach the server, and cut the connection instead of handing on the answer."""
         self._do(lambda: setattr(self, "_lose", (command, count)))
+
+    def corrupt_reply_of(self, command: str, count: int = 1, *, kept: int = 16) -> None:
+        """Let the next ``count`` of these commands reach the server, and make their answers unreadable after ``kept`` bytes:
+        16, and they are no message; 21, and they are one that holds no BSON."""
+        self._do(lambda: setattr(self, "_spoil", (command, count, kept)))
 
     def _do(self, change: Callable[[], None]) -> None:
         done = threading.Event()
@@ -158,11 +169,18 @@ class Proxy:
                 return
             if self.delay:
                 await asyncio.sleep(self.delay)
-            if self._mode == "cut":
-                writer.write(message[:20])
+            spoiled, left, kept = self._spoil
+            if left and name == spoiled:
+                self._spoil = (spoiled, left - 1, kept)
+                self.spoiled.append(name)
+                message = _spoilt(message, kept)
+            if self._mode in ("cut", "end"):
+                writer.write(message[: self.cut_after])
+                if self._mode == "cut":
+                    _reset_at_close(writer)
                 return
             if self._mode == "corrupt":
-                writer.write(message[:16] + bytes(byte ^ 0xA5 for byte in message[16:]))
+                writer.write(_spoilt(message, 16))
             elif self._mode == "pass":
                 writer.write(message)
             await writer.drain()
@@ -177,6 +195,15 @@ class Proxy:
     ) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
+
+
+def _spoilt(message: bytes, kept: int) -> bytes:
+    return message[:kept] + bytes(byte ^ 0xA5 for byte in message[kept:])
+
+
+def _reset_at_close(writer: asyncio.StreamWriter) -> None:
+    """Its end will be an RST, and not a FIN."""
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 async def _message(reader: asyncio.StreamReader) -> bytes | None:

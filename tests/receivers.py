@@ -62,18 +62,27 @@ class MailServer:
 
 
 class WebHook:
-    """A real HTTP receiver of JSON. ``status`` is what it answers; ``seconds``, how long it waits before."""
+    """A real HTTP receiver of JSON. ``status`` is what it answers, with the header ``Location`` if ``location`` says one; it
+    waits until it is ``released``. A GET is always answered with 200, and tells nothing."""
 
     def __init__(self) -> None:
         self.told: list[Told] = []
         self.asked = 0
         self.status = 200
+        self.location: str | None = None
+        self.methods: list[str] = []
         self.released = threading.Event()
         self.released.set()
         hook = self
 
         class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                hook.methods.append("GET")
+                self.send_response(200)
+                self.end_headers()
+
             def do_POST(self) -> None:
+                hook.methods.append("POST")
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 hook.asked += 1
                 hook.released.wait(20)
@@ -81,6 +90,8 @@ class WebHook:
                     sent = json.loads(body)
                     hook.told.append(Told(sent["title"], sent["message"], bytes(self.headers) + body))
                 self.send_response(hook.status)
+                if hook.location is not None:
+                    self.send_header("Location", hook.location)
                 self.end_headers()
 
             def log_message(self, *arguments: Any) -> None:

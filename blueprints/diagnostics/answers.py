@@ -113,6 +113,10 @@ class DeferredCounts(Answer):
     enabled: bool
     durability: str | None
     waiting: int | None
+    other_versions: Annotated[
+        int, Field(description="Of them in journals of another version, which no worker reads")
+    ] = 0
+    note: str | None = None
     dead: int | None
     bytes: int | None
     oldest_seconds: float | None
@@ -124,7 +128,8 @@ class DeferredCounts(Answer):
 
 class Journal(Answer):
     failing: str | None
-    quarantined: int
+    quarantined: Annotated[int, Field(description="Damaged files that are kept for a person")]
+    lost_writes: Annotated[int, Field(description="Acknowledged writes that are gone with them, at least")] = 0
     other_versions: int
 
 
@@ -163,7 +168,7 @@ class Coverage(Answer):
     window_from: datetime
     window_to: datetime
     workers: int
-    dropped: Annotated[int, Field(description="Errors and requests that could not be kept")]
+    dropped: Annotated[int, Field(description="Errors, events and counted requests that are gone")]
 
 
 class Latency(Answer):
@@ -323,6 +328,10 @@ class Request(Answer):
     recovery: Recovery | None
     deferred: list[OperationStatus]
     incidents: list[Incident]
+    missing: Annotated[
+        list[Literal["errors", "deferred", "incidents"]],
+        Field(description="Parts of which MongoDB may know more, and cannot be asked now"),
+    ]
 
 
 class Query(Answer):

@@ -78,7 +78,7 @@ def request(request_id: str) -> Any:
     Its errors, the commands that it sent, what was tried again, what became of its deferred writes, and the incident that it
     fell into. A request that went well leaves no record, and is not found.
     """
-    found = current_prodfix.requests.find(request_id[:64])
+    found = current_prodfix.requests.find(request_id)
     if found is None:
         raise NotFound("no record of this request")
     return found
@@ -140,4 +140,4 @@ def deferred(query: parameters.Deferred) -> Any:
 @endpoint(blueprint, "GET", "/deferred/<operation_id>", answers.DeferredWrite)
 def deferred_write(operation_id: str) -> Any:
     """One of them, with the names and types of its arguments and without a value."""
-    return current_prodfix.backlog.show(operation_id[:100])
+    return current_prodfix.backlog.show(operation_id)

@@ -52,7 +52,7 @@ def test(body: parameters.Test) -> Any:
 
 
 def _order(command: DeferredCommand, operation_id: str) -> Any:
-    return current_prodfix.backlog.order(command, operation_id[:100], admin())
+    return current_prodfix.backlog.order(command, operation_id, admin())
 
 
 def _changed(found: bool) -> dict[str, bool]:

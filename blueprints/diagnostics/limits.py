@@ -63,4 +63,5 @@ def _wait(limiter: limits.strategies.RateLimiter, item: limits.RateLimitItem, na
     """None if it may go on, else the seconds until it may."""
     if limiter.hit(item, *names):
         return None
-    return max(1, round(limiter.get_window_stats(item, *names).reset_time - time.time()))
+    wait = round(limiter.get_window_stats(item, *names).reset_time - time.time())
+    return max(1, min(wait, item.get_expiry()))  # no window is longer, whatever the clock was set to

@@ -14,7 +14,7 @@ from blueprints.diagnostics.guard import COOKIE, PREFIX, admin, csrf_token, guar
 from blueprints.diagnostics.overview import overview
 from blueprints.diagnostics.paging import after_number, after_place, next_address, number_of, place_of, with_query
 from blueprints.diagnostics.security import secured
-from prodfix import DeferredCommand, NotFound, Wanted, current_prodfix, error_summary, shown
+from prodfix import DeferredCommand, NotFound, NotKnownNow, Wanted, current_prodfix, error_summary, shown
 
 REFRESH = 10  # seconds
 REQUEST_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
@@ -125,14 +125,17 @@ def search() -> ResponseReturnValue:
     identity = request.args.get("id", "").strip()
     if REQUEST_ID.fullmatch(identity):
         return _back(".one_request", request_id=identity)
-    return render_template("diagnostics/request.html", request_id=identity[:64], found=None)
+    return render_template("diagnostics/request.html", request_id=identity[:64], found=None, told=True)
 
 
 @blueprint.get("/page/requests/<request_id>")
 def one_request(request_id: str) -> str:
-    """All that is known of one request, or that nothing is."""
-    found = current_prodfix.requests.find(request_id[:64])
-    return render_template("diagnostics/request.html", request_id=request_id[:64], found=found)
+    """All that is known of one request, or that nothing is, or that nobody can tell now."""
+    try:
+        found, told = current_prodfix.requests.find(request_id), True
+    except NotKnownNow:
+        found, told = None, False
+    return render_template("diagnostics/request.html", request_id=request_id[:64], found=found, told=told)
 
 
 @blueprint.get("/page/deferred")
@@ -158,7 +161,7 @@ def order(operation_id: str, command: str) -> Response:
     known: dict[str, DeferredCommand] = {"replay": "replay", "discard": "discard"}
     if command not in known:
         raise NotFound("no such command")
-    current_prodfix.backlog.order(known[command], operation_id[:100], admin())
+    current_prodfix.backlog.order(known[command], operation_id, admin())
     return _back(".deferred", done=command)
 
 

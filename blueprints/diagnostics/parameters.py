@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeVar
 
 from flask import Request
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from blueprints.diagnostics.paging import NUMBER, PLACE
 from prodfix import (
@@ -34,12 +36,38 @@ Words = Annotated[str, Field(min_length=1, max_length=200)]
 _EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 
 
+_DATE_TIME = re.compile(
+    r"(\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?)(?:([Zz])|([+\- ])(\d\d:\d\d))", re.ASCII
+)
+_WHOLE = re.compile(r"[0-9]{1,6}")
+
+
+def _written(value: Any) -> Any:
+    """A date-time as RFC 3339 section 5.6 writes it; a ``+`` that was not encoded has become a blank on the way. A number is
+    none: seconds, milliseconds and a year look alike."""
+    found = _DATE_TIME.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        raise PydanticCustomError("datetime", "must be a date and a time with its zone, such as 2026-11-26T12:00:00Z")
+    local, utc, sign, offset = found.groups()
+    return local + (utc or sign.replace(" ", "+") + offset)
+
+
+def _digits(value: Any) -> Any:
+    """Nothing but digits: ``5.0``, ``1_0`` and ``+5`` are no whole numbers of a query."""
+    if isinstance(value, str) and _WHOLE.fullmatch(value) is None:
+        raise PydanticCustomError("int_parsing", "must be a whole number")
+    return value
+
+
 def _in_time(moment: datetime) -> datetime:
     """In UTC, and no earlier or later than anything can have happened: before and after that there is nothing to be found."""
     return min(max(moment, _EARLIEST), _LATEST).astimezone(UTC)
 
 
-Moment = Annotated[AwareDatetime, AfterValidator(_in_time), Field(examples=["2026-11-26T12:00:00Z"])]
+Moment = Annotated[
+    AwareDatetime, BeforeValidator(_written), AfterValidator(_in_time), Field(examples=["2026-11-26T12:00:00Z"])
+]
+Limit = Annotated[int, Field(ge=1, le=200, description="Entries of one page"), BeforeValidator(_digits)]
 
 
 class Parameters(BaseModel):
@@ -53,7 +81,7 @@ class InTimeRange(Parameters):
 
 
 class InPages(Parameters):
-    limit: Annotated[int, Field(ge=1, le=200, description="Entries of one page")] = 50
+    limit: Limit = 50
     cursor: Annotated[str | None, Field(pattern=NUMBER, description=CURSOR)] = None
 
 
@@ -63,7 +91,7 @@ class InTime(Parameters):
 
 
 class InPlaces(InTime):
-    limit: Annotated[int, Field(ge=1, le=200, description="Entries of one page")] = 50
+    limit: Limit = 50
     cursor: Annotated[str | None, Field(pattern=PLACE, description=CURSOR)] = None
 
 

@@ -7,7 +7,7 @@
 
 What has its own hysteresis (``Condition.certain``) needs one look. ``want`` stays until it is told: a cool-down, the most
 alerts of an hour, or a MongoDB that does not answer may keep it waiting, and what is over before its beginning was told is
-told not at all. What comes back before its end was told, or its claim withdrawn, has not ended.
+told not at all. What comes back before its end was told, or its claim withdrawn, is the same episode, since a new moment.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Alarm:
 
     ``episode``: this time that it fires; the IDs of its alerts begin with it. ``told``: by whose word its beginning was told:
     this instance's ``journal``, its ``claim`` in MongoDB, or that of another instance, which it has ``joined``; None if it was
-    not. ``told_at``: when a beginning was told last, which the cool-down counts from. ``shared``: the alert under which all
-    instances know it.
+    not. ``since``: when it came last; ``begun``: when its episode did. ``told_at``: when a beginning was told last, which the
+    cool-down counts from. ``shared``: the alert under which all instances know it.
     """
 
     key: str
@@ -42,6 +42,7 @@ class Alarm:
     facts: dict[str, Any] = field(default_factory=dict)
     firing: bool = False
     since: float = 0.0
+    begun: float = 0.0
     until: float | None = None
     episode: str = ""
     want: Want | None = None
@@ -107,18 +108,21 @@ class Alarm:
 
     def _begin(self) -> None:
         self.firing, self.until, self.level = True, None, self._last_level
-        if self.want in ("end", "withdraw"):
-            self.want = None if self.want == "end" else "begin"
+        self.since = self._first
+        if self.want == "end":
+            self.want = None
+        elif self.want == "withdraw":
+            self.want, self.begun = "begin", self.since
         else:
-            self.since = self._first
             self._new_episode()
 
     def _new_episode(self) -> None:
+        self.begun = self.since
         self.episode, self.want = secrets.token_hex(8), "begin"
         self.told, self.shared, self.told_level, self.held = None, "", 0, False
 
     def _end(self) -> None:
-        self.firing, self.until, self.held = False, self._first, False
+        self.firing, self.until, self.held = False, max(self._first, self.since), False  # a clock may be set back
         if self.told is not None:
             self.want = "end"
         else:
@@ -147,8 +151,9 @@ class Alarm:
 
     def orphaned(self, shared: str, since: float, now: float) -> None:
         """Another instance's, which is gone: its end is left to this one."""
+        self.since, self.until = since, max(now, since)
         self._new_episode()
-        self.want, self.told, self.shared, self.since, self.until = "end", "joined", shared, since, now
+        self.want, self.told, self.shared = "end", "joined", shared
         self.revision += 1
 
     def forget(self) -> None:
@@ -161,7 +166,8 @@ class Alarm:
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> Alarm:
-        return cls(**{name: entry[name] for name in _KEPT if name in entry})
+        known = {name: entry[name] for name in _KEPT if name in entry}
+        return cls(**{"begun": known.get("since", 0.0)} | known)
 
 
 _KEPT = tuple(name for name in Alarm.__slots__ if not name.startswith("_"))

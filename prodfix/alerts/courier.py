@@ -71,6 +71,8 @@ def reason_of(error: BaseException | None, status: int | None) -> str:
 def _of_status(status: int) -> str:
     if status in (401, 403, 407):
         return "credentials"
+    if 300 <= status < 400:
+        return "redirected"
     if status in (404, 410):
         return "not_found"
     if status == 429:
@@ -91,12 +93,16 @@ def deliver(job: dict[str, Any], clues: Clues) -> str | None:
         pgp_autogen=False,
         pem_autogen=False,
         allow_templates=False,
+        http_redirects=False,
     )
     clues.begin()
     try:
         plugin: Any = apprise.Apprise.instantiate(job["url"], asset=asset, suppress_exceptions=True)
         if plugin is None:
             return "not_a_url"
+        # Whatever the URL says: after a 301, 302 or 303 the message goes on as an empty GET (RFC 9110 section 15.4), and
+        # what answers that with 200 has got nothing.
+        plugin.redirects = False
         plugin.socket_connect_timeout = min(plugin.socket_connect_timeout, LARGEST_TIMEOUT)
         plugin.socket_read_timeout = min(plugin.socket_read_timeout, LARGEST_TIMEOUT)
         kind = "success" if job["part"] == "end" else TYPES.get(job["severity"], "failure")

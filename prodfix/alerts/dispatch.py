@@ -28,6 +28,7 @@ REASONS = {
     "credentials": "the receiver refuses who asks: check user, password or token in the URL",
     "not_found": "the receiver does not know the address: the webhook, channel or topic may have been deleted",
     "rate_limited": "the receiver takes no more for now",
+    "redirected": "the receiver is elsewhere, and the message would not arrive there: put its final address into the URL",
     "refused": "the receiver refuses the message: check sender, recipients and the URL's options",
     "server_error": "the receiver has an error of its own",
     "unreachable": "the receiver cannot be reached: check host, port, DNS, firewall and proxy",

@@ -26,6 +26,7 @@ Kind = Literal[
     "log_sink",
     "journal_failing",
     "journal_full",
+    "journal_damaged",
     "memory",
 ]
 
@@ -38,10 +39,15 @@ SEVERITIES: dict[Kind, Severity] = {
     "log_sink": Severity.ERROR,
     "journal_failing": Severity.CRITICAL,
     "journal_full": Severity.ERROR,
+    "journal_damaged": Severity.CRITICAL,
     "memory": Severity.CRITICAL,
 }
 SHARED: frozenset[Kind] = frozenset({"database_lost", "connection_failures", "error_rate"})
 """Kinds that several instances see at the same time, and only one of them tells."""
+
+
+_HEARD_OF: frozenset[Kind] = frozenset({"error_rate", "log_sink", "memory"})
+"""Kinds that one worker may see alone, and the others hear of by its journal: while one fails, its silence says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +105,12 @@ class Findings:
 def conditions(situation: Situation) -> Findings:
     """All that is wrong. A resolved error that is back is an event, and told otherwise."""
     found, unknown = {}, set()
+    unheard = _journal_failing(situation) is not None
     for kind, rule in RULES.items():
         key = key_of(kind, situation.instance)
         finding = rule(situation)
+        if finding is None and unheard and kind in _HEARD_OF:
+            finding = UNKNOWN
         if isinstance(finding, Unknown):
             unknown.add(key)
         elif finding is not None:
@@ -162,7 +171,9 @@ def _log_sink(situation: Situation) -> Finding:
         for sink in worker.get("logs", {}).get("sinks", ())
         if sink["failing"]
     }
-    return _condition("log_sink", situation, sinks=dict(sorted(failing.items()))) if failing else None
+    if not failing:
+        return None if situation.workers else UNKNOWN
+    return _condition("log_sink", situation, sinks=dict(sorted(failing.items())))
 
 
 def _journal_failing(situation: Situation) -> Finding:
@@ -176,6 +187,16 @@ def _journal_full(situation: Situation) -> Finding:
         return UNKNOWN
     share = situation.backlog.fullest
     return _condition("journal_full", situation, percent=int(share * 100)) if share >= NEARLY_FULL else None
+
+
+def _journal_damaged(situation: Situation) -> Finding:
+    # Each worker looks at the same folder; more files, or more that is gone, are worth another alert.
+    told = [worker.get("journal", {}) for worker in situation.workers]
+    files = max((one.get("quarantined", 0) for one in told), default=0)
+    lost = max((one.get("lostWrites", 0) for one in told), default=0)
+    if not files:
+        return None if told else UNKNOWN
+    return _condition("journal_damaged", situation, level=files + lost, certain=True, files=files, lost=lost)
 
 
 def _memory(situation: Situation) -> Finding:
@@ -199,5 +220,6 @@ RULES: dict[Kind, Rule] = {
     "log_sink": _log_sink,
     "journal_failing": _journal_failing,
     "journal_full": _journal_full,
+    "journal_damaged": _journal_damaged,
     "memory": _memory,
 }

@@ -11,7 +11,6 @@ from functools import partial
 from typing import Any, Literal, TypeVar
 
 import pymongo
-from pymongo.errors import PyMongoError
 from pymongo.synchronous.database import Database
 
 from prodfix.alerts import claims, texts
@@ -20,7 +19,7 @@ from prodfix.alerts.claims import Answer, Contended
 from prodfix.alerts.ledger import Ledger
 from prodfix.alerts.outbox import Alert, Delivery
 from prodfix.alerts.rules import SHARED, Findings
-from prodfix.errors import Severity
+from prodfix.errors import UNANSWERED, Severity
 
 LIMIT = 3.0  # seconds for one claim
 REFUSALS = 3  # claims in a row that fail, until this instance goes on alone
@@ -120,7 +119,7 @@ class Teller:
             claims.claim(database, alarm.key, partial(claims.withdrawn, alert=begin, instance=instance, now=at))
             return "silent", None, ""
         if alarm.told == "journal":
-            decide = partial(claims.merged, alert=alert, instance=instance, now=at, since=alarm.since + at - now)
+            decide = partial(claims.merged, alert=alert, instance=instance, now=at, since=alarm.begun + at - now)
         else:
             decide = partial(claims.ended, alert=alert, instance=instance, now=at, begin=alarm.shared)
         answer, _ = claims.claim(database, alarm.key, decide)
@@ -229,7 +228,7 @@ class Teller:
                 answer = work(database)
         except Contended:
             return None
-        except PyMongoError as error:
+        except UNANSWERED as error:
             self._refusals += 1
             if self._refusals >= REFUSALS:
                 self._refusals, self._alone_since = 0, now

@@ -67,6 +67,12 @@ WORDS: dict[Kind, Words] = {
         "The journals have room again",
         "Once it is full, writes are refused instead of deferred (DEFERRED_MAX_ENTRIES, DEFERRED_MAX_BYTES).",
     ),
+    "journal_damaged": Words(
+        "A journal was damaged",
+        "No damaged journal is kept",
+        "What was whole in it has come home. The file is kept in STATE_DIR/journal until somebody has looked at it: flask prodfix"
+        " deferred salvage.",
+    ),
     "memory": Words(
         "Server crash imminent: memory",
         "Memory is below the limit again",
@@ -84,6 +90,8 @@ _LABELS = {
     "sinks": "sinks",
     "reason": "reason",
     "percent": "percent used",
+    "files": "damaged files",
+    "lost": "acknowledged writes that are gone, at least",
     "usedMb": "used MB",
     "limitMb": "limit MB",
     "fingerprint": "fingerprint",

@@ -29,10 +29,23 @@ class Classification:
     outcome: Outcome | None = None
     details: tuple[FieldError, ...] = field(default=())
 
+    @property
+    def of_database(self) -> bool:
+        """Whether it says that the database is away or slow. A timeout of a call to somebody else does not."""
+        if self.category is ErrorCategory.TIMEOUT:
+            return self.code != NETWORK_TIMED_OUT.code
+        return self.category is ErrorCategory.DATABASE_CONNECTION
+
     def __post_init__(self) -> None:
         if self.severity is None:
             mild = isinstance(self.status, int) and self.status < 500
             object.__setattr__(self, "severity", Severity.INFO if mild else Severity.ERROR)
+
+    @property
+    def contended(self) -> bool:
+        """Whether somebody else was at the same data, and nothing was applied: the database works, and the same again may
+        succeed within milliseconds. That is no outage, and never a reason to wait for the end of one."""
+        return (self.category, self.code, self.outcome) == (CONTENDED.category, CONTENDED.code, CONTENDED.outcome)
 
 
 Row = Classification | Callable[[Any], Classification]
@@ -83,6 +96,8 @@ def _row(category: ErrorCategory, status: int, code: str, message: str, **more: 
 INTERNAL_ERROR = _row(ErrorCategory.UNKNOWN, 500, "INTERNAL_ERROR", "An error occurred")
 FATAL = replace(INTERNAL_ERROR, severity=Severity.CRITICAL)
 NETWORK_FAILED = replace(INTERNAL_ERROR, category=ErrorCategory.NETWORK, transient=True, outcome=Outcome.UNKNOWN)
+NETWORK_REFUSED = replace(NETWORK_FAILED, transient=False, outcome=None)
+NETWORK_TIMED_OUT = replace(NETWORK_FAILED, category=ErrorCategory.TIMEOUT)
 UNAVAILABLE = _row(
     ErrorCategory.DATABASE_CONNECTION,
     503,
@@ -95,6 +110,7 @@ UNAVAILABLE = _row(
 )
 INTERRUPTED = replace(UNAVAILABLE, outcome=Outcome.UNKNOWN)
 BUSY = replace(UNAVAILABLE, code="DATABASE_BUSY", severity=Severity.ERROR)
+NOT_KNOWN = replace(UNAVAILABLE, category=ErrorCategory.CLIENT, severity=Severity.INFO, outcome=None)
 MISCONFIGURED = replace(UNAVAILABLE, transient=False, retryable=False)
 TIMED_OUT = _row(
     ErrorCategory.TIMEOUT,

@@ -10,10 +10,11 @@ from pydantic import ValidationError as PydanticError
 from pymongo import errors as mongo
 from tenacity import RetryError
 
-from prodfix.classification import foreign, web_errors
+from prodfix.classification import foreign, outbound, web_errors, wrappers
 from prodfix.classification.classifications import (
     DAMAGED,
     DATABASE_ERROR,
+    DOCUMENT_TOO_LARGE,
     DUPLICATE,
     INTERNAL_ERROR,
     INTERRUPTED,
@@ -29,9 +30,11 @@ from prodfix.classification.classifications import (
     with_outcome,
 )
 from prodfix.classification.error_types import LABELS, RULES, TYPES
+from prodfix.classification.places import fetching, reading_a_reply
 from prodfix.classification.server_codes import SERVER_CODES
 from prodfix.classification.server_replies import code_of, details_of, key_fields, mappings, rule_fields
 from prodfix.errors import (
+    ErrorCategory,
     Outcome,
     PartlyApplied,
     ProdFixError,
@@ -66,6 +69,10 @@ class Classifier:
         """What ``error`` means. Never raises; what is not known is ``INTERNAL_ERROR``."""
         return self._classify(error, 0)
 
+    def claims(self, error: BaseException) -> bool:
+        """Whether a row of the application's decides what ``error`` means."""
+        return next((kind for kind in type(error).__mro__ if kind in self.rows), None) in self.own
+
     def unreachable(self, timeout: Classification) -> Classification:
         """What a timeout means while the database is known not to answer at all."""
         return replace(UNAVAILABLE, outcome=timeout.outcome)
@@ -79,6 +86,9 @@ class Classifier:
         for inner in (given_up(error), web_errors.original(error)):
             if inner is not None:
                 return self._classify(inner, depth + 1)
+        held = self._wrapped(error, depth)
+        if held is not None:
+            return wrappers.decided_after(error, held)
         if isinstance(error, BaseExceptionGroup):
             return _worst([self._classify(member, depth + 1) for member in error.exceptions])
         if isinstance(error, PartlyApplied) and error.__cause__ is not None:
@@ -87,6 +97,14 @@ class Classifier:
         if row is not None and row.code != INTERNAL_ERROR.code:
             return _detailed(row, error)
         return web_errors.of_body(error) or self._by_origin(error, row, depth) or row or INTERNAL_ERROR
+
+    def _wrapped(self, error: BaseException, depth: int) -> Classification | None:
+        """What the error means that ``error`` wraps by its class; ``None`` if that is nothing that is known."""
+        inner = wrappers.wrapped(error)
+        if inner is None:
+            return None
+        found = wrappers.key_service_failed(inner) or self._classify(inner, depth + 1)
+        return found if found.category is not ErrorCategory.UNKNOWN else None
 
     def _asked(self, row: Row, error: BaseException) -> Classification:
         if isinstance(row, Classification):
@@ -100,7 +118,9 @@ class Classifier:
         return found
 
     def _row(self, error: BaseException, kind: type[BaseException] | None, depth: int) -> Classification | None:
-        known = web_errors.named(error)
+        if reading_a_reply(error):
+            return UNFINISHED
+        known = web_errors.named(error) or outbound.named(error) or wrappers.named(error)
         if known is None and isinstance(error, mongo.PyMongoError):
             known = self._by_server(error, depth)
         if known is None and kind is not None:
@@ -110,10 +130,12 @@ class Classifier:
             found = foreign.problems(error)
             if found is not None:
                 return replace(INVALID, details=tuple(_foreign_problem(*problem) for problem in found))
-        return known if known is None or not isinstance(error, mongo.PyMongoError) else _labelled(known, error)
+        if known is None or not isinstance(error, mongo.PyMongoError):
+            return known
+        return wrappers.decided_after(error, _labelled(known, error))
 
     def _by_origin(self, error: BaseException, row: Classification | None, depth: int) -> Classification | None:
-        """The driver's error that an application's came from.
+        """The error of the driver, or of a call to somebody else, that an application's came from.
 
         ``raise Failed from error`` claims that it is that error. Without ``from`` it is one that happened while the other was
         handled: that may tell why the service fails, but never that the client did; and what the code in between has done
@@ -122,7 +144,8 @@ class Classifier:
         for origin, claimed in ancestry(error):
             if not claimed and row is not None:
                 return None
-            if _is_drivers(origin):
+            unknown = row is None or row.category is ErrorCategory.UNKNOWN
+            if _is_drivers(origin) or (unknown and outbound.failure(origin) is not None):
                 found = self._classify(origin, depth + 1)
                 if claimed:
                     return found
@@ -137,6 +160,8 @@ class Classifier:
         row = _of_code(server_code(error))
         if isinstance(error, mongo.WriteConcernError) and row is not None and row.outcome is Outcome.NOT_APPLIED:
             row = NOT_DURABLE  # it was applied, whatever then kept it from being confirmed
+        if row is DOCUMENT_TOO_LARGE and fetching(error):
+            row = DATABASE_ERROR  # what a pipeline has made is too large, and nothing that a client has sent
         lost = row is INTERRUPTED or isinstance(error, mongo.ConnectionFailure)
         vague = not lost and (row is None or row in _VAGUE)
         for label, (meaning, rule) in LABELS.items():

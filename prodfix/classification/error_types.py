@@ -9,7 +9,6 @@ import errno
 import socket
 import ssl
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import bson.errors
@@ -42,9 +41,11 @@ from prodfix.classification.classifications import (
     MALFORMED,
     MISCONFIGURED,
     NETWORK_FAILED,
+    NETWORK_REFUSED,
     NOT_DURABLE,
     NOT_FOUND,
     NOT_KEPT,
+    NOT_KNOWN,
     SHUTTING_DOWN,
     TIMED_OUT,
     UNAUTHENTICATED,
@@ -54,6 +55,7 @@ from prodfix.classification.classifications import (
     UNGUARDED,
     Classification,
 )
+from prodfix.classification.places import encoding
 from prodfix.errors import (
     AnswerNotKept,
     AuthenticationRequired,
@@ -68,8 +70,10 @@ from prodfix.errors import (
     Forbidden,
     IdempotencyKeyReused,
     JournalUnavailable,
+    JournalUncertain,
     MalformedRequest,
     NotFound,
+    NotKnownNow,
     PartlyApplied,
     ProdFixError,
     RequestInProgress,
@@ -96,7 +100,9 @@ TYPES: dict[type[BaseException], Classification] = {
     DatabaseNotConfigured: MISCONFIGURED,
     DatabaseUnavailable: UNAVAILABLE,
     DatabaseRefused: MISCONFIGURED,
+    NotKnownNow: NOT_KNOWN,
     JournalUnavailable: UNAVAILABLE,
+    JournalUncertain: INTERRUPTED,
     PartlyApplied: UNFINISHED,
     Unguarded: UNGUARDED,
     ShuttingDown: SHUTTING_DOWN,
@@ -133,18 +139,18 @@ TYPES: dict[type[BaseException], Classification] = {
     socket.gaierror: NETWORK_FAILED,
     socket.herror: NETWORK_FAILED,
     ssl.SSLError: NETWORK_FAILED,
-    ssl.SSLCertVerificationError: replace(NETWORK_FAILED, transient=False, outcome=None),
+    ssl.SSLCertVerificationError: NETWORK_REFUSED,
     MemoryError: FATAL,
     RecursionError: INTERNAL_ERROR,
 }
 
-_AWAY = frozenset({errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.ETIMEDOUT})
+AWAY = frozenset({errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.ETIMEDOUT})
 _USED_UP = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EROFS, errno.EIO, errno.ENOMEM})
 
 
 def _system(error: OSError) -> Classification:
     """By its number: the network, a disk or a table of files that is full, or a defect such as a missing file."""
-    if error.errno in _AWAY:
+    if error.errno in AWAY:
         return NETWORK_FAILED
     return FATAL if error.errno in _USED_UP else INTERNAL_ERROR
 
@@ -160,10 +166,16 @@ def _setting(error: mongo.ConfigurationError) -> Classification:
     return UNAVAILABLE if no_name else DATABASE_ERROR
 
 
+def _unicode(error: UnicodeEncodeError) -> Classification:
+    """Half of a surrogate pair is text to JSON and to Python, and none to BSON."""
+    return INVALID if encoding(error) else INTERNAL_ERROR
+
+
 # Types that mean this or that: their errors are looked into.
 RULES: dict[type[BaseException], Callable[[Any], Classification]] = {
     OSError: _system,
     OverflowError: _overflow,
+    UnicodeEncodeError: _unicode,
     mongo.ConfigurationError: _setting,
 }
 
@@ -174,6 +186,7 @@ NOTES: dict[type[BaseException], str] = {
     bson.errors.BSONError: "also InvalidDocument of the raw driver: taken for the client's, though a view may have built it",
     OSError: "by errno: network, critical (disk or files used up), else a defect; " + _BODY,
     OverflowError: "an integer that BSON cannot hold: 422; else a defect",
+    UnicodeEncodeError: "text that BSON cannot hold: 422; else a defect",
     mongo.ConfigurationError: "while the DNS does not answer: 503; else a DATABASE_ERROR",
     ConnectionError: _BODY,
     TimeoutError: _BODY,

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from prodfix.classification import by_name
+from prodfix.classification.by_name import Name
+
 MOST = 50
 
 Problem = tuple[tuple[str, ...], str, str]  # path, code, message
@@ -13,14 +16,13 @@ Reader = Callable[[Any], Iterable[Problem]]
 
 def problems(error: BaseException) -> list[Problem] | None:
     """What is wrong with which field; ``None`` if ``error`` is no validation error that is known here."""
-    for kind in type(error).__mro__:
-        reader = _READERS.get((kind.__module__.partition(".")[0], kind.__name__))
-        if reader is not None:
-            try:
-                return list(reader(error))[:MOST]
-            except Exception:  # noqa: BLE001 - another version's: what it is, is known, and only what it says is not
-                return []
-    return None
+    reader = by_name.found(_READERS, error)
+    if reader is None:
+        return None
+    try:
+        return list(reader(error))[:MOST]
+    except Exception:  # noqa: BLE001 - another version's: what it is, is known, and only what it says is not
+        return []
 
 
 def _marshmallow(error: Any) -> Iterable[Problem]:
@@ -52,7 +54,7 @@ def _pydantic_1(error: Any) -> Iterable[Problem]:
         yield tuple(str(part) for part in problem["loc"]), str(problem["type"]), "This value is not valid"
 
 
-_READERS: dict[tuple[str, str], Reader] = {
+_READERS: dict[Name, Reader] = {
     ("marshmallow", "ValidationError"): _marshmallow,
     ("jsonschema", "ValidationError"): _jsonschema,
     ("mongoengine", "ValidationError"): _mongoengine,

@@ -27,7 +27,13 @@ _GROUPS: tuple[tuple[Classification, str], ...] = (
     # What the request asked for cannot be done.
     (DUPLICATE, "11000 DuplicateKey 11001 LegacyDuplicateKeyOnUpdate 12582 LegacyDuplicateKeyOnShard"),
     (INVALID, "121 DocumentValidationFailure"),
-    (DOCUMENT_TOO_LARGE, "116 DocTooLargeForCapped 10334 BSONObjectTooLarge"),
+    # Places in the server's code that measure a document or a key before they have a code for it: an update and an upsert that
+    # would make one of more than 16 MB, and an index of MongoDB 4.0 that has no room for a value.
+    (
+        DOCUMENT_TOO_LARGE,
+        """116 DocTooLargeForCapped 10334 BSONObjectTooLarge 17280 OBSOLETE_KeyTooLong 17419 Location17419
+        17420 Location17420 7655103 Location7655103""",
+    ),
     # Our credentials, roles, certificates or version are refused: never the user's 401, and no try helps. 8000 is what Atlas
     # says of all its own refusals, a quota too.
     (
@@ -143,7 +149,7 @@ _GROUPS: tuple[tuple[Classification, str], ...] = (
         387 EncounteredFLEPayloadWhileApplyingHmac 389 LibmongocryptError 393 InvalidTenantId 395 TruncatedSerialization
         408 CannotInsertTimeseriesBucketsWithMixedSchema 409 TimeseriesBucketCompressionFailed
         411 QueryRejectedBySettings 434 NoDistinctScansForDistinctEligibleQuery 447 ObjectAlreadyExists
-        10003 CannotGrowDocumentInCappedNamespace 13113 MergeStageNoMatchingDocument 17280 OBSOLETE_KeyTooLong
+        10003 CannotGrowDocumentInCappedNamespace 13113 MergeStageNoMatchingDocument
         31082 SearchNotEnabled 40413 IDLDuplicateField 40414 IDLFailedToParse 40415 IDLUnknownField
         4662500 IDLUnknownFieldPossibleMongocryptd""",
     ),

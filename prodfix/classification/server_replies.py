@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from prodfix.classification.broken_rules import problems
 from prodfix.errors import FieldError
 
 
@@ -29,14 +30,7 @@ def key_fields(part: Mapping[str, Any]) -> tuple[FieldError, ...]:
 
 def rule_fields(part: Mapping[str, Any]) -> tuple[FieldError, ...]:
     """Field errors from the server's own validator (``errInfo`` of error 121, MongoDB 5.0 and later)."""
-    found: list[FieldError] = []
-    for rule in mappings(_mapping(_mapping(part, "errInfo"), "details"), "schemaRulesNotSatisfied"):
-        missing = rule.get("missingProperties")
-        for name in missing if isinstance(missing, list) else ():
-            found.append(FieldError(str(name), "missing", "This field is required"))
-        for wrong in mappings(rule, "propertiesNotSatisfied"):
-            found.append(FieldError(str(wrong.get("propertyName")), "invalid", "This value is not valid"))
-    return tuple(found[:50])
+    return problems(_mapping(part, "errInfo").get("details"))
 
 
 def mappings(part: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from prodfix.classification.classifications import INVALID, Classification, Row
+from prodfix.classification import outbound, wrappers
+from prodfix.classification.by_name import Name
+from prodfix.classification.classifications import INTERNAL_ERROR, INVALID, Classification, Row
 from prodfix.classification.classifier import Classifier
 from prodfix.classification.error_types import LABELS, NOTES
 from prodfix.classification.foreign import KNOWN
@@ -34,6 +36,11 @@ def _types(classifier: Classifier) -> Iterator[dict[str, Any]]:
         known[_name(kind)] = (row, own, "" if own else NOTES.get(kind, ""))
     known |= {f"{module}.{name}": (row, False, "") for (module, name), row in NAMED.items()}
     known |= {f"{package}.{name}": (INVALID, False, "") for package, name in KNOWN}
+    elsewhere: dict[Name, Row] = {**outbound.ROWS, **outbound.RULES, **wrappers.ROWS}
+    known |= {".".join(name): (row, False, outbound.NOTES.get(name, "")) for name, row in elsewhere.items()}
+    for (package, name), note in wrappers.NOTES.items():
+        row, own, _ = known.get(f"{package}.{name}", (INTERNAL_ERROR, False, ""))
+        known[f"{package}.{name}"] = (row, own, note)
     for name, (row, own, note) in sorted(known.items()):
         if isinstance(row, Classification):
             yield _entry("type", name, name, row, own=own) | ({"note": note} if note else {})

@@ -34,6 +34,7 @@ from prodfix.classification.classifications import (
     UNAUTHENTICATED,
     Classification,
 )
+from prodfix.classification.places import places
 from prodfix.errors import ErrorCategory, Severity
 
 
@@ -52,7 +53,7 @@ STATUSES: dict[int, Classification] = {
     408: BODY_LATE,
     409: _client(409, "CONFLICT", "The request does not fit the current state", category=ErrorCategory.CONFLICT),
     413: TOO_LARGE,
-    415: _client(415, "UNSUPPORTED_MEDIA_TYPE", "The body must be JSON"),
+    415: _client(415, "UNSUPPORTED_MEDIA_TYPE", "The body must be JSON, without a content encoding"),
     422: replace(INVALID, outcome=None),
     429: _client(429, "RATE_LIMITED", "Too many requests", retryable=True),
     500: INTERNAL_ERROR,
@@ -125,27 +126,16 @@ def original(error: BaseException) -> BaseException | None:
 
 def of_body(error: BaseException) -> Classification | None:
     """What an error means that ended the reading or the parsing of the request's body, wherever the view did so."""
-    places = _places(error)
+    frames = places(error)
     if isinstance(error, OSError):
-        readers = [index for index, (module, _) in enumerate(places) if module.startswith(_READERS)]
+        readers = [index for index, (module, _) in enumerate(frames) if module.startswith(_READERS)]
         # Below the reader only sockets: a form that a view streams to another service is another matter.
-        below = places[readers[-1] :] if readers else []
+        below = frames[readers[-1] :] if readers else []
         return BODY_BROKEN if below and all(_root(module) in _BELOW_READERS for module, _ in below) else None
-    if ("werkzeug.wrappers.request", "get_json") not in places:
+    if ("werkzeug.wrappers.request", "get_json") not in frames:
         return None
-    parsing = isinstance(error, RecursionError) or _root(places[-1][0]) in _PARSERS
+    parsing = isinstance(error, RecursionError) or _root(frames[-1][0]) in _PARSERS
     return MALFORMED if parsing else None
-
-
-def _places(error: BaseException) -> list[tuple[str, str]]:
-    """Module and function of each frame of the traceback, innermost last."""
-    found = []
-    traceback = error.__traceback__
-    while traceback is not None:
-        frame = traceback.tb_frame
-        found.append((str(frame.f_globals.get("__name__", "")), frame.f_code.co_name))
-        traceback = traceback.tb_next
-    return found
 
 
 def _root(module: str) -> str:

@@ -10,7 +10,7 @@ import getpass
 import sqlite3
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import click
@@ -19,6 +19,7 @@ from flask.cli import AppGroup
 
 from prodfix.deferral.backlog import BACKLOG_STATES, MOST, BacklogState
 from prodfix.deferral.orders import Command
+from prodfix.deferral.rescue import Occupied, Rescue, Rescued
 from prodfix.errors import DatabaseNotConfigured, JournalUnavailable, NotFound
 from prodfix.logs.sinks import Console
 from prodfix.services import Services, current_prodfix
@@ -49,6 +50,8 @@ def show_list(state: BacklogState | None, operation: str | None, limit: int, off
         return
     oldest = f", the oldest for {counts['oldestSeconds']:.0f} s" if counts["oldestSeconds"] is not None else ""
     click.echo(f"{counts['waiting']} waiting{oldest}; {counts['dead']} failed; {counts['bytes']} bytes")
+    if counts["note"]:
+        click.echo(counts["note"])
     for entry in page["entries"]:
         reason = f"  {entry['reason']} ({entry['attempts']} tries)" if entry["reason"] else ""
         click.echo(f"{entry['operationId']}  {entry['status']:<7}  {entry['createdAt']}  {entry['operation']}{reason}")
@@ -103,6 +106,63 @@ def discard(identity: str, yes: bool, as_json: bool) -> None:
     _order("discard", identity, as_json)
 
 
+@deferred.command("salvage")
+@click.argument("file")
+@click.option("--apply", "apply", is_flag=True, help="Hand over to a worker what nobody else has.")
+@_as_json
+def salvage(file: str, apply: bool, as_json: bool) -> None:
+    """What is whole in a damaged journal: FILE is a path, or a name in STATE_DIR/journal. Changes nothing without --apply."""
+    services = current_prodfix
+    rescue = Rescue(services.journal, services.traces)
+    try:
+        path = rescue.find(file)
+    except NotFound:
+        raise click.ClickException("there is no such file") from None
+    services.monitor.ping()
+    try:
+        by = f"command line ({getpass.getuser()})"[:100]
+        found = _asked(lambda: rescue.hand_over(path, by) if apply else rescue.look(path))
+    except Occupied:
+        raise click.ClickException("its worker lives, and looks after it itself") from None
+    finally:
+        services.clients.close()
+    taken = found.handed is not None and _within(OBEYED, lambda: rescue.taken(str(found.handed)))
+    if as_json:
+        _json({**found.to_json(), "taken": taken})
+        return
+    _tell(found, applied=apply, taken=taken)
+
+
+def _tell(found: Rescued, *, applied: bool, taken: bool) -> None:
+    told = found.salvaged
+    click.echo(f"whole rows: {_counted(told.found)}")
+    click.echo(f"gone: {'' if told.certain else 'at least '}{_counted(told.lost)}")
+    for identity in told.operations[:MOST]:
+        click.echo(f"  {identity}")
+    if not found.asked:
+        click.echo("MongoDB does not answer: it may know of some of them that they are applied")
+    click.echo(f"nobody else has: {found.waiting} waiting, {found.dead} failed")
+    if taken:
+        click.echo("a worker has taken them")
+    elif found.handed is not None:
+        click.echo("handed over; no worker has taken them yet: the next one will, or `flask prodfix deferred drain`")
+    elif not applied and found.waiting + found.dead:
+        click.echo("--apply hands them over")
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {table}" for table, count in counts.items()) or "none"
+
+
+def _within(limit: float, done: Callable[[], bool]) -> bool:
+    end = time.monotonic() + limit
+    while not done():
+        if time.monotonic() > end:
+            return False
+        time.sleep(LOOK)
+    return True
+
+
 @deferred.command("drain")
 @click.option("--timeout", type=click.IntRange(1, 86_400), default=300, show_default=True, help="Seconds.")
 @_as_json
@@ -115,7 +175,7 @@ def drain(timeout: int, as_json: bool) -> None:
     if not services.monitor.healthy:
         services.clients.close()
         raise click.ClickException("the database does not answer: nothing was drained")
-    before = int(_asked(services.backlog.counts)["waiting"])
+    before = _left(services)
     end = time.monotonic() + timeout
     services.journal.open()
     try:
@@ -127,11 +187,19 @@ def drain(timeout: int, as_json: bool) -> None:
     finally:
         services.clients.close()
         services.journal.close()
+    for damage in services.journal.damages():
+        services.tell_of_damage(damage.to_json())
     counts = _asked(services.backlog.counts)
     result = {"before": before, "waiting": left, "dead": counts["dead"]}
     _json(result) if as_json else click.echo(f"{before - left} done, {left} waiting, {counts['dead']} failed in all")
     if left:
         raise click.exceptions.Exit(1)
+
+
+def _left(services: Services) -> int:
+    """How many wait that can be drained by this version."""
+    counts = _asked(services.backlog.counts)
+    return int(counts["waiting"] - counts["otherVersions"])
 
 
 def _drain(services: Services, end: float, before: int, progress: Callable[[int], None]) -> int:
@@ -140,7 +208,7 @@ def _drain(services: Services, end: float, before: int, progress: Callable[[int]
 
     def look(_: int = 0) -> int:
         nonlocal shown
-        left = int(_asked(services.backlog.counts)["waiting"])
+        left = _left(services)
         done = max(shown, before - left)
         progress(done - shown)
         shown = done

@@ -20,7 +20,7 @@ from prodfix.logs.sinks import Console as Stderr
 from prodfix.services import Services, current_prodfix
 
 STDERR = 2
-PATIENCE = 5.0  # seconds for the ping, which has to make a connection first
+PATIENCE = 5.0  # seconds for the ping and for the first command, which have to make a connection first
 DOUBT = 1.0  # instead, if the workers of this host have lost it: they ask twice a second
 WIDTH = 130  # columns of what goes into a file or a pipe
 
@@ -51,6 +51,7 @@ def looking(*, ask_database: bool = True) -> Iterator[Services]:
     ``ask_database`` is false for what the journals know alone."""
     services = current_prodfix
     services.logs.sinks.replace(Stderr(STDERR))
+    services.readable.limit = PATIENCE
     only_look(services)
     try:
         if ask_database and services.clients.configured and not ping(services):

@@ -9,6 +9,7 @@ import click
 from flask.cli import with_appcontext
 
 from prodfix.commands.looking import as_json_option, console, echo_json, looking, short_time, table, words
+from prodfix.errors import NotKnownNow
 
 
 @click.command("request")
@@ -18,7 +19,10 @@ from prodfix.commands.looking import as_json_option, console, echo_json, looking
 def request(request_id: str, as_json: bool) -> None:
     """Its errors, its commands, what was tried again, its deferred writes and its incident; exit code 1 if nothing is known."""
     with looking() as services:
-        found = services.requests.find(request_id)
+        try:
+            found = services.requests.find(request_id)
+        except NotKnownNow:
+            raise click.ClickException("this host does not know it, and MongoDB cannot be asked now") from None
     if found is None:
         raise click.ClickException(
             "nothing is known of this request: one that went well leaves no record, client errors are counted only,"
@@ -52,6 +56,8 @@ def _draw(found: Mapping[str, Any]) -> None:
         click.echo(f"deferred:  {words(one['operationId']).plain} {one['status']}{reason}")
     for one in found["incidents"]:
         click.echo(f"incident:  {one['cause']}, {short_time(one['from'])} to {short_time(one['to'])} UTC")
+    if found["missing"]:
+        click.echo(f"missing:   MongoDB cannot be asked now, and may know more: {', '.join(found['missing'])}")
     for error in found["errors"]:
         _draw_error(error)
     if found["commands"]:

@@ -14,6 +14,8 @@ from pymongo import _csot
 from pymongo.errors import ServerSelectionTimeoutError, WaitQueueTimeoutError
 from pymongo.synchronous.pool import Connection, Pool
 
+from prodfix.connection.limits import LimitedConnection
+
 _outer: ContextVar[tuple[float | None, float] | None] = ContextVar("prodfix_checkout", default=None)
 
 
@@ -44,6 +46,11 @@ class BoundedPool(Pool):
             raise PoolExhausted(str(error)) from None
 
     def connect(self, handler: Any = None) -> Connection:
+        made = self._connected(handler)
+        made.__class__ = LimitedConnection  # the driver's pool makes its own class by name
+        return made
+
+    def _connected(self, handler: Any) -> Connection:
         outer = _outer.get()
         if outer is None:
             return super().connect(handler)

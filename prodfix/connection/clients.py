@@ -7,23 +7,25 @@ pings and one for those with patience, which an exhausted pool of the applicatio
 
 from __future__ import annotations
 
-import itertools
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar, cast
 
 import pymongo
-from flask_pymongo.wrappers import Database as FlaskDatabase
 from flask_pymongo.wrappers import MongoClient as FlaskMongoClient
 from pymongo import MongoClient, _csot
 from pymongo.errors import ServerSelectionTimeoutError
+from pymongo.helpers_shared import _RetryPolicy
 from pymongo.monitoring import _EventListener
-from pymongo.synchronous.database import Database
+from pymongo.synchronous.database import Database as DriverDatabase
 
 from prodfix.connection.checkouts import BoundedPool
+from prodfix.connection.databases import Database
+from prodfix.connection.limits import limited
+from prodfix.connection.unlistened import followed
 from prodfix.errors import DatabaseNotConfigured
 
 DEFAULT_DATABASE = "prodfix"
@@ -40,8 +42,28 @@ class Call(Protocol):
     def __call__(self, operation: Callable[[], Result], /) -> Result: ...
 
 
-# Of the operation that this greenlet or thread is in.
-_tries: ContextVar[Iterator[int] | None] = ContextVar("prodfix_tries", default=None)
+class _Tries:
+    """Those of the operation that this greenlet or thread is in."""
+
+    __slots__ = ("made", "most")
+
+    def __init__(self) -> None:
+        self.made, self.most = 0, TRIES
+
+
+_tries: ContextVar[_Tries | None] = ContextVar("prodfix_tries", default=None)
+
+
+class _OverloadPolicy(_RetryPolicy):
+    """The driver's policy for servers that are overloaded, which it asks before each of its waits for one: its tries are more,
+    and have pauses (client-backpressure specification, ``maxAdaptiveRetries``)."""
+
+    def should_retry(self, attempt: int, delay: float) -> bool:
+        again: bool = super().should_retry(attempt, delay)
+        tries = _tries.get()
+        if again and tries is not None:
+            tries.most = max(TRIES, 1 + self.attempts)
+        return again
 
 
 def _plainly(operation: Callable[[], Result]) -> Result:
@@ -51,6 +73,8 @@ def _plainly(operation: Callable[[], Result]) -> Result:
 class GatedClient(FlaskMongoClient):
     """flask-pymongo's client, which asks ``gate`` before it selects a server, and runs each operation within ``call``.
 
+    ``follow``: note what its writes came to, where no command listener does.
+
     The gate raises :class:`prodfix.errors.DatabaseUnavailable` while the database is known to be down; so every
     operation fails in microseconds, inside the driver, where the traceback still names operation and collection.
     A request that already waits for a server learns of it within half a second. ``_select_server`` and
@@ -58,27 +82,49 @@ class GatedClient(FlaskMongoClient):
     (``server_selector`` is not called while no server is known). A test fails when they move.
 
     Each operation is tried twice at most, as the driver does without a deadline (retryable reads and writes
-    specifications). Under ``pymongo.timeout`` it goes on until the time is over, without a pause: pymongo 4.20 sent 13,791
-    commands in 3 seconds for one ``distinct`` that the server refused with a retryable code.
+    specifications); three times, with its pauses, if the server says that it is overloaded. Under ``pymongo.timeout`` the
+    driver goes on until the time is over, without a pause: pymongo 4.20 sent 13,791 commands in 3 seconds for one
+    ``distinct`` that the server refused with a retryable code.
     """
 
-    def __init__(self, *arguments: Any, gate: Gate, call: Call = _plainly, **options: Any) -> None:
-        self._prodfix_gate, self._prodfix_call = gate, call
+    def __init__(
+        self, *arguments: Any, gate: Gate, call: Call = _plainly, follow: bool = False, **options: Any
+    ) -> None:
+        self._prodfix_gate, self._prodfix_call, self._prodfix_follow = gate, call, follow
         super().__init__(*arguments, _pool_class=BoundedPool, **options)
+        self._retry_policy = _OverloadPolicy(self.options.max_adaptive_retries)
 
-    def _retry_internal(self, *arguments: Any, **options: Any) -> Any:
-        work = super()._retry_internal
-        token = _tries.set(itertools.count())
+    def __getattr__(self, name: str) -> Any:
+        return MongoClient.__getattr__(self, name)  # which refuses private names, and asks for the item of the others
+
+    def __getitem__(self, name: str) -> Database:
+        return Database(self, name)
+
+    def _retry_internal(
+        self, func: Any, session: Any, bulk: Any, operation: str, is_read: bool = False, *more: Any, **options: Any
+    ) -> Any:
+        work, func = super()._retry_internal, limited(func, session, bulk, operation)
+
+        def run() -> Any:
+            return work(func, session, bulk, operation, is_read, *more, **options)
+
+        def follow() -> Any:
+            writes_out = options.get("is_aggregate_write", False)
+            return followed(run, operation, session, is_read=is_read, writes_out=writes_out)
+
+        token = _tries.set(_Tries())
         try:
-            return self._prodfix_call(lambda: work(*arguments, **options))
+            return self._prodfix_call(follow if self._prodfix_follow else run)
         finally:
             _tries.reset(token)
 
     def _select_server(self, *arguments: Any, **options: Any) -> Any:
         tries = _tries.get()
-        if tries is not None and next(tries) >= TRIES:
-            # In place of this error the driver raises the one that the operation has failed with.
-            raise ServerSelectionTimeoutError(f"tried {TRIES} times")
+        if tries is not None:
+            if tries.made >= tries.most:
+                # In place of this error the driver raises the one that the operation has failed with.
+                raise ServerSelectionTimeoutError(f"tried {tries.made} times")
+            tries.made += 1
         limit = _csot.remaining()
         if limit is None:
             limit = self.options.server_selection_timeout
@@ -111,6 +157,12 @@ class _PerProcess:
                     made = self._made = (os.getpid(), self._make())
         return made[1]
 
+    @property
+    def made(self) -> MongoClient[Any] | None:
+        """The client of this process, if there is one yet."""
+        made = self._made
+        return made[1] if made is not None and made[0] == os.getpid() else None
+
     def close(self) -> None:
         made, self._made = self._made, None
         if made is not None and made[0] == os.getpid():
@@ -120,8 +172,8 @@ class _PerProcess:
 class Clients:
     """``application``, ``own`` and ``watch``; and ``db``, the application's database (the URI's, or ``prodfix``).
 
-    ``gate`` and ``call``: see :class:`GatedClient`; ``call`` is around the application's operations only. Every property
-    raises :class:`prodfix.errors.DatabaseNotConfigured` if there is no URI.
+    ``gate``, ``call`` and ``follow``: see :class:`GatedClient`; ``call`` is around the application's operations only. Every
+    property but ``in_use`` raises :class:`prodfix.errors.DatabaseNotConfigured` if there is no URI.
     """
 
     def __init__(
@@ -133,6 +185,7 @@ class Clients:
         watchers: Sequence[_EventListener] = (),
         gate: Gate = lambda: None,
         call: Call = _plainly,
+        follow: bool = False,
     ) -> None:
         self._uri = uri
         # Ours give up sooner than the application's, and have few connections.
@@ -147,7 +200,7 @@ class Clients:
         }
         self._application = _PerProcess(
             lambda: GatedClient(
-                self.uri, connect=False, event_listeners=list(listeners), gate=gate, call=call, **options
+                self.uri, connect=False, event_listeners=list(listeners), gate=gate, call=call, follow=follow, **options
             )
         )
         self._own = _PerProcess(
@@ -179,6 +232,11 @@ class Clients:
         return self._application.get()
 
     @property
+    def in_use(self) -> MongoClient[Any] | None:
+        """The application's, if it was asked for in this process."""
+        return self._application.made
+
+    @property
     def own(self) -> MongoClient[Any]:
         return self._own.get()
 
@@ -192,12 +250,12 @@ class Clients:
         return self.own.get_default_database(DEFAULT_DATABASE).name
 
     @property
-    def db(self) -> FlaskDatabase:
+    def db(self) -> Database:
         """The application's database, with flask-pymongo's ``find_one_or_404`` on its collections."""
-        return cast(FlaskDatabase, self.application[self.database_name])
+        return cast(Database, self.application[self.database_name])
 
     @property
-    def own_db(self) -> Database[Any]:
+    def own_db(self) -> DriverDatabase[Any]:
         """The same database through our own client."""
         return self.own[self.database_name]
 

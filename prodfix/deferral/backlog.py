@@ -19,6 +19,7 @@ from prodfix.deferral.orders import Command, Orders
 from prodfix.deferral.waiting import HELD
 from prodfix.errors import NotFound
 from prodfix.journal.journal import Journal
+from prodfix.journal.reading import Others
 from prodfix.shapes import redact_command
 
 BacklogState = Literal["waiting", "failed"]
@@ -26,10 +27,7 @@ BACKLOG_STATES: tuple[BacklogState, ...] = get_args(BacklogState)
 MOST = 200  # entries of one page
 
 _TABLES: dict[BacklogState, str] = {
-    # Files of earlier processes have no column `since`: there the name means the outer one.
-    "waiting": "SELECT id, 'waiting', operation, reason, attempts, created, NULL, '{}', entry,"
-    " (SELECT (SELECT since FROM writes AS same WHERE same.position = mine.position))"
-    " FROM writes AS mine, (SELECT NULL AS since)",
+    "waiting": "SELECT id, 'waiting', operation, reason, attempts, created, NULL, '{}', entry, since FROM writes",
     "failed": "SELECT id, 'failed', operation, reason, attempts, created, at, facts, entry, NULL FROM dead",
 }
 
@@ -49,8 +47,11 @@ class Backlog:
         )
         dead = self._journal.read("SELECT operation, reason, count(*), total(length(entry)) FROM dead GROUP BY 1, 2")
         oldest = min((row[3] for row in waiting), default=None)
+        others = self._journal.others()
         return {
-            "waiting": sum(row[1] for row in waiting),
+            "waiting": sum(row[1] for row in waiting) + others.writes,
+            "otherVersions": others.writes,
+            "note": _note(others),
             "failing": sum(row[4] for row in waiting),
             "dead": sum(row[2] for row in dead),
             "bytes": int(sum(row[2] for row in waiting) + sum(row[3] for row in dead)),
@@ -114,6 +115,17 @@ class Backlog:
     def ordered(self) -> int:
         """Orders that nobody has carried out yet."""
         return self._orders.waiting()
+
+
+def _note(others: Others) -> str | None:
+    """What is to be said of journals that no worker of this version reads."""
+    if not others.files:
+        return None
+    files = "1 journal" if others.files == 1 else f"{others.files} journals"
+    return (
+        f"{others.writes} of those that wait are in {files} of another version of prodfix, which no worker of this one reads:"
+        " start the release that wrote them until they are gone"
+    )
 
 
 def _entry(row: Sequence[Any]) -> dict[str, Any]:

@@ -7,10 +7,10 @@ What waits on disk is applied by :mod:`prodfix.deferral.drainer`; how a step is 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import bson
 from pymongo.errors import DuplicateKeyError
@@ -20,14 +20,20 @@ from pymongo.synchronous.database import Database
 from prodfix.context import current_context
 from prodfix.deferral import guards
 from prodfix.deferral.releases import Releases
-from prodfix.deferral.writes import LONGEST_ID, Operation, Step, Steps, Write, check, declared, order_key
-from prodfix.errors import JournalUnavailable, PartlyApplied, Severity, Uncertain, ValidationFailed
+from prodfix.deferral.writes import Operation, Step, Steps, Write, check, declared, is_identity, order_key
+from prodfix.errors import JournalUnavailable, JournalUncertain, PartlyApplied, Severity, Uncertain, ValidationFailed
 from prodfix.journal.journal import Journal
 
 ENTRY_VERSION = 2
 RECOUNT = 30.0  # seconds after which what is on disk is counted again
 
-Transact = Callable[[Callable[[ClientSession], None]], None]
+
+class Transact(Protocol):
+    """What runs a callback in a transaction; ``place``: what it is known to change."""
+
+    def __call__(self, callback: Callable[[ClientSession], None], /, *, place: Hashable = None) -> None: ...
+
+
 Report = Callable[[Severity, str, Mapping[str, Any]], None]
 
 
@@ -129,16 +135,20 @@ class Deferred:
             for number, step in enumerate(steps):
                 guards.apply(self.database(), step, write.id, number, since=since, session=session)
 
+        place = guards.place(steps)
         try:
-            transact(run)
-        except DuplicateKeyError:
+            transact(run, place=place)
+        except DuplicateKeyError as error:
             # Perhaps with ourselves: the answer to an earlier try's commit was lost.
             if guards.applied(self.database(), steps, write.id):
                 return
-            if not guards.begun(self.database(), steps, write.id):
+            if guards.begun(self.database(), steps, write.id):
+                # A replay stands between its steps, or a document has forgotten: what is missing follows, if that can be told.
+                self.replay(write, steps, since=time.time() - LONGEST_COPY)
+            elif guards.outrun(error, steps):
+                transact(run, place=place)  # the document is there now
+            else:
                 raise
-            # A replay stands between its steps, or a document has forgotten: what is missing follows, if that can be told.
-            self.replay(write, steps, since=time.time() - LONGEST_COPY)
 
     def atomic(self, write: Write) -> bool:
         """Whether the direct way is one transaction, which its own driver's labels say when to try again."""
@@ -172,7 +182,8 @@ class Deferred:
     def put(self, write: Write, *, tried: float | None = None) -> None:
         """Keep ``write`` on disk; returns after fsync. ``tried``: when the database may first have applied it.
 
-        Raises :class:`prodfix.errors.JournalUnavailable` if it could not be kept, or the journal is full;
+        Raises :class:`prodfix.errors.JournalUnavailable` if it could not be kept, or the journal is full, and
+        :class:`prodfix.errors.JournalUncertain` if that is not known;
         :class:`prodfix.errors.ValidationFailed` if BSON cannot hold it; :class:`prodfix.errors.Unguarded`.
         """
         entry = self._entry(write)
@@ -188,8 +199,8 @@ class Deferred:
         except (JournalUnavailable, TimeoutError) as error:
             self.refused += 1
             self.report(Severity.ERROR, "a write could not be kept", _facts(write, error=type(error).__name__))
-            if isinstance(error, TimeoutError):
-                raise JournalUnavailable("the disk did not answer in time") from error
+            if not isinstance(error, JournalUnavailable):
+                raise JournalUncertain("the disk did not answer in time") from error
             raise
         self.count("deferred")
         self.report(Severity.WARN, "a write waits on disk", _facts(write, durability=self.durability))
@@ -199,8 +210,8 @@ class Deferred:
         self._room.at = -RECOUNT
 
     def _entry(self, write: Write) -> bytes:
-        if not isinstance(write.id, str) or not 1 <= len(write.id) <= LONGEST_ID or not write.id.isprintable():
-            raise ValidationFailed("the ID is no printable text of 1 to 100 characters")
+        if not is_identity(write.id):
+            raise ValidationFailed("the ID is no printable text of 8 to 100 characters without a slash")
         context = current_context()
         try:
             return bson.encode(

@@ -20,6 +20,7 @@ import pymongo
 from pymongo.errors import PyMongoError
 
 from prodfix.classification.classifier import Classifier
+from prodfix.classification.places import unreadable
 from prodfix.deadlines import backoff
 from prodfix.deferral import guards
 from prodfix.deferral.deferred import Deferred
@@ -90,7 +91,7 @@ class Drainer:
         if self._begin_at is None:
             self._back = time.monotonic()
             self._begin_at = self._clock() + random.uniform(0, JITTER)
-        if self._clock() < self._begin_at:
+        if 0 < self._begin_at - self._clock() <= JITTER:  # later than that means that the clock was put back
             return 0
         self._begin_at = 0.0
         applied = self.drain()
@@ -172,6 +173,8 @@ class Drainer:
         if not entries:
             return
         self._waiting.mark(entries)
+        if not self._waiting.kept():
+            return
         # That was an fsync: what was forgotten before it will not be found again, whatever happens.
         for entry in self._forgotten:
             lost = entry.tried is not None or entry.doubtful
@@ -277,12 +280,15 @@ class Drainer:
             times = self._interrupted[entry.write.id] = self._interrupted.get(entry.write.id, 0) + 1
             self._waiting.rest(entry, backoff(times, INTERRUPTED, longest=LONGEST_INTERRUPTED), meaning.code)
             return False
-        entry.attempts += 1
+        # Somebody else was at the same document: that says nothing about this write.
+        entry.attempts += not meaning.contended
+        # A reply that could not be read is no verdict on it either: whether it was applied shows at the next try.
+        transient = meaning.transient or unreadable(error)
         if late and (entry.attempts < self._max_attempts or self._tried_for(entry) < PATIENCE):
-            delay = backoff(entry.attempts, STUCK, longest=LONGEST_STUCK)
+            delay = backoff(max(entry.attempts, 1), STUCK, longest=LONGEST_STUCK)
             self._rest(entry, delay, meaning.code, entry.documents[entry.at])
-        elif meaning.transient and entry.attempts < self._max_attempts:
-            self._rest(entry, backoff(entry.attempts, self._base, longest=LONGEST_WAIT), meaning.code)
+        elif transient and entry.attempts < self._max_attempts:
+            self._rest(entry, backoff(max(entry.attempts, 1), self._base, longest=LONGEST_WAIT), meaning.code)
         else:
             self._bury(entry, UNCERTAIN if isinstance(error, Uncertain) else meaning.code, error)
         return True

@@ -33,7 +33,7 @@ go, and an entry then says until when. A try that finds that its mark could have
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -118,6 +118,13 @@ def _state(database: Database[Any], step: Step, identity: str, number: int, sinc
     return "not_applied" if found is None or since is None or _tells(found, since) else "unknown"
 
 
+def outrun(error: DuplicateKeyError, steps: Sequence[Step]) -> bool:
+    """Whether another write has just made a document that one of the steps would have made (upsert), and not changed."""
+    pattern = (error.details or {}).get("keyPattern")
+    made = {tuple(document_of(step)) for step in steps if isinstance(step, Update) and step.upsert}
+    return isinstance(pattern, Mapping) and tuple(pattern) in made
+
+
 def apply_many(database: Database[Any], collection: str, steps: Sequence[Tried]) -> set[int]:
     """Apply steps of one collection in one command, in any order; the places of those that need a closer look.
 
@@ -135,6 +142,11 @@ def apply_many(database: Database[Any], collection: str, steps: Sequence[Tried])
         return failed | updates  # the counts of a command that failed in part do not tell which update met nothing
     met = result.inserted_count + result.matched_count + result.upserted_count
     return set() if met == len(groups) else updates
+
+
+def place(steps: Sequence[Step]) -> Hashable:
+    """The first document that the write changes, and that others may be changing too; ``None`` if it only inserts."""
+    return next(((step.collection, bson.encode(document_of(step))) for step in steps if isinstance(step, Update)), None)
 
 
 def document_id(text: str) -> bson.ObjectId | str:

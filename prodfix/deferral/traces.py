@@ -18,8 +18,8 @@ from pymongo.synchronous.database import Database
 
 from prodfix.context import iso
 from prodfix.deferral.pace import Pace
-from prodfix.deferral.writes import owner_of
-from prodfix.errors import DatabaseUnavailable, JournalUnavailable
+from prodfix.deferral.writes import is_identity, owner_of
+from prodfix.errors import UNANSWERED, DatabaseUnavailable, JournalUnavailable, NotKnownNow
 from prodfix.journal.journal import Journal, Statement
 from prodfix.journal.turn import Turn
 
@@ -29,16 +29,13 @@ State = Literal["waiting", "applied", "failed"]
 BATCH = 200
 MOST_AT_ONCE = 1.0  # seconds
 READ_LIMIT = 2.0  # seconds
+FIND_LIMIT = 0.7  # seconds, while somebody waits for it
 KEPT = 10_000  # traces in one worker's file, once MongoDB has them
 KEPT_SECONDS = 86_400.0
 MOST = 100_000  # traces that may wait for MongoDB
 SETTLED = 10.0  # seconds after the connection's return within which the other instances may not have told yet
 
-# Files of earlier processes have no column `since`: there the name means the outer one.
-_WAITING = """
-SELECT id, 'waiting', operation, entry, reason, attempts, created, created, '',
-(SELECT (SELECT since FROM writes AS same WHERE same.position = mine.position)) FROM writes AS mine, (SELECT NULL AS since)
-"""
+_WAITING = "SELECT id, 'waiting', operation, entry, reason, attempts, created, created, '', since FROM writes"
 _ALL = f"""
 SELECT id, 'applied', operation, owner, NULL, attempts, created, at, state, NULL FROM ended WHERE id = ?1
 UNION ALL SELECT id, 'failed', operation, entry, reason, attempts, created, at, '', NULL FROM dead WHERE id = ?1
@@ -54,7 +51,8 @@ _UNTOLD = (
     ("writes", f"{_WAITING} WHERE told = 0 AND reason IS NOT NULL"),
 )
 _ORDER: tuple[State, ...] = ("applied", "failed", "waiting")
-DISCARDED = "DISCARDED"
+DISCARDED, LOST, OTHER_VERSION = "DISCARDED", "LOST", "OTHER_VERSION"
+_GONE = {"discarded": DISCARDED, "lost": LOST}  # state in the file, reason
 # Of what waits and has not been tried: the database is known to be down, or others go first.
 AWAY, QUEUED = "DATABASE_UNAVAILABLE", "QUEUED"
 
@@ -100,7 +98,8 @@ class OperationStatus:
 
 
 class Traces:
-    """Reads and stores what became of each write. ``uptime`` is how long the database has answered, in seconds."""
+    """Reads and stores what became of each write. ``uptime`` is how long the database has answered, in seconds; ``readable``
+    the database while it answers more than pings, for who waits."""
 
     def __init__(
         self,
@@ -112,8 +111,9 @@ class Traces:
         retention_days: int,
         live: Callable[[], bool] = lambda: False,
         round_trip: Callable[[], float | None] = lambda: None,
+        readable: Callable[[], Database[Any] | None] | None = None,
     ) -> None:
-        self._journal, self._database = journal, database
+        self._journal, self._database, self._readable = journal, database, readable or database
         self._configured, self._uptime = configured, uptime
         self._retention = timedelta(days=retention_days)
         self._indexed = False
@@ -123,23 +123,37 @@ class Traces:
     def find(self, identity: str, user: str | None) -> OperationStatus | None:
         """What became of a write, if ``user`` may know: its owner, or anybody who knows the ID of one without an owner.
 
-        Raises :class:`prodfix.errors.DatabaseUnavailable` where another instance may know more than this one can learn now,
-        and :class:`prodfix.errors.JournalUnavailable`.
+        Raises :class:`prodfix.errors.DatabaseUnavailable` where another instance may know more than this one can learn now
+        (:class:`prodfix.errors.NotKnownNow` while MongoDB answers), and :class:`prodfix.errors.JournalUnavailable`.
         """
         found = self.status(identity)
         return found if found is not None and found.owner in (None, user) else None
 
     def status(self, identity: str) -> OperationStatus | None:
-        """The same for an admin, whoever the owner is."""
-        return self._here(identity) or self._stored(identity)
+        """The same for an admin, whoever the owner is. What cannot be an ID is none, and nobody is asked."""
+        return (self._here(identity) or self._stored(identity)) if is_identity(identity) else None
 
     def applied(self, identity: str) -> bool:
         """Whether the write is known to be applied, here or in MongoDB. Never raises: what cannot be learned is not known."""
         try:
             found = self.status(identity)
-        except (PyMongoError, JournalUnavailable):
+        except (*UNANSWERED, JournalUnavailable):
             return False
         return found is not None and found.state == "applied"
+
+    def told(self, identities: Sequence[str]) -> set[str]:
+        """Those of which MongoDB knows that they have ended. Raises what it says."""
+        if not self._configured:
+            return set()
+        database = self._database()
+        if database is None:
+            raise DatabaseUnavailable
+        found: set[str] = set()
+        for start in range(0, len(identities), BATCH):
+            query = {"_id": {"$in": identities[start : start + BATCH]}, "state": {"$ne": "waiting"}}
+            with pymongo.timeout(READ_LIMIT):
+                found |= {document["_id"] for document in database[OPERATIONS].find(query, {"_id": 1})}
+        return found
 
     def store(self) -> None:
         """Tell MongoDB what it does not know yet, and forget what is old. Raises what MongoDB says."""
@@ -186,7 +200,9 @@ class Traces:
 
     def _here(self, identity: str) -> OperationStatus | None:
         try:
-            found = [_status(row) for row in self._journal.read(_ALL, (identity,))]
+            # Once more before anybody is told that there is none: a file that could not be read may have it.
+            rows = self._journal.read(_ALL, (identity,)) or self._journal.read(_ALL, (identity,), complete=True)
+            found = [_status(row) for row in rows] or self._elsewhere(identity)
         except TimeoutError as error:
             raise JournalUnavailable("the disk did not answer in time") from error
         # A row that moves between two files may be seen in both, or as it was and as it is.
@@ -198,16 +214,24 @@ class Traces:
         reason = status.reason or (AWAY if self._database() is None else QUEUED)
         return replace(status, reason=reason, since=status.created if status.since is None else status.since)
 
+    def _elsewhere(self, identity: str) -> list[OperationStatus]:
+        """In the file of a worker of another version, which nobody here applies."""
+        row = self._journal.waits_elsewhere(identity)
+        if row is None:
+            return []
+        operation, entry, created = row
+        return [_status((identity, "waiting", operation, entry, OTHER_VERSION, 0, created, created, "", None))]
+
     def _stored(self, identity: str) -> OperationStatus | None:
         if not self._configured:
             return None
-        database = self._database()
+        database = self._readable()
         if database is None:
             raise DatabaseUnavailable
-        with pymongo.timeout(READ_LIMIT):
+        with pymongo.timeout(FIND_LIMIT):
             document = database[OPERATIONS].find_one({"_id": identity})
         if document is None and self._uptime() < SETTLED:
-            raise DatabaseUnavailable
+            raise NotKnownNow
         return None if document is None else _from_document(document)
 
 
@@ -236,8 +260,8 @@ def _status(row: Sequence[Any]) -> OperationStatus:
     identity, state, operation, owner, reason, attempts, created, at, ended, since = row
     if isinstance(owner, bytes):
         owner = owner_of(owner)
-    if ended == "discarded":
-        state, reason = "failed", DISCARDED
+    if ended in _GONE:
+        state, reason = "failed", _GONE[ended]
     return OperationStatus(identity, operation, state, reason, attempts, created, at, owner, since)
 
 

@@ -19,8 +19,9 @@ HELD = "DOCUMENT_BUSY"  # the reason of what waits for another write of a docume
 # What rests until later than anything can, since the clock was put back, does not rest.
 _NEXT = """
 SELECT position, id, operation, key, entry, attempts, created, tried FROM writes AS mine
-WHERE position > ?3 AND NOT (not_before > ?1 AND not_before < ?2) AND NOT EXISTS (SELECT 1 FROM writes AS other
-WHERE other.key = mine.key AND other.position < mine.position AND other.not_before > ?1 AND other.not_before < ?2)
+WHERE position > ?3 AND NOT (not_before > ?1 AND not_before < ?2) AND id NOT IN settled
+AND NOT EXISTS (SELECT 1 FROM writes AS other WHERE other.key = mine.key
+AND other.position < mine.position AND other.not_before > ?1 AND other.not_before < ?2)
 {tried} ORDER BY position LIMIT ?4
 """
 Kind = Literal["tried", "all"]
@@ -67,7 +68,7 @@ class Waiting:
         return [_entry(row) for row in self._journal.read_own(_QUERIES[kind], values)]
 
     def older_than(self, seconds: float, most: int) -> list[Entry]:
-        query = f"SELECT position, {_COLUMNS} FROM writes WHERE created < ? LIMIT ?"  # noqa: S608 - constants
+        query = f"SELECT position, {_COLUMNS} FROM writes WHERE created < ? AND id NOT IN settled LIMIT ?"  # noqa: S608 - constants
         return [_entry(row) for row in self._journal.read_own(query, (self._clock() - seconds, most))]
 
     def adopt(self) -> int:
@@ -79,7 +80,11 @@ class Waiting:
         marks: list[Statement] = [
             ("UPDATE writes SET tried = coalesce(tried, ?) WHERE id = ?", (now, entry.write.id)) for entry in entries
         ]
-        self._journal.write(marks, durable=True, reserve=True)
+        self._journal.write(marks, durable=True, reserve=True, settles=())
+
+    def kept(self) -> bool:
+        """Whether all that was written so far is on the disk, and nothing waits until that has room."""
+        return self._journal.failure is None and not self._journal.read_own("SELECT 1 FROM settled LIMIT 1")
 
     def rest(self, entry: Entry, delay: float, reason: str) -> None:
         """It is tried again in ``delay`` seconds, and no younger one with its key before."""
@@ -111,8 +116,7 @@ class Waiting:
         )
 
     def forget(self, entries: Sequence[Entry]) -> None:
-        """They are applied. In one transaction with the trace of it; not into memory while the disk fails: they would be found
-        there again."""
+        """They are applied. In one transaction with the trace of it; while the disk has no room, as soon as it has."""
         keep = (
             "INSERT OR REPLACE INTO ended (id, operation, owner, state, attempts, created, at)"
             " VALUES (?, ?, ?, 'applied', ?, ?, ?)"
@@ -126,7 +130,8 @@ class Waiting:
                 ("DELETE FROM writes WHERE id = ?", (write.id,)),
                 (keep, row),
             ]  # it takes the room that is left
-        self._journal.write(statements, to_disk=True, reserve=True)
+        done = [entry.write.id for entry in entries]
+        self._journal.write(statements, to_disk=True, reserve=True, settles=done)
 
 
 def _entry(row: Sequence[Any]) -> Entry:

@@ -29,7 +29,7 @@ from prodfix.schemas import GUARD
 # In any order these come to the same, so an older one may follow a newer one; the others replace what they find.
 _COMMUTING = frozenset(["$inc", "$mul", "$min", "$max", "$push", "$addToSet", "$setOnInsert"])
 _REPLACING = frozenset(["$set", "$unset", "$rename", "$pull", "$pullAll", "$pop", "$currentDate", "$bit"])
-LONGEST_ID = 100  # characters
+SHORTEST_ID, LONGEST_ID = 8, 100  # characters
 MADE = 60.0  # seconds between an ID of our own and the write that has it, at most
 
 Keys = Collection[tuple[str, str]]
@@ -69,9 +69,16 @@ def new_identity() -> str:
     return f"{int(time.time()) & 0xFFFFFFFF:08x}{secrets.token_hex(8)}"
 
 
+def is_identity(text: Any) -> bool:
+    """Whether it can be the ID of a write: one that an application makes may have another form than ours. It is part of an
+    address, and the only secret of a write without an owner."""
+    return isinstance(text, str) and SHORTEST_ID <= len(text) <= LONGEST_ID and text.isprintable() and "/" not in text
+
+
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A registered operation with arguments that BSON can hold. ``id`` is made once, before the first try.
+    """A registered operation with arguments that BSON can hold. ``id`` is made once, before the first try: 8 to 100 printable
+    characters without a slash.
 
     ``owner`` may ask what became of it; default is the request's verified user. Without one, whoever knows the ID may.
     """

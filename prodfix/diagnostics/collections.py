@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pymongo
-from pymongo.errors import PyMongoError
 from pymongo.synchronous.database import Database
 
 from prodfix.classification.classifier import server_code
+from prodfix.errors import UNANSWERED
 
 MOST = 50
 LIMIT = 3.0  # seconds for all that MongoDB is asked
@@ -19,9 +19,10 @@ EACH_LIMIT = 1.0  # seconds for one figure
 
 
 class Collections:
-    """Asks through our own client. Counts are the server's estimates: counting would read every document."""
+    """Asks through our own client; ``database`` is None while that cannot read. Counts are the server's estimates: counting
+    would read every document."""
 
-    def __init__(self, database: Callable[[], Database[Any]]) -> None:
+    def __init__(self, database: Callable[[], Database[Any] | None]) -> None:
         self._database = database
 
     def read(self) -> list[dict[str, Any]] | None:
@@ -29,6 +30,8 @@ class Collections:
         end = time.monotonic() + LIMIT
         try:
             database = self._database()
+            if database is None:
+                return None
             with pymongo.timeout(EACH_LIMIT):
                 listed = list(database.list_collections())
         except Exception:  # noqa: BLE001 - no URI, no database, no right: a report without this part is still one
@@ -50,7 +53,7 @@ def _figures(database: Database[Any], name: str, kind: str, end: float) -> dict[
         try:
             with pymongo.timeout(min(left, EACH_LIMIT)):
                 return ask()
-        except PyMongoError as error:
+        except UNANSWERED as error:
             code = server_code(error)
             unavailable[field] = f"{type(error).__name__} (code {code})" if code else type(error).__name__
             return None

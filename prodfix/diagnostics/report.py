@@ -10,7 +10,14 @@ from prodfix.records.lookup import Lookup
 from prodfix.records.records import error_summary
 from prodfix.workers import Workers, breaker_of, connection_of, journal_of, sinks_of, told
 
-_UNKNOWN: dict[str, Any] = {"waiting": None, "dead": None, "oldestSeconds": None, "bytes": None}
+_UNKNOWN: dict[str, Any] = {
+    "waiting": None,
+    "dead": None,
+    "oldestSeconds": None,
+    "bytes": None,
+    "otherVersions": 0,
+    "note": None,
+}
 
 
 class Diagnostics:

@@ -9,8 +9,12 @@ from typing import Any
 
 from prodfix.doctor.examined import Examined
 from prodfix.doctor.findings import Finding, NotApplicable, NotChecked, counted, error, note, warning
-from prodfix.journal.file import SCHEMA_VERSION, dead_owner, opened, read_only
+from prodfix.journal.file import dead_owner, read_only
+from prodfix.journal.quarantine import kept
+from prodfix.journal.reading import opened
+from prodfix.journal.tables import SCHEMA_VERSION
 
+SALVAGE = "`flask --app wsgi prodfix deferred salvage FILE`"
 DRAIN = "`flask --app wsgi prodfix deferred drain`"
 
 
@@ -29,19 +33,25 @@ def failing(examined: Examined) -> Iterator[Finding]:
 
 
 def corrupt(examined: Examined) -> Iterator[Finding]:
-    """No file was put aside as corrupt."""
-    found = [path for path in _folder(examined).glob("*.corrupt-*") if not path.name.endswith("-wal")]
+    """No damaged file is kept."""
+    found = kept(_folder(examined))
+    lost = sum(damage.writes for damage in found)
     if found:
         yield warning(
-            f"{counted(len(found), 'journal file')} put aside as corrupt: what waited in them is not applied",
-            "Mend them with `sqlite3 FILE .recover` and look for deferred writes; then remove them",
-            files=sorted(path.name for path in found)[:20],
+            f"{counted(len(found), 'damaged journal file')} put aside: {_gone(lost)}",
+            f"Look at the disk, and into the files with {SALVAGE}; remove them from STATE_DIR/journal once nobody needs them",
+            files=sorted(damage.file for damage in found)[:20],
+            lost=lost,
         )
+
+
+def _gone(lost: int) -> str:
+    return f"{counted(lost, 'acknowledged write')} gone with them" if lost else "no write is known to be gone with them"
 
 
 def versions(examined: Examined) -> Iterator[Finding]:
     """No file waits for a release of another version."""
-    others = [path.name for path in _abandoned(examined) if _version(path) not in (0, 1, SCHEMA_VERSION)]
+    others = [path.name for path in _abandoned(examined) if _version(path) not in (0, SCHEMA_VERSION)]
     if others:
         yield warning(
             f"{counted(len(others), 'journal file')} of another version, which nobody reads",
@@ -109,7 +119,7 @@ def _version(path: Path) -> int:
 
 
 def _count(path: Path, query: str) -> int:
-    return sum(int(connection.execute(query).fetchone()[0]) for connection in opened([path]))
+    return sum(int(connection.execute(query).fetchone()[0]) for _, connection in opened([path]))
 
 
 def _asked(path: Path, query: str) -> int:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from prodfix.doctor.examined import Examined
 from prodfix.doctor.findings import Finding, NotApplicable, error, note, warning
 from prodfix.errors import DatabaseNotConfigured
-from prodfix.shapes import mask_key
+from prodfix.names import mask_key
 from prodfix.variables import parsed_uri
 
 # The options of ours that are keyword arguments of the client, which win over the URI (pymongo.mongo_client.MongoClient).

@@ -12,34 +12,40 @@ from collections.abc import Sequence
 from enum import Enum, auto
 from pathlib import Path
 
-import bson
-import orjson
+from prodfix.journal.file import MADE, JournalFile, corrupt, dead_owner, error_name, read_only
+from prodfix.journal.quarantine import Damage, Quarantine, kept, put_aside, total
+from prodfix.journal.salvage import salvage, wal_of
+from prodfix.journal.tables import COLUMNS, SCHEMA_VERSION, whole
+from prodfix.journal.wal import Index, index, read_log
 
-from prodfix.journal.file import SCHEMA_VERSION, corrupt, error_name, read_only
-from prodfix.tallies import rows_of_counts
+QUICK = 0.05  # seconds that a try may take each time
+REST = 20.0  # times as long as it took, until a file that could not be taken is tried again
+EMPTY_PAGES = 3  # of a file whose tables were removed, or never made
+
+
+def _columns(table: str, *without: str) -> str:
+    return ", ".join(name for name in COLUMNS[table] if name not in without)
+
+
+def _added(table: str, condition: str = "", *without: str) -> str:
+    columns = _columns(table, *without)
+    return f"INSERT OR IGNORE INTO {table} ({columns}) SELECT {columns} FROM dying.{table} {condition}"  # noqa: S608 - constants
+
 
 # A write that has ended here, or was put aside, does not wait again: the file was merged before, by somebody who died then.
 _WRITES = (
-    "INSERT OR IGNORE INTO ended SELECT * FROM dying.ended",
-    "INSERT OR IGNORE INTO dead SELECT * FROM dying.dead WHERE id NOT IN (SELECT id FROM main.ended)"
-    " AND id NOT IN (SELECT id FROM main.writes)",
-    "INSERT OR IGNORE INTO writes (id, operation, key, entry, attempts, created, tried, not_before, reason, told)"
-    " SELECT id, operation, key, entry, attempts, created, tried, not_before, reason, told FROM dying.writes"
-    " WHERE id NOT IN (SELECT id FROM main.ended) AND id NOT IN (SELECT id FROM main.dead) ORDER BY position",
-    "INSERT OR IGNORE INTO orders SELECT * FROM dying.orders",
-)
-# Version 1 knew neither keys nor whether the database may have applied a write: one key for all keeps their order.
-_WRITES_OF_1 = (
-    "INSERT OR IGNORE INTO dead SELECT id, operation_of(entry), 'version 1', entry, 0, at, at,"
-    " substr(reason, 1, instr(reason || ' ', ' ') - 1), '{}', at, 0 FROM dying.dead",
-    "INSERT OR IGNORE INTO writes (id, operation, key, entry, attempts, created, tried)"
-    " SELECT id, operation_of(entry), 'version 1', entry, attempts, created, created FROM dying.writes"
-    " WHERE id NOT IN (SELECT id FROM main.ended) AND id NOT IN (SELECT id FROM main.dead) ORDER BY position",
+    _added("ended"),
+    _added("dead", "WHERE id NOT IN (SELECT id FROM main.ended) AND id NOT IN (SELECT id FROM main.writes)"),
+    _added(
+        "writes",
+        "WHERE id NOT IN (SELECT id FROM main.ended) AND id NOT IN (SELECT id FROM main.dead) ORDER BY position",
+        "position",
+    ),
+    _added("orders"),
 )
 _OTHERS = (
-    "INSERT OR IGNORE INTO advice (fingerprint, at, entry) SELECT fingerprint, at, entry FROM dying.advice",
-    "INSERT OR IGNORE INTO records (id, collection, request_id, at, entry, stored)"
-    " SELECT id, collection, request_id, at, entry, stored FROM dying.records",
+    _added("advice"),
+    _added("records"),
 )
 _COUNTS = (
     "INSERT INTO incidents (id, revision, entry, stored) SELECT id, revision, entry, stored FROM dying.incidents WHERE true"
@@ -60,11 +66,6 @@ _ALERTS = (
     "INSERT INTO regressions (fingerprint, at, entry) SELECT fingerprint, at, entry FROM dying.regressions WHERE true"
     " ON CONFLICT (fingerprint) DO UPDATE SET at=excluded.at, entry=excluded.entry WHERE excluded.at > at",
 )
-# Version 1 counted errors by their messages, and no requests.
-_MINUTES_OF_1 = (
-    "INSERT OR IGNORE INTO minutes (worker, minute, revision, errors, traffic, stored)"
-    " SELECT worker, minute, revision, errors_of_1(counts, minute), x'7b7d', stored FROM dying.minutes"
-)
 # What a worker's commands were goes with the worker; but this one lives.
 _OWN_ROWS = (
     *_WRITES,
@@ -73,7 +74,7 @@ _OWN_ROWS = (
     *_ALERTS,
     "INSERT OR REPLACE INTO queries (worker, name, at, entry) SELECT worker, name, at, entry FROM dying.queries",
 )
-_MERGED = {SCHEMA_VERSION: (*_WRITES, *_OTHERS, *_COUNTS, *_ALERTS), 1: (*_WRITES_OF_1, *_OTHERS, _MINUTES_OF_1)}
+_MERGED = (*_WRITES, *_OTHERS, *_COUNTS, *_ALERTS)
 
 
 class Outcome(Enum):
@@ -81,24 +82,71 @@ class Outcome(Enum):
 
     MERGED = auto()
     EMPTY = auto()
-    CORRUPT = auto()
-    """It is put aside, together with its ``-wal``, for somebody's hands."""
+    DAMAGED = auto()
+    """What is whole in it is merged; it is put aside, together with its ``-wal``, for somebody's hands."""
     OTHER_VERSION = auto()
     """It is left alone: a worker of its own version may come back."""
 
 
-def adopt(connection: sqlite3.Connection, path: Path) -> Outcome:
+class Adoptions:
+    """What dead workers have left in ``folder``, and what of it cannot be taken."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._again: dict[Path, float] = {}
+        self.other_versions = 0
+        """Files of dead workers that another version of this library must read."""
+        self.quarantine = Quarantine()
+
+    def look(self, own: JournalFile) -> tuple[int, list[Damage]]:
+        """Merge the files of dead workers into ``own``: how many were merged whole, and what was found in those that were not."""
+        outcomes: list[Outcome] = []
+        damages: list[Damage] = []
+        for lock_path in sorted(self._folder.glob("*.lock")):
+            if lock_path == own.lock_path or time.monotonic() < self._again.get(lock_path, 0.0):
+                continue
+            with dead_owner(lock_path) as dead:
+                if dead:
+                    self._adopt(own, lock_path, outcomes, damages)
+        self.other_versions = outcomes.count(Outcome.OTHER_VERSION)
+        with contextlib.suppress(OSError):
+            self.quarantine = total(kept(self._folder))
+        return outcomes.count(Outcome.MERGED), damages
+
+    def _adopt(self, own: JournalFile, lock_path: Path, outcomes: list[Outcome], damages: list[Damage]) -> None:
+        begun = time.monotonic()
+        try:
+            outcome, damage = adopt(own.connection, lock_path.with_suffix(".db"))
+        except (OSError, sqlite3.Error):
+            # No room for it now, or a disk that fails: it is whole, or may be, and stays for a later time.
+            took = time.monotonic() - begun
+            self._again[lock_path] = time.monotonic() + (REST * took if took > QUICK else 0.0)
+            return
+        self._again.pop(lock_path, None)
+        outcomes.append(outcome)
+        damages += [damage] if damage is not None else []
+        if outcome is not Outcome.OTHER_VERSION:
+            lock_path.unlink(missing_ok=True)
+
+
+def adopt(connection: sqlite3.Connection, path: Path) -> tuple[Outcome, Damage | None]:
     """Merge the dead worker's file into ``connection``, and remove it or put it aside.
 
-    Raises ``sqlite3.Error`` for what says nothing about the file: no room now, a disk that fails. It stays then.
+    Raises ``OSError`` and ``sqlite3.Error`` for what says nothing about the file: no room now, a disk that fails. It stays then.
     """
-    outcome = _look(path) or _merge_file(connection, path)
-    if outcome is Outcome.CORRUPT:
-        _put_aside(path)
-    elif outcome is not Outcome.OTHER_VERSION:
+    path.with_suffix(".reserve").unlink(missing_ok=True)  # room for what follows
+    known = index(path.with_suffix(".db-shm"))  # SQLite makes it anew
+    outcome = _look(path) or _merge_file(connection, path, known)
+    if outcome is Outcome.DAMAGED:
+        draft = path.with_suffix(".salvage")
+        told = salvage(path, draft, known)
+        merge(connection, draft)
+        draft.unlink()
+        return outcome, put_aside(path, told)
+    if outcome is not Outcome.OTHER_VERSION:
         for suffix in (".db", ".db-wal", ".db-shm"):
             path.with_suffix(suffix).unlink(missing_ok=True)
-    return outcome
+    return outcome, None
 
 
 def carry(memory: sqlite3.Connection, connection: sqlite3.Connection) -> None:
@@ -116,35 +164,68 @@ def carry(memory: sqlite3.Connection, connection: sqlite3.Connection) -> None:
         _detach(connection)
 
 
+def merge(connection: sqlite3.Connection, draft: Path) -> None:
+    """Merge a file that was made from a damaged one. Raises ``sqlite3.Error``; nothing is merged then."""
+    connection.execute("ATTACH DATABASE ? AS dying", (read_only(draft),))
+    try:
+        _merge(connection, _MERGED)
+    finally:
+        _detach(connection)
+
+
 def _look(path: Path) -> Outcome | None:
     """What can be said without SQLite, which removes the ``-wal`` of an empty file as soon as it opens it."""
     if path.exists() and path.stat().st_size:
         return None
+    made = path.exists() and path.with_suffix(".lock").read_bytes() == MADE  # so it has been cut off
     wal = path.with_suffix(".db-wal")
-    return Outcome.CORRUPT if wal.exists() and wal.stat().st_size else Outcome.EMPTY
+    return Outcome.DAMAGED if made or (wal.exists() and wal.stat().st_size) else Outcome.EMPTY
 
 
-def _merge_file(connection: sqlite3.Connection, path: Path) -> Outcome:
+def _merge_file(connection: sqlite3.Connection, path: Path, known: Index | None) -> Outcome:
+    if not read_log(wal_of(path), known).sound:  # SQLite takes what stands before the damage for all that there is
+        return Outcome.DAMAGED
     try:
         connection.execute("ATTACH DATABASE ? AS dying", (read_only(path),))
-        version = connection.execute("PRAGMA dying.user_version").fetchone()[0]
-        if version in _MERGED:
-            _merge(connection, _MERGED[version])
-            return Outcome.MERGED
-        tables = connection.execute("SELECT count(*) FROM dying.sqlite_master").fetchone()[0]
-        return Outcome.OTHER_VERSION if version or tables else Outcome.EMPTY
+        outcome = _version(connection)
+        if outcome is Outcome.MERGED and not _is_whole(connection):
+            return Outcome.DAMAGED
+        if outcome is Outcome.MERGED:
+            _merge(connection, _MERGED)
+        return outcome
     except sqlite3.DatabaseError as error:
         # SQLITE_ERROR: it has our version, and not our tables.
         if corrupt(error) or error_name(error) == "SQLITE_ERROR":
-            return Outcome.CORRUPT
+            return Outcome.DAMAGED
         raise
     finally:
         _detach(connection)
 
 
+def _version(connection: sqlite3.Connection) -> Outcome:
+    """What the file says that it is, unless its tables contradict it."""
+    version = connection.execute("PRAGMA dying.user_version").fetchone()[0]
+    if version == SCHEMA_VERSION:
+        return Outcome.MERGED
+    theirs = set(connection.execute("SELECT name, sql FROM dying.sqlite_schema WHERE type = 'table'"))
+    if theirs and theirs == set(connection.execute("SELECT name, sql FROM main.sqlite_schema WHERE type = 'table'")):
+        return Outcome.DAMAGED
+    pages = connection.execute("PRAGMA dying.page_count").fetchone()[0]
+    if not theirs and not version:
+        return Outcome.EMPTY if pages <= EMPTY_PAGES else Outcome.DAMAGED
+    return Outcome.OTHER_VERSION
+
+
+def _is_whole(connection: sqlite3.Connection) -> bool:
+    """Whether SQLite finds nothing wrong with the file, and each row is what was written. Takes time: some 0.1 s for 10 MB."""
+    found = connection.execute("PRAGMA dying.integrity_check(1)").fetchone()
+    if found != ("ok",):
+        return False
+    broken = (f"EXISTS (SELECT 1 FROM dying.{table} WHERE NOT {whole(table)})" for table in COLUMNS)  # noqa: S608 - constants
+    return not any(connection.execute(f"SELECT {condition}").fetchone()[0] for condition in broken)
+
+
 def _merge(connection: sqlite3.Connection, statements: Sequence[str]) -> None:
-    connection.create_function("operation_of", 1, _operation_of, deterministic=True)
-    connection.create_function("errors_of_1", 2, _errors_of_1, deterministic=True)
     connection.execute("PRAGMA synchronous=FULL")
     with connection:
         connection.execute("BEGIN IMMEDIATE")
@@ -152,33 +233,6 @@ def _merge(connection: sqlite3.Connection, statements: Sequence[str]) -> None:
             connection.execute(statement)
 
 
-def _operation_of(entry: bytes) -> str:
-    try:
-        return str(bson.decode(entry)["operation"])
-    except (bson.errors.BSONError, KeyError):
-        return ""  # nobody knows it: the drainer puts it aside
-
-
-def _errors_of_1(counts: bytes, minute: int) -> bytes:
-    try:
-        return orjson.dumps(rows_of_counts(orjson.loads(counts), minute))
-    except (ValueError, TypeError):
-        return b"[]"  # one minute that cannot be read must not keep the file's writes from being adopted
-
-
 def _detach(connection: sqlite3.Connection) -> None:
     with contextlib.suppress(sqlite3.Error):
         connection.execute("DETACH DATABASE dying")
-
-
-def _put_aside(path: Path) -> None:
-    # Its -wal holds what was acknowledged last. Under the same stem SQLite's own tools can recover both. The file goes
-    # first: it must never be merged without its -wal, should we be killed in between.
-    aside = path.with_suffix(f".corrupt-{int(time.time())}")
-    if path.exists():
-        path.rename(aside)
-    wal = path.with_suffix(".db-wal")
-    if wal.exists() and wal.stat().st_size:
-        wal.rename(f"{aside}-wal")
-    for side in (wal, path.with_suffix(".db-shm")):
-        side.unlink(missing_ok=True)

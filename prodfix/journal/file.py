@@ -6,63 +6,26 @@ import contextlib
 import fcntl
 import os
 import secrets
+import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
-SCHEMA_VERSION = 2
-
+from prodfix.journal import tables
+from prodfix.journal.tables import PAGE
 
 LARGEST_FILE = 256 * 1024 * 1024  # bytes; SQLite says "full" beyond
 RESERVE = 8 * 1024 * 1024  # beyond, for what takes rows out: a file that is full could not be emptied otherwise
 LARGEST_MEMORY = 64 * 1024 * 1024
+HELD = (
+    4 * 1024 * 1024
+)  # bytes of the disk that a worker holds for the day on which it is full: what a log may have to bring home
+SHARE = 16  # but no more than this part of what is free
+SHORTEST_LOG = 16  # pages, after which it is brought home
+LARGEST_LOG = 4 * 1024 * 1024  # bytes that the log keeps when it begins anew
 
-
-PAGE = 4096
-
-
-# In one transaction: a file without a version has no tables, and nothing in it.
-SCHEMA = (
-    "BEGIN IMMEDIATE",
-    # Deferred writes: those that wait, those that are put aside, and what became of the others (`told`: MongoDB knows).
-    # `tried` is when the database may first have applied it; NULL if that is impossible. `since` is when it began to wait for
-    # its `reason`; files of earlier processes have no such column.
-    "CREATE TABLE IF NOT EXISTS writes (position INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,"
-    " operation TEXT NOT NULL DEFAULT '', key TEXT NOT NULL DEFAULT '', entry BLOB NOT NULL,"
-    " attempts INTEGER NOT NULL DEFAULT 0,"
-    " created REAL NOT NULL, tried REAL, not_before REAL NOT NULL DEFAULT 0, reason TEXT, told INTEGER NOT NULL DEFAULT 0,"
-    " since REAL)",
-    "CREATE INDEX IF NOT EXISTS writes_by_key ON writes (key, position)",
-    "CREATE INDEX IF NOT EXISTS writes_tried ON writes (position) WHERE tried IS NOT NULL",
-    "CREATE TABLE IF NOT EXISTS dead (id TEXT PRIMARY KEY, operation TEXT NOT NULL, key TEXT NOT NULL, entry BLOB NOT NULL,"
-    " attempts INTEGER NOT NULL, created REAL NOT NULL, tried REAL, reason TEXT NOT NULL, facts TEXT NOT NULL,"
-    " at REAL NOT NULL, told INTEGER NOT NULL DEFAULT 0)",
-    "CREATE TABLE IF NOT EXISTS ended (id TEXT PRIMARY KEY, operation TEXT NOT NULL, owner TEXT, state TEXT NOT NULL,"
-    " attempts INTEGER NOT NULL, created REAL NOT NULL, at REAL NOT NULL, told INTEGER NOT NULL DEFAULT 0)",
-    "CREATE INDEX IF NOT EXISTS ended_by_time ON ended (at)",
-    # What admins ordered, and what became of it.
-    "CREATE TABLE IF NOT EXISTS orders (id TEXT PRIMARY KEY, command TEXT NOT NULL, operation_id TEXT NOT NULL,"
-    " ordered_by TEXT, at REAL NOT NULL, result TEXT NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS records (id TEXT PRIMARY KEY, collection TEXT NOT NULL, request_id TEXT, at REAL NOT NULL,"
-    " entry BLOB NOT NULL, stored INTEGER NOT NULL DEFAULT 0)",
-    "CREATE INDEX IF NOT EXISTS records_by_request ON records (request_id)",
-    "CREATE INDEX IF NOT EXISTS records_to_store ON records (stored, at)",
-    "CREATE TABLE IF NOT EXISTS minutes (worker TEXT NOT NULL, minute INTEGER NOT NULL, revision INTEGER NOT NULL,"
-    " errors BLOB NOT NULL, traffic BLOB NOT NULL, stored INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (worker, minute))",
-    "CREATE TABLE IF NOT EXISTS queries (worker TEXT NOT NULL, name TEXT NOT NULL, at REAL NOT NULL, entry BLOB NOT NULL,"
-    " PRIMARY KEY (worker, name))",
-    "CREATE TABLE IF NOT EXISTS advice (fingerprint TEXT PRIMARY KEY, at REAL NOT NULL, entry BLOB NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS status (worker TEXT PRIMARY KEY, at REAL NOT NULL, entry BLOB NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS incidents (id TEXT PRIMARY KEY, revision INTEGER NOT NULL, entry BLOB NOT NULL,"
-    " stored INTEGER NOT NULL DEFAULT 0)",
-    # What is wrong now (revisions, as several files may hold a row), the alerts that tell so, and resolved errors that are back.
-    "CREATE TABLE IF NOT EXISTS alarms (key TEXT PRIMARY KEY, revision INTEGER NOT NULL, at REAL NOT NULL, entry BLOB NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS alerts (id TEXT PRIMARY KEY, revision INTEGER NOT NULL, at REAL NOT NULL, entry BLOB NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS regressions (fingerprint TEXT PRIMARY KEY, at REAL NOT NULL, entry BLOB NOT NULL)",
-    f"PRAGMA user_version={SCHEMA_VERSION}",
-    "COMMIT",
-)
+MADE = b"made\n"  # in the .lock, once the file has its tables
 
 
 class JournalFile:
@@ -74,6 +37,10 @@ class JournalFile:
         self._lock: int | None = lock
         self._inode = os.stat(self.path).st_ino
         self._reserve = False
+        self._held = Held(folder / f"{name}.reserve")
+        self._held.take()
+        # What the log brings home must fit into what is held: only then can it begin anew on a disk that is full.
+        connection.execute(f"PRAGMA wal_autocheckpoint={max(SHORTEST_LOG, self._held.size // PAGE)}")
 
     @classmethod
     def make(cls, folder: Path, boot: str) -> Self:
@@ -81,7 +48,9 @@ class JournalFile:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         name = f"{boot}-{secrets.token_hex(2)}"
         with contextlib.ExitStack() as undo:
-            undo.callback(_remove, [folder / (name + suffix) for suffix in (".db", *SIDES, ".lock", ".new")])
+            undo.callback(
+                _remove, [folder / (name + suffix) for suffix in (".db", *SIDES, ".lock", ".new", ".reserve")]
+            )
             # Locked before it has its name: another worker would take it for a dead one's, and remove it.
             lock = os.open(folder / f"{name}.new", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             undo.callback(os.close, lock)
@@ -91,9 +60,9 @@ class JournalFile:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             connection = connect(path)
             undo.callback(connection.close)
-            for statement in SCHEMA:
-                connection.execute(statement)
+            tables.make(connection)
             sync_folder(folder)
+            os.write(lock, MADE)
             made = cls(folder, name, lock, connection)
             undo.pop_all()
         return made
@@ -111,17 +80,67 @@ class JournalFile:
         except OSError:
             return False
 
+    def make_room(self, *, reserve: bool) -> bool:
+        """Of a disk that is full: whether there may be some now. The log begins anew, in the room that it has already; and
+        ``reserve`` gives what is held."""
+        given = reserve and self._held.give()
+        busy, _, _ = self.connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+        return given or not busy
+
+    def keep_reserve(self) -> None:
+        """Take what was given, once there is room again."""
+        self._held.take()
+
     def close(self) -> None:
         """Let go of it. Whoever finds it without an owner adopts the rows that are in it."""
         with contextlib.suppress(OSError, sqlite3.Error):
             self.connection.close()
+        self._held.give()
         self.unlock()
+
+    def abandon(self) -> None:
+        """Let go of a file that fails, as it is: SQLite would bring its log home, damaged pages over whole ones."""
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(sqlite3.Error):
+                other = stack.enter_context(contextlib.closing(sqlite3.connect(read_only(self.path), uri=True)))
+                other.execute("PRAGMA user_version").fetchone()  # so that ours is not the last one, which does that
+            self.close()
 
     def unlock(self) -> None:
         """As a child that has inherited the descriptor: as long as anybody holds it, nobody can adopt the file."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+class Held:
+    """Room on the disk that a worker holds, for the day on which there is none: what waits could not be done with then."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.size = 0
+        """Bytes that are held."""
+
+    def take(self) -> None:
+        """If the disk has many times as much."""
+        if self.size:
+            return
+        with contextlib.suppress(OSError, AttributeError):  # not every system can
+            size = min(HELD, shutil.disk_usage(self._path.parent).free // SHARE // PAGE * PAGE)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                if size:
+                    os.posix_fallocate(descriptor, 0, size)
+                self.size = size
+            finally:
+                os.close(descriptor)
+
+    def give(self) -> bool:
+        """Whether there was something to give."""
+        taken, self.size = self.size > 0, 0
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
+        return taken
 
 
 SIDES = (".db-wal", ".db-shm")
@@ -151,7 +170,9 @@ def connect(path: Path) -> sqlite3.Connection:
     """The connection that writes ``path``. ATTACH takes URIs through it."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=1.0, uri=True)
     try:
+        tables.prepare(connection)
         connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute(f"PRAGMA journal_size_limit={LARGEST_LOG}")
         connection.execute(f"PRAGMA max_page_count={LARGEST_FILE // PAGE}")
     except sqlite3.Error:
         connection.close()
@@ -163,34 +184,14 @@ def in_memory() -> sqlite3.Connection:
     """The same tables, for as long as the process lives."""
     connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     connection.execute(f"PRAGMA max_page_count={LARGEST_MEMORY // PAGE}")
-    for statement in SCHEMA:
-        connection.execute(statement)
+    tables.prepare(connection)
+    tables.make(connection)
     return connection
 
 
 def read_only(path: Path) -> str:
     """The URI of ``path`` for a connection that neither checkpoints nor removes its ``-wal`` when it is closed."""
     return f"{path.absolute().as_uri()}?mode=ro"
-
-
-def opened(paths: Sequence[Path]) -> Iterator[sqlite3.Connection]:
-    """Read-only connections to all files, opened before the first is read, so that a row that moves is seen once at least.
-
-    Raises ``FileNotFoundError`` if one is gone meanwhile. One that cannot be read, or has no tables yet, is left out.
-    """
-    with contextlib.ExitStack() as stack:
-        connections = []
-        for path in paths:
-            if not path.exists():
-                raise FileNotFoundError
-            if not path.stat().st_size:
-                continue  # just made; or cut off, and SQLite would remove its -wal
-            with contextlib.suppress(sqlite3.DatabaseError):
-                connection = sqlite3.connect(read_only(path), uri=True, isolation_level=None, timeout=0.5)
-                stack.callback(connection.close)
-                if connection.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION:
-                    connections.append(connection)
-        yield from connections
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
@@ -14,6 +15,23 @@ from prodfix.logs.outlets import PartlyWritten
 FILES = ("error", "database", "validation", "auth")
 
 
+class Room:
+    """Room on the disk of ``folder``, ``size`` bytes or a tenth of that disk, which logs on the same one leave to others."""
+
+    def __init__(self, folder: Path, size: int) -> None:
+        self._folder, self._size = folder, size
+
+    def spare(self, descriptor: int) -> None:
+        """Raises ``OSError`` if what is left on the disk of this open file is no longer for logs. Takes some microseconds."""
+        try:
+            here = os.stat(self._folder).st_dev == os.fstat(descriptor).st_dev
+        except FileNotFoundError:
+            return  # nobody has kept anything there yet
+        disk = os.fstatvfs(descriptor)
+        if here and disk.f_bavail * disk.f_frsize < min(self._size, disk.f_blocks * disk.f_frsize // 10):
+            raise OSError(errno.ENOSPC, "what is left of the disk is kept for the journals")
+
+
 class RotatingFile:
     """One file, mode 0600; rotated by size and, if ``daily``, by UTC day of ``clock`` (seconds since 1970).
 
@@ -22,8 +40,16 @@ class RotatingFile:
     """
 
     def __init__(
-        self, path: Path, *, max_bytes: int, keep: int, daily: bool, clock: Callable[[], float] = time.time
+        self,
+        path: Path,
+        *,
+        max_bytes: int,
+        keep: int,
+        daily: bool,
+        room: Room | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
+        self._room = room
         self.name = path.name
         self.path, self.max_bytes, self.keep, self.daily, self.clock = path, max_bytes, keep, daily, clock
         self._descriptor: int | None = None
@@ -35,6 +61,8 @@ class RotatingFile:
         done = 0
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            if self._room is not None:
+                self._room.spare(lock)
             while done < len(data):
                 done += self._append(data, done)
         except OSError as error:
@@ -106,6 +134,10 @@ def _day(seconds: float) -> int:
     return datetime.fromtimestamp(seconds, UTC).toordinal()
 
 
-def category_files(folder: Path, *, max_bytes: int, keep: int, daily: bool) -> list[RotatingFile]:
+def category_files(
+    folder: Path, *, max_bytes: int, keep: int, daily: bool, room: Room | None = None
+) -> list[RotatingFile]:
     """``error.log``, ``database.log``, ``validation.log`` and ``auth.log`` in ``folder``."""
-    return [RotatingFile(folder / f"{name}.log", max_bytes=max_bytes, keep=keep, daily=daily) for name in FILES]
+    return [
+        RotatingFile(folder / f"{name}.log", max_bytes=max_bytes, keep=keep, daily=daily, room=room) for name in FILES
+    ]

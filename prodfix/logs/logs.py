@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
+from prodfix.classification.wording import told
 from prodfix.context import current_context
 from prodfix.errors import Severity
 from prodfix.frames import stack
 from prodfix.logs.sinks import Sinks, render, timestamp
 from prodfix.native import under_gevent
-from prodfix.redaction import redact_document, redact_text
+from prodfix.redaction import redact_document
 
 if TYPE_CHECKING:
     from loguru import Message, Record
@@ -160,18 +161,20 @@ def _entry(record: Record) -> Mapping[str, Any]:
     if isinstance(own, Mapping) and record["name"] == __name__:
         return own
     context = current_context()
+    failed = record["exception"]
+    error = failed.value if failed is not None else None
     entry: dict[str, Any] = {
         "timestamp": timestamp(),
         "level": _level(record["level"].no),
-        "message": redact_text(record["message"][:8000])[:4000],
+        "message": told(record["message"][:8000], error)[:4000],
         "requestId": context.request_id if context else None,
         "logger": record["name"],
     }
     # `logger.info("{level} of water", level=5)` binds a field too: it must not become the line's own level.
-    entry |= {key + "_" * (key in entry): value for key, value in redact_document(record["extra"]).items()}
-    error = record["exception"]
-    if error is not None and error.value is not None:
-        entry["stack"] = stack(error.value)
+    bound = {key: told(value, error) if isinstance(value, str) else value for key, value in record["extra"].items()}
+    entry |= {key + "_" * (key in entry): value for key, value in redact_document(bound).items()}
+    if error is not None:
+        entry["stack"] = stack(error)
     return entry
 
 

@@ -16,14 +16,15 @@ from typing import Any
 import bson
 import orjson
 import pymongo
-from pymongo.errors import PyMongoError
 from pymongo.synchronous.database import Database
 
+from prodfix.errors import UNANSWERED
 from prodfix.fingerprints import CommandKey, command_key, filter_of
 from prodfix.journal.journal import Journal
+from prodfix.names import mask_key
 from prodfix.profile import masked
 from prodfix.queries.interceptor import CommandRecord
-from prodfix.shapes import mask_key
+from prodfix.schemas import GUARD
 
 PERIOD = 3600.0  # seconds between two explanations of one fingerprint
 REMEMBERED = 1000  # fingerprints
@@ -40,6 +41,7 @@ _EXPLAINED = {
 }
 _EQUAL = frozenset({"$eq", "$in"})
 _LOGICAL = frozenset({"$and"})
+_NEVER = frozenset({"_id", GUARD})
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ class Advisor:
             try:
                 with pymongo.timeout(LIMIT):
                     advice = _explain(self._client()[slow.database], slow)
-            except PyMongoError:
+            except UNANSWERED:
                 continue
             insert = "INSERT OR REPLACE INTO advice (fingerprint, at, entry) VALUES (?, ?, ?)"
             self._journal.write([(insert, (slow.fingerprint, time.time(), orjson.dumps(advice)))])
@@ -155,16 +157,19 @@ def _stages(value: Any, level: int = 0) -> Iterator[Mapping[str, Any]]:
 def suggested_index(name: str, command: Mapping[str, Any]) -> list[list[Any]]:
     """The index that serves a command, as ``[[field, direction], ...]``: equality first, then sort, then range.
 
-    Source: the ESR guideline of MongoDB's manual. Empty if the command has neither filter nor sort.
+    Source: the ESR guideline of MongoDB's manual. Empty if the command has neither filter nor sort, and if it names its
+    documents by ``_id``, whose index is always there; neither that nor the guard of deferred writes is ever part of one.
     """
     equal: list[str] = []
     ranged: list[str] = []
     _sort_out(filter_of(name, command) or {}, equal, ranged)
+    if "_id" in equal:
+        return []
     parts = [(field, 1) for field in equal] + _order(name, command) + [(field, 1) for field in ranged]
     index: dict[str, int] = {}
     for field, direction in parts:
-        if mask_key(field) == field and not field.startswith("$"):  # not a name that is data, and not $natural
-            index.setdefault(field, direction)
+        if mask_key(field) == field and not field.startswith("$") and field.partition(".")[0] not in _NEVER:
+            index.setdefault(field, direction)  # not a name that is data, and not $natural
     return [[field, direction] for field, direction in index.items()]
 
 
@@ -187,4 +192,4 @@ def _order(name: str, command: Mapping[str, Any]) -> list[tuple[str, int]]:
         found = next((stage["$sort"] for stage in stages[:2] if "$sort" in stage), None)
     if not isinstance(found, Mapping):
         return []
-    return [(str(field), direction) for field, direction in found.items() if direction in (1, -1)]
+    return [(str(field), int(direction)) for field, direction in found.items() if direction in (1, -1)]

@@ -16,12 +16,14 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from pymongo import MongoClient
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
-from prodfix.context import RequestContext, current_context
+from prodfix.context import RequestContext, current_context, watched_effects
 from prodfix.fingerprints import CommandKey, collection_of, command_key, fingerprint
-from prodfix.operations import DatabaseOperation
+from prodfix.operations import MAY_CHANGE, DatabaseOperation, changes
 from prodfix.profile import Profile
+from prodfix.queries import replies
 from prodfix.shapes import redact_command
 
 CommandOutcome = Literal["started", "succeeded", "slow", "failed", "partly_failed"]
@@ -148,6 +150,11 @@ class QueryInterceptor(CommandListener):
 
     def started(self, event: CommandStartedEvent) -> None:
         _started.set(event)
+        if event.command_name in MAY_CHANGE:
+            try:
+                _note_sent(event)
+            except Exception:  # noqa: BLE001 - see succeeded
+                self.errors += 1
         if self.verbose:
             self._guarded(lambda: self._record_start(event))
 
@@ -185,6 +192,8 @@ class QueryInterceptor(CommandListener):
         self.commands += 1
         started = _started.get()
         command = started.command if started is not None and started.request_id == event.request_id else {}
+        if name in MAY_CHANGE:
+            _note_end(name, command, event)
         key = command_key(name, command)
         self.profile.add(key, micros, failed=failed)
         context = current_context()
@@ -237,6 +246,31 @@ class QueryInterceptor(CommandListener):
                 operation, event.database_name, outcome, _code(reply), _results(reply), attempts, context, command
             )
         )
+
+
+def observes(client: MongoClient[Any]) -> bool:
+    """Whether an interceptor sees the commands of ``client``."""
+    return any(isinstance(listener, QueryInterceptor) for listener in client.options.event_listeners)
+
+
+def _note_sent(event: CommandStartedEvent) -> None:
+    name, command = event.command_name, event.command
+    effects = watched_effects() if changes(name, command) else None
+    if effects is not None:
+        replies.note_sent(effects, name, command, event.operation_id)
+
+
+def _note_end(name: str, command: Mapping[str, Any], event: CommandSucceededEvent | CommandFailedEvent) -> None:
+    effects = watched_effects() if changes(name, command) else None
+    if effects is None:
+        return
+    key = replies.key_of(name, command, event.operation_id)
+    if key is None:
+        return
+    if isinstance(event, CommandSucceededEvent):
+        replies.note_reply(effects, key, name, command, event.reply)
+    else:
+        replies.note_failure(effects, key, name, command, event.failure)
 
 
 def _code(reply: Mapping[str, Any]) -> int | None:

@@ -7,18 +7,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from pymongo import MongoClient
+
 from prodfix.classification.classifications import INTERNAL_ERROR, INVALID, UNAUTHENTICATED, Classification
 from prodfix.classification.classifier import Classifier
+from prodfix.classification.wording import told
 from prodfix.context import RequestContext, current_context, new_request_id
-from prodfix.errors import ErrorCategory, FieldError, ProdFixError, Severity
-from prodfix.frames import database_operation, name_of, places, stack
-from prodfix.journal.journal import Journal
+from prodfix.errors import ErrorCategory, FieldError, PartlyApplied, ProdFixError, Severity, chain
+from prodfix.frames import DriverCall, driver_call, name_of, places, stack
+from prodfix.journal.journal import Journal, Statement
 from prodfix.logs.logs import Logs
+from prodfix.names import mask_key
 from prodfix.operations import DatabaseOperation
+from prodfix.records.outcomes import Ending
 from prodfix.records.records import FILE_OF, ErrorRecord, summary
 from prodfix.records.storage import ERROR_LOG, Storage
 from prodfix.redaction import redact_document, redact_text
-from prodfix.shapes import document_shape, mask_key
+from prodfix.shapes import document_shape
 from prodfix.signals import error_recorded
 from prodfix.statistics.counters import Counters
 from prodfix.statistics.storms import Storms
@@ -39,21 +44,25 @@ class ErrorLog:
         *,
         release: str = "",
         database_down: Callable[[], bool] = lambda: False,
+        sees: Callable[[MongoClient[Any] | None], bool] = lambda client: False,
         on_failure: Callable[[ErrorRecord], None] = lambda record: None,
     ) -> None:
         self._classifier, self._logs, self._counters = classifier, logs, counters
         self._journal, self._storage, self.storms = journal, storage, storms
         self._release = release
-        self._database_down, self._on_failure = database_down, on_failure
+        self._database_down, self._sees, self._on_failure = database_down, sees, on_failure
         self.failures = 0
+        """Steps that failed: most of what they were to do was done all the same."""
 
     # -- making -----------------------------------------------------------------------------------------------------------
 
-    def record(self, error: BaseException, context: RequestContext | None) -> ErrorRecord:
-        """What ``error`` is, with what its traceback and its request know. Never raises: what is too odd to be looked at is an
-        internal error, and counted in ``failures``."""
+    def record(
+        self, error: BaseException, context: RequestContext | None, operation: DatabaseOperation | None = None
+    ) -> ErrorRecord:
+        """What ``error`` is, with what its traceback and its request know, or the caller of its ``operation``. Never raises: what
+        is too odd to be looked at is an internal error, and counted in ``failures``."""
         try:
-            return self._record(error, context)
+            return self._record(error, context, operation)
         except Exception:  # noqa: BLE001 - somebody's exception with properties that raise
             self.failures += 1
             return ErrorRecord(
@@ -63,18 +72,21 @@ class ErrorLog:
                 stack=stack(error),
                 places=tuple(places(error)),
                 context=context,
-                operation=None,
+                operation=operation,
                 request_id=context.request_id if context else new_request_id(),
                 release=self._release,
             )
 
-    def _record(self, error: BaseException, context: RequestContext | None) -> ErrorRecord:
-        meaning = self.meaning(error)
+    def _record(
+        self, error: BaseException, context: RequestContext | None, known: DatabaseOperation | None = None
+    ) -> ErrorRecord:
+        meaning, call = self.meaning(error), driver_call(error)
         ours = meaning.category is not ErrorCategory.CLIENT
-        operation = database_operation(error)
+        operation = call.operation if call is not None else None
         failed = context.notes.failed if context else None
         if failed is not None and operation is not None and failed.operation == operation.operation:
             operation = failed  # the command's own event knows more: its whole shape, and how long it took
+        operation = known or operation
         return ErrorRecord(
             meaning=meaning,
             summary=summary(error),
@@ -84,14 +96,33 @@ class ErrorLog:
             operation=operation,
             request_id=context.request_id if context else new_request_id(),
             release=self._release,
+            outcome=self._ending(error, meaning, operation, call, context).outcome,
             places=tuple(places(error)) if ours else (),
             facts=_facts(error, meaning, context),
+        )
+
+    def _ending(
+        self,
+        error: BaseException,
+        meaning: Classification,
+        operation: DatabaseOperation | None,
+        call: DriverCall | None,
+        context: RequestContext | None,
+    ) -> Ending:
+        return Ending(
+            meaning,
+            operation,
+            context,
+            seen=self._sees(call.client if call is not None else None),
+            halfway=call is not None and call.halfway,
+            claimed=self._classifier.claims(error),
+            certain=any(isinstance(link, PartlyApplied) for link in chain(error)),
         )
 
     def meaning(self, error: BaseException) -> Classification:
         """The table's row; a timeout while the database is known to be down is that, and not a slow query."""
         meaning = self._classifier.classify(error)
-        if meaning.category is ErrorCategory.TIMEOUT and self._database_down():
+        if meaning.category is ErrorCategory.TIMEOUT and meaning.of_database and self._database_down():
             return self._classifier.unreachable(meaning)
         return meaning
 
@@ -102,7 +133,7 @@ class ErrorLog:
         context = context or current_context()
         record = ErrorRecord(
             meaning=meaning,
-            summary=redact_text(text[:2000])[:500],
+            summary=told(text[:2000])[:500],
             error_type=kind[:100],
             stack="",
             context=context,
@@ -130,9 +161,8 @@ class ErrorLog:
 
         Of ``query`` (a filter, a pipeline, a document) only the shape is kept.
         """
-        record = self.record(error, context or current_context())
         known = DatabaseOperation(operation, collection, {"query": document_shape(query)})
-        record = replace(record, operation=known)
+        record = self.record(error, context or current_context(), known)
         self.append(record)
         return record
 
@@ -148,7 +178,7 @@ class ErrorLog:
         self, kind: str, user_id: str | None, reason: str, context: RequestContext | None = None
     ) -> ErrorRecord:
         """Record that somebody was refused: ``kind`` such as ``InvalidPassword``, the user if known, and why."""
-        facts = {"type": kind, "userId": user_id, "reason": redact_text(reason)[:500]}
+        facts = {"type": kind, "userId": user_id, "reason": told(reason[:2000])[:500]}
         return self._append_facts(UNAUTHENTICATED, kind, reason, facts, context)
 
     def log_recovery(self, error: BaseException, context: RequestContext | None) -> None:
@@ -199,13 +229,20 @@ class ErrorLog:
         contextvars.Context().run(self._keep, record, whole, False)
 
     def _keep(self, record: ErrorRecord, whole: bool, counted: bool) -> None:
-        statements = self._counters.error(_key(record)) if counted else []
-        if record.disposition == "stored":
+        statements = self._counted(record) if counted else []
+        stored = record.disposition == "stored"
+        if stored:
             document = record.to_document() if whole else record.to_trace()
             statements += self._storage.insertion(ERROR_LOG, record.id, document, record.request_id)
         if statements:
-            # Waiting for the commit (no fsync) makes the error known to every worker before its own client hears of it.
-            self._journal.write(statements, limit=0.25)
+            # Waiting for the commit (no fsync) makes the error known to every worker before its own client hears of it. What is
+            # not committed by then is so with the next ones; the journal counts what is not. Of a count a later total tells.
+            self._journal.offer(statements, limit=0.25, counted=stored)
+
+    def _counted(self, record: ErrorRecord) -> list[Statement]:
+        if record.context is not None:  # whatever its route says: an error has a request, and a line that shows it
+            record.context.notes.uncounted = record.context.notes.unlogged = False
+        return self._counters.error(_key(record))
 
     def tell_of_storms(self) -> None:
         """One line for each kind of error that was held back since the last time."""
@@ -216,7 +253,9 @@ class ErrorLog:
 
 
 def _files(record: ErrorRecord) -> list[str]:
-    files = [FILE_OF[record.meaning.category]] if record.meaning.category in FILE_OF else []
+    # A call to somebody else that was too slow is of the same category as a slow query, and nothing of the database's.
+    elsewhere = record.meaning.category is ErrorCategory.TIMEOUT and not record.meaning.of_database
+    files = [FILE_OF[record.meaning.category]] if record.meaning.category in FILE_OF and not elsewhere else []
     if not files or record.meaning.severity in (Severity.ERROR, Severity.CRITICAL):
         files.append("error")
     return files

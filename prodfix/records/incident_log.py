@@ -10,17 +10,18 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import bson
 import orjson
 import pymongo
 from pymongo import ReturnDocument
-from pymongo.errors import DuplicateKeyError, PyMongoError
+from pymongo.errors import DuplicateKeyError
 from pymongo.synchronous.database import Database
 
 from prodfix.context import iso
+from prodfix.errors import UNANSWERED
 from prodfix.journal.journal import Journal
 from prodfix.records.incidents import COUNTED, FOLLOWED, GAP, IncidentCause
 from prodfix.records.storage import INCIDENTS
@@ -32,6 +33,7 @@ IncidentState = Literal["open", "closed"]
 SETTLED = 10.0  # seconds after its end until an incident is summed up
 MOST = 1000  # incidents that are looked at
 LIMIT = 3.0  # seconds
+AHEAD = 60.0  # seconds that another instance's clock may be ahead of this one's
 
 
 class IncidentLog:
@@ -107,20 +109,21 @@ class IncidentLog:
         try:
             with pymongo.timeout(LIMIT):
                 return list(database[INCIDENTS].find(touching).sort("from", -1).limit(MOST))
-        except PyMongoError:
+        except UNANSWERED:
             return None
 
 
 def _store(database: Database[Any], part: dict[str, Any]) -> None:
-    begin, end = _moment(part["begin"]), _moment(part["end"])
+    begin, end, shown = _shown(part)
     near = {
         "cause": part["cause"],
         "from": {"$lte": _moment(part["end"] + GAP)},
         "to": {"$gte": _moment(part["begin"] - GAP)},
     }
-    found = database[INCIDENTS].find_one(near, {"_id": 1}, sort=[("from", -1)])
+    # What has moved with the clock is no longer where it was stored.
+    wanted = {f"parts.{part['id']}": {"$exists": True}} if part.get("moved") else near
+    found = database[INCIDENTS].find_one(wanted, {"_id": 1}, sort=[("from", -1)])
     identity = found["_id"] if found is not None else _head(database, part)
-    shown = {name: part[name] for name in ("instance", "release", "counts")} | {"from": begin, "to": end}
     changes = {
         "$min": {"from": begin},
         "$max": {"to": end},
@@ -157,11 +160,11 @@ def _head(database: Database[Any], part: dict[str, Any]) -> bson.ObjectId:
 
 def _merge(documents: dict[Any, dict[str, Any]], part: dict[str, Any]) -> None:
     """Add a part that a journal holds to the incident that it belongs to; the journal knows more than MongoDB."""
-    begin, end = _moment(part["begin"]), _moment(part["end"])
-    shown = {name: part[name] for name in ("instance", "release", "counts")} | {"from": begin, "to": end}
+    begin, end, shown = _shown(part)
     for document in documents.values():
         apart = max((begin - document["to"]).total_seconds(), (document["from"] - end).total_seconds())
-        if document["cause"] == part["cause"] and apart <= GAP:
+        known = part["id"] in document.get("parts", {})
+        if known or (document["cause"] == part["cause"] and apart <= GAP):
             document["from"], document["to"] = min(document["from"], begin), max(document["to"], end)
             document["parts"] = {**document.get("parts", {}), part["id"]: shown}
             return
@@ -174,19 +177,35 @@ def _merge(documents: dict[Any, dict[str, Any]], part: dict[str, Any]) -> None:
     }
 
 
+def _shown(part: Mapping[str, Any]) -> tuple[datetime, datetime, dict[str, Any]]:
+    """When it begins and ends, and all that is kept of it."""
+    begin, end = _moment(part["begin"]), _moment(part["end"])
+    names = ("instance", "release", "counts", *(("moved",) if part.get("moved") else ()))
+    return begin, end, {name: part[name] for name in names} | {"from": begin, "to": end}
+
+
+def _extent(document: Mapping[str, Any], parts: Collection[Mapping[str, Any]]) -> tuple[datetime, datetime, float]:
+    """From when to when, and for how many seconds: of workers whose clock was set meanwhile, what the longest has seen."""
+    begin = min((part["from"] for part in parts), default=document["from"])
+    end = max((part["to"] for part in parts), default=document["to"])
+    moved = any(part.get("moved") for part in parts)
+    spans = [part["to"] - part["from"] for part in parts] if moved else [end - begin]
+    return begin, max(begin, end), max(timedelta(), *spans).total_seconds()
+
+
 def _summary(document: Mapping[str, Any], now: float) -> dict[str, Any]:
     parts: Collection[Mapping[str, Any]] = document.get("parts", {}).values()
     counts: Counter[str] = Counter()
     for part in parts:
         counts.update(part["counts"])
-    begin, end = document["from"], document["to"]
+    begin, end, seconds = _extent(document, parts)
     return {
         "id": str(document["_id"]),
         "cause": document["cause"],
-        "status": "open" if now - end.timestamp() < GAP else "closed",
+        "status": "open" if -AHEAD < now - end.timestamp() < GAP else "closed",
         "from": iso(begin),
         "to": iso(end),
-        "seconds": round((end - begin).total_seconds(), 1),
+        "seconds": round(seconds, 1),
         **{name: counts[name] for name in COUNTED},
         "workers": len(document.get("parts", {})),
         "instances": sorted({part["instance"] for part in parts}),

@@ -24,6 +24,7 @@ AFTERWARDS = frozenset({"replayed", "dead"})  # what was deferred during an inci
 GAP = 10.0  # seconds between two parts of one incident at most: not all workers notice at once
 NOTICED = 5.0  # seconds before an incident in which its first failures were
 FOLLOWED = 600.0  # seconds after its end in which replays still belong to it
+JUMP = 0.5  # seconds by which two clocks may differ between two looks: one that is slewed loses 0.5 ms a second (adjtime(3))
 
 _UPSERT = (
     "INSERT INTO incidents (id, revision, entry) VALUES (?, ?, ?) ON CONFLICT (id)"
@@ -33,7 +34,9 @@ _UPSERT = (
 
 @dataclass(slots=True)
 class Part:
-    """What one worker has seen of an incident. Times are seconds since the epoch; ``end`` is the last moment that was seen."""
+    """What one worker has seen of an incident. Times are seconds since the epoch; ``end`` is the last moment that was seen, and
+    ``seen`` the same one by the monotonic clock, by which it lasts. ``moved``: the wall clock was set meanwhile, and the
+    beginning with it."""
 
     id: str
     cause: IncidentCause
@@ -42,9 +45,19 @@ class Part:
     open: bool
     instance: str
     release: str
+    seen: float
+    moved: bool = False
     counts: Counter[str] = field(default_factory=Counter)
     revision: int = 1
     written: int = 0
+
+    def touch(self, now: float, seen: float) -> None:
+        """It is still there, or is over now. It never lasts longer or shorter than it did because a clock was set."""
+        jump = (now - self.end) - (seen - self.seen)
+        if abs(jump) > JUMP:
+            self.begin, self.moved = round(self.begin + jump, 3), True
+        self.end, self.seen = max(now, self.begin), seen
+        self.revision += 1
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -55,16 +68,23 @@ class Part:
             "instance": self.instance,
             "release": self.release,
             "counts": dict(self.counts),
+            "moved": self.moved,
         }
 
 
 class Incidents:
-    """Counts for this worker. ``instance`` and ``release`` say which one it is."""
+    """Counts for this worker. ``instance`` and ``release`` say which one it is. ``clock`` says when, ``monotonic`` how long."""
 
     def __init__(
-        self, journal: Journal, *, instance: str, release: str = "", clock: Callable[[], float] = time.time
+        self,
+        journal: Journal,
+        *,
+        instance: str,
+        release: str = "",
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._journal, self._clock = journal, clock
+        self._journal, self._clock, self._monotonic = journal, clock, monotonic
         self._instance, self._release = instance, release
         self._parts: dict[IncidentCause, Part] = {}
         self._early: deque[tuple[float, str]] = deque(maxlen=1000)
@@ -73,21 +93,25 @@ class Incidents:
     def begin(self, cause: IncidentCause) -> None:
         """An incident begins, or is still there."""
         with self._lock:
-            part, now = self._parts.get(cause), round(self._clock(), 3)
-            if part is not None and now - part.end < GAP:
+            part, (now, seen) = self._parts.get(cause), self._now()
+            if part is not None and seen - part.seen < GAP:
                 part.open = True
             elif part is None or not part.open:
-                part = self._parts[cause] = self._made(cause, now)
-            _touch(part, now)
+                part = self._parts[cause] = self._made(cause, now, seen)
+            part.touch(now, seen)
 
-    def _made(self, cause: IncidentCause, now: float) -> Part:
+    def _made(self, cause: IncidentCause, now: float, seen: float) -> Part:
         # Requests notice a loss before it is certain.
-        early = [(at, name) for at, name in self._early if now - at < NOTICED] if cause == "database_lost" else []
-        begin = round(min([now, *(at for at, _ in early)]), 3)
+        early = [(at, name) for at, name in self._early if seen - at < NOTICED] if cause == "database_lost" else []
+        begin = round(now - seen + min([seen, *(at for at, _ in early)]), 3)
         identity = f"{self._journal.boot}:{cause}:{int(now * 1000)}"
-        part = Part(identity, cause, begin, now, True, self._instance, self._release)
+        part = Part(identity, cause, begin, now, True, self._instance, self._release, seen)
         part.counts.update(name for _, name in early)
         return part
+
+    def _now(self) -> tuple[float, float]:
+        """By both clocks."""
+        return round(self._clock(), 3), self._monotonic()
 
     def end(self, cause: IncidentCause) -> None:
         """It is over."""
@@ -95,7 +119,7 @@ class Incidents:
             part = self._parts.get(cause)
             if part is not None and part.open:
                 part.open = False
-                _touch(part, round(self._clock(), 3))
+                part.touch(*self._now())
 
     def failed(self, *, database: bool) -> None:
         """A request was answered with 5xx; ``database``: because that was not reached, or did not answer in time."""
@@ -116,11 +140,11 @@ class Incidents:
     def _note(self, name: str) -> None:
         """Remember what may be the first sign of an incident that is not certain yet."""
         if "database_lost" not in self.open:
-            self._early.append((self._clock(), name))
+            self._early.append((self._monotonic(), name))
 
     def _count(self, name: str, cause: IncidentCause, number: int = 1) -> None:
         part = self._parts.get(cause)
-        if part is not None and (part.open or (name in AFTERWARDS and self._clock() - part.end < FOLLOWED)):
+        if part is not None and (part.open or (name in AFTERWARDS and self._monotonic() - part.seen < FOLLOWED)):
             part.counts[name] += number
             part.revision += 1
 
@@ -131,15 +155,14 @@ class Incidents:
     def within(self, cause: IncidentCause, seconds: float) -> bool:
         """Whether it lasts, or ended no longer ago than that."""
         part = self._parts.get(cause)
-        return part is not None and (part.open or self._clock() - part.end < seconds)
+        return part is not None and (part.open or self._monotonic() - part.seen < seconds)
 
     def flush(self) -> None:
         """Make this worker's parts known to the others. Raises ``JournalUnavailable``."""
         with self._lock:
-            now = round(self._clock(), 3)
             for part in self._parts.values():
                 if part.open:
-                    _touch(part, now)
+                    part.touch(*self._now())
             changed = [(part, part.revision) for part in self._parts.values() if part.revision > part.written]
             statements: list[Statement] = [
                 (_UPSERT, (part.id, revision, orjson.dumps(part.to_json()))) for part, revision in changed
@@ -148,8 +171,3 @@ class Incidents:
             self._journal.write(statements)
             for part, revision in changed:
                 part.written = revision
-
-
-def _touch(part: Part, now: float) -> None:
-    part.end = now
-    part.revision += 1

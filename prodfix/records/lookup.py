@@ -13,10 +13,11 @@ from typing import Any, Literal, NamedTuple
 
 import bson
 import pymongo
-from pymongo.errors import PyMongoError
+from bson.codec_options import DatetimeConversion
 from pymongo.synchronous.database import Database
 
 from prodfix.context import iso
+from prodfix.errors import UNANSWERED
 from prodfix.journal.journal import Journal
 from prodfix.records.storage import CONNECTION_EVENTS, ERROR_LOG
 
@@ -25,6 +26,13 @@ CHUNK = 200  # rows that are looked at together
 CHUNKS = 60  # of one answer: 12,000 rows; more are not waited for
 LATE = 5.0  # seconds between a record's own time and that of its row, at most
 OF_REQUEST = 50  # records of one request
+
+# One record with a date or a text that Python cannot hold must not hide all the others.
+_FORGIVING: bson.CodecOptions[dict[str, Any]] = bson.CodecOptions(
+    tz_aware=True,
+    datetime_conversion=DatetimeConversion.DATETIME_CLAMP,
+    unicode_decode_error_handler="replace",
+)
 
 Scope = Literal["all", "instance"]
 
@@ -112,11 +120,15 @@ class Lookup:
 
     def request(self, request_id: str, most: int = OF_REQUEST) -> list[dict[str, Any]]:
         """All error records of one request, newest first, from whichever worker served it."""
+        return self.of_request(request_id, most)[0]
+
+    def of_request(self, request_id: str, most: int = OF_REQUEST) -> tuple[list[dict[str, Any]], Scope]:
+        """The same, and what was looked at."""
         query = "SELECT entry FROM records WHERE collection = ? AND request_id = ? ORDER BY at DESC LIMIT ?"
         rows = self._journal.read(query, (ERROR_LOG, request_id, most))
         here = [_decoded(entry) for (entry,) in rows]
-        stored, _ = self._stored(ERROR_LOG, {"requestId": request_id}, most)
-        return _merged([here, stored])[:most]
+        stored, scope = self._stored(ERROR_LOG, {"requestId": request_id}, most)
+        return _merged([here, stored])[:most], scope
 
     def _page(self, collection: str, wanted: Wanted, after: Place | None, limit: int) -> Page:
         stored, scope = self._stored(collection, wanted.query(after), limit + 1)
@@ -131,9 +143,10 @@ class Lookup:
             return [], "instance"
         try:
             with pymongo.timeout(LIMIT):
-                newest = database[collection].find(query).sort([("timestamp", -1), ("_id", -1)])
+                stored = database[collection].with_options(codec_options=_FORGIVING)
+                newest = stored.find(query).sort([("timestamp", -1), ("_id", -1)])
                 return list(newest.limit(most)), "all"
-        except PyMongoError:
+        except UNANSWERED:
             return [], "instance"  # what this instance holds is still right, and the answer says what it covers
 
     def _here(

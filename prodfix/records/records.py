@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 import bson
-from bson.errors import BSONError
 from pymongo.errors import PyMongoError
 
 from prodfix.classification.classifications import Classification
 from prodfix.classification.classifier import server_code
+from prodfix.classification.wording import silent, words
 from prodfix.context import RequestContext, iso
 from prodfix.deadlines import retry_after
 from prodfix.errors import ErrorCategory, Outcome, chain
@@ -21,11 +21,6 @@ from prodfix.frames import name_of
 from prodfix.logs.sinks import render
 from prodfix.operations import DatabaseOperation
 from prodfix.records.storage import encoded
-from prodfix.redaction import redact_text
-
-_WRITING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
-# Their texts hold values, keys and hosts, or pieces of a body.
-_SILENT = (PyMongoError, BSONError, OverflowError, UnicodeError)
 
 Disposition = Literal["stored", "logged", "counted"]
 
@@ -59,6 +54,7 @@ LARGEST_RECORD = 64 * 1024  # bytes
 class ErrorRecord:
     """One error (the seed's EnrichedError and Error Log Entry). ``summary`` is redacted; ``meaning`` has the public text.
 
+    ``outcome``: what became of the request's writes (:mod:`prodfix.records.outcomes`), ``None`` for what was no write;
     ``places`` are the application's functions on the way to it; ``facts`` what its kind tells besides, without values.
     ``recovered``: the operation succeeded in the end, and nobody was told of an error.
     """
@@ -71,25 +67,12 @@ class ErrorRecord:
     operation: DatabaseOperation | None
     request_id: str
     release: str
+    outcome: Outcome | None = None
     places: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     recovered: bool = False
     timestamp: datetime = field(default_factory=lambda: datetime.now(UTC))
     id: bson.ObjectId = field(default_factory=bson.ObjectId)
-
-    @property
-    def outcome(self) -> Outcome | None:
-        """What became of the write; ``None`` for what was not one."""
-        if self.operation is None:
-            return None
-        notes = self.context.notes if self.context else None
-        if notes is not None and notes.outcome is not None:
-            return notes.outcome  # a transaction's, which knows more than its last operation
-        if self.operation.writes:
-            return self.meaning.outcome
-        # It failed while it still read.
-        writing = self.context is not None and self.context.method in _WRITING
-        return Outcome.NOT_APPLIED if writing and notes is not None and not notes.wrote else None
 
     @property
     def retryable(self) -> bool:
@@ -124,12 +107,15 @@ class ErrorRecord:
         return capped({"timestamp": self.timestamp} | self._fields())
 
     def to_trace(self) -> dict[str, Any]:
-        """What is kept of an error in a storm of its kind: enough to find it by its request, and its group."""
+        """What is kept of an error in a storm of its kind: enough to find it by its request, and its group, and to see what of
+        the database it was about."""
         fields = self._fields()
         for name in ("stack", "trail"):
             del fields[name]
         fields["facts"] = {name: self.facts[name] for name in ("operationId", "operation") if name in self.facts}
-        return {"timestamp": self.timestamp, **fields, "database": None, "suppressed": True}
+        if self.operation is not None:
+            fields["database"] = {**self.operation.to_json(), "query": None}
+        return {"timestamp": self.timestamp, **fields, "suppressed": True}
 
     def _fields(self) -> dict[str, Any]:
         notes = self.context.notes if self.context else None
@@ -186,26 +172,21 @@ class ErrorRecord:
 def summary(error: BaseException) -> str:
     """The error in words that are safe in a log: its type, the server's code, and, unless it is a driver's, its redacted text.
 
-    Texts of the driver and of MongoDB hold hosts, values and keys; type and code say the same without them.
+    Texts of the driver and of MongoDB hold hosts, values and keys, and so do those of libraries that validate: type, code and
+    rule say the same without them.
     """
     parts = []
-    for link in list(chain(error))[:3]:
+    links = list(chain(error))
+    for link in links[:3]:
         name = name_of(link)
         code = server_code(link) if isinstance(link, PyMongoError) else None
-        if isinstance(link, _SILENT) or type(link).__module__.startswith("gunicorn."):
-            reason = f"code {code}" if code else getattr(link, "cause", None)  # a DatabaseUnavailable's
-            parts.append(f"{name} ({reason})" if isinstance(reason, str) else name)
+        reason = f"code {code}" if code else getattr(link, "cause", None)  # a DatabaseUnavailable's
+        if silent(link) and isinstance(reason, str):
+            parts.append(f"{name} ({reason})")
         else:
-            text = _text(link)
+            text = words(link, links) if silent(link) or link.args else ""
             parts.append(f"{name}: {text}" if text and text != name else name)
     return " <- ".join(parts)
-
-
-def _text(error: BaseException) -> str:
-    try:
-        return redact_text(str(error)[:2000])[:500] if error.args else ""
-    except Exception:  # noqa: BLE001 - an exception of somebody else's whose text cannot be had
-        return ""
 
 
 def capped(document: dict[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,6 @@ from pymongo.errors import BulkWriteError, PyMongoError
 from pymongo.synchronous.database import Database
 
 from prodfix.deferral.pace import Pace
-from prodfix.errors import JournalUnavailable
 from prodfix.journal.journal import Journal, Statement
 from prodfix.journal.turn import Turn
 from prodfix.logs.sinks import renderable
@@ -80,11 +79,13 @@ class Storage:
         return statements
 
     def put(self, collection: str, document: dict[str, Any]) -> None:
-        """Put a document on its way. Never raises; what the journal refuses is counted in ``dropped``."""
+        """Put a document on its way. Never raises; what the journal refuses is counted there, and here what is no document."""
         try:
-            self._journal.write(self.insertion(collection, bson.ObjectId(), document, None), limit=1.0)
-        except (JournalUnavailable, TimeoutError, bson.errors.BSONError, OverflowError, UnicodeError):
+            statements = self.insertion(collection, bson.ObjectId(), document, None)
+        except (bson.errors.BSONError, OverflowError, UnicodeError):
             self.dropped += 1
+        else:
+            self._journal.offer(statements, limit=1.0)
 
     def adopt(self) -> None:
         """Adopt what dead workers left, while it cannot be stored; no more waits then than may wait."""

@@ -23,6 +23,7 @@ import pymongo
 from pymongo import _csot
 from pymongo import errors as mongo
 
+from prodfix.classification import wrappers
 from prodfix.classification.classifier import server_code
 from prodfix.context import iso
 from prodfix.errors import DatabaseUnavailable
@@ -63,8 +64,9 @@ def _failed(error: Exception) -> bool | None:
     """Whether ``error`` says that the database does not work; ``None`` for what says nothing about it.
 
     A database that refuses has answered. What never reached it says nothing: our own pool was full, a document was none, or
-    the pinger knew already.
+    the pinger knew already. A service that keeps keys for client-side encryption is not the database.
     """
+    error = _meant(error)
     if isinstance(error, (mongo.WaitQueueTimeoutError, DatabaseUnavailable)):
         return None
     if isinstance(error, (mongo.ConnectionFailure, mongo.ExecutionTimeout)):
@@ -73,7 +75,15 @@ def _failed(error: Exception) -> bool | None:
 
 
 def _timed_out(error: Exception) -> bool:
+    error = _meant(error)
     return bool(getattr(error, "timeout", False)) or server_code(error) in _TIMEOUT_CODES
+
+
+def _meant(error: Exception) -> Exception:
+    """What the driver wraps when a command could not be encrypted, or its reply not be decrypted."""
+    if not isinstance(error, mongo.EncryptionError) or wrappers.of_key_service(error.cause):
+        return error
+    return error.cause
 
 
 class Breaker:

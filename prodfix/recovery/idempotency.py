@@ -20,7 +20,7 @@ from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.synchronous.database import Database
 
 from prodfix.classification.classifier import Classifier
-from prodfix.context import current_context
+from prodfix.context import current_context, declare_outcome
 from prodfix.deferral.writes import new_identity
 from prodfix.errors import AnswerNotKept, IdempotencyKeyReused, Outcome, RequestInProgress
 from prodfix.recovery import claims
@@ -99,9 +99,7 @@ class Idempotency:
             raise
         except PyMongoError as error:
             if not self._away(error):
-                context = current_context()
-                if context is not None:
-                    context.notes.outcome = Outcome.NOT_APPLIED  # the claim perhaps was; of the view nothing has run
+                declare_outcome(Outcome.NOT_APPLIED)  # the claim perhaps was; of the view nothing has run
                 raise
             self._counts["unprotected"] += 1
             return claim  # it may have been taken, and then the answer belongs there
@@ -198,6 +196,7 @@ def current_operation_id(label: str = "") -> str:
     context = current_context()
     if context is None:
         return new_identity()
+    context.notes.identified = True
     if context.notes.operation_id is None:
         context.notes.operation_id = new_identity()
     if not label:

@@ -7,15 +7,21 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import pymongo
+from pymongo import MongoClient
 
 from prodfix import deadlines
 from prodfix.classification.classifications import UNAVAILABLE, Classification
 from prodfix.classification.classifier import Classifier
-from prodfix.context import current_context
+from prodfix.classification.places import unreadable
+from prodfix.context import current_context, current_effects
 from prodfix.deferral.deferred import Deferred
 from prodfix.deferral.writes import Write, WriteResult
 from prodfix.errors import DatabaseUnavailable, DeadlineExceeded, ErrorCategory, JournalUnavailable, Outcome
+from prodfix.frames import driver_call
+from prodfix.recovery import conflicts
 from prodfix.recovery.budget import RetryBudget
+from prodfix.recovery.conflicts import Conflicts
+from prodfix.recovery.results import read
 from prodfix.recovery.retries import Note, fits, retrying
 
 Result = TypeVar("Result")
@@ -29,7 +35,8 @@ class Recovery:
     ``retries`` (``MAX_RETRY_ATTEMPTS``) is the number of tries after the first, ``mobile_retries`` how many more a mobile
     device's request has when the connection is lost, ``base`` the first delay in seconds. ``on_recovered`` is told of each
     operation that a retry has saved: how many tries it took, and the last error before; ``on_deferred`` of each write that
-    waits now, and why. ``applied`` knows of a write by its ID whether it was applied from the journal already.
+    waits now, and why. ``applied`` knows of a write by its ID whether it was applied from the journal already; ``sees`` tells of
+    a client whether its commands are seen: of another one's, nobody knows what else an operation has done.
     """
 
     def __init__(
@@ -42,10 +49,12 @@ class Recovery:
         mobile_retries: int = 0,
         enabled: bool = True,
         budget: RetryBudget | None = None,
+        clashes: Conflicts | None = None,
         on_retry: Note = lambda attempt, delay, error: None,
         on_recovered: Recovered = lambda attempts, error: None,
         on_deferred: Kept = lambda write, error: None,
         applied: Callable[[str], bool] = lambda identity: False,
+        sees: Callable[[MongoClient[Any] | None], bool] = lambda client: True,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._classifier = classifier
@@ -53,36 +62,39 @@ class Recovery:
         self.retries, self.base, self.enabled = retries, base, enabled
         self.mobile_retries = mobile_retries
         self._budget = budget
+        self.clashes = clashes or Conflicts(sleep=sleep)
         self._on_retry = on_retry
         self.on_recovered, self.on_deferred = on_recovered, on_deferred
-        self._applied = applied
+        self._applied, self.sees = applied, sees
         self._sleep = sleep
         self.recovered = 0
 
     def run(self, operation: Callable[[], Result], *, idempotent: bool = False, limit: float | None = None) -> Result:
         """The result of ``operation``; after a transient error it is called again, at most ``retries`` times.
 
-        Something that is not ``idempotent`` is called again only if the error says that it was not applied. After a
-        timeout there is one more try, with a longer limit. ``limit``: seconds for the first try; without it each try of
-        what is idempotent has a share of the request's deadline, so that one which hangs leaves room for another.
-        Raises the last error, unchanged.
+        Something that is not ``idempotent`` is called again only if nothing of it was applied: neither the write that has failed,
+        nor another one of the same call. After a timeout there is one more try, with a longer limit. Write conflicts are no
+        errors of the database, and have short waits and a limit of their own (:mod:`prodfix.recovery.conflicts`). ``limit``:
+        seconds for the first try; without it each try of what is idempotent has a share of the request's deadline, so that
+        one which hangs leaves room for another. Raises the last error, unchanged, and ``TypeError`` for a result that is
+        still to be read (:mod:`prodfix.recovery.results`).
         """
         if self._budget is not None:
             self._budget.tried()
         tries = _Tries(self, self._classifier, idempotent, limit)
         try:
-            return tries.attempt(operation)
+            return read(tries.attempt(operation))
         except Exception as error:
             if not self.enabled or not tries.worth(error):
                 raise
             first = error
         # Outside of the block: a later error would get this one as its context, and it should be what the operation raised.
-        return self._again(tries, operation, first)
+        return read(self._again(tries, operation, first))
 
     def to_json(self) -> dict[str, Any]:
         """What it has done since this process began."""
         budget = self._budget.to_json() if self._budget is not None else {}
-        return {"enabled": self.enabled, "recovered": self.recovered, **budget}
+        return {"enabled": self.enabled, "recovered": self.recovered, "conflicts": self.clashes.to_json(), **budget}
 
     def write(self, write: Write) -> WriteResult:
         """Apply ``write`` now, or keep it on disk to be applied when the database is back.
@@ -94,6 +106,8 @@ class Recovery:
         if _copied() and self._applied(write.id):
             return WriteResult("applied", write.id, None)
         tries = _Applications(self._deferred, self._classifier, write)
+        effects = current_effects()
+        begun = effects.mark()
         try:
             # The driver's waits may be half a second late: what is kept for the journal must not be theirs.
             with deadlines.Enforced(deadlines.database_remaining(), DeadlineExceeded):
@@ -102,11 +116,15 @@ class Recovery:
                 else:
                     self.run(tries, idempotent=True)
         except Exception as error:
-            if not self._deferred.enabled or not self._lost(error):
+            if isinstance(error, DeadlineExceeded) and self._deferred.atomic(write) and conflicts.fresh():
+                raise conflicts.without_end(error) from error
+            if not self._deferred.enabled or not self._lost(error, tries.since):
                 raise
             self._keep(write, error, tries.since)
+            effects.in_doubt()  # until it is applied
             self.on_deferred(write, error)
             return WriteResult("deferred", write.id, self._deferred.durability)
+        effects.settle(begun)
         return WriteResult("applied", write.id, None)
 
     def _keep(self, write: Write, error: Exception, since: float | None) -> None:
@@ -142,6 +160,7 @@ class Recovery:
             sleep=self._sleep,
         )
         result = controller(attempt)
+        tries.settle()
         self.recovered += 1
         context = current_context()
         if context is not None:
@@ -155,20 +174,38 @@ class Recovery:
             context.notes.retries += 1
         self._on_retry(attempt, delay, error)
 
-    def _lost(self, error: BaseException) -> bool:
-        return self._classifier.classify(error).retryable
+    def _lost(self, error: BaseException, since: float | None) -> bool:
+        """Whether the write should wait for the database, as also one does whose reply nobody can read. A conflict is none of its
+        outages; but what may be applied in part must be finished."""
+        meaning = self._classifier.classify(error)
+        return (meaning.retryable or unreadable(error)) and (since is not None or not meaning.contended)
 
 
 class _Tries:
     """The tries of one operation: how many there were, whether another is worth it, and how long it may take."""
 
-    __slots__ = ("_classifier", "_idempotent", "_limit", "_meaning", "_recovery", "_timeouts", "made", "most")
+    __slots__ = (
+        "_begun",
+        "_classifier",
+        "_effects",
+        "_idempotent",
+        "_left",
+        "_limit",
+        "_meaning",
+        "_recovery",
+        "_timeouts",
+        "made",
+        "most",
+    )
 
     def __init__(self, recovery: Recovery, classifier: Classifier, idempotent: bool, limit: float | None) -> None:
         self._recovery, self._classifier = recovery, classifier
         self._idempotent, self._limit = idempotent, limit
         self._meaning: Classification | None = None
         self.made = self._timeouts = 0
+        self._effects = current_effects()
+        self._begun = self._effects.mark()
+        self._left = recovery.clashes.tries()
         context = current_context()
         # Without retries at all, a mobile device has none either.
         extra = recovery.mobile_retries if recovery.retries and context is not None and context.looks_mobile else 0
@@ -176,6 +213,11 @@ class _Tries:
 
     def attempt(self, operation: Callable[[], Result]) -> Result:
         self.made += 1
+        if not self._recovery.enabled:
+            return self._once(operation)
+        return self._recovery.clashes.through(lambda: self._once(operation), self._left, worth=self._repeatable)
+
+    def _once(self, operation: Callable[[], Result]) -> Result:
         seconds = self._seconds()
         try:
             if seconds is None:
@@ -185,7 +227,15 @@ class _Tries:
         except Exception as error:
             self._meaning = self._classifier.classify(error)
             self._timeouts += self._meaning.category is ErrorCategory.TIMEOUT
+            if self._meaning.outcome is Outcome.UNKNOWN:
+                self._doubt(error)
             raise
+
+    def _doubt(self, error: Exception) -> None:
+        """Note a write whose commands nobody sees: a later try may end with an error that says nothing of this one."""
+        call = driver_call(error)
+        if call is not None and call.operation.writes and not self._recovery.sees(call.client):
+            self._effects.in_doubt()
 
     def _seconds(self) -> float | None:
         own = self._limit * 2**self._timeouts if self._limit is not None else None
@@ -205,13 +255,28 @@ class _Tries:
         """Whether ``error``, with which the last try has ended, is worth another one, if there is one left."""
         meaning = self._meaning
         # A database that is known to be down is asked again by the pinger, not by every request that waits.
-        if meaning is None or not meaning.transient or _known_down(error):
+        if meaning is None or not meaning.transient or meaning.contended or _known_down(error):
             return False
-        if not self._idempotent and meaning.outcome is not Outcome.NOT_APPLIED:
+        if not self._repeatable(error):
             return False
         if meaning.category is ErrorCategory.TIMEOUT and self._timeouts > 1:
             return False
         return self.made <= self._recovery.retries or meaning.code == UNAVAILABLE.code
+
+    def _repeatable(self, error: BaseException) -> bool:
+        """Whether it may be called again: it is idempotent, or nothing of the tries so far can have been applied."""
+        if self._idempotent:
+            return True
+        applied = self._meaning is None or self._meaning.outcome is not Outcome.NOT_APPLIED
+        if applied or self._effects.touched(self._begun):
+            return False
+        call = driver_call(error)
+        return call is None or (not call.halfway and self._recovery.sees(call.client))
+
+    def settle(self) -> None:
+        """It has succeeded in the end: what is idempotent was applied once, whatever became of the tries before."""
+        if self._idempotent:
+            self._effects.settle(self._begun)
 
 
 def _known_down(error: BaseException) -> bool:
@@ -235,10 +300,12 @@ class _Applications:
         self.since: float | None = None
 
     def __call__(self) -> None:
-        begun = time.time()
+        begun, effects = time.time(), current_effects()
+        mark = effects.mark()
         try:
             self._deferred.apply(self._write, since=self.since)
         except BaseException as error:  # a deadline that cuts it, too
-            if self.since is None and self._classifier.classify(error).outcome is not Outcome.NOT_APPLIED:
+            doubtful = self._classifier.classify(error).outcome is not Outcome.NOT_APPLIED or effects.touched(mark)
+            if self.since is None and doubtful:
                 self.since = begun
             raise

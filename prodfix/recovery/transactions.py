@@ -6,33 +6,37 @@ both. Source: the transactions and the convenient-transactions specifications of
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextvars import Context
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from functools import partial
 from operator import length_hint
 from typing import Any, TypeVar
 
-import pymongo
+from bson.errors import InvalidBSON
 from pymongo import MongoClient
-from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.errors import AutoReconnect, OperationFailure, ProtocolError, PyMongoError, WriteConcernError
 from pymongo.synchronous.client_session import ClientSession
 
-from prodfix.classification.classifier import classify
+from prodfix.classification.classifier import classify, server_code
+from prodfix.classification.server_replies import code_of, details_of
 from prodfix.context import current_context
 from prodfix.errors import ErrorCategory, Outcome, Severity
 from prodfix.frames import database_operation
 from prodfix.operations import DatabaseOperation
 from prodfix.queries.interceptor import Observed, observed
+from prodfix.recovery import conflicts
+from prodfix.recovery.aborts import Aborts, answered
 from prodfix.recovery.budget import RetryBudget
+from prodfix.recovery.conflicts import Conflicts
 from prodfix.recovery.retries import retrying
 
 Result = TypeVar("Result")
 Report = Callable[[Severity, str, Mapping[str, Any]], None]
 
-ABORT_LIMIT = 0.4  # seconds
 MOST = 50  # operations of an attempt, and attempts, in the log
 JITTER = 0.5  # those that met at one document should not meet there again
+TRANSIENT, UNKNOWN_RESULT = "TransientTransactionError", "UnknownTransactionCommitResult"
+_EXPIRED = 50  # MaxTimeMSExpired
 _STANDALONE = 20  # IllegalOperation: "Transaction numbers are only allowed on a replica set member or mongos"
 
 
@@ -43,7 +47,8 @@ class TransactionsUnsupported(OperationFailure):
 class Transactions:
     """Runs callbacks in transactions (the seed's TransactionManager).
 
-    Logged are those that failed or were tried again, and all of them if ``verbose``.
+    Logged are those that failed or were tried again, and all of them if ``verbose``. ``retries`` and ``budget`` are for what an
+    outage does to them; ``clashes`` and ``aborts`` know what to do with write conflicts, and with what is cut off.
     """
 
     def __init__(
@@ -53,6 +58,8 @@ class Transactions:
         retries: int,
         base: float,
         budget: RetryBudget | None = None,
+        clashes: Conflicts | None = None,
+        aborts: Aborts | None = None,
         report: Report = lambda severity, message, facts: None,
         sleep: Callable[[float], None] = time.sleep,
         verbose: bool = False,
@@ -61,34 +68,41 @@ class Transactions:
         self.verbose = verbose
         self.retries, self.base = retries, base
         self._budget = budget
+        self._clashes = clashes or Conflicts(sleep=sleep)
+        self.aborts = aborts or Aborts(lambda session: client().admin.command("killSessions", [session]))
         self._report = report
         self._sleep = sleep
 
-    def run(self, callback: Callable[[ClientSession], Result], *, retries: int | None = None) -> Result:
+    def run(
+        self, callback: Callable[[ClientSession], Result], *, retries: int | None = None, place: Hashable = None
+    ) -> Result:
         """The result of ``callback(session)``, committed. It may be called several times: it should only use the database.
 
-        Pass ``session`` to every operation: one without it is not part of the transaction. Raises what the callback or
-        the commit raised last; then nothing is applied, or, if the error has the label
+        Pass ``session`` to every operation: one without it is not part of the transaction. ``retries``: how often it may be
+        called again at most, after write conflicts too. ``place``: a document that it is known to change. Raises what the
+        callback or the commit raised last; then nothing is applied, or, if the error has the label
         ``UnknownTransactionCommitResult``, nobody knows.
         """
         if self._budget is not None:
             self._budget.tried()
-        most = self.retries if retries is None else retries
         attempts: list[list[Observed]] = []
-        left = iter(range(most))  # retries of the whole and of its commit together
+        left = iter(range(self.retries if retries is None else retries))  # of the whole and of its commit together
+        again = self._clashes.tries() if retries is None else left  # after write conflicts
 
         def attempt() -> Result:
-            with observed() as commands, self._client().start_session() as session:
+            with observed() as commands:
                 attempts.append(commands)
-                return self._attempt(session, callback, left)
+                return self._attempt(callback, left)
 
         try:
-            result: Result = self._retrying(left, "TransientTransactionError")(attempt)
+            result: Result = self._retrying(left, _transient)(
+                self._clashes.through, attempt, again, place=place, worth=_labelled
+            )
         except PyMongoError as error:
-            unknown = error.has_error_label("UnknownTransactionCommitResult")
-            outcome = Outcome.UNKNOWN if unknown else Outcome.NOT_APPLIED
-            self._tell(_severity(error), attempts, outcome, error)
             explained = _explained(error)
+            unknown = explained.has_error_label(UNKNOWN_RESULT)
+            outcome = Outcome.UNKNOWN if unknown else Outcome.NOT_APPLIED
+            self._tell(_severity(explained), attempts, outcome, explained)
             if explained is error:
                 raise
             raise explained from error
@@ -101,34 +115,34 @@ class Transactions:
         self._warn_of_strays(attempts[-1])
         return result
 
-    def _attempt(
-        self, session: ClientSession, callback: Callable[[ClientSession], Result], left: Iterator[int]
-    ) -> Result:
+    def _attempt(self, callback: Callable[[ClientSession], Result], left: Iterator[int]) -> Result:
+        session = self._client().start_session()
         session.start_transaction()
-        _note(Outcome.NOT_APPLIED)
         try:
             result = callback(session)
-        except BaseException:
+        except BaseException as error:
             # Also for a deadline that cuts the callback. What is not aborted holds its locks for a minute.
-            if session.in_transaction:
-                # In a context of its own: within the request's time, which is over, nothing would be sent. Not shielded: that
-                # makes new timers, and the one that is being raised now would no longer be known for the deadline's.
-                Context().run(_abort, session)
+            (self.aborts.now if answered(error) else self.aborts.put)(session)
             raise
         if session.in_transaction:
-            _note(Outcome.UNKNOWN)
-            self._retrying(left, "UnknownTransactionCommitResult")(session.commit_transaction)
-        _note(None)
+            conflicts.forget()
+            try:
+                self._retrying(left, _commit_again)(partial(_commit, session))
+            except BaseException as error:
+                if _told(error):
+                    session.end_session()
+                else:
+                    self.aborts.put(session)
+                raise
+        session.end_session()
         return result
 
-    def _retrying(self, left: Iterator[int], label: str) -> Any:
+    def _retrying(self, left: Iterator[int], again: Callable[[PyMongoError], bool]) -> Any:
         return retrying(
             retries=length_hint(left),
             base=self.base,
             jitter=JITTER,
-            transient=lambda error: (
-                isinstance(error, PyMongoError) and error.has_error_label(label) and next(left, None) is not None
-            ),
+            transient=lambda error: isinstance(error, PyMongoError) and again(error) and next(left, None) is not None,
             allowed=self._budget.take if self._budget is not None else lambda: True,
             sleep=self._sleep,
         )
@@ -138,8 +152,6 @@ class Transactions:
     ) -> None:
         """Log the transaction, with the operations of each attempt as the driver's events told them."""
         context = current_context()
-        if error is not None:
-            _note(outcome)
         operation = database_operation(error) if error else None
         facts = {
             "database": operation.to_json() if operation else None,
@@ -159,9 +171,39 @@ class Transactions:
                 self._report(Severity.WARN, message, {"database": command.to_json(), "place": command.place})
 
 
-def _abort(session: ClientSession) -> None:
-    with contextlib.suppress(PyMongoError), pymongo.timeout(ABORT_LIMIT):
-        session.abort_transaction()
+def _labelled(error: BaseException) -> bool:
+    """Whether all of it may be done again: it was taken back."""
+    if not isinstance(error, PyMongoError) or not error.has_error_label(TRANSIENT):
+        return False
+    return not error.has_error_label(UNKNOWN_RESULT)
+
+
+def _transient(error: PyMongoError) -> bool:
+    """Whether it was taken back for another reason than a conflict."""
+    return _labelled(error) and not classify(error).contended
+
+
+def _commit_again(error: PyMongoError) -> bool:
+    """Whether the commit may be sent again: not one whose time was over (convenient-transactions specification)."""
+    concern = details_of(error).get("writeConcernError")
+    codes = (server_code(error), code_of(concern) if isinstance(concern, Mapping) else None)
+    return error.has_error_label(UNKNOWN_RESULT) and _EXPIRED not in codes
+
+
+def _told(error: BaseException) -> bool:
+    """Whether ``error``, which ended a commit, tells that the transaction is over: applied, or taken back."""
+    if isinstance(error, WriteConcernError):
+        return True
+    return isinstance(error, OperationFailure) and not error.has_error_label(UNKNOWN_RESULT)
+
+
+def _commit(session: ClientSession) -> None:
+    """A reply that nobody can read says as little as one that was lost. The driver labels only the second: without the label the
+    commit was not sent again, and its transaction taken for one that was not applied."""
+    try:
+        session.commit_transaction()
+    except (InvalidBSON, ProtocolError) as error:
+        raise AutoReconnect("the reply to a commit cannot be read", {"errorLabels": [UNKNOWN_RESULT]}) from error
 
 
 def _severity(error: PyMongoError) -> Severity:
@@ -171,15 +213,10 @@ def _severity(error: PyMongoError) -> Severity:
     return Severity.INFO if meaning.status < 500 else Severity.WARN if lost else Severity.ERROR
 
 
-def _note(outcome: Outcome | None) -> None:
-    """What has become of the request's writes so far, should it end now, by an error or by its deadline."""
-    context = current_context()
-    if context is not None:
-        context.notes.outcome = outcome
-
-
 def _explained(error: PyMongoError) -> PyMongoError:
     if isinstance(error, OperationFailure) and error.code == _STANDALONE:
         text = "MongoDB runs as a standalone server: transactions need a replica set (mongod --replSet) or Atlas"
         return TransactionsUnsupported(text, error.code, dict(error.details or {}))
+    if getattr(error, "timeout", False) and conflicts.fresh():
+        return conflicts.without_end(error)
     return error

@@ -34,12 +34,12 @@ class Counters:
         self._boot = ""
         self._minute = 0
         self._revision = 0
-        self._written = 0
+        self._written = self._known = 0
         self._returns = 0
         self._tally = Tally(KEYS)
         self._finished: list[tuple[Statement, int]] = []
         self.dropped = 0
-        """Errors and requests of minutes that the journal has refused for too long."""
+        """Errors and requests of minutes that the journal has refused for too long, without those of an earlier total."""
 
     def error(self, key: ErrorKey) -> list[Statement]:
         """Count one error; the statements that make the new totals known to all workers."""
@@ -60,7 +60,7 @@ class Counters:
         """Make known what was counted since the last time. Raises ``JournalUnavailable``; nothing is forgotten then."""
         with self._counting:
             self._turn()
-            finished, tally, revision = self._finished[:], self._tally, self._revision
+            finished, tally, revision, total = self._finished[:], self._tally, self._revision, self._total()
             statements = [row for row, _ in finished]
             if revision > self._written:
                 statements.append(self._row())
@@ -69,7 +69,7 @@ class Counters:
             with self._counting:
                 self._finished = [row for row in self._finished if row not in finished]
                 if tally is self._tally:
-                    self._written = revision
+                    self._written, self._known = revision, total
 
     def _turn(self) -> float:
         """The time; in a new minute everything begins at nothing."""
@@ -78,18 +78,22 @@ class Counters:
         boot, self._boot = self._boot, self._journal.boot
         if boot and boot != self._boot:
             # After a fork, or another start: what was counted before has its place under the name that it had then.
-            self._minute, self._revision, self._written, self._tally, self._finished = minute, 0, 0, Tally(KEYS), []
+            self._minute, self._revision, self._written, self._known = minute, 0, 0, 0
+            self._tally, self._finished = Tally(KEYS), []
         if minute != self._minute:
             if self._revision > self._written:
                 self._finish()
             # A clock that was set back counts a minute once more, beside the total that it has already.
             self._returns += minute < self._minute
-            self._minute, self._revision, self._written, self._tally = minute, 0, 0, Tally(KEYS)
+            self._minute, self._revision, self._written, self._known = minute, 0, 0, 0
+            self._tally = Tally(KEYS)
         return now
 
+    def _total(self) -> int:
+        return self._tally.total_errors + sum(traffic.requests for traffic in self._tally.devices.values())
+
     def _finish(self) -> None:
-        requests = sum(traffic.requests for traffic in self._tally.devices.values())
-        self._finished.append((self._row(), self._tally.total_errors + requests))
+        self._finished.append((self._row(), self._total() - self._known))
         if len(self._finished) > FINISHED:
             self.dropped += self._finished.pop(0)[1]
 

@@ -13,10 +13,10 @@ from typing import Any, Literal
 
 import pymongo
 from pymongo import IndexModel, UpdateOne
-from pymongo.errors import PyMongoError
 from pymongo.synchronous.database import Database
 
 from prodfix.context import iso
+from prodfix.errors import UNANSWERED
 from prodfix.statistics.windows import Counted, Window
 from prodfix.tallies import OTHER, RELEASES, ErrorKey, Seen
 
@@ -227,7 +227,7 @@ class Groups:
         try:
             with pymongo.timeout(LIMIT):
                 return list(database[ERROR_GROUPS].find({"_id": {"$in": list(fingerprints)}}))
-        except PyMongoError:
+        except UNANSWERED:
             return None
 
 

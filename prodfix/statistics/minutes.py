@@ -31,6 +31,7 @@ from prodfix.statistics.windows import (
     counted_of,
     moment_of,
     point_of,
+    stored_minute,
     stored_minutes,
 )
 from prodfix.tallies import Tally
@@ -39,6 +40,7 @@ STEP = 5  # minutes of one point of an hour's series
 HOUR_KEYS = 1_000  # kinds of errors in one hour over all workers
 BATCH = 200
 CLOSED_AT_ONCE = 6  # hours in one tick
+LONGEST_REST = 2.2 * 3600  # seconds from one look for closed hours to the next
 
 
 class Minutes:
@@ -67,7 +69,7 @@ class Minutes:
             marks: list[Statement] = [(mark, (row.revision, row.worker, row.minute)) for row in rows]
             marks.append(("DELETE FROM minutes WHERE stored >= revision AND minute < ?", (self._windows.now() - KEPT,)))
             self._journal.write(marks)
-            self.dropped += sum(_total(row) for row in rows if row.minute <= late)
+            self.dropped += _gone(database, [row for row in rows if row.minute <= late])
         self._close_hours(database)
 
     def _closed(self, database: Database[Any], hours: set[int]) -> list[int]:
@@ -78,7 +80,9 @@ class Minutes:
 
     def _close_hours(self, database: Database[Any]) -> None:
         """Once an hour, and at the start: make the documents of closed hours that have none."""
-        if self._windows.clock() < self._close_at:
+        if (
+            0 < self._close_at - self._windows.clock() <= LONGEST_REST
+        ):  # later than that means that the clock was put back
             return
         last = self._windows.open() // HOUR - 1
         hours = range((self._windows.now() - LATEST) // HOUR + 1, last + 1)
@@ -128,6 +132,13 @@ class Minutes:
                 totals = (orjson.dumps(whole.error_rows()), orjson.dumps(whole.traffic_rows()))
                 statements.append((insert, (worker, hour * HOUR, sum(row.revision for row in rows), *totals)))
         self._journal.write(statements)
+
+
+def _gone(database: Database[Any], late: Sequence[Counted]) -> int:
+    """Errors and requests of what came too late, but for those that an earlier total of the same minute has."""
+    again = [{"minute": row.minute, "worker": row.worker} for row in late if row.stored]
+    earlier = map(stored_minute, database[ERROR_MINUTES].find({"_id": {"$in": again}})) if again else ()
+    return max(0, sum(map(_total, late)) - sum(map(_total, earlier)))
 
 
 def _total(counted: Counted) -> int:

@@ -27,7 +27,8 @@ ENDPOINTS = 20
 class ErrorStatistics:
     """The seed's ErrorStatistics, and what it covers. Minutes are counted since the epoch, ``first`` to ``last`` inclusive.
 
-    ``workers`` is how many have counted something or are there now, ``dropped`` what those of this instance had to drop.
+    ``workers`` is how many have counted something or are there now, ``dropped`` what those of this instance had to drop:
+    what is gone, and not what is late, or counted and without its record.
     """
 
     time_range: TimeRange

@@ -15,9 +15,9 @@ from typing import Any, Literal, NamedTuple
 
 import orjson
 import pymongo
-from pymongo.errors import PyMongoError
 from pymongo.synchronous.database import Database
 
+from prodfix.errors import UNANSWERED
 from prodfix.journal.journal import Journal
 from prodfix.tallies import Tally, rows_of_counts
 
@@ -140,7 +140,7 @@ class Windows:
                 with pymongo.timeout(READ_LIMIT):
                     window.add_hour(self._summed(database, self._hours(database, newest, first, last)))
                     window.scope = "all"
-            except PyMongoError:
+            except UNANSWERED:
                 window = Window()
         if window.scope == "instance":
             newest = self._held(first, last)
@@ -238,9 +238,11 @@ def stored_minutes(database: Database[Any], ranges: Iterable[tuple[int, int]]) -
         for document in database[ERROR_MINUTES].find(
             {"timestamp": {"$gte": moment_of(first), "$lte": moment_of(last)}}
         ):
-            identity, revision = document["_id"], document["revision"]
-            earlier = document.get("counts")  # of a worker of version 1, before and while this one is deployed
-            errors = document["errors"] if earlier is None else rows_of_counts(earlier, identity["minute"])
-            yield Counted(
-                identity["worker"], identity["minute"], revision, revision, errors, document.get("traffic") or {}
-            )
+            yield stored_minute(document)
+
+
+def stored_minute(document: dict[str, Any]) -> Counted:
+    identity, revision = document["_id"], document["revision"]
+    earlier = document.get("counts")  # of a worker of version 1, before and while this one is deployed
+    errors = document["errors"] if earlier is None else rows_of_counts(earlier, identity["minute"])
+    return Counted(identity["worker"], identity["minute"], revision, revision, errors, document.get("traffic") or {})

@@ -25,11 +25,10 @@ from prodfix.records.records import ErrorRecord
 from prodfix.services import Services
 from prodfix.web.handlers import UNRECORDED
 from prodfix.web.hooks import CONTEXT, DEADLINE, SCOPE, STREAM
+from prodfix.web.incoming import UNREAD, Rest, close_connection, discard
 
 StartResponse = Callable[..., Any]
 Wsgi = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
-
-QUIET = "/health/"  # routes that monitors ask every few seconds, for ever: no part of the statistics
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _UNSENDABLE = re.compile(r"[^\t\x20-\x7e\x80-\xff]")
@@ -66,13 +65,15 @@ class Boundary:
             self.record(unrecorded, context)
         if head.held is not None:
             return Stream(self, body, context, head, environ.get(DEADLINE))
-        self.count(context, head.status)
-        return body
+        self.count(context, head)
+        rest = environ.get(UNREAD)
+        return body if rest is None else Refusal(body, rest)
 
     def failed(self, error: BaseException, context: RequestContext | None, head: _Head) -> bytes:
         """Record what has escaped, and answer it; or raise it again, to whoever waits for it outside."""
         record = self.record(error, context)
-        self.count(context, 500 if record is None else record.meaning.status)
+        head.status = 500 if record is None else record.meaning.status
+        self.count(context, head)
         if record is None or not self.answers or not self._services.background.serving():
             raise error
         head.held = None
@@ -91,11 +92,16 @@ class Boundary:
             return None
         return self._services.error_log.log_error(error, context)
 
-    def count(self, context: RequestContext | None, status: int) -> None:
+    def count(self, context: RequestContext | None, head: _Head) -> None:
         """Count an answered request, with the time that it took until now."""
-        if context is not None and not context.notes.uncounted and not context.endpoint.startswith(QUIET):
-            micros = int((time.monotonic() - context.begun) * 1e6)
-            self._services.counters.request(context.endpoint, context.quick_device, micros, failed=status >= 500)
+        failed = head.status >= 500
+        if context is None:
+            # What never came as far as our hook was not the application's, unless that failed on the way.
+            if failed:
+                self._services.counters.request("unmatched", "unknown", _micros(head.begun), failed=True)
+        elif not context.notes.uncounted:
+            micros = _micros(context.begun)
+            self._services.counters.request(context.endpoint, context.quick_device, micros, failed=failed)
 
 
 class _Head:
@@ -105,19 +111,22 @@ class _Head:
     it has refused.
     """
 
-    __slots__ = ("_environ", "_start_response", "held", "sent", "status")
+    __slots__ = ("_environ", "_start_response", "begun", "held", "sent", "status")
 
     def __init__(self, environ: dict[str, Any], start_response: StartResponse) -> None:
         self._environ, self._start_response = environ, start_response
         self.held: tuple[Any, ...] | None = None
         self.sent = False
-        self.status = 500
+        self.status, self.begun = 500, time.monotonic()
 
     def __call__(self, status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
         for name, value in headers:
             if _UNSENDABLE.search(value) is not None or _NAME.fullmatch(name) is None:
                 raise ValueError(f"the header {name[:40]!a} cannot be sent")
         self.status = int(status[:3])
+        if UNREAD in self._environ and "SERVER_SOFTWARE" in self._environ:
+            # It is the server's to say (PEP 3333): some raise for it.
+            headers = [(name, value) for name, value in headers if name.lower() != "connection"]
         if STREAM not in self._environ:
             return self.send(status, headers, *more)
         self.held = (status, headers, *more)
@@ -125,6 +134,9 @@ class _Head:
 
     def send(self, *head: Any) -> Any:
         self.sent = True
+        rest = self._environ.get(UNREAD)
+        if rest is not None:
+            close_connection(rest, self._start_response)
         return self._start_response(*head)
 
 
@@ -181,7 +193,7 @@ class Stream:
         held, self._head.held = self._head.held, None
         if held is not None:
             self._head.send(*held)
-            self._boundary.count(self._context, self._head.status)
+            self._boundary.count(self._context, self._head)
 
     def _failed(self, error: BaseException) -> bytes:
         if self._head.held is not None:
@@ -203,6 +215,30 @@ class Stream:
                 close()
             finally:
                 reset_context(token)
+
+
+class Refusal:
+    """An answer that did not wait for the whole body of its request."""
+
+    __slots__ = ("_body", "_rest")
+
+    def __init__(self, body: Iterable[bytes], rest: Rest) -> None:
+        self._body, self._rest = body, rest
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._body)
+
+    def close(self) -> None:
+        close = getattr(self._body, "close", None)
+        try:
+            if close is not None:
+                close()
+        finally:
+            discard(self._rest)
+
+
+def _micros(begun: float) -> int:
+    return int((time.monotonic() - begun) * 1e6)
 
 
 def _check(part: Any) -> None:

@@ -18,11 +18,14 @@ from werkzeug.exceptions import BadRequest, HTTPException, InternalServerError, 
 
 from prodfix.classification.classifications import INTERNAL_ERROR, Classification
 from prodfix.context import current_context, iso, new_request_id
-from prodfix.errors import ClientError, ErrorCategory, Severity
+from prodfix.errors import ClientError, ErrorCategory, Forbidden, Severity
 from prodfix.logs.sinks import render
 from prodfix.services import Services
+from prodfix.web.incoming import UNREAD
+from prodfix.web.own_words import own_words
 
 _PROBLEM, _JSON = "application/problem+json", "application/json"
+REALM = 'Bearer realm="api"'
 
 
 UNRECORDED = "prodfix.unrecorded"
@@ -117,6 +120,8 @@ def _answer(services: Services, error: BaseException) -> Response:
     record = services.error_log.record(error, context)
     services.error_log.append(record)
     body, status, headers = record.to_response(detailed=not services.settings.production)
+    if status < 500 and (words := _words(services, error)):
+        body["detail"] = body["message"] = words
     response = Response(render(body), status, mimetype=_media_type())  # not the host's JSON provider's
     if isinstance(error, HTTPException):
         for name, value in error.get_headers():
@@ -127,11 +132,28 @@ def _answer(services: Services, error: BaseException) -> Response:
     response.headers.update(headers)
     response.headers["X-Request-ID"] = record.request_id
     response.headers["Cache-Control"] = "no-store"
-    if status == 401:
-        response.headers.setdefault("WWW-Authenticate", "Bearer")
-    if record.meaning.category is ErrorCategory.NETWORK and status in (400, 408):
+    if status == 401 or isinstance(error, Forbidden):
+        response.headers.setdefault("WWW-Authenticate", _challenge(error))
+    broken = record.meaning.category is ErrorCategory.NETWORK and status in (400, 408)
+    if broken or (has_request_context() and UNREAD in request.environ):
         response.headers["Connection"] = "close"  # the rest of the body is still on its way, or is none
     return response
+
+
+def _words(services: Services, error: BaseException) -> str | None:
+    """The application's own words of an HTTP error, unless it gave the class a row, with words of its own."""
+    if not isinstance(error, HTTPException) or not services.classifier.own.isdisjoint(type(error).__mro__):
+        return None
+    return own_words(error)
+
+
+def _challenge(error: BaseException) -> str:
+    """RFC 6750 section 3: at least one parameter; why a token is not enough, and no reason to who has sent none. What the
+    application refuses by itself (``abort``) says nothing of a token."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip() or isinstance(error, HTTPException):
+        return REALM
+    return f'{REALM}, error="{"insufficient_scope" if isinstance(error, Forbidden) else "invalid_token"}"'
 
 
 def _spread(seconds: str) -> str:

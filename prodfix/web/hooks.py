@@ -14,13 +14,14 @@ import pymongo
 from flask import Flask, request
 from flask.typing import ResponseReturnValue
 from flask.wrappers import Request, Response
-from werkzeug.exceptions import ClientDisconnected
 from werkzeug.wsgi import FileWrapper
 
 from prodfix import deadlines
 from prodfix.context import RequestContext, current_context, new_context, reset_context, set_context
-from prodfix.errors import BodyInterrupted, BodyTimeout, DeadlineExceeded
+from prodfix.errors import BodyTimeout, DeadlineExceeded
 from prodfix.services import Services
+from prodfix.settings import Settings
+from prodfix.web.inputs import has_body, read_whole, watch
 
 SCOPE = "prodfix.scope"
 CONTEXT = "prodfix.context"  # stays when the request's scope has ended
@@ -48,9 +49,8 @@ def attach(app: Flask, services: Services, *, deadline: bool) -> None:
         if seconds is not None:
             scope.begin(seconds)
             current.environ[DEADLINE] = time.monotonic() + seconds
-        if deadline or seconds is not None:
-            body = services.settings.body_timeout_ms / 1000
-            _read_body(current, body if seconds is None else min(body, seconds))
+        if (deadline or seconds is not None) and has_body(current.environ):
+            _receive(current, services.settings, seconds)
 
     def finish(response: Response) -> Response:
         context = current_context()
@@ -69,6 +69,16 @@ def attach(app: Flask, services: Services, *, deadline: bool) -> None:
     app.after_request(finish)
     app.teardown_request(end)
     app.dispatch_request = _ended(app.dispatch_request)  # type: ignore[method-assign]
+
+
+def _receive(current: Request, settings: Settings, seconds: float | None) -> None:
+    """Read the whole body within its own limit: a client that never sends it would hold this greenlet for ever. A view
+    without a deadline reads it itself, as it arrives."""
+    if seconds is None:
+        watch(current)
+        return
+    with deadlines.Enforced(min(settings.body_timeout_ms / 1000, seconds), BodyTimeout):
+        read_whole(current, settings.body_encodings)
 
 
 def _file(body: Any) -> bool:
@@ -144,24 +154,3 @@ def _context(current: Request) -> RequestContext:
             "Sec-CH-UA-Platform": header("HTTP_SEC_CH_UA_PLATFORM", ""),
         },
     )
-
-
-def _read_body(current: Request, seconds: float) -> None:
-    """Read the whole body within its own limit: a client that never sends it would hold this greenlet for ever.
-
-    What is too large is Flask's to refuse (413), and bodies that a view reads as a stream are none of these methods.
-    """
-    if current.method in ("GET", "HEAD", "OPTIONS", "TRACE") or not _has_body(current.environ):
-        return
-    with deadlines.Enforced(seconds, BodyTimeout):
-        try:
-            current.get_data(cache=True, parse_form_data=False)
-        except Exception as error:
-            # gunicorn's errors of a broken chunk are plain exceptions, and their texts hold pieces of the body.
-            if isinstance(error, (OSError, ClientDisconnected)) or type(error).__module__ == "gunicorn.http.errors":
-                raise BodyInterrupted(type(error).__name__) from None
-            raise
-
-
-def _has_body(environ: dict[str, Any]) -> bool:
-    return environ.get("CONTENT_LENGTH") not in (None, "", "0") or bool(environ.get("wsgi.input_terminated"))

@@ -15,7 +15,7 @@ from flask import Response, after_this_request, current_app, request
 
 from prodfix import deadlines
 from prodfix.context import current_context
-from prodfix.errors import FieldError, MalformedRequest, Outcome
+from prodfix.errors import ClientError, FieldError, MalformedRequest, Outcome
 from prodfix.native import under_gevent
 from prodfix.recovery.claims import Answer, Claim
 from prodfix.recovery.idempotency import LARGEST, Idempotency
@@ -26,6 +26,7 @@ HEADER = "Idempotency-Key"
 REPLAYED = "Idempotency-Replayed"
 MARGIN = 5.0  # seconds that a claim outlives its request's deadline: what is kept on disk, and storing, come after it
 LONGEST = 60.0  # seconds of a view that no deadline ends
+DRAFT = "https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/"
 
 # All that a client may need of the first answer; cookies are not sent again.
 KEPT = (
@@ -46,6 +47,10 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _PLAIN = re.compile(r"[!#-+\--:<-\[\]-~]{8,128}")  # printable ASCII without space, quote, comma, semicolon, backslash
 _QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\]){8,256})"')
 
+_ADDRESS = re.compile(
+    r"(?:https?://|/)[!#-;=?-~]*"
+)  # absolute, or of this service: RFC 8288 resolves it against the request's
+
 View = TypeVar("View", bound=Callable[..., Any])
 User = Callable[[], str | None]
 
@@ -56,33 +61,53 @@ def idempotent(view: View) -> View: ...
 
 @overload
 def idempotent(
-    *, required: bool = False, user: User | None = None, longest: float = LONGEST
+    *, required: bool = False, user: User | None = None, longest: float = LONGEST, described_by: str = DRAFT
 ) -> Callable[[View], View]: ...
 
 
 def idempotent(
-    view: View | None = None, *, required: bool = False, user: User | None = None, longest: float = LONGEST
+    view: View | None = None,
+    *,
+    required: bool = False,
+    user: User | None = None,
+    longest: float = LONGEST,
+    described_by: str = DRAFT,
 ) -> View | Callable[[View], View]:
     """Answer copies of a request with what the first one was answered. Stands below the route and what verifies the user.
 
     ``required``: without a key it is 400. ``user``: who asks, for hosts that do not verify with flask-jwt-extended; without
     it a user that nobody verified is known by the credentials sent. ``longest``: seconds that the view may take where
-    no deadline ends it; after that a copy runs too.
+    no deadline ends it; after that a copy runs too. ``described_by``: the address of what says how keys are used, which each
+    refusal links (sections 2.3 and 2.7 of the draft); ``ValueError`` for what is none.
 
     Raises :class:`prodfix.errors.MalformedRequest` (400), :class:`prodfix.errors.IdempotencyKeyReused` (422),
     :class:`prodfix.errors.RequestInProgress` and :class:`prodfix.errors.AnswerNotKept` (409), and what the database says
     if it is there and refuses the claim.
     """
 
+    if _ADDRESS.fullmatch(described_by) is None:
+        raise ValueError("described_by is no address of a document")
+    link = f'<{described_by}>; rel="describedby"; type="text/html"'
+
     def decorate(view: View) -> View:
         @wraps(view)
         def run(*arguments: Any, **values: Any) -> Any:
-            first = _first_answer(required, user, longest) if request.method not in _SAFE else None
+            try:
+                first = _first_answer(required, user, longest) if request.method not in _SAFE else None
+            except ClientError:
+                after_this_request(partial(_linked, link))
+                raise
             return first if first is not None else current_app.ensure_sync(view)(*arguments, **values)
 
         return run  # type: ignore[return-value]
 
     return decorate if view is None else decorate(view)
+
+
+def _linked(link: str, response: Response) -> Response:
+    if response.status_code in (400, 409, 422):  # and not what the host's own function for the user has refused
+        response.headers.add("Link", link)
+    return response
 
 
 def parse_key(text: str) -> str:
@@ -159,7 +184,7 @@ def _answer(response: Response) -> Answer | None:
     """What is stored of a response; ``None`` if it is not the last word, so that a copy runs again."""
     status = response.status_code
     done = 200 <= status < 400
-    if not done and (status not in FINAL or "Retry-After" in response.headers or _uncertain()):
+    if not done and not _final(response):
         return None
     if response.is_streamed or response.direct_passthrough or (response.content_length or 0) > LARGEST:
         return Answer(status, {}, None) if done else None
@@ -169,6 +194,16 @@ def _answer(response: Response) -> Answer | None:
     return Answer(status, {name: response.headers[name] for name in KEPT if name in response.headers}, body)
 
 
-def _uncertain() -> bool:
+def _final(response: Response) -> bool:
+    """Whether a copy would get the same refusal again, or must not run.
+
+    A view that has written something, and never asked for the operation's ID, would write it twice. With the ID it meets
+    what is there already, and may answer better.
+    """
     context = current_context()
-    return context is not None and context.notes.outcome is Outcome.UNKNOWN
+    notes = context.notes if context is not None else None
+    outcome = notes.ledger.outcome if notes is not None and notes.ledger is not None else None
+    if notes is not None and outcome in (Outcome.APPLIED, Outcome.UNKNOWN) and not notes.identified:
+        return True
+    refused = response.status_code in FINAL and "Retry-After" not in response.headers
+    return refused and outcome is not Outcome.UNKNOWN

@@ -210,6 +210,26 @@ def test_an_answer_that_is_lost_after_the_write_loses_and_doubles_nothing(
     assert count(server, "plain") > times, "the control: a plain retry counts twice"
 
 
+def test_a_deadline_that_passes_after_a_write_tells_of_it(
+    server: DatabaseServer, proxy: Proxy, serve: Callable[..., Served]
+) -> None:
+    served = serve(ENABLE_OPERATION_QUEUE="false")
+    brief = {"X-Request-Timeout-Ms": "700"}
+    assert served.post("/probe/each/control", {"name": "before"}).status == 201
+    said = {}
+    for when in ("before", "after"):
+        answer = served.post("/probe/each/control", {"name": when, when: 3}, brief)
+        said[when] = (answer.status, answer.body.get("outcome"), answer.body["retryable"])
+    assert said == {"before": (504, None, True), "after": (504, "applied", False)}
+    proxy.set("half_open")
+    cut = served.post("/probe/each/control", {"name": "cut"}, brief)
+    proxy.set("pass")
+    assert (cut.status // 100, cut.body["outcome"], cut.body["retryable"]) == (5, "unknown", False)
+    with server.client() as client:
+        names = sorted(document["name"] for document in client[DATABASE].control.find())
+    assert names in (["after", "before"], ["after", "before", "cut"]), "the second: what was cut was applied"
+
+
 def test_a_retry_that_helps_is_seen_and_recovery_that_is_switched_off_makes_none(
     proxy: Proxy, serve: Callable[..., Served], server: DatabaseServer
 ) -> None:

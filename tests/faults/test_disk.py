@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import secrets
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -15,6 +16,10 @@ from typing import Any
 
 import pytest
 
+from prodfix.journal.image import roots
+from prodfix.journal.salvage import wal_of
+from prodfix.journal.tables import PAGE
+from prodfix.journal.wal import read_log
 from tests.served import Served
 from tests.servers import DatabaseServer
 from tests.waiting import until
@@ -98,6 +103,59 @@ def test_on_a_read_only_disk_errors_are_counted_found_and_stored_and_the_reason_
         lines = [line for line in served.stdout_lines() if line.get("event") == "background"]
         assert len(lines) <= 6  # both workers: that the journal fails, and that a loop lost MongoDB, and found it
         assert str(read_only) not in str(lines)
+
+
+def overwrite_a_page_of_writes(journals: Path) -> None:
+    """In each file, as a bad disk would: the page that the table of deferred writes begins on, as the log has it last."""
+    for path in journals.glob("*.db"):
+        frames = [frame for frame in read_log(wal_of(path)).frames if frame.number == roots()["writes"]]
+        with wal_of(path).open("r+b") as file:
+            file.seek(frames[-1].at)
+            file.write(b"\xa5" * PAGE)
+
+
+def test_a_damaged_page_costs_what_stood_on_it_and_is_told(tmp_path: Path) -> None:
+    with DatabaseServer(tmp_path / "data") as server, Served(tmp_path / "served", f"{server.uri}damage") as served:
+        token = served.bearer()
+        assert served.post(NOTES, note()).status == 201
+        server.kill()
+        until(lambda: {served.get("/health/db").status for _ in range(6)} == {503}, what="/health/db -> 503 from both")
+        answers = [served.post(NOTES, note()) for _ in range(60)]
+        assert {answer.status for answer in answers} == {202}
+        victims = served.worker_pids()
+        for pid in victims:
+            os.kill(pid, signal.SIGSTOP)  # nobody adopts what is not damaged yet
+        (journals,) = (tmp_path / "served").rglob("journal")
+        overwrite_a_page_of_writes(journals)
+        for pid in victims:
+            os.kill(pid, signal.SIGKILL)
+        until(lambda: len(set(served.worker_pids()) - set(victims)) == 2, what="two new workers")
+        server.start()
+
+        def told() -> list[Any]:
+            found = [served.get(answer.body["statusUrl"]) for answer in answers]
+            assert 404 not in {answer.status for answer in found}, "nobody is told that it never was"
+            return [(answer.body.get("status"), answer.body.get("reason")) for answer in found]
+
+        until(lambda: set(told()) <= {("applied", None), ("failed", "LOST")}, limit=20, what="all told for good")
+        lost = told().count(("failed", "LOST"))
+        with server.client() as client:
+            assert client.damage.notes.count_documents({}) == 1 + 60 - lost
+        assert lost < 40, "one page of each of two files"
+        lines = [line for line in served.stdout_lines() if line.get("event") == "journal-damaged"]
+        assert sum(line["lostWrites"] for line in lines) == lost
+        assert {line["severity"] for line in lines} == {"critical"}
+
+        def reported() -> bool:
+            reports = [answer.body["journal"] for answer in asked(served, "database", token)]
+            return {(report["quarantined"], report["lostWrites"]) for report in reports} == {(len(lines), lost)}
+
+        until(reported, what="the same from both workers")
+        alarms = served.get(f"{DIAGNOSTICS}/alerts", token)
+        until(
+            lambda: "A journal was damaged" in str(served.get(f"{DIAGNOSTICS}/alerts", token).body),
+            what=f"the alarm: {alarms.body}",
+        )
 
 
 # ---- the disk of the log, and the console

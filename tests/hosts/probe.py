@@ -63,6 +63,22 @@ def stray() -> Any:
     return jsonify({"done": True})
 
 
+@blueprint.post("/hot")
+def hot() -> Any:
+    """Insert, and count it in one document that all have: with the driver's own helper, or with ours."""
+
+    def write(session: Any) -> None:
+        current_prodfix.db.marks.insert_one({}, session=session)
+        current_prodfix.db.counters.update_one({"_id": "hot"}, {"$inc": {"n": 1}}, upsert=True, session=session)
+
+    if request.args["by"] == "driver":
+        with current_prodfix.clients.application.start_session() as session:
+            session.with_transaction(write)
+    else:
+        run_transaction(write)
+    return jsonify({"done": True}), 201
+
+
 @blueprint.get("/distinct")
 def distinct() -> Any:
     """A command of its own kind, for a fail point that slows it down."""

@@ -12,7 +12,7 @@ from bson.errors import BSONError
 from hypothesis import given
 from hypothesis import strategies as st
 from pymongo import MongoClient
-from pymongo.errors import AutoReconnect, NetworkTimeout, OperationFailure, PyMongoError
+from pymongo.errors import AutoReconnect, NetworkTimeout, OperationFailure, PyMongoError, WriteConcernError
 
 from prodfix import Classifier, QueryInterceptor, Recovery, Write, deadlines
 from prodfix.context import new_context, reset_context, set_context
@@ -21,10 +21,19 @@ from prodfix.deferral.drainer import LONGEST_WAIT, Drainer
 from prodfix.deferral.writes import Insert
 from prodfix.journal.journal import Journal
 from prodfix.recovery.budget import RetryBudget
+from prodfix.recovery.conflicts import Conflicts
 from prodfix.recovery.transactions import Transactions
 from tests.properties.strategies import driver_errors
 
 limits = st.integers(0, 20)
+
+
+def taken_back(code: int) -> OperationFailure:
+    return OperationFailure("again", code, {"errorLabels": ["TransientTransactionError"]})
+
+
+CONFLICTS, OUTAGES = (24, 112, 246, 251), (91, 189, 10107, 11600, 11602)
+reasons = st.sampled_from(CONFLICTS + OUTAGES).map(taken_back)
 
 
 class Failing:
@@ -81,6 +90,24 @@ def test_the_limit_is_reached(most: int) -> None:
     with pytest.raises(AutoReconnect):
         recovery.run(failing, idempotent=True)
     assert failing.calls == 1 + most
+
+
+@given(most=limits, after_conflicts=limits, errors=st.lists(driver_errors | reasons, min_size=1, max_size=5))
+def test_an_operation_after_write_conflicts(most: int, after_conflicts: int, errors: list[Exception]) -> None:
+    """A write conflict is no failure of the database: tries after it have a maximum of their own, ``MAX_CONFLICT_RETRIES``, and
+    take nothing from the other one.
+
+    Feature: production-deployment-fix, Property 7
+    """
+    failing, slept, conflicts = Failing(errors), [], []  # type: ignore[var-annotated]
+    clashes = Conflicts(most=after_conflicts, sleep=conflicts.append)
+    recovery = Recovery(Classifier(), None, retries=most, base=1.0, clashes=clashes, sleep=slept.append)  # type: ignore[arg-type]
+    with pytest.raises((PyMongoError, BSONError)) as caught:
+        recovery.run(failing, idempotent=True)
+    assert caught.value is failing.last
+    assert len(slept) + len(conflicts) == failing.calls - 1
+    assert len(slept) <= most
+    assert len(conflicts) <= after_conflicts
 
 
 class Clock:
@@ -186,54 +213,94 @@ def test_many_at_once(most: int, crowd: int, least: int, share: float) -> None:
         assert retries == crowd * most, "the control: with budget enough each reaches its limit"
 
 
-@given(most=limits, given_here=st.none() | limits)
-def test_a_transaction(most: int, given_here: int | None) -> None:
-    """The same for a transaction that the server asks to run again each time.
+@given(
+    most=limits,
+    after_conflicts=limits,
+    given_here=st.none() | limits,
+    errors=st.lists(reasons, min_size=1, max_size=5),
+)
+def test_a_transaction(most: int, after_conflicts: int, given_here: int | None, errors: list[OperationFailure]) -> None:
+    """The same for a transaction that the server asks to run again each time, with a maximum for each of two reasons:
+    ``MAX_RETRY_ATTEMPTS`` for what an outage does to it, ``MAX_CONFLICT_RETRIES`` for write conflicts, which are none. What the
+    caller gives is the maximum of both together.
 
     Feature: production-deployment-fix, Property 7
     """
-    failing = Failing([OperationFailure("again", 251, {"errorLabels": ["TransientTransactionError"]})])
-    slept: list[float] = []
+    failing, slept, conflicts = Failing(errors), [], []  # type: ignore[var-annotated]
     client: MongoClient[Any]
     with MongoClient("127.0.0.1", 1, connect=False) as client:  # a transaction without operations asks no server
-        transactions = Transactions(lambda: client, retries=most, base=0.1, sleep=slept.append)
-        with pytest.raises(OperationFailure):
+        clashes = Conflicts(most=after_conflicts, sleep=conflicts.append)
+        transactions = Transactions(lambda: client, retries=most, base=0.1, clashes=clashes, sleep=slept.append)
+        with pytest.raises(OperationFailure) as raised:
             transactions.run(failing, retries=given_here)
-    assert len(slept) == failing.calls - 1 == (most if given_here is None else given_here)
+    assert raised.value is failing.last
+    assert len(slept) + len(conflicts) == failing.calls - 1
+    if given_here is not None:
+        assert failing.calls - 1 == given_here, "and with time enough it is reached"
+        return
+    assert len(slept) <= most
+    assert len(conflicts) <= after_conflicts
+    reached = len(conflicts) == after_conflicts if raised.value.code in CONFLICTS else len(slept) == most
+    assert reached, "it is given up for the reason whose maximum is reached"
 
 
 class Uncertain:
-    """A session whose commit fails each time, with the next of these labels."""
+    """A session whose commit fails each time, with the next of these errors."""
 
     in_transaction = True
+    has_ended = True
 
-    def __init__(self, labels: list[str]) -> None:
-        self.labels, self.commits = labels, 0
+    def __init__(self, errors: list[OperationFailure]) -> None:
+        self.errors, self.commits = errors, 0
 
     def commit_transaction(self) -> None:
         self.commits += 1
-        raise OperationFailure("again", 251, {"errorLabels": [self.labels[self.commits % len(self.labels)]]})
+        raise self.errors[self.commits % len(self.errors)]
 
     def start_transaction(self) -> None: ...
 
+    def end_session(self) -> None: ...
+
     def start_session(self) -> Any:
-        return contextlib.nullcontext(self)
+        return self
 
 
-labels = st.sampled_from(["TransientTransactionError", "UnknownTransactionCommitResult"])
+def unanswered(code: int) -> OperationFailure:
+    return OperationFailure("perhaps", code, {"errorLabels": ["UnknownTransactionCommitResult"]})
 
 
-@given(most=limits, labels=st.lists(labels, min_size=1, max_size=5))
-def test_a_commit(most: int, labels: list[str]) -> None:
-    """Tries of the whole and tries of the commit count together.
+@given(most=limits, errors=st.lists(reasons | st.just(unanswered(91)), min_size=1, max_size=5))
+def test_a_commit(most: int, errors: list[OperationFailure]) -> None:
+    """Tries of the whole after an outage and tries of the commit count together; those after conflicts have their own maximum.
 
     Feature: production-deployment-fix, Property 7
     """
-    uncertain, slept = Uncertain(labels), []
-    transactions = Transactions(lambda: uncertain, retries=most, base=0.1, sleep=slept.append)  # type: ignore[arg-type, return-value]
+    uncertain, slept, conflicts = Uncertain(errors), [], []  # type: ignore[var-annotated]
+    clashes = Conflicts(most=7, sleep=conflicts.append)
+    transactions = Transactions(lambda: uncertain, retries=most, base=0.1, clashes=clashes, sleep=slept.append)  # type: ignore[arg-type, return-value]
     with pytest.raises(OperationFailure):
         transactions.run(lambda session: None)
-    assert len(slept) == uncertain.commits - 1 == most
+    assert len(slept) + len(conflicts) == uncertain.commits - 1
+    assert len(slept) <= most
+    assert len(conflicts) <= 7
+    assert len(slept) == most or len(conflicts) == 7
+
+
+@given(most=limits, label=st.sampled_from(["TransientTransactionError", "UnknownTransactionCommitResult"]))
+def test_a_commit_whose_time_was_over(most: int, label: str) -> None:
+    """It is not sent again at all, whatever its label, also if it is the write concern that took too long.
+
+    Feature: production-deployment-fix, Property 7
+    """
+    both = ["UnknownTransactionCommitResult", label]
+    plain = OperationFailure("late", 50, {"code": 50, "errorLabels": both})
+    within = WriteConcernError("late", 64, {"writeConcernError": {"code": 50}, "errorLabels": both})
+    for error in (plain, within):
+        uncertain = Uncertain([error])
+        transactions = Transactions(lambda one=uncertain: one, retries=most, base=0.1, sleep=lambda seconds: None)  # type: ignore[misc]
+        with pytest.raises(OperationFailure):
+            transactions.run(lambda session: None)
+        assert uncertain.commits == 1
 
 
 @pytest.fixture

@@ -43,6 +43,16 @@ TEXTS: tuple[Callable[[str], str], ...] = (
     lambda secret: f"https://user:{secret}@example.com/hook?access_token={secret}",
     lambda secret: "Basic " + base64.b64encode(f"admin:{secret}".encode()).decode(),
     lambda secret: f"-----BEGIN RSA PRIVATE KEY-----\n{secret}\n-----END RSA PRIVATE KEY-----",
+    lambda secret: f"Max retries exceeded with url: /services/T00000000/B00000000/{secret} (Caused by X)",
+    lambda secret: f"https://discord.com/api/webhooks/123456789012345678/{secret} and slack://{secret}/b/c",
+    lambda secret: f"https://api.telegram.org/bot123456789:{secret}/sendMessage",
+    lambda secret: f"https://b.example/k?X-Amz-Signature={secret}&x=1, https://c.example/k?sv=1&sig={secret}",
+    lambda secret: f"Cannot create field 'b' in element {{a: \"{secret}\"}}",
+    lambda secret: f"Failed to parse number '{secret}' in $convert with no onError value",
+    lambda secret: f"invalid literal for int() with base 10: '{secret}'",
+    lambda secret: (
+        f"'{secret}' is not of type 'integer'\n\nFailed validating 'type' in schema:\n    1\n\nOn instance:\n    '{secret}'"
+    ),
 )
 
 # ---- what a view does, with the secret in filters, pipelines, documents and texts --------------------------------------
@@ -113,7 +123,29 @@ def _logging(secret: str) -> None:
     raise LookupError(f"secret: {secret}")
 
 
+def _quoting(make: Callable[[str], Exception]) -> View:
+    """An application's own error with the text of the one that it came from, of which no pattern knows anything."""
+
+    def view(secret: str) -> None:
+        try:
+            _raising(lambda secret: make(f"nobody knows {secret}"))(secret)
+        except Exception as error:
+            logger.error(f"cannot do it: {error}")
+            raise RuntimeError(f"cannot do it: {error}") from error
+
+    return view
+
+
+class Refused(Exception):
+    """As a library that validates has it."""
+
+
+Refused.__module__, Refused.__name__ = "jsonschema.exceptions", "ValidationError"
+
 VIEWS |= {
+    "quoted driver": _quoting(lambda text: OperationFailure(text, 28, {"errmsg": text, "code": 28})),
+    "quoted library": _quoting(Refused),
+    "field": lambda secret: current_prodfix.db.accounts.find_one({secret: {"$nope": 1}, f"by.{secret}.x": 1}),
     "chained": _chained,
     "logging": _logging,
     "topology": _raising(

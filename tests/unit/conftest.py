@@ -81,8 +81,10 @@ class FailPoint:
         self._admin = admin
         self.app_name = f"unit-{secrets.token_hex(4)}"
 
-    def __call__(self, *commands: str, times: int | None = None, app_name: str = "", **data: Any) -> None:
-        mode: Any = "alwaysOn" if times is None else {"times": times}
+    def __call__(
+        self, *commands: str, times: int | None = None, skip: int = 0, app_name: str = "", **data: Any
+    ) -> None:
+        mode: Any = {"skip": skip} if skip else "alwaysOn" if times is None else {"times": times}
         facts = {"failCommands": list(commands), "appName": app_name or self.app_name, **data}
         self._admin.command("configureFailPoint", "failCommand", mode=mode, data=facts)
 

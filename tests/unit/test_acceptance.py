@@ -12,6 +12,8 @@ from pydantic import SecretStr
 
 from blueprints import diagnostics, operations
 from prodfix import Insert, Write, WriteResult, accepted, current_prodfix, current_user, deferrable, make_token
+from prodfix.errors import NotKnownNow
+from prodfix.signals import error_recorded
 
 blueprint = Blueprint("acceptance", __name__, url_prefix="/things")
 UNREACHABLE = "mongodb://127.0.0.1:9/acceptance"
@@ -85,6 +87,30 @@ def test_what_is_not_known_here_may_be_known_elsewhere(app: Any) -> None:
     answer = app.test_client().get("/api/v1/operations/" + "0" * 24)
     assert (answer.status_code, answer.json["code"]) == (503, "DATABASE_UNAVAILABLE")
     assert 1 <= int(answer.headers["Retry-After"]) <= 30
+
+
+@pytest.mark.parametrize("identity", ["x", "%00" * 9, "a" * 101, "a" * 3000, "..%2F..%2Fetc%2Fpasswd"])
+def test_what_cannot_be_one_is_not_found_though_nobody_can_be_asked(app: Any, identity: str) -> None:
+    answer = app.test_client().get(f"/api/v1/operations/{identity}")
+    assert (answer.status_code, answer.json["code"]) == (404, "NOT_FOUND")
+
+
+def test_a_stranger_who_asks_too_soon_after_a_return_makes_no_database_error(
+    app: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services, seen = app.extensions["prodfix"], []
+
+    def not_told(*_: Any) -> None:
+        raise NotKnownNow
+
+    monkeypatch.setattr(type(services.traces), "_stored", not_told)
+    with error_recorded.connected_to(lambda sender, record: seen.append(record), sender=services.error_log):
+        answer = app.test_client().get("/api/v1/operations/" + "0" * 24)
+    assert (answer.status_code, answer.json["code"], answer.json["retryable"]) == (503, "DATABASE_UNAVAILABLE", True)
+    assert "outcome" not in answer.json
+    assert "Retry-After" in answer.headers
+    (record,) = seen
+    assert (record.disposition, record.meaning.severity, record.meaning.category) == ("counted", "info", "client")
 
 
 def test_without_the_plug_in_there_is_nowhere_to_ask(serve: Callable[..., Any]) -> None:

@@ -5,12 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pymongo import MongoClient
 
 from prodfix import QueryInterceptor
 from prodfix.journal.journal import Journal
 from prodfix.queries.advice import PERIOD, Advisor, suggested_index
 from prodfix.queries.interceptor import CommandRecord
+from prodfix.schemas import GUARD
 
 Client = MongoClient[dict[str, Any]]
 
@@ -129,7 +132,51 @@ def test_it_can_be_switched_off(journal: Journal) -> None:
         ({"find": "n", "filter": {}}, []),
         ({"find": "n", "filter": {}, "sort": {"$natural": 1}}, []),
         ({"find": "n", "filter": {"ann@example.com": 1}}, []),
+        ({"find": "n", "filter": {"_id": 1, "a": 1}}, []),
+        ({"find": "n", "filter": {"_id": {"$in": [1, 2]}}, "sort": {"a": 1}}, []),
+        ({"find": "n", "filter": {"$and": [{"a": 1}, {"$and": [{"_id": {"$eq": 2}}]}]}}, []),
+        ({"find": "n", "filter": {"_id": {"$gt": 1}, "a": 1}}, [["a", 1]]),
+        ({"find": "n", "filter": {}, "sort": {"_id": -1}}, []),
+        ({"find": "n", "filter": {"a": 1}, "sort": {"s": -1, "_id": -1}}, [["a", 1], ["s", -1]]),
+        ({"find": "n", "filter": {"a": 1, "_id.tenant": {"$gt": 1}}}, [["a", 1]]),
+        ({"find": "n", "filter": {"_operations": {"$ne": "x"}, "a": 1}}, [["a", 1]]),
+        ({"find": "n", "filter": {"_operations.0": "x"}, "sort": {"_operations": 1}}, []),
+        ({"find": "n", "filter": {"a": 1}, "sort": {"s": -1.0}}, [["a", 1], ["s", -1]]),
     ],
 )
 def test_equality_comes_first_then_the_sort_then_ranges(command: dict[str, Any], index: list[Any]) -> None:
     assert suggested_index("find", command) == index
+
+
+FIELDS = st.sampled_from(["_id", "_id.a", GUARD, f"{GUARD}.0", "a", "b.c", "version"])
+VALUES = st.sampled_from([1, {"$gt": 1}, {"$in": [1]}, {"$ne": 1}, {"$eq": 1}, {"x": 1}])
+FILTERS = st.recursive(
+    st.dictionaries(FIELDS, VALUES, max_size=4),
+    lambda inner: st.builds(lambda parts, more: {"$and": parts, **more}, st.lists(inner, max_size=3), inner),
+    max_leaves=6,
+)
+
+
+@given(
+    FILTERS,
+    st.dictionaries(FIELDS, st.sampled_from([1, -1]), max_size=3),
+    st.sampled_from(["find", "update", "aggregate"]),
+)
+def test_no_advice_names_an_identity_or_our_own_guard(wanted: dict[str, Any], sort: dict[str, int], name: str) -> None:
+    command: dict[str, Any] = {"find": "n", "filter": wanted, "sort": sort}
+    if name == "update":
+        command = {"update": "n", "updates": [{"q": wanted, "u": {}}], "sort": sort}
+    elif name == "aggregate":
+        command = {"aggregate": "n", "pipeline": [{"$match": wanted}, {"$sort": sort}]}
+    fields = [field for field, _ in suggested_index(name, command)]
+    assert not any(field.startswith(("_id", GUARD)) for field in fields)
+    assert len(fields) == len(set(fields))
+
+
+def test_a_slow_replay_of_a_deferred_write_gets_no_index_of_ours(advise: Callable[..., Any]) -> None:
+    advise(lambda db: db.items.insert_many([{"_id": number, "owner": "x"} for number in range(3)]))
+    guarded = {"_id": 2, GUARD: {"$ne": "0" * 24}}
+    told = advise(lambda db: db.items.update_one(guarded, {"$set": {"n": 1}}))
+    assert [advice["index"] for advice in told] == [[]]
+    by_field = advise(lambda db: db.items.update_one({"owner": "x", GUARD: {"$ne": "0" * 24}}, {"$set": {"n": 1}}))
+    assert [advice["index"] for advice in by_field] == [[["owner", 1]]]

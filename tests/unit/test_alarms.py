@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from prodfix.alerts.alarms import Alarm
-from prodfix.alerts.rules import Condition
+from prodfix.alerts.rules import SEVERITIES, Condition, Kind
 
 COOL_DOWN = 1800.0
 
@@ -79,15 +80,46 @@ def test_what_comes_back_before_its_claim_was_withdrawn_is_the_same_claim() -> N
     assert one.firing
 
 
-def test_what_comes_back_before_its_end_was_told_has_not_ended() -> None:
+def test_what_comes_back_before_its_end_was_told_is_the_same_episode_since_a_new_moment() -> None:
     one = alarm()
     looks(one, "xx")
     one.done("journal", 1.0)
     episode = one.episode
     looks(one, "..xx", begin=10.0)
-    assert (one.want, one.told, one.episode, one.since) == (None, "journal", episode, 0.0)
+    assert (one.want, one.told, one.episode) == (None, "journal", episode)
+    assert (one.since, one.begun) == (12.0, 0.0)
     looks(one, "..", begin=20.0)
     assert one.want == "end"
+
+
+@pytest.mark.parametrize("kind", sorted(SEVERITIES))
+@pytest.mark.parametrize("told", [True, False])
+def test_whatever_returns_is_there_since_it_returned(kind: Kind, told: bool) -> None:
+    one = Alarm(kind, kind)
+    for begin in (0.0, 1000.0, 2000.0, 3000.0):
+        looks(one, "xx", begin=begin)
+        assert one.since == begin
+        assert Alarm.from_json(one.to_json()).since == begin
+        if told and one.want is not None:
+            one.done("journal", begin + 2)
+        looks(one, "..", begin=begin + 500)
+        assert one.until == begin + 500
+        if told and begin != 1000.0:
+            one.done(None, begin + 502)  # else its end is still wanted when it is back
+
+
+def test_nothing_is_over_before_it_began_whatever_the_clock_is_set_to() -> None:
+    one = alarm()
+    looks(one, "xx", begin=5000.0)
+    looks(one, "..", begin=1000.0)
+    assert (one.since, one.until) == (5000.0, 5000.0)
+    one.orphaned("e:begin", 5000.0, 1000.0)
+    assert one.until == 5000.0
+
+
+def test_a_row_of_an_earlier_version_began_when_it_says() -> None:
+    earlier = {name: value for name, value in alarm().to_json().items() if name != "begun"} | {"since": 7.0}
+    assert Alarm.from_json(earlier).begun == 7.0
 
 
 def test_it_cools_down_from_its_telling_whatever_the_clock_does() -> None:

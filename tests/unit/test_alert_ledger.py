@@ -109,8 +109,8 @@ def test_while_the_disk_fails_it_is_in_memory_and_comes_home(tmp_path: Path, mon
     ledger = filled(journal)
     assert content(loaded(journal)) == content(ledger)
     folder.unlink()
-    monkeypatch.setattr("prodfix.journal.journal.RETRY", 0.0)
-    journal._retry_at = 0.0
+    monkeypatch.setattr("prodfix.journal.store.RETRY", 0.0)
+    journal._store._retry_at = 0.0
     ledger.totals.sent = 4
     ledger.save(NOW + 1)
     assert journal.failure is None

@@ -76,6 +76,8 @@ WRONG: list[tuple[str, tuple[dict[str, Any], ...], dict[str, Any], dict[str, Any
     ("journal_failing@a", (worker(journal={"failing": "OSError 28"}), worker()), {}, {"reason": "OSError 28"}),
     ("journal_failing@a", (), {"disk": "TimeoutError"}, {"reason": "TimeoutError"}),
     ("journal_full@a", (), {"backlog": Backlog(0, 0.8)}, {"percent": 80}),
+    ("journal_damaged@a", (worker(journal={"quarantined": 1, "lostWrites": 3}), worker(journal={"quarantined": 1})), {},
+     {"files": 1, "lost": 3}),
     ("memory@a", (worker(memory=memory(70.0)), worker(memory=memory(60.0))), {"memory_limit": 122.0},
      {"usedMb": 110, "limitMb": 122, "workers": 2}),
 ]  # fmt: skip
@@ -119,6 +121,11 @@ UNKNOWN: list[tuple[str, tuple[dict[str, Any], ...], dict[str, Any]]] = [
     ("dead_letters@a", (), {"backlog": None}),
     ("journal_full@a", (), {"backlog": None}),
     ("memory@a", (worker(memory=memory(None, None)),), {"memory_limit": 100.0}),
+    # Of others nobody hears while a journal fails.
+    ("log_sink@a", (worker(journal={"failing": "OSError 28"}),), {}),
+    ("log_sink@a", (worker(),), {"disk": "TimeoutError"}),
+    ("error_rate", (worker(journal={"failing": "OSError 28"}),), {}),
+    ("memory@a", (worker(journal={"failing": "OSError 28"}, memory=memory(10.0)),), {"memory_limit": 100.0}),
 ]
 
 
@@ -134,13 +141,13 @@ def test_what_nobody_can_tell_is_neither_wrong_nor_over(
 def test_without_any_worker_nothing_is_told_of_workers() -> None:
     findings = conditions(Situation("a", ()))
     assert not findings.found
-    assert {"database_lost", "connection_failures", "error_rate"} <= findings.unknown
+    assert {"database_lost", "connection_failures", "error_rate", "log_sink@a"} <= findings.unknown
 
 
 def test_every_kind_has_a_severity_and_words() -> None:
     assert set(SEVERITIES) == set(WORDS) == {*RULES, "regression"}
     critical = {kind for kind, severity in SEVERITIES.items() if severity is Severity.CRITICAL}
-    assert critical == {"database_lost", "journal_failing", "memory"}
+    assert critical == {"database_lost", "journal_damaged", "journal_failing", "memory"}
 
 
 @pytest.mark.parametrize("kind", SEVERITIES)

@@ -19,6 +19,7 @@ from prodfix.alerts import claims, teller
 from prodfix.alerts.alerts import Alerts
 from prodfix.alerts.claims import ALERT_CLAIMS, STALE
 from prodfix.alerts.rules import Backlog
+from prodfix.alerts.texts import moment
 from prodfix.journal.journal import Journal
 from tests.unit.alerting import CHANNELS, Instance
 from tests.unit.counting import Clock
@@ -138,6 +139,30 @@ def test_without_channels_every_change_is_logged_all_the_same(make: Make) -> Non
         ("info", NONE_DEAD, "dead_letters@a", "over"),
     ]
     assert one.couriers.arrived == []
+
+
+@pytest.mark.parametrize("channels", [CHANNELS, {}])
+@pytest.mark.parametrize("cause", ["database_lost", "error_rate", "dead_letters"])
+def test_what_returns_is_logged_and_shown_since_it_returned(
+    make: Make, clock: Clock, cause: str, channels: dict[str, str]
+) -> None:
+    one = make(channels=channels, cool_down=1800.0)
+    shown = []
+    for _ in range(3):
+        one.sees(*([cause] if cause != "dead_letters" else []))
+        one.backlog = Backlog(int(cause == "dead_letters"), 0.0)
+        begun = moment(clock.now + 2)
+        one.turns(3)
+        (alarm,) = one.alerts.read()["alarms"]
+        shown.append((alarm["since"], begun))
+        one.well()
+        one.backlog = Backlog(0, 0.0)
+        one.turns(3)
+        clock.now += 60
+    assert [since for since, _ in shown] == [begun for _, begun in shown]
+    assert [facts["since"] for _, _, facts in one.told if facts.get("state") == "firing"] == [
+        begun for _, begun in shown
+    ]
 
 
 def test_an_hour_has_no_more_than_so_many_and_the_next_says_how_many_were_held_back(make: Make, clock: Clock) -> None:

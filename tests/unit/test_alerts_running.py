@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from pydantic import SecretStr
 
 from prodfix import Services
 from prodfix.journal.journal import Journal
+from prodfix.statistics.rates import RECENT
+from prodfix.statistics.windows import Point
 from tests.receivers import WebHook
 
 DEAD = (
@@ -94,6 +97,53 @@ def test_what_fails_too_often_is_told_with_its_numbers(services: Services) -> No
     found = services.alerts.observer.situation().rates
     assert found == {"failed": "12 of 15 requests in 2 minutes", "before": "0 of 0 requests in 10 minutes"}
     services.journal.close()
+
+
+class Traffic:
+    """Twelve minutes of requests, of which those of the last ones fail as ``share`` says."""
+
+    def __init__(self, services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.share = 0.0
+        self._services = services
+        monkeypatch.setattr(
+            type(services.windows), "recent", lambda windows, minutes: self._points(windows.now(), minutes)
+        )
+
+    def _points(self, now: int, minutes: int) -> dict[int, Point]:
+        failed = {at: int(100 * self.share) if at > now - RECENT else 0 for at in range(now - minutes + 1, now + 1)}
+        return {at: Point(100, number) for at, number in failed.items()}
+
+    def look(self, share: float) -> list[str]:
+        """The incidents after a look at it."""
+        self.share = share
+        self._services.background._watch_rate(self._services)  # type: ignore[attr-defined]
+        return sorted(self._services.incidents.open)
+
+
+def test_that_more_requests_fail_is_not_over_because_the_database_is_lost_too(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    traffic, incidents = Traffic(services, monkeypatch), services.incidents
+    assert traffic.look(0.5) == ["error_rate"]
+    incidents.begin("database_lost")
+    for share in (0.9, 0.0, 1.0):
+        assert traffic.look(share) == ["database_lost", "error_rate"]
+    incidents.end("database_lost")
+    assert traffic.look(0.5) == ["error_rate"], "it goes on"
+    assert traffic.look(0.0) == [], "the control: now it is over"
+
+
+def test_what_fails_because_the_database_is_lost_is_that_incident_alone(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    traffic, incidents = Traffic(services, monkeypatch), services.incidents
+    assert traffic.look(0.0) == []
+    incidents.begin("database_lost")
+    assert traffic.look(1.0) == ["database_lost"]
+    incidents.end("database_lost")
+    assert traffic.look(1.0) == [], "those of the last minutes are of the time before"
+    monkeypatch.setattr(incidents, "_monotonic", lambda: time.monotonic() + (RECENT + 1) * 60 + 1)
+    assert traffic.look(1.0) == ["error_rate"], "the control"
 
 
 def test_no_worker_imports_apprise(python: Callable[..., str], tmp_path: Path) -> None:

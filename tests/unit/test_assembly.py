@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from pymongo.errors import AutoReconnect
+from pymongo.errors import AutoReconnect, NetworkTimeout
 
 from prodfix import Services
 from prodfix.context import new_context, reset_context, set_context
@@ -75,3 +75,15 @@ def test_the_applications_operations_and_no_others_feed_the_breaker(serve: Calla
         parts.clients.own_db.notes.find_one()
     assert not isinstance(raised.value, DatabaseUnavailable)
     parts.clients.close()
+
+
+def test_a_call_to_somebody_else_that_fails_is_no_failure_of_the_database(
+    serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = services(serve)
+    told: list[bool] = []
+    monkeypatch.setattr(parts.incidents, "failed", lambda *, database: told.append(database))
+    slow = type("Timeout", (OSError,), {"__module__": "requests.exceptions"})
+    for error in (slow("x"), ConnectionRefusedError(), AutoReconnect("lost"), NetworkTimeout("slow")):
+        parts.error_log.log_error(error)
+    assert told == [False, False, True, True]

@@ -57,6 +57,8 @@ def test_all_workers_are_counted(backlog: Backlog, writes: list[Write]) -> None:
     size, oldest = counts.pop("bytes"), counts.pop("oldestSeconds")
     assert counts == {
         "waiting": 3,
+        "otherVersions": 0,
+        "note": None,
         "failing": 0,
         "dead": 2,
         "operations": {"note": 2, "other": 1},

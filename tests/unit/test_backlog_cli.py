@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -13,6 +17,7 @@ from pydantic import SecretStr
 
 from prodfix import Write
 from prodfix.commands import deferred as backlog_cli
+from prodfix.deferral.traces import OPERATIONS
 from prodfix.journal.journal import Journal
 from tests.unit.deferring import steps
 
@@ -105,3 +110,96 @@ def test_without_a_database_a_drain_says_so(adopt: Callable[..., Flask]) -> None
 def test_help_names_the_commands() -> None:
     answer = CliRunner().invoke(backlog_cli.deferred, ["--help"])
     assert all(name in answer.output for name in ("list", "show", "replay", "discard", "drain"))
+
+
+# -- salvage ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def damaged(app: Flask, write: Write) -> Path:
+    """What a worker has put aside, of which nobody has taken anything."""
+    folder = app.extensions["prodfix"].journal.folder
+    (path,) = folder.glob("*.db")
+    content = bytearray(path.read_bytes())
+    content[:200] = bytes(200)
+    path.write_bytes(content)
+    path.with_suffix(".lock").unlink()
+    aside: Path = path.rename(path.with_suffix(".corrupt-17"))
+    return aside
+
+
+def test_a_damaged_file_is_looked_into_and_nothing_is_changed(
+    run: Callable[..., Result], damaged: Path, write: Write
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in damaged.parent.iterdir()}
+    for name in (str(damaged), damaged.name):
+        told = run("salvage", name)
+        assert told.exit_code == 0, told.output
+        assert told.output.splitlines() == [
+            "whole rows: 1 writes",
+            "gone: none",
+            "nobody else has: 1 waiting, 0 failed",
+            "--apply hands them over",
+        ]
+    assert {path: path.stat().st_mtime_ns for path in damaged.parent.iterdir()} == before
+    told = orjson.loads(run("salvage", damaged.name, "--json").output)
+    assert (told["found"], told["waiting"], told["handedOver"], told["askedDatabase"]) == ({"writes": 1}, 1, None, True)
+    assert run("salvage", "no-such-file").output == "Error: there is no such file\n"
+
+
+def test_what_is_whole_is_handed_over_to_a_worker_and_applied_once(
+    run: Callable[..., Result], damaged: Path, database: Any, app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backlog_cli, "OBEYED", 0.01)
+    told = run("salvage", damaged.name, "--apply")
+    assert "no worker has taken them yet" in told.output, told.output
+    assert run("list").output.startswith("1 waiting")
+    assert "nobody else has: 0 waiting" in run("salvage", damaged.name).output, "they are on their way"
+    assert run("drain").exit_code == 0
+    assert [document["text"] for document in database.notes.find()] == [CANARY]
+    again = run("salvage", damaged.name, "--apply")
+    assert again.output.splitlines()[-1] == "nobody else has: 0 waiting, 0 failed"
+    (order,) = app.extensions["prodfix"].backlog.orders(damaged.name)
+    assert (order["command"], order["result"]) == ("salvage", "1 waiting and 0 failed handed over")
+    assert order["by"].startswith("command line")
+    assert damaged.exists()
+
+
+def test_what_mongodb_knows_to_have_ended_is_not_handed_over(
+    run: Callable[..., Result], damaged: Path, write: Write, app: Flask
+) -> None:
+    services = app.extensions["prodfix"]
+    document = {"_id": write.id, "state": "applied"}
+    services.clients.own_db[OPERATIONS].insert_one(document)
+    assert "nobody else has: 0 waiting" in run("salvage", damaged.name).output
+    services.clients.own_db[OPERATIONS].delete_one({"_id": write.id})
+    assert "nobody else has: 1 waiting" in run("salvage", damaged.name).output, "the control"
+
+
+def test_a_living_workers_file_is_not_touched(run: Callable[..., Result], app: Flask) -> None:
+    living = Journal(app.extensions["prodfix"].journal.folder)
+    living.open()
+    try:
+        (path,) = living.folder.glob("*.db")
+        for options in ([], ["--apply"]):
+            answer = run("salvage", path.name, *options)
+            assert (answer.exit_code, "its worker lives" in answer.output) == (1, True)
+    finally:
+        living.close()
+
+
+def test_journals_of_another_version_are_part_of_what_waits_with_a_sentence(
+    run: Callable[..., Result], write: Write, app: Flask
+) -> None:
+    folder = app.extensions["prodfix"].journal.folder
+    (path,) = folder.glob("*.db")
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version=9")
+    listed = run("list").output.splitlines()
+    assert listed[0].startswith("1 waiting")
+    assert listed[1].startswith("1 of those that wait are in 1 journal of another version of prodfix")
+    found = app.extensions["prodfix"].traces.status(write.id)
+    assert (found.state, found.reason, found.operation) == ("waiting", "OTHER_VERSION", "note")
+    begun = time.monotonic()
+    drained = run("drain")
+    assert (drained.exit_code, time.monotonic() - begun < 30) == (0, True), "and no drain waits for them"

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import orjson
 import pytest
 from flask import Flask, Response
+from flask.sessions import SecureCookieSessionInterface
 
-from prodfix import deadlines
+from blueprints import diagnostics, health, notes, operations
+from prodfix import deadlines, make_token
 from prodfix.context import current_context
 from prodfix.web.application import Application
 
@@ -316,3 +319,85 @@ def test_until_something_is_sent_a_stream_has_its_requests_deadline(python: Call
         app.extensions["prodfix"].close()
     """)
     assert printed.splitlines() == ["504 DEADLINE_EXCEEDED True", "200 partend True", "200 partend True"]
+
+
+# -- what is counted --------------------------------------------------------------------------------------------------------
+
+
+def counted(app: Flask) -> tuple[dict[str, list[int]], dict[str, int]]:
+    """Requests and failed ones, and errors, of each endpoint."""
+    services = app.extensions["prodfix"]
+    services.counters.flush()
+    tally = services.statistics.read("1h").tally
+    return dict(tally.endpoints), tally.errors_by(2)
+
+
+def test_an_applications_own_routes_below_health_are_counted_and_health_checks_are_not(
+    serve: Callable[..., Application],
+) -> None:
+    app = serve([health])
+    app.add_url_rule("/health/steps/<int:day>", "steps", lambda day: f"{day}")
+    app.add_url_rule("/health/boom", "boom", lambda: 1 / 0)
+    client = app.test_client()
+    for path in ("live", "ready", "startup", "db"):
+        for method in ("GET", "HEAD", "OPTIONS"):
+            client.open(f"/health/{path}", method=method)
+    assert counted(app) == ({}, {})
+    for path in ("steps/1", "steps/2", "boom"):
+        client.get(f"/health/{path}")
+    assert counted(app) == ({"/health/steps/<int:day>": [2, 0], "/health/boom": [1, 1]}, {"/health/boom": 1})
+
+
+def test_a_health_check_that_is_refused_is_an_error_of_a_request(serve: Callable[..., Application]) -> None:
+    app = serve([health])
+    for path in ("live?verbose", "db?verbose", "live"):
+        app.test_client().get(f"/health/{path}")
+    assert counted(app) == ({"/health/live": [1, 0], "/health/db": [1, 0]}, {"/health/live": 1, "/health/db": 1})
+
+
+@pytest.mark.parametrize("blueprints", [[diagnostics, health, operations, notes], [health]])
+def test_there_are_no_errors_without_requests(serve: Callable[..., Application], blueprints: list[Any]) -> None:
+    app = serve(blueprints)
+    app.add_url_rule("/boom", "boom", lambda: 1 / 0)
+    client, token = (
+        app.test_client(),
+        make_token(app.extensions["prodfix"].settings, role="admin", lifetime=timedelta(minutes=5)),
+    )
+    headers = ({}, {"Authorization": "Bearer x"}, {"Authorization": f"Bearer {token}"})
+    paths = ("/", "/boom", "/health/live?verbose", "/health/nothing", "/api/v1/diagnostics", "/api/v1/diagnostics/nothing",
+             "/api/v1/diagnostics/errors?timeRange=2h", "/api/v1/diagnostics/errors", "/diagnostics/sign-in",
+             "/api/v1/operations/x", "/api/v1/notes")  # fmt: skip
+    for path in paths:
+        for method in ("GET", "POST", "DELETE"):
+            for who in headers:
+                client.open(path, method=method, headers=who, data={"token": "x"} if "sign-in" in path else None)
+    requests, failures = counted(app)
+    assert all(requests[endpoint][0] >= number for endpoint, number in failures.items())
+    assert sum(failures.values()) >= 20
+
+
+def session_that_cannot_be_opened(app: Flask) -> None:
+    class Sessions(SecureCookieSessionInterface):
+        def open_session(self, app: Any, request: Any) -> Any:
+            raise RuntimeError("no store of sessions")
+
+    app.session_interface = Sessions()
+
+
+def preprocessor_that_fails(app: Flask) -> None:
+    @app.url_value_preprocessor
+    def fail(endpoint: str | None, values: Any) -> None:
+        raise RuntimeError("before our hook")
+
+
+@pytest.mark.parametrize("prepare", [session_that_cannot_be_opened, preprocessor_that_fails])
+def test_what_fails_before_our_hook_is_a_failed_request_too(
+    serve: Callable[..., Application], prepare: Callable[[Flask], None]
+) -> None:
+    app = plug(serve([], app_env="production"))
+    prepare(app)
+    app.extensions["prodfix"].start()
+    assert Asked(app, "/fine").heads[0][0].startswith("500")
+    requests, failures = counted(app)
+    assert requests in ({"unmatched": [1, 1]}, {"/fine": [1, 1]})
+    assert sum(failures.values()) == 1

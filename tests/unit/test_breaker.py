@@ -339,3 +339,33 @@ def test_it_never_refuses_a_healthy_database_for_longer_than_its_longest_wait(ev
     world.now += LONGEST + 0.01
     assert world.call() == "done"
     assert world.breaker.state == "closed"
+
+
+# ---- client-side encryption
+
+
+@pytest.mark.parametrize("error", FAILURES, ids=lambda error: type(error).__name__)
+def test_what_was_wrapped_when_a_command_could_not_be_encrypted_counts_as_what_it_is(error: Exception) -> None:
+    world = World(failures=4)
+    assert [world.call(mongo.EncryptionError(error)) for _ in range(5)] == ["failed"] * 4 + ["refused"]
+    brief = World(failures=1)
+    with pymongo.timeout(0.5):
+        brief.call(mongo.EncryptionError(NetworkTimeout("a client asked for less")))
+    assert brief.breaker.state == "closed"
+
+
+@pytest.mark.parametrize("error", [*ANSWERS, *SILENT, KeyError()], ids=lambda error: type(error).__name__)
+def test_a_wrapped_refusal_does_not(error: Exception) -> None:
+    world = World(failures=2)
+    assert [world.call(mongo.EncryptionError(error)) for _ in range(10)] == ["failed"] * 10
+    assert world.breaker.state == "closed"
+
+
+def test_a_key_service_that_does_not_answer_opens_nothing() -> None:
+    space: dict[str, Any] = {"__name__": "pymongo.synchronous.encryption", "error": AutoReconnect("kms.example:443")}
+    exec("def kms_request():\n    raise error", space)
+    with pytest.raises(AutoReconnect) as caught:
+        space["kms_request"]()
+    world = World(failures=2)
+    assert [world.call(mongo.EncryptionError(caught.value)) for _ in range(10)] == ["failed"] * 10
+    assert world.breaker.state == "closed"

@@ -10,16 +10,26 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import gridfs
 import pymongo
 import pytest
+from bson import CodecOptions
+from flask_pymongo.wrappers import Collection as FlaskCollection
+from flask_pymongo.wrappers import MongoClient as FlaskMongoClient
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError, ServerSelectionTimeoutError
+from pymongo.helpers_shared import _RetryPolicy
+from pymongo.read_preferences import SecondaryPreferred
+from pymongo.synchronous import mongo_client
+from pymongo.write_concern import WriteConcern
+from werkzeug.exceptions import NotFound
 
 from prodfix.connection.clients import DEFAULT_DATABASE, Clients, GatedClient
 from prodfix.errors import DatabaseNotConfigured, DatabaseUnavailable
 from prodfix.frames import database_operation
 from tests.unit.commands import Commands
 
+SECONDARY = SecondaryPreferred()
 NOBODY = "mongodb://127.0.0.1:9/"
 
 
@@ -264,6 +274,52 @@ def test_without_the_limit_it_would_not_stop(connect: Callable[..., MongoClient[
     assert seen.names.count("find") > 20
 
 
+OVERLOADED = {"errorCode": 462, "errorLabels": ["SystemOverloadedError", "RetryableError"]}
+COUNTED = {"find": "find", "insert": "insert", "update": "update", "aggregate": "aggregate", "transaction": "insert"}
+
+
+@pytest.mark.parametrize("limit", [5.0, None])
+@pytest.mark.parametrize("name", COUNTED)
+def test_an_overloaded_server_is_asked_as_often_as_the_driver_says(
+    make: Callable[..., Clients], database_uri: str, fail: Any, commands: Commands, name: str, limit: float | None
+) -> None:
+    clients = make(database_uri, appname=fail.app_name)
+    OPERATIONS[name](clients)
+    before = commands.names.count(COUNTED[name])
+    fail(COUNTED[name], **OVERLOADED)
+    with pytest.raises(OperationFailure) as raised, pymongo.timeout(limit):
+        OPERATIONS[name](clients)
+    assert (raised.value.code, commands.names.count(COUNTED[name]) - before) == (462, 3)
+    fail(COUNTED[name], times=2, **OVERLOADED)
+    OPERATIONS[name](clients)  # what the third try is for
+
+
+@pytest.mark.parametrize(("most", "sent"), [(0, 1), (1, 2), (4, 5)])
+def test_how_often_can_be_set_in_the_uri(
+    make: Callable[..., Clients], database_uri: str, fail: Any, commands: Commands, most: int, sent: int
+) -> None:
+    clients = make(f"{database_uri}?maxAdaptiveRetries={most}", appname=fail.app_name)
+    fail("find", **OVERLOADED)
+    with pytest.raises(OperationFailure):
+        clients.db.notes.find_one()
+    assert commands.names.count("find") == sent
+
+
+def test_an_overload_that_may_not_be_asked_again_is_not(
+    make: Callable[..., Clients], database_uri: str, fail: Any, commands: Commands
+) -> None:
+    clients = make(database_uri, appname=fail.app_name)
+    fail("find", errorCode=462, errorLabels=["SystemOverloadedError"])
+    with pytest.raises(OperationFailure), pymongo.timeout(5):
+        clients.db.notes.find_one()
+    assert commands.names.count("find") == 1
+
+
+def test_the_drivers_policy_for_overloads_is_asked_where_it_was() -> None:
+    assert "should_retry" in vars(_RetryPolicy)
+    assert "self._retry_policy.should_retry(self._attempt_number, delay)" in inspect.getsource(mongo_client)
+
+
 def test_a_connection_that_is_lost_once_is_still_the_drivers_to_mend(
     make: Callable[..., Clients], database_uri: str, fail: Any
 ) -> None:
@@ -292,3 +348,62 @@ def test_every_operation_goes_through_what_counts_it(database_uri: str) -> None:
         assert len(calls) == before, "what is ours is not the application's"
     finally:
         clients.close()
+
+
+# ---- collections within collections
+
+PATHS: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "attributes": (lambda db: db.fs.files, "fs.files"),
+    "item, then attribute": (lambda db: db["fs"].files, "fs.files"),
+    "attribute, then item": (lambda db: db.fs["files"], "fs.files"),
+    "items": (lambda db: db["fs"]["files"], "fs.files"),
+    "a name with a dot": (lambda db: db["fs.files"], "fs.files"),
+    "deeper": (lambda db: db.a.b.c, "a.b.c"),
+    "below a name with a dot": (lambda db: db["a.b"].c, "a.b.c"),
+    "by its method": (lambda db: db.get_collection("fs").files, "fs.files"),
+    "with options": (lambda db: db.fs.with_options(write_concern=WriteConcern(w=1)).files, "fs.files"),
+}
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_collection_within_a_collection_is_one_of_flask_pymongos(clients: Clients, path: str) -> None:
+    find, name = PATHS[path]
+    found = find(clients.db)
+    assert (found.name, found.full_name) == (name, f"{clients.database_name}.{name}")
+    assert isinstance(found, FlaskCollection)
+    found.insert_one({"_id": path})
+    assert found.find_one_or_404({"_id": path}) == {"_id": path}
+    with pytest.raises(NotFound):
+        found.find_one_or_404({"_id": "nobody's"})
+    assert clients.own_db[name].find_one({"_id": path})  # the driver's own has it under that name
+
+
+def test_what_is_below_keeps_the_options_and_the_database_of_what_is_above(clients: Clients) -> None:
+    above = clients.db.fs.with_options(write_concern=WriteConcern(w=1), codec_options=CodecOptions(tz_aware=True))
+    assert above.files.write_concern == WriteConcern(w=1)
+    assert above.files.codec_options.tz_aware
+    assert above.files.database == clients.db
+    assert clients.db.get_collection("fs", read_preference=SECONDARY).files.read_preference == SECONDARY
+
+
+def test_private_names_are_no_collections(clients: Clients) -> None:
+    for thing in (clients.application, clients.db, clients.db.fs):
+        with pytest.raises(AttributeError):
+            thing._nothing  # noqa: B018
+        assert not hasattr(thing, "_ipython_display_")
+
+
+def test_files_are_kept_and_found_through_the_applications_database(clients: Clients) -> None:
+    identity = gridfs.GridFS(clients.db).put(b"text", filename="a.txt")
+    assert clients.db.fs.files.find_one_or_404({"_id": identity})["filename"] == "a.txt"
+    assert gridfs.GridFSBucket(clients.db).open_download_stream(identity).read() == b"text"
+    assert clients.db.fs.chunks.count_documents({}) == 1
+
+
+def test_flask_pymongo_itself_is_left_as_it_is(database_uri: str) -> None:
+    # And the control: with this driver its own collections have none below them.
+    with FlaskMongoClient(database_uri) as client:
+        files = client.get_default_database().name
+        assert type(client[files].fs) is FlaskCollection
+        with pytest.raises(AttributeError):
+            client[files].fs.files  # noqa: B018

@@ -12,6 +12,8 @@ import pytest
 from gunicorn.config import Config
 
 from config.access_log import LONGEST_PATH, AccessLog
+from prodfix.context import new_context, reset_context, set_context, uncounted
+from prodfix.web.hooks import CONTEXT
 
 ENVIRON = {
     "REQUEST_METHOD": "GET",
@@ -35,7 +37,7 @@ def log() -> Iterator[AccessLog]:
         logging.getLogger(name).propagate = True
 
 
-def lines(log: AccessLog, response: Any = RESPONSE, **environ: str) -> list[dict[str, Any]]:
+def lines(log: AccessLog, response: Any = RESPONSE, **environ: Any) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     log.hand_over(found.append)
     log.access(response, None, ENVIRON | environ, timedelta(milliseconds=12.34))
@@ -57,15 +59,95 @@ def test_a_line_has_these_fields_and_no_others(log: AccessLog) -> None:
     }
 
 
-def test_health_checks_leave_no_line(log: AccessLog) -> None:
-    assert lines(log, PATH_INFO="/health/live") == []
+def test_what_the_application_leaves_out_leaves_no_line_and_its_own_routes_do(log: AccessLog) -> None:
+    context = new_context(endpoint="/x", method="GET", ip="", headers={})
+    environ: dict[str, Any] = {CONTEXT: context}
+    assert len(lines(log, **environ)) == 1
+    token = set_context(context)
+    try:
+        uncounted()
+        assert len(lines(log, **environ)) == 1, "no traffic, and a line all the same"
+        uncounted(logged=False)
+        assert lines(log, **environ) == []
+    finally:
+        reset_context(token)
+
+
+@pytest.mark.parametrize("path", ["/health/steps/7", "/health/live", "/health/", "/health"])
+@pytest.mark.parametrize(
+    "context", [None, 7, SimpleNamespace(), SimpleNamespace(notes=SimpleNamespace(unlogged="yes"))]
+)
+def test_a_path_alone_leaves_nothing_out(log: AccessLog, path: str, context: Any) -> None:
+    environ: dict[str, Any] = {"PATH_INFO": path, CONTEXT: context}
+    assert [line["path"] for line in lines(log, **environ)] == [path]
 
 
 def test_a_path_is_readable_and_bounded(log: AccessLog) -> None:
     (line,) = lines(log, PATH_INFO="/notes/caf\u00e9".encode().decode("latin-1"))
     assert line["path"] == "/notes/caf\u00e9"
-    (line,) = lines(log, PATH_INFO="/" + "x" * 4000)
+    (line,) = lines(log, PATH_INFO="/word" * 4000)
     assert len(line["path"]) == LONGEST_PATH
+
+
+SECRET_PATHS = {
+    "/reset/<token>": "/reset/canary7f3aQ9xZ",
+    "/api/v1/operations/<operation_id>": "/api/v1/operations/6b04b5b15a6ac5fe35860f00",
+    "/users/<name>": "/users/max",
+    "/files/<path:name>": "/files/a/canary7f3a/b",
+    "/notes": "/notes",
+}
+
+
+@pytest.mark.parametrize("template", SECRET_PATHS)
+def test_a_line_has_the_template_of_the_route_and_not_what_stands_for_its_variables(
+    log: AccessLog, template: str
+) -> None:
+    environ = {"PATH_INFO": SECRET_PATHS[template], "prodfix.context": SimpleNamespace(endpoint=template)}
+    (line,) = lines(log, **environ)
+    assert line["path"] == template
+    assert "rawPath" not in line
+
+
+UNKNOWN_PATHS = {
+    "/reset/canary7f3aQ9xZ": "/reset/***",
+    "/user:canary7f3a@h": "/***",
+    "/a/123e4567-e89b-12d3-a456-426614174000/b": "/a/***/b",
+    "/notes/65a1b2c3d4e5f6a7b8c9d0e1": "/notes/***",
+    "/users/42/orders/": "/users/***/orders/",
+    "/max@example.org": "/***",
+    "/bot123:AAcanary/sendMessage": "/***/sendMessage",
+    "/token=canary": "/***",
+    "/qzxkvwpfjtmrblcdhgns": "/***",
+    "/10.1.2.3/x": "/***/x",
+    "/a b": "/***",
+    "/wp-login.php": "/wp-login.php",
+    "/.env": "/.env",
+    "/.well-known/security.txt": "/.well-known/security.txt",
+    "/api/v2/no-such-route": "/api/v2/no-such-route",
+    "/": "/",
+}
+
+
+@pytest.mark.parametrize("path", UNKNOWN_PATHS)
+def test_a_path_without_a_route_keeps_its_words_alone(log: AccessLog, path: str) -> None:
+    for context in ({}, {"prodfix.context": SimpleNamespace(endpoint="unmatched")}):
+        (line,) = lines(log, PATH_INFO=path, **context)
+        assert line["path"] == UNKNOWN_PATHS[path]
+
+
+def test_at_debug_the_path_itself_is_there_redacted(log: AccessLog) -> None:
+    log.loglevel = logging.DEBUG
+    (line,) = lines(
+        log, PATH_INFO="/reset/65a1b2c3/max@example.org", **{"prodfix.context": SimpleNamespace(endpoint="/reset/<x>")}
+    )
+    assert (line["path"], line["rawPath"]) == ("/reset/<x>", "/reset/65a1b2c3/***")
+
+
+def test_what_gunicorn_says_of_a_request_that_failed_has_no_value_of_its_path(
+    log: AccessLog, capfd: pytest.CaptureFixture[str]
+) -> None:
+    log.exception("Error handling request %s", "/reset/canary7f3aQ9xZ?token=canary")
+    assert json.loads(capfd.readouterr().out)["message"] == "Error handling request /reset/***"
 
 
 def test_an_answer_of_gunicorn_itself_has_no_request_id(log: AccessLog) -> None:
@@ -77,9 +159,9 @@ def test_an_answer_of_gunicorn_itself_has_no_request_id(log: AccessLog) -> None:
 def test_until_it_is_handed_over_a_line_is_one_line_on_stdout(
     log: AccessLog, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    log.access(RESPONSE, None, ENVIRON | {"PATH_INFO": '/a\n"b\x7f/max@example.org'}, timedelta(0))
+    log.access(RESPONSE, None, ENVIRON | {"PATH_INFO": '/a/\n"b\x7f/max@example.org'}, timedelta(0))
     (line,) = capfd.readouterr().out.splitlines()
-    assert json.loads(line)["path"] == '/a\n"b\x7f/***'
+    assert json.loads(line)["path"] == "/a/***/***"
     assert line.isprintable()
 
 

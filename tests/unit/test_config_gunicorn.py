@@ -102,7 +102,7 @@ def test_a_worker_that_never_loaded_the_application_can_end(conf: dict[str, Any]
 
 
 def test_the_arbiter_reads_it_without_loading_the_application_or_the_driver() -> None:
-    heavy = "{'prodfix', 'pymongo', 'flask', 'gevent', 'ssl'}"
+    heavy = "{'prodfix.services', 'prodfix.shapes', 'pymongo', 'bson', 'flask', 'pydantic', 'loguru', 'gevent', 'ssl'}"
     script = (
         f"import runpy, sys; runpy.run_path({str(PATH)!r}); import config.access_log; print({heavy} & set(sys.modules))"
     )

@@ -39,8 +39,23 @@ def test_a_bad_request_id_is_replaced_and_nothing_of_it_is_kept(given: str) -> N
     assert request_id != make(X_Request_ID=given).request_id
 
 
-def test_the_trace_is_that_of_a_valid_traceparent() -> None:
-    assert make(traceparent=f"00-{PARENT}-00f067aa0ba902b7-01").trace_id == PARENT
+@pytest.mark.parametrize(
+    "given",
+    [
+        "00-{}-00f067aa0ba902b7-01",
+        "00-{}-00f067aa0ba902b7-00",
+        "00-{}-00f067aa0ba902b7-ff",  # flags that nobody knows yet
+        "01-{}-00f067aa0ba902b7-01",
+        "cc-{}-00f067aa0ba902b7-01",
+        "fe-{}-00f067aa0ba902b7-00",
+        "01-{}-00f067aa0ba902b7-01-",
+        "cc-{}-00f067aa0ba902b7-01-what-the-future-will-be-like",
+        "0f-{}-00f067aa0ba902b7-01-UPPER.and,other",
+    ],
+)
+def test_the_trace_is_that_of_a_valid_traceparent_also_of_a_higher_version(given: str) -> None:
+    """W3C Trace Context, sections 3.2.2 and 4.3."""
+    assert make(traceparent=given.format(PARENT)).trace_id == PARENT
 
 
 @pytest.mark.parametrize(
@@ -52,6 +67,22 @@ def test_the_trace_is_that_of_a_valid_traceparent() -> None:
         f"00-{PARENT}-{'0' * 16}-01",
         f"00-{PARENT}-00f067aa0ba902b7-01-x",
         f"ff-{PARENT}-00f067aa0ba902b7-01",
+        f"FF-{PARENT}-00f067aa0ba902b7-01",
+        f"00-{PARENT}-00f067aa0ba902b7-01-",
+        f"00-{PARENT}-00f067aa0ba902b7-0",
+        f"00-{PARENT}-00f067aa0ba902b7-011",
+        f"00-{PARENT}-00f067aa0ba902b7-0G",
+        f"00-{PARENT}-00F067AA0BA902B7-01",
+        f"01-{PARENT}-00f067aa0ba902b7-0",
+        f"01-{PARENT}-00f067aa0ba902b7-01.more",
+        f"01-{PARENT}-00f067aa0ba902b7-01,01-{PARENT}-00f067aa0ba902b7-01",
+        f"01-{PARENT}-{'0' * 16}-01-more",
+        f"01-{'0' * 32}-00f067aa0ba902b7-01-more",
+        f"0x-{PARENT}-00f067aa0ba902b7-01",
+        f"1-{PARENT}-00f067aa0ba902b7-01",
+        f"001-{PARENT}-00f067aa0ba902b7-01",
+        f" 00-{PARENT}-00f067aa0ba902b7-01",
+        f"01-{PARENT}-00f067aa0ba902b7-01-a\nb",
     ],
 )
 def test_an_invalid_traceparent_is_as_none(given: str) -> None:

@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from prodfix.errors import JournalUnavailable
-from prodfix.journal import journal as journals
+from prodfix.journal import store as stores
 from prodfix.journal.journal import Journal
 from prodfix.statistics import counters as module
 from prodfix.statistics.counters import FINISHED, KEYS, Counters
@@ -147,6 +147,28 @@ def test_minutes_that_it_refuses_for_too_long_are_dropped_and_counted(
     assert worker.total() == FINISHED
 
 
+def test_of_a_minute_that_it_refuses_an_earlier_total_is_not_gone(
+    worker: Worker, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(5):
+        worker.counters.request("/", "mobile", 1000, failed=False)
+    worker.counters.flush()
+    worker.counters.request("/", "mobile", 1000, failed=False)
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise JournalUnavailable
+
+    monkeypatch.setattr(worker.journal, "write", refuse)
+    for _ in range(FINISHED + 1):
+        clock.now += 60
+        worker.counters.request("/", "mobile", 1000, failed=False)
+    with pytest.raises(JournalUnavailable):
+        worker.counters.flush()
+    monkeypatch.undo()
+    worker.counters.flush()
+    assert (worker.counters.dropped, worker.answer()["requests"]) == (1, 5 + FINISHED + 1)
+
+
 def test_minutes_that_end_while_others_are_written_are_not_taken_for_written(
     worker: Worker, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -257,7 +279,7 @@ def test_so_it_is_while_minutes_pass(worker: Worker, clock: Clock, switching: No
 def test_an_error_that_is_counted_while_the_disk_fails_is_counted_once(
     tmp_path: Path, make_worker: Callable[..., Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journals, "RETRY", 0.0)
+    monkeypatch.setattr(stores, "RETRY", 0.0)
     (tmp_path / "journal").touch()
     worker = make_worker()
     worker.error(times=2)

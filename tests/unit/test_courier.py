@@ -89,6 +89,22 @@ def test_what_a_web_hook_answers_is_told_in_one_word(hook: WebHook, status: int,
     assert reasons(job(hook.url)) == [reason]
 
 
+@pytest.mark.parametrize("status", [300, 301, 302, 303, 304, 307, 308])
+def test_a_receiver_that_redirects_has_got_nothing(hook: WebHook, status: int) -> None:
+    hook.status, hook.location = status, "/elsewhere"
+    assert reasons(job(hook.url, "1"), job(f"{hook.url}?redirect=yes", "2")) == ["redirected"] * 2
+    assert hook.methods == ["POST"] * 2
+
+
+def test_a_redirect_that_is_followed_counts_as_delivered_and_loses_the_text(hook: WebHook) -> None:
+    """The control: Apprise by itself."""
+    hook.status, hook.location = 302, "/elsewhere"
+    plugin = apprise.Apprise.instantiate(hook.url)
+    assert plugin is not None
+    assert plugin.notify(body="text", title="title") is True
+    assert (hook.methods, hook.told) == (["POST", "GET"], [])
+
+
 def test_a_mail_server_that_refuses_is_told(mail: MailServer) -> None:
     mail.refuse = f"550 {CANARY} is unknown here"
     assert reasons(job(mail.url)) == ["refused"]
@@ -236,7 +252,7 @@ REASONS_OF: list[tuple[BaseException | None, int | None, str]] = [
     (ValueError(CANARY), None, "failed"),
     (None, 407, "credentials"),
     (None, 410, "not_found"),
-    (None, 302, "refused"),
+    (None, 302, "redirected"),
     (None, None, "failed"),
 ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ from prodfix.errors import (
     ConcurrentModification,
     Conflict,
     JournalUnavailable,
+    JournalUncertain,
     Outcome,
     PartlyApplied,
     Uncertain,
@@ -250,6 +252,36 @@ def test_many_atomic_writes_that_meet_in_one_document_all_count(atomic: Deferred
     assert (database.notes.count_documents({}), database.books.find_one()["notes"]) == (12, 12)
 
 
+def clash(field: str) -> DuplicateKeyError:
+    return DuplicateKeyError("taken", 11000, {"keyPattern": {field: 1}, "keyValue": {field: "x"}})
+
+
+@pytest.mark.parametrize(("field", "calls"), [("_id", 2), ("text", 1)])
+def test_who_is_outrun_in_making_a_document_changes_it_then(
+    make_deferred: Make, make_transactions: Callable[[], Any], database: Any, field: str, calls: int
+) -> None:
+    transact = make_transactions().run
+    made: list[str] = []
+
+    def outrun(callback: Any, **options: Any) -> None:
+        made.append("")
+        if len(made) == 1:
+            database.books.insert_one({"_id": "book", "notes": 7})
+            raise clash(field)
+        transact(callback, **options)
+
+    deferred = make_deferred(transact=outrun)
+    deferred.register("both", steps, atomic=True)
+    write = Write("both", {"text": "a"})
+    if calls == 1:  # somebody has the text: that is for the client to know
+        with pytest.raises(DuplicateKeyError):
+            deferred.apply(write)
+    else:
+        deferred.apply(write)
+        assert (texts(database), database.books.find_one()["notes"]) == (["a"], 8)
+    assert len(made) == calls
+
+
 # -- keeping ----------------------------------------------------------------------------------------------------------------
 
 
@@ -350,3 +382,26 @@ def test_an_operation_that_cannot_be_guarded_is_refused_and_not_kept(deferred: D
     deferred.unique("books", "title")
     deferred.put(write)
     assert waiting(journal) == [write.id]
+
+
+def test_a_disk_that_is_too_slow_is_told_for_certain_or_as_unknown(
+    deferred: Deferred, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Journal.write, "__kwdefaults__", {**(Journal.write.__kwdefaults__ or {}), "limit": 0.05})
+    outcomes = [classify(error()).outcome for error in (JournalUnavailable, JournalUncertain)]
+    assert outcomes == ["not_applied", "unknown"]
+    assert journal._file is not None
+    go_on = threading.Event()
+    journal._file.connection.create_function("hang", 0, lambda: go_on.wait(30) and None)
+    trigger = "CREATE TEMP TRIGGER slow BEFORE INSERT ON writes BEGIN SELECT hang(); END"
+    journal._file.connection.execute(trigger)
+    begun, waits = note("begun"), note("waits")
+    with pytest.raises(JournalUncertain):
+        deferred.put(begun)
+    with pytest.raises(JournalUnavailable) as refused:
+        deferred.put(waits)
+    assert not isinstance(refused.value, JournalUncertain)
+    go_on.set()
+    left = journal.read_own("SELECT id FROM writes")
+    assert left == [(begun.id,)], "it is known now; the other one never comes"
+    assert deferred.refused == 2

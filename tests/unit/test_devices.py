@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from hypothesis import given
+import user_agents
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from prodfix.devices import LONGEST, client_hint, device_type, looks_mobile, quick_device
+from prodfix.context import new_context
+from prodfix.devices import _ROBOTS, LONGEST, client_hint, device_type, looks_mobile, quick_device
+from tests.unit import agents
 
 _WEBKIT = "AppleWebKit/537.36 (KHTML, like Gecko)"
 _SAFARI = "AppleWebKit/605.1.15 (KHTML, like Gecko)"
@@ -200,3 +205,77 @@ def test_a_giant_user_agent_is_read_at_its_beginning_only() -> None:
     begun = time.process_time()
     assert device_type(IPHONE.ljust(LONGEST) + " (compatible; Googlebot/2.1)" * 40_000) == "mobile"
     assert time.process_time() - begun < 0.5
+
+
+# -- names that are mistaken ---------------------------------------------------------------------------------------------------
+
+
+def mistaken(agents: Iterable[str], expected: str) -> dict[str, str]:
+    """Those that are taken for something else."""
+    return {agent: device_type(agent) for agent in agents if device_type(agent) != expected}
+
+
+def test_an_applications_own_name_is_no_machines_word() -> None:
+    assert mistaken(agents.MOBILE, "mobile") == {}
+    assert mistaken(agents.DESKTOP, "desktop") == {}
+
+
+def test_a_robot_is_one_whatever_phone_it_claims_to_be() -> None:
+    assert mistaken(agents.ROBOTS, "unknown") == {}
+    for agent in agents.ROBOTS:
+        assert device_type(agent, {"Sec-CH-UA-Mobile": "?1", "Sec-CH-UA-Platform": '"Android"'}) == "unknown", agent
+
+
+def test_scripts_televisions_and_consoles_are_neither_phones_nor_computers() -> None:
+    assert mistaken(agents.SCRIPTS, "unknown") == {}
+    assert mistaken(agents.TELEVISIONS, "unknown") == {}
+
+
+def test_the_corpus_is_large_and_says_the_same_in_any_case() -> None:
+    assert len(agents.CORPUS) >= 700
+    assert mistaken(map(str.upper, agents.MOBILE), "mobile") == {}
+    assert mistaken(map(str.upper, [*agents.ROBOTS, *agents.SCRIPTS, *agents.TELEVISIONS]), "unknown") == {}
+
+
+KNOWN = sorted(agents.CORPUS)
+PIECES = st.sampled_from(sorted({piece for agent in KNOWN for piece in re.split(r"(?<=[ ;()])", agent)}))
+MADE = st.lists(PIECES, max_size=8).map("".join) | st.sampled_from(KNOWN) | st.text(max_size=300)
+
+
+@given(MADE, st.sampled_from(["", "?0", "?1", "junk"]))
+@settings(max_examples=500)
+def test_the_verdict_for_every_request_and_that_of_the_records_agree(agent: str, hint: str) -> None:
+    headers = {"Sec-CH-UA-Mobile": hint}
+    assert device_type(agent, headers) == quick_device(agent, client_hint(headers))
+    assert looks_mobile(agent, hint) == (device_type(agent, headers) == "mobile")
+    context = new_context(endpoint="/", method="GET", ip="", headers={"User-Agent": agent, **headers})
+    assert context.device_type == context.quick_device
+    assert context.looks_mobile == (context.device_type == "mobile")
+
+
+@given(st.from_regex(r"\A[A-Za-z][A-Za-z]{2,20}( [A-Z][a-z]+)?\Z"), st.sampled_from(agents.OF_PHONES))
+def test_an_application_may_have_any_name_that_is_no_robots(name: str, pattern: str) -> None:
+    assume(not _ROBOTS.search(name.lower()))
+    assert device_type(pattern.format(name=name)) == "mobile"
+
+
+def test_a_verdict_takes_microseconds() -> None:
+    begun = time.process_time()
+    for number in range(200):
+        for agent in KNOWN[:: len(KNOWN) // 20]:
+            quick_device(f"{agent} {number}", "")
+    assert (time.process_time() - begun) / 4000 < 0.0002
+
+
+def test_another_parser_takes_no_phone_for_a_computer_or_the_other_way_round() -> None:
+    """An oracle of somebody else's: ``user-agents`` on uap-core. It does not know all robots, and takes names for some."""
+    seen = 0
+    for agent, expected in agents.CORPUS.items():
+        parsed = user_agents.parse(agent)
+        if not agent.startswith("Mozilla/") or expected == "unknown" or parsed.is_bot:
+            continue
+        says_phone = parsed.is_mobile or parsed.is_tablet
+        says = "mobile" if says_phone else "desktop" if parsed.is_pc else None
+        assert says in (None, expected), agent
+        seen += says is not None
+    assert seen > 100

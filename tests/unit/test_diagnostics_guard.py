@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -11,11 +12,13 @@ from typing import Any
 import pytest
 from flask import Blueprint, Flask
 from flask.testing import FlaskClient
+from werkzeug.exceptions import TooManyRequests
 
 from blueprints import diagnostics
 from blueprints.diagnostics import sign_in
 from blueprints.diagnostics.endpoints import ENDPOINTS
 from blueprints.diagnostics.guard import COOKIE, PREFIX
+from blueprints.diagnostics.limits import RateLimits
 from prodfix import make_token
 from prodfix.web.application import Application
 
@@ -45,6 +48,19 @@ def csrf(client: FlaskClient) -> str:
     found = re.search(r'name="csrf" value="([0-9a-f]+)"', page)
     assert found is not None
     return found[1]
+
+
+@pytest.mark.parametrize("set_back", [0.0, 3600.0, 86_400.0])
+def test_nobody_is_sent_away_for_longer_than_the_limits_window(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, set_back: float
+) -> None:
+    services = serve([diagnostics], diagnostics_rate_limit="1/minute").extensions["prodfix"]
+    limits, now = RateLimits(services.settings), time.time()
+    limits.spend(services, "somebody")
+    monkeypatch.setattr(time, "time", lambda: now - set_back)
+    with pytest.raises(TooManyRequests) as refused:
+        limits.spend(services, "somebody")
+    assert 1 <= int(refused.value.retry_after) <= 60  # type: ignore[call-overload]
 
 
 @pytest.fixture
@@ -336,6 +352,20 @@ def test_diagnostics_are_no_traffic(app: Application, until: Callable[..., Any])
     until(counted)
     app.extensions["prodfix"].counters.flush()
     assert counted() == 1
+
+
+def test_who_is_refused_is_an_error_and_a_request_and_who_signs_in_in_vain_too(app: Application) -> None:
+    for _ in range(3):
+        app.test_client().get(f"{PREFIX}/incidents")
+        app.test_client().get(f"{PREFIX}/incidents", headers=bearer(app, role="user"))
+        signed_in(app, token="canary")
+        signed_in(app, token=token(app, role="user"))
+        signed_in(app, token="")
+    services = app.extensions["prodfix"]
+    services.counters.flush()
+    tally = services.statistics.read("1h").tally
+    assert tally.errors_by(0) == {"authentication": 6, "authorization": 6}
+    assert (tally.whole().requests, tally.whole().failed) == (12, 0)
 
 
 # -- settings and hosts ------------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from flask import Flask
 from prodfix import Write
 from prodfix.doctor import disk
 from prodfix.journal.journal import Journal
+from prodfix.journal.tables import SCHEMA_VERSION
 from tests.unit.deferring import steps
 from tests.unit.doctoring import Case, findings, ids, judge
 
@@ -127,7 +128,12 @@ FOUND = [
     Case(
         "journal-failing", "error", "OperationalError", prepare=lambda app: worker(app, "OperationalError SQLITE_FULL")
     ),
-    Case("journal-corrupt", "warning", "1 journal file put aside", prepare=put_aside),
+    Case(
+        "journal-corrupt",
+        "warning",
+        "1 damaged journal file put aside: no write is known to be gone",
+        prepare=put_aside,
+    ),
     Case("journal-versions", "warning", "1 journal file of another version", prepare=of_version(9)),
     Case("journal-abandoned", "warning", "2 deferred writes left", prepare=left(writes=2, records=1)),
     Case("journal-abandoned", "note", "3 records of errors", prepare=left(writes=0, records=3)),
@@ -147,7 +153,7 @@ SILENT = [
     Case("journal-failing", "ok", prepare=worker),
     Case("journal-corrupt", ""),
     Case("journal-corrupt", "ok", prepare=journal_folder),
-    Case("journal-versions", "ok", prepare=of_version(1)),
+    Case("journal-versions", "ok", prepare=of_version(SCHEMA_VERSION)),
     Case("journal-abandoned", "ok", prepare=left(writes=0)),
     Case("journal-abandoned", "", prepare=left(writes=1, living=True)),
     Case("dead-letters", "ok", prepare=left(writes=1)),

@@ -192,7 +192,7 @@ def test_every_command_of_a_drain_is_sent_with_a_limit(
     deferred.database = connect(event_listeners=[commands]).get_default_database
     for number in range(BATCH):
         deferred.put(note(str(number), book=f"book {number % 2}"))
-    deferred.put(Write("note", {"text": "keyed"}, id="order-1"))
+    deferred.put(Write("note", {"text": "keyed"}, id="order-0001"))
     assert drainer.drain() == BATCH + 1
     deferred.put(note("alone"))
     assert drainer.drain() == 1

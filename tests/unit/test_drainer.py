@@ -12,9 +12,10 @@ from typing import Any
 import bson
 import orjson
 import pytest
+from bson.errors import InvalidBSON, InvalidDocument
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pymongo.errors import OperationFailure
+from pymongo.errors import AutoReconnect, EncryptionError, OperationFailure, ProtocolError
 
 from prodfix.deferral import drainer as drainers
 from prodfix.deferral.deferred import Deferred
@@ -186,6 +187,16 @@ def test_it_begins_at_a_random_moment_after_the_return(
     clock.now += JITTER
     assert drainer.tick(True) == 0
     clock.now += JITTER
+    assert drainer.tick(True) == 1
+
+
+def test_a_clock_that_is_put_back_does_not_keep_what_waits_waiting(
+    deferred: Deferred, drainer: Drainer, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drainers.random, "uniform", lambda least, most: most)
+    deferred.put(note())
+    assert [drainer.tick(False), drainer.tick(True)] == [0, 0]
+    clock.now -= 3600
     assert drainer.tick(True) == 1
 
 
@@ -530,14 +541,30 @@ def test_what_fails_again_and_again_waits_longer_each_time_and_is_put_aside_at_l
 ) -> None:
     write = note("a")
     deferred.put(write)
+    fail("insert", errorCode=262)
+    for attempts in (1, 2, 3):
+        for _ in range(2):  # the second time it rests
+            drainer.drain()
+        assert journal.read("SELECT attempts, reason FROM writes") == [(attempts, "DATABASE_TIMEOUT")]
+        clock.now += 2 * drainers.LONGEST_STUCK
+    clock.now += drainers.PATIENCE
+    drainer.drain()
+    assert (waiting(journal), dead(journal)) == ([], {write.id: "DATABASE_TIMEOUT"})
+
+
+def test_what_meets_others_at_its_document_is_never_put_aside_for_that(
+    deferred: Deferred, drainer: Drainer, journal: Journal, database: Any, fail: Any, clock: Clock
+) -> None:
+    # The test above is the control: for other reasons a write is put aside at last.
+    deferred.put(note("a"))
     fail("insert", errorCode=112)
-    seen = []
-    for _ in range(5):
+    for _ in range(10):
         drainer.drain()
-        seen.append((journal.read("SELECT attempts, reason FROM writes"), dead(journal)))
-        clock.now += 0.8 if len(seen) == 1 else 2.5
-    waits: list[Any] = [([(1, "DATABASE_BUSY")], {}), ([(1, "DATABASE_BUSY")], {}), ([(2, "DATABASE_BUSY")], {})]
-    assert seen == [*waits, *[([], {write.id: "DATABASE_BUSY"})] * 2]
+        clock.now += 2.5
+    assert (journal.read("SELECT attempts, reason FROM writes"), dead(journal)) == ([(0, "DATABASE_BUSY")], {})
+    fail.off()
+    assert drainer.drain() == 1
+    assert texts(database) == ["a"]
 
 
 def test_a_clock_that_is_put_back_keeps_nobody_waiting(
@@ -688,3 +715,58 @@ def test_times_in_arguments_come_back_as_they_were(deferred: Deferred, drainer: 
     deferred.put(note(moment))
     drainer.drain()
     assert database.notes.find_one()["text"] == moment
+
+
+@pytest.mark.parametrize("error", [InvalidBSON("year 20000 is out of range"), ProtocolError("no reply")], ids=repr)
+def test_a_reply_that_cannot_be_read_is_no_reason_to_bury_a_write_at_its_first_try(
+    deferred: Deferred,
+    drainer: Drainer,
+    journal: Journal,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+) -> None:
+    deferred.put(write := note())
+    answered = [error, error]
+    replay = deferred.replay
+
+    def unreadable(*arguments: Any, **options: Any) -> None:
+        replay(*arguments, **options)  # it was applied, and what the server said of it is lost
+        if answered:
+            raise answered.pop()
+
+    monkeypatch.setattr(deferred, "replay", unreadable)
+    for _ in answered[:]:
+        assert (drainer.drain(), waiting(journal), dead(journal)) == (0, [write.id], {})
+        clock.now += 120
+    assert (drainer.drain(), waiting(journal), dead(journal)) == (1, [], {})
+
+
+def test_but_it_is_put_aside_at_last_and_what_cannot_be_encoded_at_once(
+    deferred: Deferred, drainer: Drainer, journal: Journal, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for error, tries in ((InvalidBSON("x"), 3), (InvalidDocument("x"), 1)):
+        deferred.put(write := note())
+
+        def fail(*_: Any, error: Exception = error, **__: Any) -> None:
+            raise error
+
+        monkeypatch.setattr(deferred, "replay", fail)
+        for count in range(tries):
+            assert write.id not in dead(journal), count
+            drainer.drain()
+            clock.now += 120
+        assert write.id in dead(journal)
+
+
+def test_a_database_that_is_away_when_a_write_is_encrypted_ends_the_drain(
+    deferred: Deferred, drainer: Drainer, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deferred.put(write := note())
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise EncryptionError(AutoReconnect("the key vault"))
+
+    monkeypatch.setattr(deferred, "replay", fail)
+    assert (drainer.drain(), waiting(journal), dead(journal)) == (0, [write.id], {})
+    assert journal.read("SELECT attempts, reason FROM writes") == [(0, "DATABASE_UNAVAILABLE")]

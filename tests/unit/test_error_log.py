@@ -189,7 +189,44 @@ def test_a_log_that_cannot_be_kept_is_counted_and_still_heard_of(
     log.worker.journal.close()
     with error_recorded.connected_to(lambda sender, record: heard.append(record), sender=log):
         made = record(log, ValueError("x"))
-    assert (log.failures, heard, len(logs.lines)) == (1, [made], 1)
+    assert (log.failures, log.worker.journal.lost, heard, len(logs.lines)) == (0, 1, [made], 1)
+
+
+def test_only_what_is_gone_is_told_as_dropped(make: Callable[..., Recording], monkeypatch: pytest.MonkeyPatch) -> None:
+    log = make()
+    journal = log.worker.journal
+    held = []
+
+    def late(part: Any, limit: float) -> None:
+        held.append(part.statements)  # it is committed with the next one
+        raise TimeoutError
+
+    monkeypatch.setattr(journal, "_write", late)
+    identities = fall(log, 251)
+    monkeypatch.undo()
+    assert (journal.lost, log.failures, log.storms.held) == (0, 0, 0)
+    for statements in held:
+        journal.write(statements)
+    assert all(log.lookup.request(identity) for identity in identities)
+    assert log.counted() == 251
+    journal.close()
+    fall(log, 3)
+    fall(log, 2, NotFound)  # only counted, and in a later total
+    assert journal.lost == 3, "the control: their records are gone"
+
+
+def test_a_service_tells_of_no_error_as_dropped_whose_line_or_receiver_failed(serve: Callable[..., Any]) -> None:
+    services = serve().extensions["prodfix"]
+    services.start()
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError
+
+    with error_recorded.connected_to(broken, sender=services.error_log):
+        services.error_log.log_error(ValueError("x"))
+    services.logs.sinks.put("nothing", b"a line that no sink takes")
+    state = services.state()
+    assert (state["dropped"], state["failedSteps"], state["logs"]["dropped"]) == (0, 1, 1)
 
 
 def test_neither_a_broken_receiver_nor_a_broken_log_reaches_the_request(
@@ -432,6 +469,22 @@ def test_a_thousand_of_the_same_are_a_burst_of_lines_and_one_more_and_all_are_co
     assert "stack" not in found[-1][0]
 
 
+def test_in_a_storm_an_error_is_still_of_its_operation_and_collection(
+    make: Callable[..., Recording], nowhere: Any, context: RequestContext
+) -> None:
+    log = make(burst=1)
+    for number in range(3):
+        error = raised(lambda: nowhere.shop.orders.find_one({"number": CANARY}))
+        log.append(replace(log.record(error, context), request_id=f"request-{number}"))
+    (whole,), (trace,) = log.lookup.request("request-0"), log.lookup.request("request-2")
+    assert trace["suppressed"]
+    assert whole["database"]["query"] is not None, "the control"
+    assert trace["database"] == {**whole["database"], "query": None}
+    assert (trace["database"]["operation"], trace["database"]["collection"]) == ("find", "orders")
+    assert error_summary(trace)["database"] == trace["database"]
+    assert len(render(trace)) < len(render(whole)) / 1.5
+
+
 def test_another_kind_is_not_held_back_and_after_a_while_nothing_is(
     make: Callable[..., Recording], logs: FakeLogs
 ) -> None:
@@ -448,3 +501,15 @@ def test_what_is_only_counted_needs_no_token(make: Callable[..., Recording], log
     log = make(burst=1)
     fall(log, 10, NotFound)
     assert (logs.lines, log.storms.held, log.counted()) == ([], 0, 10)
+
+
+def test_a_timeout_of_a_call_to_somebody_else_is_no_outage_while_the_database_is_down(
+    make: Callable[..., Recording], logs: FakeLogs
+) -> None:
+    slow = type("ReadTimeout", (type("Timeout", (OSError,), {"__module__": "requests.exceptions"}),), {})("x")
+    log = make(database_down=lambda: True)
+    made = record(log, slow)
+    assert (made.meaning.category, made.meaning.status, made.meaning.code) == ("timeout", 500, "INTERNAL_ERROR")
+    assert logs.lines[-1][2] == ("error",)
+    record(log, ServerSelectionTimeoutError("x"))  # the control
+    assert logs.lines[-1][2] == ("database", "error")

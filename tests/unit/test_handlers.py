@@ -245,8 +245,11 @@ def test_a_challenge_survives_and_where_there_is_none_one_is_added(host: Flask, 
 
     client = adopt(host).test_client()
     assert client.get("/basic").headers["WWW-Authenticate"].lower().startswith("basic realm")
-    assert client.get("/abort/401").headers["WWW-Authenticate"] == "Bearer"
-    assert client.get("/raise/authentication").headers["WWW-Authenticate"] == "Bearer"
+    for path in ("/abort/401", "/raise/authentication"):
+        assert client.get(path).headers["WWW-Authenticate"] == 'Bearer realm="api"'
+    bearer = {"Authorization": "Bearer x"}
+    assert client.get("/abort/401", headers=bearer).headers["WWW-Authenticate"] == 'Bearer realm="api"'
+    assert client.get("/raise/authentication", headers=bearer).headers["WWW-Authenticate"].endswith('"invalid_token"')
 
 
 def test_the_applications_own_retry_after_is_kept_and_spread(host: Flask, adopt: Callable[..., Flask]) -> None:

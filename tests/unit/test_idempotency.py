@@ -131,7 +131,7 @@ def test_a_database_that_refuses_the_claim_or_is_late_stops_the_view(database: A
             keys.claim("user a", "key-12345", FINGERPRINT, seconds=9)
         context = current_context()
         assert context is not None
-        assert context.notes.outcome is Outcome.NOT_APPLIED
+        assert context.notes.effects.outcome is Outcome.NOT_APPLIED
     finally:
         reset_context(token)
 

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from prodfix.context import iso
 from prodfix.journal.journal import Journal
 from prodfix.records import incident_log as logs
 from prodfix.records.incident_log import INCIDENTS, IncidentLog
-from prodfix.records.incidents import FOLLOWED, GAP, Incidents
+from prodfix.records.incidents import FOLLOWED, GAP, NOTICED, Incidents, Part
 
 START = 1_800_000_000.0
 
 
 class Clock:
+    """``now`` is what the wall says; ``set`` was added to it by somebody, of which the monotonic clock knows nothing."""
+
     def __init__(self) -> None:
         self.now = START
+        self.set = 0.0
 
     def __call__(self) -> float:
-        return self.now
+        return self.now + self.set
+
+    def monotonic(self) -> float:
+        return self.now - START
 
 
 class Worker:
@@ -30,7 +40,7 @@ class Worker:
 
     def __init__(self, journal: Journal, clock: Clock, database: Any, instance: str, closed: list[Any]) -> None:
         self.journal = journal
-        self.own = Incidents(journal, instance=instance, release="v1", clock=clock)
+        self.own = Incidents(journal, instance=instance, release="v1", clock=clock, monotonic=clock.monotonic)
         self.log = IncidentLog(journal, lambda: database, clock=clock, on_closed=closed.append)
         self._database = database
 
@@ -246,3 +256,108 @@ def test_incidents_are_found_by_cause_state_and_time_and_in_pages(worker: Callab
     pages = [one.log.read(limit=3, offset=offset) for offset in (0, 3, 6)]
     assert [found["cause"] for page in pages for found in page["incidents"]] == everything
     assert [page["more"] for page in pages] == [True, False, False]
+
+
+# -- clocks that are set ----------------------------------------------------------------------------------------------------
+
+JUMPS = [-86_400.0, -3600.0, -61.0, -5.0, -0.7, 0.7, 5.0, 3600.0, 86_400.0]
+
+
+@pytest.mark.parametrize("jump", JUMPS)
+@pytest.mark.parametrize("stored", [True, False])
+def test_an_incident_lasts_as_long_as_it_does_whatever_the_clock_is_set_to(
+    worker: Callable[..., Worker], alone: Callable[..., Worker], clock: Clock, jump: float, stored: bool
+) -> None:
+    one = worker() if stored else alone()
+    keep = one.store if stored else one.own.flush
+    one.own.begin("database_lost")
+    for seconds in range(1, 21):
+        clock.now += 1
+        clock.set += jump if seconds == 10 else 0
+        keep()
+    one.own.failed(database=True)
+    assert only(one.log.read())["status"] == "open"
+    one.own.end("database_lost")
+    keep()
+    incident = only(one.log.read())
+    assert (incident["seconds"], incident["failed"]) == (20.0, 1)
+    assert incident["from"] <= incident["to"] == iso(datetime.fromtimestamp(clock(), UTC))
+    clock.now += GAP + 1
+    assert only(one.log.read())["status"] == "closed"
+
+
+def test_without_the_monotonic_clock_it_would_last_less_than_nothing(
+    alone: Callable[..., Worker], clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control."""
+
+    def touch(part: Part, now: float, seen: float) -> None:
+        part.end = now
+        part.revision += 1
+
+    monkeypatch.setattr(Part, "touch", touch)
+    one = alone()
+    one.own.begin("database_lost")
+    clock.now, clock.set = clock.now + 20, -3600.0
+    one.own.flush()
+    (row,) = one.journal.read_own("SELECT entry FROM incidents")
+    part = json.loads(row[0])
+    assert part["end"] - part["begin"] == 20 - 3600
+
+
+@given(
+    steps=st.lists(
+        st.tuples(
+            st.sampled_from(["begin", "end", "failed", "wait"]), st.integers(0, 90), st.sampled_from([0.0, *JUMPS])
+        ),
+        max_size=30,
+    )
+)
+@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_incident_lasts_less_than_nothing_or_longer_than_the_test(
+    open_journal: Callable[[], Journal], steps: list[tuple[str, int, float]]
+) -> None:
+    clock, journal = Clock(), open_journal()
+    one = Worker(journal, clock, None, "a", [])
+    for name, seconds, jump in steps:
+        clock.now += seconds
+        clock.set += jump
+        if name == "failed":
+            one.own.failed(database=True)
+        elif name != "wait":
+            getattr(one.own, name)("database_lost")
+        one.own.flush()
+    total = sum(seconds for _, seconds, _ in steps) + NOTICED
+    for incident in one.log.read()["incidents"]:
+        assert 0 <= incident["seconds"] <= total + 0.1
+        assert incident["from"] <= incident["to"]
+    journal.write([("DELETE FROM incidents", ())])
+    journal.close()
+
+
+def test_replays_and_early_failures_are_told_by_the_time_that_has_passed(
+    alone: Callable[..., Worker], clock: Clock
+) -> None:
+    one = alone()
+    one.own.failed(database=True)
+    clock.now, clock.set = clock.now + 60, -3600.0
+    one.own.begin("database_lost")
+    one.own.end("database_lost")
+    clock.now, clock.set = clock.now + FOLLOWED + 1, -7200.0
+    one.own.count("replayed")
+    one.own.flush()
+    assert not one.own.within("database_lost", FOLLOWED)
+    assert [only(one.log.read())[name] for name in ("failed", "replayed")] == [0, 0], (
+        "an hour ago by the wall, and long ago"
+    )
+
+
+def test_an_instance_whose_clock_is_ahead_has_an_open_incident_too(alone: Callable[..., Worker], clock: Clock) -> None:
+    one = alone()
+    clock.set = logs.AHEAD / 2
+    one.own.begin("database_lost")
+    one.own.flush()
+    clock.set = 0.0
+    assert only(one.log.read())["status"] == "open"
+    clock.set = -logs.AHEAD
+    assert only(one.log.read())["status"] == "closed", "a clock that was set back does not keep it open for so long"

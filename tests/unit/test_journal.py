@@ -9,21 +9,23 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 
-from prodfix.errors import JournalUnavailable
+from prodfix.errors import JournalTimeout, JournalUnavailable
 from prodfix.journal import adoption
 from prodfix.journal import file as journal_file
-from prodfix.journal import journal as journals
-from prodfix.journal.journal import BATCH, Journal, Statement
-from prodfix.tallies import rows_of_counts
+from prodfix.journal import store as stores
+from prodfix.journal.batch import LARGEST as BATCH
+from prodfix.journal.batch import Statement
+from prodfix.journal.journal import Journal
+from prodfix.journal.reading import Others
 
 ALL = "SELECT id FROM writes ORDER BY position"
 SMALL = 100 * 4096  # bytes: with all tables empty it is a third of it; 350,000 bytes do not fit
@@ -92,7 +94,7 @@ def test_what_waits_together_is_committed_once(journal: Journal, until: Callable
     with ThreadPoolExecutor(30) as pool:
         with turn_taken(journal):
             tasks = [pool.submit(journal.write, [put(str(number))]) for number in range(30)]
-            until(lambda: journal._waiting is not None and len(journal._waiting) == 30)
+            until(lambda: journal._waiting is not None and journal._waiting.size == 30)
         for task in tasks:
             task.result(5)
     assert seen.count("COMMIT") == 1
@@ -106,7 +108,7 @@ def test_a_large_batch_takes_no_more_with_it(journal: Journal, until: Callable[.
             tasks = [pool.submit(journal.write, [put(str(number)) for number in range(BATCH)])]
             until(lambda: journal._waiting is not None)
             tasks.append(pool.submit(journal.write, [put("next")]))
-            until(lambda: len(journal._waiting) == 1)  # type: ignore[union-attr]
+            until(lambda: journal._waiting.size == 1)  # type: ignore[union-attr]
         for task in tasks:
             task.result(5)
     assert seen.count("COMMIT") == 2
@@ -139,7 +141,7 @@ def test_a_batch_that_fails_is_acknowledged_to_nobody(
     with ThreadPoolExecutor(2) as pool:
         with turn_taken(journal):
             tasks = [pool.submit(journal.write, [put("a")]), pool.submit(journal.write, [bad])]
-            until(lambda: journal._waiting is not None and len(journal._waiting) == 2)
+            until(lambda: journal._waiting is not None and journal._waiting.size == 2)
         failures = [task.exception(5) for task in tasks]
     assert [type(failure) for failure in failures] == [JournalUnavailable] * 2
     assert ids(journal) == []
@@ -220,7 +222,7 @@ def test_a_full_file_refuses_and_goes_on_once_there_is_room(
 
 @pytest.fixture
 def retry_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journals, "RETRY", 0.0)
+    monkeypatch.setattr(stores, "RETRY", 0.0)
 
 
 @pytest.fixture
@@ -257,7 +259,7 @@ def test_a_batch_of_both_kinds_on_a_broken_disk_is_refused_to_those_who_need_the
     with ThreadPoolExecutor(2) as pool:
         with turn_taken(blocked):
             tasks = [pool.submit(blocked.write, [put(name)], durable=name == "disk") for name in ("disk", "memory")]
-            until(lambda: blocked._waiting is not None and len(blocked._waiting) == 2)
+            until(lambda: blocked._waiting is not None and blocked._waiting.size == 2)
         assert [type(task.exception(5)) for task in tasks] == [JournalUnavailable, type(None)]
     assert ids(blocked) == ["memory"]
 
@@ -296,11 +298,11 @@ def test_a_broken_disk_is_tried_again_only_now_and_then(
         raise OSError(28, "No space left on device", "/a/path")
 
     shutil.rmtree(journal.folder)
-    monkeypatch.setattr(journals.JournalFile, "make", refuse)
+    monkeypatch.setattr(stores.JournalFile, "make", refuse)
     for number in range(20):
         journal.write([put(str(number))])
     assert (len(tries), journal.failure, len(ids(journal))) == (1, "OSError 28", 20)
-    monkeypatch.setattr(journal, "_retry_at", 0.0)
+    monkeypatch.setattr(journal._store, "_retry_at", 0.0)
     journal.write([put("last")])
     assert len(tries) == 2
 
@@ -368,7 +370,7 @@ def test_a_wrong_statement_does_not_make_the_disk_a_broken_one(journal: Journal)
     with pytest.raises(JournalUnavailable):
         journal.write([("not sql", ())])
     journal.write([put("a")])
-    assert (journal.failure, journal._memory) == (None, None)
+    assert (journal.failure, journal._store.memory) == (None, None)
 
 
 def test_a_file_that_cannot_be_made_whole_leaves_nothing_behind(
@@ -385,7 +387,7 @@ def test_a_file_that_cannot_be_made_whole_leaves_nothing_behind(
             journal.write([put(name)])
         assert files(journal) == set()
     journal.write([put("d")])
-    assert (ids(journal), journal.adopt(), journal.dropped) == (["a", "b", "c", "d"], 0, 0)
+    assert (ids(journal), journal.adopt(), journal.quarantine.files) == (["a", "b", "c", "d"], 0, 0)
     journal.close()
 
 
@@ -419,7 +421,7 @@ def test_what_a_killed_worker_had_acknowledged_is_merged_once_and_its_files_are_
     minutes = journal.read("SELECT minute, revision, errors, traffic FROM minutes ORDER BY minute")
     assert minutes == [(1, 4, "four", "four requests"), (2, 5, "five", "five requests")]
     assert not [name for name in files(journal) if name.startswith(other.boot)]
-    assert (journal.adopt(), journal.dropped) == (0, 0)
+    assert (journal.adopt(), journal.quarantine.files) == (0, 0)
 
 
 def test_a_closed_journal_is_adopted_too(open_journal: Callable[[], Journal]) -> None:
@@ -443,8 +445,8 @@ def test_a_file_that_cannot_be_read_is_left_out_and_put_aside(
     path.write_bytes(damage(path.read_bytes()))
     assert ids(journal) == ["a"]
     assert journal.adopt() == 0
-    assert journal.dropped == 1
-    assert [name.partition("-")[0] for name in files(journal) if "corrupt" in name] == [str(os.getpid())]
+    assert journal.quarantine.files == 1
+    assert {name.partition("-")[0] for name in put_aside(journal)} == {str(os.getpid())}
     journal.write([put("c")])
     assert (ids(journal), journal.adopt()) == (["a", "c"], 0)
 
@@ -461,21 +463,21 @@ def test_what_a_young_journal_had_acknowledged_is_put_aside_with_it(journal: Jou
     path.write_bytes(b"")
     log = path.with_suffix(".db-wal").read_bytes()
     assert ids(journal) == []
-    assert (journal.adopt(), journal.dropped) == (0, 1)
-    file, wal = put_aside(journal)
-    assert wal == f"{file}-wal"
+    assert (journal.adopt(), journal.quarantine.files) == (0, 1)
+    file, wal, report = put_aside(journal)
+    assert (wal, report) == (f"{file}-wal", f"{file}.json")
     assert (journal.folder / wal).read_bytes() == log
     assert log
+    assert ids(journal) == ["a"]
 
 
 def test_what_is_put_aside_can_be_recovered_by_hand(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     with owner(journal.folder, "a", "b") as other:
         other.kill()
         other.wait()
-    unreadable = ("SELECT * FROM dying.no_such_table",)
-    monkeypatch.setitem(adoption._MERGED, journal_file.SCHEMA_VERSION, unreadable)  # as if its tables could not be read
-    assert (journal.adopt(), journal.dropped) == (0, 1)
-    file, _ = put_aside(journal)
+    monkeypatch.setattr(adoption, "_is_whole", lambda connection: False)
+    assert (journal.adopt(), journal.quarantine.files) == (0, 1)
+    file, *_ = put_aside(journal)
     with contextlib.closing(sqlite3.connect(journal.folder / file)) as recovered:
         assert recovered.execute(ALL).fetchall() == [("a",), ("b",)]
 
@@ -489,7 +491,7 @@ def test_a_file_with_nothing_in_it_is_removed(journal: Journal, mode: str | None
             young.execute(f"PRAGMA journal_mode={mode}")
             young.execute("CREATE TABLE t (a)")
             young.execute("DROP TABLE t")
-    assert (journal.adopt(), journal.dropped) == (0, 0)
+    assert (journal.adopt(), journal.quarantine.files) == (0, 0)
     assert not [name for name in files(journal) if name.startswith("young")]
 
 
@@ -497,44 +499,26 @@ def test_a_file_of_another_version_is_left_alone_and_shown(
     journal: Journal, open_journal: Callable[[], Journal]
 ) -> None:
     later = open_journal()
-    later.write([put("a"), ("ALTER TABLE writes ADD COLUMN more TEXT", ()), ("PRAGMA user_version=3", ())])
+    later.write([put("a"), ("ALTER TABLE writes ADD COLUMN more TEXT", ()), ("PRAGMA user_version=4", ())])
     later.close()
     before = files(journal)
     for _ in range(2):
-        assert (journal.adopt(), journal.dropped, journal.other_versions) == (0, 0, 1)
+        assert (journal.adopt(), journal.quarantine.files, journal.other_versions) == (0, 0, 1)
     assert {name for name in files(journal) if name.endswith((".db", ".lock"))} == {
         name for name in before if name.endswith((".db", ".lock"))
     }
     assert ids(journal) == []
+    assert journal.others() == Others(1, 1)
+    assert journal.waits_elsewhere("a") == ("", b"", 0)
+    assert journal.waits_elsewhere("b") is None
 
 
-def test_counts_of_a_dead_worker_of_version_1_are_adopted(
-    journal: Journal, open_journal: Callable[[], Journal]
-) -> None:
-    old = open_journal()
-    counts = orjson.dumps([["timeout", "mobile", "/", "slow", 4], ["unknown", "mobile", "/", "no", 1]])
-    old.write(
-        [
-            put("a"),
-            ("DROP TABLE minutes", ()),
-            (
-                "CREATE TABLE minutes (worker TEXT NOT NULL, minute INTEGER NOT NULL, revision INTEGER NOT NULL,"
-                " counts BLOB NOT NULL, stored INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (worker, minute))",
-                (),
-            ),
-            ("INSERT INTO minutes VALUES ('v', 100, 5, ?, 2), ('v', 101, 1, 'not JSON', 0)", (counts,)),
-            ("PRAGMA user_version=1", ()),
-        ]
-    )
-    old.close()
-    assert (journal.adopt(), journal.dropped, journal.other_versions) == (1, 0, 0)
-    (good, broken) = journal.read_own("SELECT * FROM minutes ORDER BY minute")
-    assert good[:3] == ("v", 100, 5)
-    assert good[-1] == 2
-    assert orjson.loads(good[3]) == rows_of_counts(orjson.loads(counts), 100)
-    assert orjson.loads(good[4]) == {}
-    assert orjson.loads(broken[3]) == []
-    assert ids(journal) == ["a"]  # what cannot be read of one minute keeps nothing else from coming home
+def test_a_file_of_another_version_that_has_nothing_of_ours_is_counted_all_the_same(journal: Journal) -> None:
+    with contextlib.closing(sqlite3.connect(journal.folder / "later.db")) as later:
+        later.execute("CREATE TABLE queue (a)")
+        later.execute("PRAGMA user_version=9")
+    assert journal.others() == Others(1, 0)
+    assert journal.waits_elsewhere("a") is None
 
 
 def test_a_healthy_file_that_does_not_fit_now_is_adopted_later(
@@ -546,11 +530,107 @@ def test_a_healthy_file_that_does_not_fit_now_is_adopted_later(
     monkeypatch.setattr(journal_file, "LARGEST_FILE", SMALL)
     journal = open_journal()
     journal.write([put("a", bytes(150_000))])
-    assert (journal.adopt(), journal.dropped) == (0, 0)
+    assert (journal.adopt(), journal.quarantine.files) == (0, 0)
     assert sorted(ids(journal)) == ["a", "large"]
     journal.write([("DELETE FROM writes", ())])
     assert journal.adopt() == 1
     assert journal.read_own(ALL) == [("large",)]
+
+
+# -- what nobody waits for to the end -----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def slow_disk(journal: Journal) -> Iterator[Callable[[], None]]:
+    """The thread that writes hangs in its disk until the block is over, or what it is given is called."""
+    go_on = threading.Event()
+    task = journal._begun = journal._writer.submit(go_on.wait, 30)
+    try:
+        yield go_on.set
+    finally:
+        go_on.set()
+        assert task.ended(5)
+
+
+def test_what_is_committed_late_is_not_lost(journal: Journal) -> None:
+    with slow_disk(journal):
+        assert not journal.offer([put("a")], limit=0.01)
+        assert (journal.lost, ids(journal)) == (0, [])
+    journal.write([put("b")])
+    assert (journal.lost, sorted(ids(journal))) == (0, ["a", "b"])
+
+
+def test_what_is_committed_late_is_counted_if_it_turns_out_to_be_lost(journal: Journal) -> None:
+    with slow_disk(journal):
+        for bad in (("not sql", ()), put("a")):
+            assert not journal.offer([bad], limit=0.01)
+    with pytest.raises(JournalUnavailable):
+        journal.write([put("b")])
+    assert (journal.lost, ids(journal)) == (2, [])
+    assert not journal.offer([("not sql", ())], limit=5)
+    assert journal.lost == 3
+    journal.close()
+    assert not journal.offer([put("c")], limit=5)
+    assert journal.lost == 4
+
+
+def test_what_waits_when_the_worker_ends_is_committed(open_journal: Callable[[], Journal]) -> None:
+    journal, other = open_journal(), open_journal()
+    with slow_disk(journal):
+        assert not journal.offer([put("a")], limit=0.01)
+    journal.close()
+    assert ids(other) == ["a"]
+
+
+def test_a_write_whose_commit_has_not_begun_is_refused_for_certain(journal: Journal) -> None:
+    with slow_disk(journal), turn_taken(journal), pytest.raises(JournalTimeout):
+        journal.write([put("a")], durable=True, limit=0.01)
+    journal.write([put("b")])
+    assert ids(journal) == ["b"], "it does not come later"
+
+
+def test_a_write_whose_commit_has_begun_is_in_doubt_until_it_is_known(journal: Journal) -> None:
+    assert journal._file is not None
+    go_on = threading.Event()
+    journal._file.connection.create_function("hang", 0, lambda: go_on.wait(30) and None)
+    with pytest.raises(TimeoutError) as doubt:
+        journal.write([put("a"), ("SELECT hang()", ())], durable=True, limit=0.05)
+    assert not isinstance(doubt.value, JournalUnavailable)
+    with pytest.raises(TimeoutError):
+        journal.read_own(ALL, limit=0.05)
+    go_on.set()
+    assert journal.read_own(ALL) == [("a",)]
+
+
+# -- room that goes back ------------------------------------------------------------------------------------------------------
+
+
+def test_a_backlog_that_is_gone_gives_its_room_back(journal: Journal, until: Callable[..., Any]) -> None:
+    for number in range(20):
+        journal.write([put(f"{number}-{more}", bytes(3000)) for more in range(200)], durable=True)
+    assert journal._file is not None
+    path, connection = journal._file.path, journal._file.connection
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    large = path.stat().st_size
+    assert large > 10 * 1024 * 1024
+    journal.write([("DELETE FROM writes", ())], durable=True)
+    assert connection.execute("PRAGMA freelist_count").fetchone()[0] * 4096 > large / 2, "the control: it has kept it"
+    for _ in range(40):
+        journal.tidy()
+        journal.write([("UPDATE status SET at = 1", ())])
+    connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+    assert path.stat().st_size < 2 * 1024 * 1024
+    journal.write([put("a")])
+    assert path.with_suffix(".db-wal").stat().st_size <= journal_file.LARGEST_LOG
+
+
+def test_upkeep_gives_way_to_whoever_writes(journal: Journal) -> None:
+    seen = statements_of(journal)
+    with turn_taken(journal):
+        journal.tidy()
+    assert seen == []
+    journal.tidy()
+    assert seen != [], "the control"
 
 
 # -- other processes --------------------------------------------------------------------------------------------------------
@@ -561,7 +641,7 @@ def test_under_gevent_other_greenlets_run_while_it_commits(python: Callable[...,
     from gevent import monkey; monkey.patch_all()
     import sys, gevent
     from pathlib import Path
-    from prodfix.errors import JournalUnavailable
+    from prodfix.errors import JournalTimeout, JournalUnavailable
     from prodfix.journal.journal import Journal
 
     journal = Journal(Path(sys.argv[1]))
@@ -596,7 +676,7 @@ def test_a_forked_child_has_a_file_of_its_own_and_leaves_its_parents_alone(
     code = """
     import os, sys, warnings
     from pathlib import Path
-    from prodfix.errors import JournalUnavailable
+    from prodfix.errors import JournalTimeout, JournalUnavailable
     from prodfix.journal.journal import Journal
 
     warnings.simplefilter("ignore", DeprecationWarning)  # a fork beside threads is what is tried here (Python 3.12)

@@ -8,11 +8,15 @@ from typing import Any
 
 import bson
 import pytest
+from bson.datetime_ms import DatetimeMS
+from bson.errors import InvalidBSON
+from pymongo import MongoClient
 
 from prodfix.records import lookup as module
 from prodfix.records.lookup import Lookup, Page, Place, Wanted
 from prodfix.records.storage import CONNECTION_EVENTS, ERROR_LOG
 from tests.unit.counting import Worker
+from tests.wire import ScriptedServer
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 
@@ -209,3 +213,34 @@ def test_a_long_search_ends_at_its_bound(worker: Worker, monkeypatch: pytest.Mon
         put(worker, "r", 1 / 60, code="OFTEN")
     assert lookup(worker).errors(Wanted(fields=(("code", "RARE"),))).records == []
     assert len(lookup(worker).errors(Wanted(fields=(("code", "OFTEN"),))).records) == 4
+
+
+class Undecodable:
+    """A database whose replies cannot be decoded."""
+
+    def __getitem__(self, name: str) -> Any:
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        raise InvalidBSON("canary")
+
+
+def test_a_reply_that_cannot_be_decoded_hides_nothing_that_is_held_here(pair: tuple[Worker, Worker]) -> None:
+    for worker in pair:
+        worker.database = Undecodable()
+        assert minutes(lookup(worker).request("asked")) == [3, 2, 1]
+        page = lookup(worker).errors(Wanted())
+        assert (minutes(page.records), page.scope) == ([4, 3, 2, 1], "instance")
+
+
+def test_a_record_that_python_cannot_hold_hides_no_other(worker: Worker) -> None:
+    far = {"_id": bson.ObjectId(), "timestamp": DatetimeMS(2**60), "requestId": "asked", "minute": 2}
+    near = {"_id": bson.ObjectId(), "timestamp": NOW, "requestId": "asked", "minute": 1}
+    reply = {"ok": 1, "cursor": {"id": bson.Int64(0), "ns": "scripted.error_log", "firstBatch": [far, near]}}
+    with ScriptedServer(lambda command: reply) as server, MongoClient(server.uri, tz_aware=True) as client:
+        with pytest.raises(InvalidBSON):  # the control
+            list(client["scripted"][ERROR_LOG].find())
+        worker.database = client["scripted"]
+        page = lookup(worker).errors(Wanted())
+    assert (minutes(page.records), page.scope) == ([2, 1], "all")
+    assert page.records[0]["timestamp"].year == 9999

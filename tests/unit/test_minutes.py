@@ -110,6 +110,16 @@ def test_what_waits_for_more_than_47_hours_is_dropped_and_counted(stored: Worker
     assert stored.total("7d") == 2
 
 
+def test_of_what_comes_too_late_an_earlier_total_is_not_gone(stored: Worker, clock: Clock, database: Any) -> None:
+    stored.error(times=5)
+    stored.request()
+    stored.store()
+    stored.error(times=2)
+    clock.now += LATEST * 60
+    stored.store()
+    assert (minutes(database), stored.minutes.dropped) == ([(0, 6)], 2)
+
+
 def test_an_earlier_revision_that_is_adopted_late_does_not_replace_a_later_one(stored: Worker, database: Any) -> None:
     stored.error(times=8)
     stored.store()
@@ -210,6 +220,18 @@ def test_a_closed_hour_costs_nothing_until_the_next_one(
         stored.store()
     assert commands.names == []
     clock.now += (HOUR + GRACE + 1) * 60
+    stored.store()
+    assert "distinct" in commands.names
+
+
+def test_a_clock_that_is_put_back_does_not_keep_hours_from_being_closed(
+    stored: Worker, clock: Clock, connect: Callable[..., Any], commands: Any
+) -> None:
+    stored.database = connect(event_listeners=[commands]).get_default_database()
+    clock.now += 86_400
+    stored.store()
+    commands.names.clear()
+    clock.now -= 86_400
     stored.store()
     assert "distinct" in commands.names
 

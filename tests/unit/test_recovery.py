@@ -6,31 +6,37 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pymongo import _csot
+from pymongo import MongoClient, _csot
 from pymongo.errors import (
     AutoReconnect,
     ConnectionFailure,
     DuplicateKeyError,
+    EncryptionError,
     ExecutionTimeout,
     OperationFailure,
     PyMongoError,
+    ServerSelectionTimeoutError,
     WaitQueueTimeoutError,
 )
 
 from prodfix import Recovery, Write, deadlines
 from prodfix.classification.classifier import Classifier
-from prodfix.context import current_context, new_context, reset_context, set_context
-from prodfix.errors import DatabaseUnavailable, JournalUnavailable
+from prodfix.context import current_context, current_effects, new_context, reset_context, set_context
+from prodfix.errors import DatabaseUnavailable, JournalUnavailable, Outcome
 from prodfix.recovery.budget import RetryBudget
+from tests.proxy import Proxy
+from tests.servers import CLIENT_LIMITS
 
 BUSY = WaitQueueTimeoutError("the pool is full")  # not applied
 LOST = AutoReconnect("connection reset")  # nobody knows whether it was applied
 SLOW = ExecutionTimeout("slow", 50)
-TRANSIENT = [BUSY, LOST, OperationFailure("conflict", 112)]
+CONFLICT = OperationFailure("conflict", 112)
+TRANSIENT = [BUSY, LOST, OperationFailure("election", 11602)]
 LASTING = [DuplicateKeyError("taken", 11000), OperationFailure("who are you", 18), ValueError(), DatabaseUnavailable()]
 
 
@@ -50,7 +56,16 @@ class FakeDeferred:
 
     def apply(self, write: Write, *, since: float | None = None) -> None:
         self.since.append(since)
-        self.tries()
+        effects, command = current_effects(), object()
+        try:
+            self.tries()
+        except Exception as error:
+            if error is LOST:  # as the events of its command would tell
+                effects.sent(command)
+                effects.doubtful(command)
+            raise
+        effects.sent(command)
+        effects.applied(command)
 
     def put(self, write: Write, *, tried: float | None = None) -> None:
         self.tried = tried
@@ -358,6 +373,57 @@ def test_a_refusing_disk_after_an_uncertain_try_and_a_certain_one_leaves_it_unce
     assert isinstance(raised.value.__cause__, JournalUnavailable)
 
 
+@pytest.mark.parametrize(
+    ("errors", "options", "outcome"),
+    [
+        ([LOST, DatabaseUnavailable()], {"refuses": True}, "unknown"),
+        ([LOST, BUSY, BUSY, BUSY], {"refuses": True}, "unknown"),
+        ([LOST, DatabaseUnavailable()], {"enabled": False}, "unknown"),
+        ([BUSY, DatabaseUnavailable()], {"refuses": True}, None),
+        ([DatabaseUnavailable()], {"enabled": False}, None),
+    ],
+)
+def test_what_one_try_may_have_applied_is_not_told_as_not_applied_because_the_last_one_was_not(
+    request_notes: Any, errors: list[Exception], options: Any, outcome: str | None
+) -> None:
+    with pytest.raises((PyMongoError, JournalUnavailable)):
+        recovery(FakeDeferred(*errors, **options)).write(WRITE)
+    assert request_notes.effects.outcome == outcome
+
+
+def test_a_write_that_waits_is_in_doubt_and_one_that_a_later_try_has_applied_is_not(request_notes: Any) -> None:
+    assert recovery(FakeDeferred(LOST)).write(WRITE).status == "applied"
+    assert request_notes.effects.outcome is Outcome.APPLIED
+    assert recovery(FakeDeferred(LOST, DatabaseUnavailable())).write(WRITE).deferred
+    assert request_notes.effects.outcome is Outcome.UNKNOWN
+
+
+@pytest.mark.parametrize(("command", "outcome"), [("insert", "unknown"), ("find", None)])
+def test_an_operation_that_one_try_may_have_applied_is_in_doubt_whatever_the_last_one_met(
+    request_notes: Any, database_uri: str, command: str, outcome: str | None
+) -> None:
+    whole = urlsplit(database_uri)
+    with (
+        Proxy(whole.port or 27017) as proxy,
+        MongoClient(proxy.database_uri(whole.path[1:]), retryWrites=False, retryReads=False, **CLIENT_LIMITS) as client,
+    ):
+        notes = client.get_default_database().notes
+        errors = iter((None, DatabaseUnavailable()))
+
+        def operation() -> None:
+            if (error := next(errors)) is not None:
+                raise error
+            if command == "insert":
+                notes.insert_one({"_id": 1})
+            else:
+                notes.find_one()
+
+        proxy.lose_reply_of(command)
+        with pytest.raises(DatabaseUnavailable):
+            recovery(sees=lambda client: False).run(operation, idempotent=True)
+        assert (proxy.lost, request_notes.effects.outcome) == ([command], outcome)
+
+
 def test_an_atomic_write_is_tried_again_by_its_transaction_only() -> None:
     deferred = FakeDeferred(BUSY)
     deferred.atomic = lambda write: True  # type: ignore[method-assign]
@@ -416,3 +482,43 @@ def test_a_write_that_hangs_is_given_up_in_time_and_what_is_on_its_way_to_the_di
     python: Callable[..., str],
 ) -> None:
     assert python(SHIELDED, 0.7).splitlines() == ["on disk", "deferred 1.0", "cut 0.6"]
+
+
+# -- what others wrap
+
+
+def test_what_a_wrapper_holds_decides_whether_it_is_tried_again() -> None:
+    """The driver's for client-side encryption, and a mapper's that is raised without ``from``."""
+    mapped = type("OperationError", (Exception,), {"__module__": "mongoengine.errors"})("canary")
+    mapped.__context__ = LOST
+    for error in (EncryptionError(BUSY), EncryptionError(LOST), mapped):
+        operation = Operation(error)
+        assert recovery().run(operation, idempotent=True) == "done"
+        assert operation.calls == 2
+    for error in (EncryptionError(LASTING[0]), EncryptionError(ValueError("no key"))):
+        with pytest.raises(EncryptionError):
+            recovery().run(Operation(error), idempotent=True)
+    assert recovery().run(Operation(EncryptionError(BUSY))) == "done"
+    with pytest.raises(EncryptionError):
+        recovery().run(Operation(EncryptionError(LOST)))  # not idempotent, and nobody knows
+
+
+def test_a_write_that_could_not_be_encrypted_since_the_database_is_away_is_deferred() -> None:
+    deferred = FakeDeferred(*[EncryptionError(ServerSelectionTimeoutError("the key vault"))] * 9)
+    assert recovery(deferred).write(WRITE).deferred
+    assert deferred.kept == [WRITE]
+    refused = FakeDeferred(EncryptionError(ValueError("no key")))  # the control
+    with pytest.raises(EncryptionError):
+        recovery(refused).write(WRITE)
+    assert refused.kept == []
+
+
+def test_a_call_to_somebody_else_is_tried_again_and_never_deferred() -> None:
+    slow = type("TimeoutException", (Exception,), {"__module__": "httpx"})
+    lost = type("ConnectionError", (Exception,), {"__module__": "redis.exceptions"})
+    for error in (slow("x"), lost("x"), ConnectionRefusedError()):
+        assert recovery().run(Operation(error), idempotent=True) == "done"
+        deferred = FakeDeferred(*[error] * 9)
+        with pytest.raises(type(error)):
+            recovery(deferred).write(WRITE)
+        assert deferred.kept == []

@@ -20,8 +20,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pymongo import errors as mongo
 
-from prodfix.redaction import MASK, redact_document, redact_text, redact_uri, secret_key
-from prodfix.shapes import LEVELS, NODES, mask_key, redact_command
+from prodfix.names import mask_key, secret_key
+from prodfix.patterns.rules import MASK
+from prodfix.redaction import redact_document, redact_text, redact_uri
+from prodfix.shapes import LEVELS, NODES, redact_command
 
 CANARY = "canary7f3a"
 NUMBER = 424242424242
@@ -457,6 +459,17 @@ HOSTILE = [
     "pwd=['" * (M // 6), "token=[]" * (M // 8), "--a-" * (M // 4) + "password", "-" * M + "password", "--password " * (M // 11),
     "pwd%25" * (M // 6), "a.mongodb.net." * (M // 14), "a-" * (M // 2) + ":270", "a:270" * (M // 5), "[::" * (M // 3) + "]:",
     "[" + "1:" * (M // 2) + "]:",
+    "caused by ::" * (M // 12), "caused by :: 'x" * (M // 15), "failed validating " * (M // 18), "full error: '" * (M // 13),
+    "input_value=" * (M // 12), "input_value=, input_type=" * (M // 25), "slack://" * (M // 8), "slack://a@" * (M // 10),
+    "/hooks/" * (M // 7), "/hooks/" + "a/" * (M // 2), "/services/t12345/b12345/" * (M // 24), "bot123456:" * (M // 10),
+    "?sig=" * (M // 5), "&key=" * (M // 5), "&key=" + "a" * M, "'x' is not a valid" * (M // 18), "'" * M, "'\\" * (M // 2),
+    "'a" * (M // 2) + "{", "\"{'" * (M // 3), "invalid literal for int() with base 10: '" * (M // 40), "gAAAAA" * (M // 6),
+    "v4.local." * (M // 9), "+1" * (M // 2), "+1(" * (M // 3), "DE89 " * (M // 5), "DE89" + "A" * M, "123-45-" * (M // 7),
+    "user:" * (M // 5) + "@", "a:b@" * (M // 4), "Private-Lines: 1 " * (M // 17), "geniekey " * (M // 9),
+    "with url: /" * (M // 11),
+    "for url: http://a" * (M // 17), "a" * 32 + "-us" * (M // 3), "a.atlasv1." * (M // 10), "Q~" * (M // 2), ":APA91b" * (M // 7),
+    "AWS4-HMAC-SHA256 " * (M // 17), "session=" * (M // 8), "remains:" * (M // 8), "://user:" * (M // 8), "M" * M + ".G",
+    "dup key: {'" * (M // 11), "operator {" * (M // 10), "%3Fsig%3D" * (M // 9), "x-" * (M // 2) + "signature=",
 ]  # fmt: skip
 
 

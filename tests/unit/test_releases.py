@@ -241,7 +241,7 @@ def test_an_id_that_was_made_for_this_write_alone_comes_once() -> None:
 def test_a_write_that_others_may_bring_leaves_a_trace_before_its_mark_is_gone(
     deferred: Deferred, database: Any, clock: Clock
 ) -> None:
-    writes = [Write("count", {}, id=f"order-{number}", owner="ada") for number in range(ENOUGH)]
+    writes = [Write("count", {}, id=f"order-{number:04}", owner="ada") for number in range(ENOUGH)]
     for write in writes:
         deferred.apply(write)
     deferred.releases.work()
@@ -266,7 +266,7 @@ def test_a_copy_that_waits_with_another_worker_is_not_applied_again(
 ) -> None:
     theirs = make_deferred(journal=open_journal())
     theirs.register("count", lambda _: [COUNT])
-    for write in [Write("count", {}, id=f"order-{number}") for number in range(ENOUGH)]:
+    for write in [Write("count", {}, id=f"order-{number:04}") for number in range(ENOUGH)]:
         theirs.put(write)
         deferred.apply(write)
     deferred.releases.work()
@@ -284,7 +284,7 @@ def test_while_nobody_can_look_a_copy_waits(
     make_deferred: Make, make_drainer: Make, database: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deferred = make_deferred()
-    deferred.put(Write("note", {"text": "a"}, id="order-1"))
+    deferred.put(Write("note", {"text": "a"}, id="order-0001"))
 
     def refuse(database: Any, identities: Any) -> set[str]:
         raise DatabaseUnavailable

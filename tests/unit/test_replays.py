@@ -17,11 +17,19 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 from pymongo.errors import NetworkTimeout
 
-from prodfix import Conflict, ProdFix, Settings, ValidationFailed, current_context, current_operation_id, idempotent
+from prodfix import (
+    Conflict,
+    ProdFix,
+    Settings,
+    ValidationFailed,
+    current_operation_id,
+    declare_outcome,
+    idempotent,
+)
 from prodfix.errors import MalformedRequest, Outcome
 from prodfix.recovery.claims import KEYS
 from prodfix.recovery.idempotency import LARGEST
-from prodfix.web.replays import parse_key
+from prodfix.web.replays import DRAFT, parse_key
 
 KEY = {"Idempotency-Key": "key-12345"}
 PRINTABLE = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=8, max_size=128)
@@ -66,6 +74,9 @@ def test_malformed_keys_are_refused(text: str) -> None:
     assert refused.value.problems[0].field == "Idempotency-Key"
 
 
+LINK = f'<{DRAFT}>; rel="describedby"; type="text/html"'
+
+
 class Host:
     """A plain Flask application with counted views, on a database of its own."""
 
@@ -77,6 +88,7 @@ class Host:
         app.add_url_rule("/n/<int:number>", "numbered", idempotent(self.view), methods=["POST"])
         app.add_url_rule("/form", "form", idempotent(self.view), methods=["POST"])
         app.before_request(lambda: request.form.get("a") and None if request.path == "/form" else None)
+        app.add_url_rule("/described", "d", idempotent(self.view, described_by="/docs/keys"), methods=["POST"])
         app.add_url_rule("/control", "control", self.view, methods=["POST"])
         app.add_url_rule("/jwt", "jwt", jwt_required()(idempotent(self.view)), methods=["POST"])
         app.add_url_rule("/stale", "stale", idempotent(self.view, longest=-1), methods=["POST"])
@@ -169,6 +181,7 @@ def test_missing_and_malformed_keys_are_400_and_named(
     answer = host.app.test_client().post(path, json={}, headers=headers)
     assert (answer.status_code, answer.get_json()["code"], host.runs) == (400, "MALFORMED_REQUEST", 0)
     assert [(one["field"], one["code"]) for one in answer.get_json()["details"]] == [("Idempotency-Key", code)]
+    assert answer.headers["Link"] == LINK
 
 
 @pytest.mark.parametrize(
@@ -187,6 +200,24 @@ def test_another_request_with_the_same_key_is_422(host: Host, other: dict[str, A
     answer = host.post(**other)
     assert (answer.status_code, answer.get_json()["code"]) == (422, "IDEMPOTENCY_KEY_REUSED")
     assert (answer.get_json()["retryable"], host.runs, host.counts["reused"]) == (False, 1, 1)
+    assert answer.headers["Link"] == LINK
+
+
+def test_each_refusal_links_what_says_how_keys_are_used_and_no_other_answer_does(host: Host) -> None:
+    assert host.post("/described", json={}).headers.get("Link") is None
+    answer = host.post("/described", json={"a": 2})
+    assert (answer.status_code, answer.headers["Link"]) == (422, '</docs/keys>; rel="describedby"; type="text/html"')
+    host.answer = lambda: Response("x" * (LARGEST + 1), 201)
+    kept = {"Idempotency-Key": "another-key"}
+    assert [host.post("/n", headers=kept).headers.get("Link") for _ in range(2)] == [None, LINK], "409: it was not kept"
+
+
+@pytest.mark.parametrize(
+    "address", ["", "docs", "ftp://x", "javascript:alert(1)", 'https://x/">', "https://x/ y", "https://x/\r\nA: b"]
+)
+def test_what_is_no_address_is_refused_where_it_is_said(address: str) -> None:
+    with pytest.raises(ValueError, match="described_by"):
+        idempotent(described_by=address)
 
 
 def test_path_arguments_count(host: Host) -> None:
@@ -224,6 +255,33 @@ def test_one_that_runs_is_409_with_a_time_to_come_back(host: Host) -> None:
     assert (host.post().get_json(), host.runs) == ({"run": 1}, 1)
 
 
+@pytest.mark.parametrize("outcome", [Outcome.APPLIED, Outcome.UNKNOWN])
+def test_a_view_that_wrote_without_the_operations_id_and_failed_is_not_run_again(host: Host, outcome: Outcome) -> None:
+    """It would write twice. The control beside it: with the ID, or without a write, a copy runs."""
+
+    def view() -> Any:
+        if host.runs in asking:
+            current_operation_id()
+        if host.runs not in idle:
+            declare_outcome(outcome)
+        raise KeyError("x")
+
+    asking, idle = set[int](), set[int]()
+    host.answer = view
+    first, again = host.post(), host.post()
+    assert (first.status_code, again.status_code, host.runs) == (500, 500, 1)
+    assert (again.headers["Idempotency-Replayed"], again.get_json()["requestId"]) == (
+        "true",
+        first.get_json()["requestId"],
+    )
+    asking, idle = {2, 3}, {4, 5}
+    for _ in range(2):
+        assert host.post(headers={"Idempotency-Key": "with-the-id"}).status_code == 500
+    for _ in range(2):
+        assert host.post(headers={"Idempotency-Key": "without-a-write"}).status_code == 500
+    assert host.runs == 5
+
+
 def raising(error: Exception) -> Callable[[], Any]:
     def view() -> Any:
         raise error
@@ -251,9 +309,7 @@ def test_final_answers_are_stored_also_those_of_our_error_handlers(host: Host, a
 
 
 def unknown() -> Any:
-    context = current_context()
-    assert context is not None
-    context.notes.outcome = Outcome.UNKNOWN
+    declare_outcome(Outcome.UNKNOWN)
     raise Conflict("x")
 
 

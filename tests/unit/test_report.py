@@ -38,6 +38,8 @@ def test_without_a_database_everything_else_is_there(diagnostics: Diagnostics, j
         "enabled": True,
         "durability": "durable",
         "waiting": 0,
+        "otherVersions": 0,
+        "note": None,
         "failing": 0,
         "dead": 0,
         "bytes": 0,
@@ -58,6 +60,6 @@ def test_on_a_disk_that_does_not_answer_the_workers_are_there(
     monkeypatch.setattr(journal, "read", refuse)
     diagnostics._workers.state = live
     report = diagnostics.database()
-    assert report["journal"] == {"failing": "OSError 30", "quarantined": 1, "otherVersions": 0}
+    assert report["journal"] == {"failing": "OSError 30", "quarantined": 1, "lostWrites": 0, "otherVersions": 0}
     assert (report["recentErrors"], report["deferred"]["enabled"]) == (None, True)
     assert [report["deferred"][name] for name in ("waiting", "dead", "oldestSeconds", "bytes")] == [None] * 4

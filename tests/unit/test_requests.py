@@ -12,7 +12,7 @@ from pymongo.errors import ServerSelectionTimeoutError
 
 from prodfix.deferral.traces import OperationStatus
 from prodfix.diagnostics.requests import Requests
-from prodfix.errors import JournalUnavailable
+from prodfix.errors import JournalUnavailable, NotKnownNow
 from prodfix.journal.journal import Journal
 from prodfix.records.incident_log import IncidentLog
 from prodfix.records.incidents import Incidents
@@ -44,14 +44,14 @@ def traces() -> Traces:
 @pytest.fixture
 def requests(journal: Journal, traces: Traces) -> Requests:
     incidents = IncidentLog(journal, lambda: None, clock=lambda: AT + 1000)
-    return Requests(Lookup(journal, lambda: None), traces, incidents)  # type: ignore[arg-type]
+    return Requests(Lookup(journal, lambda: None), traces, incidents, configured=False)  # type: ignore[arg-type]
 
 
 @pytest.fixture
 def put(journal: Journal) -> Callable[..., None]:
     worker = Worker(journal, lambda: AT)  # type: ignore[arg-type]
 
-    def record(second: float = 0, request_id: str = "asked", **fields: Any) -> None:
+    def record(second: float = 0, request_id: str = "asked-one", **fields: Any) -> None:
         document = {
             "timestamp": datetime.fromtimestamp(AT + second, UTC),
             "requestId": request_id,
@@ -68,13 +68,13 @@ def put(journal: Journal) -> Callable[..., None]:
 
 def test_of_a_request_without_a_record_nothing_is_known(requests: Requests, put: Callable[..., None]) -> None:
     put(request_id="another")
-    assert requests.find("asked") is None
+    assert requests.find("asked-one") is None
 
 
 def test_its_records_its_commands_and_who_asked(requests: Requests, put: Callable[..., None]) -> None:
     put(0, code="FIRST", status=503, outcome="not_applied", recovery={"attempts": 1})
     put(1, code="LAST", status=504, outcome="unknown", recovery={"attempts": 2}, trail=[])
-    found = requests.find("asked")
+    found = requests.find("asked-one")
     assert found is not None
     assert [error["code"] for error in found["errors"]] == ["LAST", "FIRST"]
     assert isinstance(found["errors"][0]["_id"], str)
@@ -93,7 +93,7 @@ def test_what_became_of_its_deferred_writes(requests: Requests, put: Callable[..
         "unreachable": ServerSelectionTimeoutError("canary.example.org"),
         "disk": JournalUnavailable("canary"),
     }
-    found = requests.find("asked")
+    found = requests.find("asked-one")
     assert found is not None
     states = {one["operationId"]: one["status"] for one in found["deferred"]}
     assert states == {"applied": "applied", "elsewhere": "unknown", "unreachable": "unknown", "disk": "unknown"}
@@ -105,13 +105,13 @@ def test_what_a_retry_has_saved_was_no_answer_and_what_failed_later_was(
     requests: Requests, put: Callable[..., None]
 ) -> None:
     put(0, code="SAVED", status=503, outcome="not_applied", recovery={"attempts": 1, "successful": True})
-    found = requests.find("asked")
+    found = requests.find("asked-one")
     assert found is not None
     assert (found["status"], found["code"], found["outcome"]) == (None, None, None)
     assert [error["code"] for error in found["errors"]] == ["SAVED"]
     put(1, code="FAILED", status=500, recovery={"attempts": 1, "successful": False})
     put(2, code="KEPT", status=503, facts={"operationId": "a", "operation": "orders.create"})
-    found = requests.find("asked")
+    found = requests.find("asked-one")
     assert found is not None
     assert (found["status"], found["code"], found["outcome"]) == (500, "FAILED", None)
     assert "canary" not in str(found)
@@ -121,7 +121,7 @@ def test_the_incident_that_it_fell_into(
     requests: Requests, put: Callable[..., None], open_journal: Callable[[], Journal]
 ) -> None:
     now = AT - 5
-    incidents = Incidents(open_journal(), instance="a", clock=lambda: now)
+    incidents = Incidents(open_journal(), instance="a", clock=lambda: now, monotonic=lambda: now)
     incidents.begin("database_lost")
     incidents.begin("error_rate")
     incidents.flush()
@@ -129,15 +129,50 @@ def test_the_incident_that_it_fell_into(
     incidents.end("database_lost")
     incidents.end("error_rate")
     incidents.flush()
-    put(0, request_id="of the outage")
-    put(0, request_id="of another cause", category="unknown")
-    put(60, request_id="later")
+    put(0, request_id="of-the-outage")
+    put(0, request_id="of-another-cause", category="unknown")
+    put(0, request_id="of-a-slow-query", category="timeout", code="DATABASE_TIMEOUT")
+    put(0, request_id="of-a-slow-partner", category="timeout", code="INTERNAL_ERROR")
+    put(60, request_id="later-01")
 
     def causes(request_id: str) -> list[str]:
         found = requests.find(request_id)
         assert found is not None
         return sorted(incident["cause"] for incident in found["incidents"])
 
-    assert causes("of the outage") == ["database_lost", "error_rate"]
-    assert causes("of another cause") == ["error_rate"]
-    assert causes("later") == []
+    assert causes("of-the-outage") == ["database_lost", "error_rate"]
+    assert causes("of-another-cause") == causes("of-a-slow-partner") == ["error_rate"]
+    assert causes("of-a-slow-query") == ["database_lost", "error_rate"]
+    assert causes("later-01") == []
+
+
+@pytest.mark.parametrize("request_id", ["", "short", "a" * 65, "asked one", "asked-one\n", "../asked", "\x00" * 9])
+def test_what_no_request_can_have_for_an_id_is_not_looked_for(
+    requests: Requests, monkeypatch: pytest.MonkeyPatch, request_id: str
+) -> None:
+    def asked(*_: Any) -> Any:
+        raise AssertionError("it was looked for")
+
+    monkeypatch.setattr(requests._lookup, "of_request", asked)
+    assert requests.find(request_id) is None
+    with pytest.raises(AssertionError):
+        requests.find("asked-one")
+
+
+def test_while_mongodb_cannot_be_asked_what_is_missing_is_told_and_nothing_is_denied(
+    requests: Requests, put: Callable[..., None], traces: Traces
+) -> None:
+    requests._configured = True
+    with pytest.raises(NotKnownNow):
+        requests.find("asked-one")
+    put()
+    found = requests.find("asked-one")
+    assert found is not None
+    assert found["missing"] == ["errors", "incidents"]
+    put(facts={"operationId": "0" * 24})
+    traces.known["0" * 24] = ServerSelectionTimeoutError("gone")
+    found = requests.find("asked-one")
+    assert found is not None
+    assert found["missing"] == ["errors", "deferred", "incidents"]
+    requests._configured = False
+    assert (requests.find("asked-one") or {})["missing"] == [], "the control: there is nobody else to ask"

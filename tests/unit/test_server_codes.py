@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from pymongo import helpers_shared
+from pymongo import MongoClient, helpers_shared
 from pymongo.errors import (
     AutoReconnect,
+    BulkWriteError,
     ConnectionFailure,
     NotPrimaryError,
     OperationFailure,
     ServerSelectionTimeoutError,
+    WriteError,
 )
 from pymongo.synchronous import client_session, cursor
 
@@ -19,6 +21,7 @@ from prodfix import classify
 from prodfix.classification.classifications import DATABASE_ERROR
 from prodfix.classification.classifier import server_code_name
 from prodfix.classification.server_codes import SERVER_CODES
+from tests.wire import ScriptedServer
 
 # The numbers of src/mongo/base/error_codes.yml: all from 1 to 462 but those that it leaves out, and the scattered ones.
 LEFT_OUT = {
@@ -31,7 +34,8 @@ SCATTERED = {
     *(640570, 640571, 1003141, 4662500, 4938500, 9737301, 9751901, 9751902, 9751903, 10045600, 10171600),
 }
 OLDER = {8000, 11001, 12582, 16547, 16548, 17406, 28617}  # Atlas, and what the driver still knows of old servers
-ALL = set(range(1, 463)) - LEFT_OUT | SCATTERED | OLDER
+PLACES = {17419, 17420, 7655103}  # in the code, where something is measured: not in that list
+ALL = set(range(1, 463)) - LEFT_OUT | SCATTERED | OLDER | PLACES
 # What the server itself calls retriable, and what says that it is overloaded.
 RETRIABLE = {
     *(
@@ -156,3 +160,31 @@ def test_another_cause_of_a_lost_connection_changes_nothing() -> None:
     assert classify(lost).retryable
     lost.__cause__, lost.__context__ = None, failure(18)
     assert classify(lost).retryable
+
+
+# -- sizes
+
+
+@pytest.mark.parametrize("code", [10334, 17280, 17419, 17420, 7655103, 116])
+def test_what_is_too_large_is_a_413_whichever_place_in_the_server_measures_it(code: int) -> None:
+    for error in (WriteError("canary", code, {"code": code}), failure(code), many(code)):
+        meaning = classify(error)
+        assert (meaning.code, meaning.status, meaning.outcome) == ("PAYLOAD_TOO_LARGE", 413, "not_applied")
+
+
+def many(code: int) -> BulkWriteError:
+    return BulkWriteError({"writeErrors": [{"index": 0, "code": code, "errmsg": "canary"}], "nInserted": 0})
+
+
+def test_a_document_that_a_pipeline_makes_too_large_is_nothing_that_a_client_sent() -> None:
+    reply = {"ok": 0, "code": 10334, "codeName": "BSONObjectTooLarge", "errmsg": "canary"}
+    with ScriptedServer(lambda command: reply) as server, MongoClient(server.uri) as client:
+        notes = client["scripted"].notes
+        for read in (lambda: list(notes.aggregate([])), lambda: list(notes.find()), notes.find_one):
+            with pytest.raises(OperationFailure) as caught:
+                read()
+            assert classify(caught.value).code == "DATABASE_ERROR"
+        for write in (lambda: notes.find_one_and_update({}, {"$set": {"a": 1}}), lambda: notes.insert_one({})):
+            with pytest.raises(OperationFailure) as caught:
+                write()
+            assert classify(caught.value).code == "PAYLOAD_TOO_LARGE"

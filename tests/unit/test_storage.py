@@ -13,7 +13,6 @@ import pytest
 from pymongo.errors import OperationFailure
 
 from prodfix.deferral.pace import LEAST
-from prodfix.errors import JournalUnavailable
 from prodfix.journal.journal import Journal
 from prodfix.records import storage as storages
 from prodfix.records.storage import CONNECTION_EVENTS, ERROR_LOG, Storage
@@ -181,16 +180,19 @@ def test_a_tick_tells_what_mongodb_says_and_keeps_what_waits(journal: Journal, s
     assert unmarked(journal) == 1
 
 
-@pytest.mark.parametrize("trouble", [JournalUnavailable, TimeoutError])
-def test_what_the_journal_refuses_is_counted(
-    journal: Journal, storage: Storage, monkeypatch: pytest.MonkeyPatch, trouble: type[Exception]
-) -> None:
-    def refuse(*_: Any, **__: Any) -> None:
-        raise trouble
-
-    monkeypatch.setattr(journal, "write", refuse)
+def test_what_the_journal_refuses_is_counted_there(journal: Journal, storage: Storage) -> None:
+    journal.close()
     storage.put(CONNECTION_EVENTS, {"timestamp": NOW})
-    assert storage.dropped == 1
+    assert (storage.dropped, journal.lost) == (0, 1)
+
+
+def test_what_is_no_document_is_counted(journal: Journal, storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise OverflowError
+
+    monkeypatch.setattr(storages, "encoded", refuse)
+    storage.put(CONNECTION_EVENTS, {"timestamp": NOW})
+    assert (storage.dropped, journal.lost) == (1, 0)
 
 
 def test_without_a_disk_everything_reaches_mongodb_all_the_same(tmp_path: Path, database: Any) -> None:

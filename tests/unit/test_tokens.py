@@ -140,7 +140,37 @@ def test_a_bad_token_is_a_401_that_does_not_say_why(client: Any, name: str) -> N
         "Authentication required",
         [],
     )
-    assert response.headers["WWW-Authenticate"] == "Bearer"
+    given = (BAD[name] or "").lower().startswith("bearer ") and (BAD[name] or "")[7:].strip() != ""
+    challenge = 'Bearer realm="api"' + (', error="invalid_token"' if given else "")
+    assert response.headers["WWW-Authenticate"] == challenge
+
+
+@pytest.mark.parametrize(
+    ("header", "error"),
+    [
+        (None, None),
+        ("", None),
+        ("Bearer", None),
+        ("Bearer ", None),
+        ("Basic dXNlcjpwYXNz", None),
+        ("Digest username=x", None),
+        ("Bearer x", "invalid_token"),
+        ("bearer x", "invalid_token"),
+        (f"Bearer {GOOD}x", "invalid_token"),
+    ],
+)
+def test_only_who_has_sent_a_token_hears_of_it(client: Any, header: str | None, error: str | None) -> None:
+    """RFC 6750 section 3.1; at least one parameter follows the scheme (section 3)."""
+    challenge = ask(client, header).www_authenticate
+    assert (challenge.type, challenge.get("realm"), challenge.get("error")) == ("bearer", "api", error)
+
+
+def test_a_valid_token_without_the_role_has_an_insufficient_scope(client: Any) -> None:
+    response = ask(client, f"Bearer {signed(roles=['user'])}")
+    assert (response.status_code, response.headers["WWW-Authenticate"]) == (
+        403,
+        'Bearer realm="api", error="insufficient_scope"',
+    )
 
 
 def test_there_are_enough_bad_tokens() -> None:

@@ -13,7 +13,7 @@ from prodfix.deferral.orders import Orders
 from prodfix.deferral.pace import LEAST
 from prodfix.deferral.traces import AWAY, KEPT_SECONDS, OPERATIONS, QUEUED, SETTLED, Traces
 from prodfix.deferral.writes import Write
-from prodfix.errors import DatabaseUnavailable, JournalUnavailable
+from prodfix.errors import DatabaseUnavailable, JournalUnavailable, NotKnownNow, ValidationFailed
 from prodfix.journal.journal import Journal
 from tests.unit.commands import Commands
 from tests.unit.deferring import note
@@ -89,7 +89,7 @@ def test_another_instance_learns_it_from_the_database_or_says_that_it_cannot_kno
     elsewhere = Journal(tmp_path / "elsewhere")
     with pytest.raises(DatabaseUnavailable):
         make(journal=elsewhere, database=lambda: None).find(good.id, None)
-    with pytest.raises(DatabaseUnavailable):  # it has just come back, and nobody has told yet
+    with pytest.raises(NotKnownNow):  # it has just come back
         make(journal=elsewhere, uptime=lambda: SETTLED / 2).find(good.id, None)
     make_drainer(deferred).drain()
     make().store()
@@ -98,6 +98,48 @@ def test_another_instance_learns_it_from_the_database_or_says_that_it_cannot_kno
     assert there.find("0" * 24, None) is None
     (expiry,) = [index for index in database[OPERATIONS].list_indexes() if "expireAfterSeconds" in index]
     assert expiry["expireAfterSeconds"] == 8 * 86400
+
+
+NO_IDENTITIES = [
+    "",
+    "x",
+    "seven77",
+    "a" * 101,
+    "0" * 24 + "\n",
+    "a\x00" + "b" * 8,
+    "../../../etc/passwd",
+    "\u202e" * 9,
+    None,
+    7,
+]
+
+
+@pytest.mark.parametrize("identity", NO_IDENTITIES)
+def test_what_cannot_be_an_identity_is_none_and_nobody_is_asked(
+    make: Make, journal: Journal, deferred: Deferred, monkeypatch: Any, identity: Any
+) -> None:
+    def asked(*_: Any, **__: Any) -> Any:
+        raise AssertionError("somebody was asked")
+
+    monkeypatch.setattr(journal, "read", asked)
+    traces = make(database=asked, uptime=asked)
+    assert (traces.find(identity, None), traces.applied(identity)) == (None, False)
+    with pytest.raises(ValidationFailed):
+        deferred.put(Write("note", {"text": "a"}, identity))
+    with pytest.raises(AssertionError, match="asked"):
+        traces.find("0" * 24, None)  # the control
+
+
+@pytest.mark.parametrize(
+    "identity", ["orders-2026-11", "0" * 24, "A" * 100, "0b7c7d1e-8a52-4d3c-9c5e-0d4c8f6d3a11", "\u00e4pfel-1234"]
+)
+def test_an_identity_of_the_applications_own_is_found(
+    make: Make, deferred: Deferred, make_drainer: Make, identity: str
+) -> None:
+    deferred.put(Write("note", {"text": "a"}, identity))
+    assert make().find(identity, None).state == "waiting"
+    make_drainer(deferred).drain()
+    assert make().find(identity, None).state == "applied"
 
 
 def test_without_any_database_there_is_nobody_else_to_ask(make: Make) -> None:
@@ -165,22 +207,6 @@ def test_what_waits_says_why_and_since_when(
     assert make().find(write.id, None).to_json()["waitingSince"] is None
 
 
-def test_files_of_processes_that_knew_no_since_are_read_all_the_same(
-    deferred: Deferred, make: Make, journal: Journal, open_journal: Callable[[], Journal]
-) -> None:
-    write = note("a")
-    deferred.put(write)
-    assert journal._file is not None
-    for statement in ("ALTER TABLE writes DROP COLUMN since", "UPDATE writes SET reason = 'DATABASE_BUSY'"):
-        journal._file.connection.execute(statement)
-    told = make(journal=open_journal()).find(write.id, None)
-    assert (told.reason, told.since) == ("DATABASE_BUSY", write.created)
-    successor = open_journal()
-    journal.close()
-    assert successor.adopt() == 1
-    assert make(journal=successor).find(write.id, None).reason == "DATABASE_BUSY"
-
-
 def test_traces_end(deferred: Deferred, journal: Journal, make: Make, make_drainer: Make, monkeypatch: Any) -> None:
     monkeypatch.setattr(module, "KEPT", 5)
     old = note("old")
@@ -216,4 +242,4 @@ def test_a_write_that_fails_for_now_is_told_to_the_other_instances(
     fail.off()
     make().store()
     found = database[OPERATIONS].find_one({"_id": write.id})
-    assert (found["state"], found["reason"], found["attempts"]) == ("waiting", "DATABASE_BUSY", 1)
+    assert (found["state"], found["reason"], found["attempts"]) == ("waiting", "DATABASE_BUSY", 0)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import urlsplit
 
 import pymongo
 import pytest
@@ -11,9 +14,13 @@ from pymongo import MongoClient
 from pymongo.errors import AutoReconnect, DuplicateKeyError, OperationFailure, PyMongoError
 
 from prodfix.classification.classifier import classify
-from prodfix.errors import Severity
+from prodfix.errors import Outcome, Severity
 from prodfix.recovery.budget import RetryBudget
+from prodfix.recovery.conflicts import MOST, Conflicts
 from prodfix.recovery.transactions import Transactions, TransactionsUnsupported
+from tests.proxy import Proxy
+from tests.servers import CLIENT_LIMITS
+from tests.unit.commands import Commands
 
 Told = list[tuple[Severity, str, Mapping[str, Any]]]
 TRANSIENT = {"errorCode": 112, "errorLabels": ["TransientTransactionError"]}
@@ -108,7 +115,7 @@ def test_transient_errors_are_not_tried_for_ever(
     fail("insert", **TRANSIENT)
     with pytest.raises(OperationFailure) as raised:
         transactions.run(callback)
-    assert (callback.calls, raised.value.code) == (4, 112)
+    assert (callback.calls, raised.value.code) == (1 + MOST, 112)
     assert raised.value.__cause__ is not raised.value
     fail.off()
     assert counted() == (0, 0)
@@ -142,6 +149,110 @@ def test_a_commit_that_is_never_answered_is_unknown(
     assert callback.calls == 1
     assert raised.value.has_error_label("UnknownTransactionCommitResult")
     assert (classify(raised.value).outcome, told[0][2]["outcome"]) == ("unknown", "unknown")
+
+
+@pytest.mark.parametrize("within", [False, True], ids=["the command", "the write concern"])
+@pytest.mark.parametrize("label", [[], ["TransientTransactionError"], ["UnknownTransactionCommitResult"]])
+def test_a_commit_whose_time_was_over_is_not_sent_again(
+    transactions: Transactions, callback: Callback, fail: Any, connect: Any, told: Told, within: bool, label: list[str]
+) -> None:
+    seen = Commands()
+    client = connect(event_listeners=[seen])
+    watched = Transactions(lambda: client, retries=3, base=0.001, sleep=lambda seconds: None)
+    callback.database = client.get_default_database()
+    late = {"writeConcernError": {"code": 50, "errmsg": "late"}} if within else {"errorCode": 50}
+    fail("commitTransaction", **late, errorLabels=label)
+    with pytest.raises(OperationFailure) as raised:
+        watched.run(callback)
+    assert (seen.names.count("commitTransaction"), callback.calls) == (1, 1)
+    assert classify(raised.value).outcome is not Outcome.NOT_APPLIED
+
+
+def test_any_other_commit_without_an_answer_is_sent_again(
+    transactions: Transactions, callback: Callback, fail: Any, connect: Any
+) -> None:
+    # The control of the test above.
+    seen = Commands()
+    client = connect(event_listeners=[seen])
+    callback.database = client.get_default_database()
+    fail("commitTransaction", writeConcernError={"code": 64, "errmsg": "late"})
+    with pytest.raises(OperationFailure):
+        Transactions(lambda: client, retries=3, base=0.001, sleep=lambda seconds: None).run(callback)
+    assert seen.names.count("commitTransaction") == 4
+
+
+def test_a_crowd_at_one_document_is_served_whole(database: Any) -> None:
+    database.books.insert_one({"_id": "hot", "n": 0})
+    slept: list[float] = []
+    clashes = Conflicts()  # with the waits that they have
+    transactions = Transactions(lambda: database.client, retries=0, base=10.0, clashes=clashes, sleep=slept.append)
+
+    def increment(session: Any) -> None:
+        database.notes.insert_one({}, session=session)
+        database.books.update_one({"_id": "hot"}, {"$inc": {"n": 1}}, session=session)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: transactions.run(increment), range(64)))
+    assert database.books.find_one()["n"] == database.notes.count_documents({}) == 64
+    assert slept == [], "the waits after conflicts are not those after an outage"
+
+
+def test_a_crowd_with_the_tries_of_an_outage_is_not(database: Any) -> None:
+    # The control of the test above.
+    database.books.insert_one({"_id": "hot", "n": 0})
+    transactions = Transactions(lambda: database.client, retries=0, base=10.0, clashes=Conflicts(most=0))
+
+    def increment(session: Any) -> None:
+        database.books.find_one({"_id": "hot"}, session=session)
+        together.wait(5)
+        database.books.update_one({"_id": "hot"}, {"$inc": {"n": 1}}, session=session)
+
+    def run(_: int) -> int | None:
+        try:
+            transactions.run(increment)
+        except OperationFailure as error:
+            return error.code
+        return None
+
+    together = threading.Barrier(8)
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(map(str, pool.map(run, range(8)))) == ["112"] * 7 + ["None"]
+
+
+@pytest.fixture
+def proxied(database_uri: str) -> Iterator[tuple[Proxy, Any]]:
+    """The database through a proxy."""
+    whole = urlsplit(database_uri)
+    with (
+        Proxy(whole.port or 27017) as proxy,
+        MongoClient(proxy.database_uri(whole.path[1:]), **CLIENT_LIMITS) as client,
+    ):
+        yield proxy, client.get_default_database()
+
+
+@pytest.mark.parametrize("kept", [16, 21])
+@pytest.mark.parametrize("answers", [1, 100])
+def test_a_commit_whose_answer_nobody_can_read_is_sent_again_and_never_taken_for_not_applied(
+    proxied: tuple[Proxy, Any], told: Told, kept: int, answers: int
+) -> None:
+    proxy, database = proxied
+    transactions = Transactions(
+        lambda: database.client,
+        retries=3,
+        base=0.001,
+        report=lambda *facts: told.append(facts),
+        sleep=lambda seconds: None,
+    )
+    callback = Callback(database)
+    proxy.corrupt_reply_of("commitTransaction", answers, kept=kept)
+    if answers == 1:
+        assert transactions.run(callback) == "done"
+    else:
+        with pytest.raises(AutoReconnect) as raised:
+            transactions.run(callback)
+        assert (classify(raised.value).outcome, told[0][2]["outcome"]) == ("unknown", "unknown")
+    assert set(proxy.spoiled) == {"commitTransaction"}
+    assert callback.calls == database.notes.count_documents({}) == 1, "it is applied"
 
 
 def test_an_error_that_lasts_is_not_tried_again(transactions: Transactions, database: Any, counted: Any) -> None:
@@ -203,7 +314,7 @@ def test_retries_of_transactions_are_of_the_same_budget_as_all_others() -> None:
 
         def again(session: Any) -> None:
             calls.append(session)
-            raise OperationFailure("again", 251, {"errorLabels": ["TransientTransactionError"]})
+            raise OperationFailure("again", 11602, {"errorLabels": ["TransientTransactionError"]})
 
         with pytest.raises(OperationFailure):
             transactions.run(again)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from prodfix.variables import NO_URI, check_uri, level
+from prodfix.variables import NO_URI, check_uri, level, moment
 
 CANARY = "canary7f3a"
 GOOD = [
@@ -81,3 +81,24 @@ def test_a_file_that_is_not_there_is_no_matter_of_percent_signs() -> None:
 @pytest.mark.parametrize("text", ["debug", "verbose", "", "5"])
 def test_another_level_stays_what_it_is(text: str) -> None:
     assert level(text) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["0", "5", "0.5", "-1", "2026", "202611", "99999999999", "1764000000000", "\u0661" * 10, "NaN", "1e9"]
+)
+def test_a_number_that_is_no_second_of_our_time_is_no_moment(text: str) -> None:
+    with pytest.raises(ValueError, match="must be a moment such as"):
+        moment(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "iso"),
+    [
+        ("1764000000", "2025-11-24T16:00:00+00:00"),
+        ("20261126", "2026-11-26T00:00:00+00:00"),  # a date, and not a day of 1970: tokens are taken back by it
+        ("2026-11-26", "2026-11-26T00:00:00+00:00"),
+        ("2026-11-26T12:00:00Z", "2026-11-26T12:00:00+00:00"),
+    ],
+)
+def test_a_date_is_a_moment_and_so_are_seconds(text: str, iso: str) -> None:
+    assert moment(text).isoformat() == iso

@@ -62,7 +62,7 @@ def test_a_worker_that_cannot_read_any_journal_still_knows_itself(
     found = workers.read()
     assert [entry["worker"] for entry in found] == [journal.boot]
     assert connection_of(found)["state"] == "connected"
-    assert journal_of(found) == {"failing": "OSError 30", "quarantined": 1, "otherVersions": 0}
+    assert journal_of(found) == {"failing": "OSError 30", "quarantined": 1, "lostWrites": 0, "otherVersions": 0}
 
 
 def test_what_the_journal_says_of_this_worker_is_what_all_workers_answer(workers: Workers, journal: Journal) -> None:

@@ -1,0 +1,135 @@
+"""Whether look-ups ask MongoDB: also while it answers pings and nothing else they answer within a second, with what there is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+from pymongo.errors import AutoReconnect
+
+from blueprints import diagnostics, operations
+from prodfix import make_token
+from prodfix.connection.readable import HOLDS, Readable
+from prodfix.diagnostics import requests as whole
+from tests.unit.counting import Clock
+
+OWN = "prodfix-own"  # the appname of the client that asks
+REQUEST = "request-of-ours"
+HANG: dict[str, Any] = {"blockConnection": True, "blockTimeMS": 4000}
+REFUSE: dict[str, Any] = {"errorCode": 8000}
+TRY_AGAIN: dict[str, Any] = {"errorCode": 11602}
+CUT: dict[str, Any] = {"closeConnection": True}
+COMMANDS = ("find", "aggregate", "count", "distinct", "getMore", "listCollections", "listIndexes", "collStats",
+            "insert", "update", "delete", "findAndModify", "createIndexes")  # fmt: skip
+
+
+class Asked:
+    """A database of one collection that fails as long as ``error`` is there."""
+
+    def __init__(self) -> None:
+        self.times = 0
+        self.error: Exception | None = None
+
+    def __getitem__(self, name: str) -> Asked:
+        return self
+
+    def find_one(self, *_: Any) -> None:
+        self.times += 1
+        if self.error is not None:
+            raise self.error
+
+
+def test_one_command_tells_for_a_moment_whether_it_can_be_read_from() -> None:
+    database, clock = Asked(), Clock()
+    readable = Readable(lambda: database, clock=clock)  # type: ignore[arg-type, return-value]
+    assert [readable() for _ in range(3)] == [database] * 3
+    assert database.times == 1
+    database.error = AutoReconnect("gone")
+    clock.now += HOLDS
+    assert [readable() for _ in range(3)] == [None] * 3
+    assert database.times == 2
+    database.error = None
+    clock.now += HOLDS
+    assert readable() is database
+
+
+def test_what_is_known_to_be_down_is_not_asked() -> None:
+    assert Readable(lambda: None)() is None
+
+
+@pytest.fixture
+def app(serve: Callable[..., Any], database_uri: str, until: Callable[..., Any]) -> Any:
+    app = serve([diagnostics, operations], mongodb_uri=SecretStr(database_uri), diagnostics_rate_limit="10000/minute")
+    services = app.extensions["prodfix"]
+    services.start()
+    until(lambda: services.monitor.healthy)
+    until(lambda: services.readable() is not None)
+    return app
+
+
+def token_of(app: Any) -> str:
+    return make_token(app.extensions["prodfix"].settings, role="admin", lifetime=timedelta(minutes=5))
+
+
+@pytest.fixture
+def ask(app: Any) -> Callable[..., Any]:
+    client, headers = app.test_client(), {"Authorization": f"Bearer {token_of(app)}"}
+
+    def get(path: str, *, anonymous: bool = False) -> tuple[int, Any, float]:
+        begun = time.monotonic()
+        answer = client.get(path, headers={} if anonymous else headers)
+        return answer.status_code, answer.get_json(), time.monotonic() - begun
+
+    return get
+
+
+PREFIX = "/api/v1/diagnostics"
+LOOK_UPS = (f"/requests/{REQUEST}", "/errors/records", "/errors/records?code=X", "/errors/groups", "/errors", "/incidents",
+            "/connection-events", "/database", "/deferred")  # fmt: skip
+
+
+@pytest.mark.parametrize("trouble", [HANG, REFUSE, TRY_AGAIN, CUT], ids=["hang", "refuse", "try again", "cut"])
+def test_every_look_up_answers_within_a_second_while_pings_answer_and_commands_do_not(
+    app: Any, ask: Callable[..., Any], fail: Any, trouble: dict[str, Any]
+) -> None:
+    services = app.extensions["prodfix"]
+    services.error_log.log_deferral(ValueError("x"), None, {"operationId": "0" * 24})
+    record = services.error_log.log_error(ValueError("x"))
+    fail(*COMMANDS, app_name=OWN, **trouble)
+    for path in (f"/requests/{record.request_id}", *LOOK_UPS[1 : None if trouble is HANG else 2]):
+        services.readable._asked_at = -HOLDS  # nobody has asked before
+        status, body, seconds = ask(PREFIX + path)
+        assert (status, seconds < 1.0) == (200, True), (path, seconds)
+        assert body.get("scope", "instance") == "instance"
+    status, body, _ = ask(f"{PREFIX}/requests/{record.request_id}")
+    assert body["missing"] == ["errors", "incidents"]
+    assert [error["message"] for error in body["errors"]] == ["ValueError: x"]
+    assert services.monitor.healthy, "the control: pings answer"
+    for path, anonymous in ((f"{PREFIX}/requests/{REQUEST}", False), ("/api/v1/operations/" + "0" * 24, True)):
+        services.readable._asked_at = -HOLDS
+        status, body, seconds = ask(path, anonymous=anonymous)
+        assert (status, body["code"], seconds < 1.0) == (503, "DATABASE_UNAVAILABLE", True), "nobody can tell"
+    page = app.test_client()
+    page.set_cookie("prodfix_admin", token_of(app), path=PREFIX)
+    assert "MongoDB cannot be asked now. Look again" in page.get(f"{PREFIX}/page/requests/{REQUEST}").text
+    assert "may know more of its errors, incidents" in page.get(f"{PREFIX}/page/requests/{record.request_id}").text
+    fail.off()
+    services.readable._asked_at = -HOLDS
+    assert ask(f"{PREFIX}/requests/{REQUEST}")[0] == 404, "the control"
+    assert ask(f"{PREFIX}/requests/{record.request_id}")[1]["missing"] == []
+
+
+def test_without_the_first_question_each_part_would_wait_by_itself(
+    app: Any, ask: Callable[..., Any], fail: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control."""
+    services = app.extensions["prodfix"]
+    monkeypatch.setattr(Readable, "_ask", lambda readable, database: True)
+    monkeypatch.setattr(whole, "LIMIT", 30.0)
+    record = services.error_log.log_error(ValueError("x"))
+    fail("find", app_name=OWN, **HANG)
+    assert ask(f"{PREFIX}/requests/{record.request_id}")[2] > 1.0
