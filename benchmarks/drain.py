@@ -3,7 +3,7 @@
 The application as served (two workers) on a database that is killed and comes back, as often as there are rounds. In each
 round first nobody asks anything, and the time from the return until all is applied is told; then a steady load reads one
 note after another, before another outage and again from the return until all is applied. The ratio of the two p99 is of
-one run, so that a slow machine counts in both.
+one run, so that a slow machine counts in both. All of it once for each network delay, behind a proxy.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 from benchmarks.load import Load
+from tests.proxy import Proxy
 from tests.served import Served
 from tests.servers import DatabaseServer
 from tests.waiting import until
@@ -32,19 +33,31 @@ def main() -> None:
     parser.add_argument("--backlog", type=int, default=1000, help="writes that wait in each outage (default 1000)")
     parser.add_argument("--rate", type=float, default=50.0, help="live requests a second (default 50)")
     parser.add_argument("--rounds", type=int, default=3, help="of both measurements (default 3)")
+    parser.add_argument(
+        "--delays", type=float, nargs="+", default=[0.0, 20.0], help="of each answer, in ms (default 0 20)"
+    )
     options = parser.parse_args()
-    measure(options.backlog, options.rate, options.rounds)
+    took = {delay: measure(options.backlog, options.rate, options.rounds, delay / 1000) for delay in options.delays}
+    least = min(options.delays)
+    for delay in options.delays:
+        if delay != least:
+            times = took[delay] / took[least]
+            print(f"beside requests {times:.2f} times as long with {delay:.0f} ms of delay as with {least:.0f} ms")
 
 
-def measure(backlog: int, rate: float, rounds: int) -> None:
-    """Print the figures."""
+def measure(backlog: int, rate: float, rounds: int, delay: float) -> float:
+    """Print the figures with so many seconds of delay; the median of how long a backlog took beside requests."""
     before: list[float] = []
     during: list[float] = []
+    beside: list[float] = []
+    print(f"with {delay * 1000:.0f} ms of delay:")
     with (
         tempfile.TemporaryDirectory() as folder,
         DatabaseServer(Path(folder) / "data") as server,
-        Served(Path(folder) / "served", f"{server.uri}drain", application="tests.hosts.probe:app") as served,
+        Proxy(server.port) as proxy,
+        Served(Path(folder) / "served", proxy.database_uri("drain"), application="tests.hosts.probe:app") as served,
     ):
+        proxy.delay = delay
         made = served.post("/api/v1/notes", {"slug": "a", "title": "A", "body": "x" * 250, "notebook": "n"})
         path = made.headers["Location"]
         for done in range(rounds):
@@ -53,9 +66,11 @@ def measure(backlog: int, rate: float, rounds: int) -> None:
             _load(served, path, rate, lambda: time.sleep(10), before)
             _outage(server, served, range((2 * done + 1) * backlog, (2 * done + 2) * backlog))
             took = _load(served, path, rate, lambda: _drained(served), during)
+            beside.append(took)
             print(f"{backlog} writes of two steps applied in {took:.2f} s, while {rate:.0f} requests a second come")
     p99 = {"before": _told("before", before), "during": _told("while a backlog drains", during)}
     print(f"p99 during / before: {p99['during'] / p99['before']:.2f}")
+    return statistics.median(beside)
 
 
 def _outage(server: DatabaseServer, served: Served, numbers: range) -> None:

@@ -111,6 +111,7 @@ class Assembly(Foundations):
             max_age=self.settings.deferred_max_age_hours * 3600,
             rate=self.settings.deferred_drain_rate,
             live=self.traffic.live,
+            round_trip=lambda: self.monitor.round_trip,
         )
 
     @cached_property
@@ -123,6 +124,7 @@ class Assembly(Foundations):
             uptime=lambda: self.monitor.status().uptime,
             retention_days=self.settings.error_retention_days,
             live=self.traffic.live,
+            round_trip=lambda: self.monitor.round_trip,
         )
 
     @cached_property

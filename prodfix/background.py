@@ -110,6 +110,7 @@ class Background:
                 ("last incident", services.incidents.flush),
                 ("last aborts", services.transactions.aborts.finish),
                 ("last write", lambda: self._write(services)),
+                ("last marks", lambda: self._release(services)),
             )
             for name, work in last:
                 try:
@@ -199,6 +200,10 @@ class Background:
         applied = services.drainer.tick(services.monitor.healthy)
         if applied:
             services.incidents.count("replayed", applied)
+
+    def _release(self, services: Services) -> None:
+        if services.clients.configured and services.monitor.healthy:
+            services.deferred.releases.close()
 
     def _fold(self, services: Services, days: int) -> None:
         self._adopt(services)

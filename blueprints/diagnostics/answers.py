@@ -306,6 +306,7 @@ class OperationStatus(Answer):
     attempts: int | None = None
     created_at: datetime | None = None
     ended_at: datetime | None = None
+    waiting_since: Annotated[datetime | None, Field(description="Since when it waits for its `reason`")] = None
 
 
 class Request(Answer):
@@ -439,6 +440,7 @@ class DeferredEntry(Answer):
     attempts: int
     created_at: datetime
     failed_at: datetime | None
+    waiting_since: Annotated[datetime | None, Field(description="Since when it waits for its `reason`")]
     request_id: str | None
     facts: dict[str, Any]
 

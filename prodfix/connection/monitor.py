@@ -148,6 +148,12 @@ class ConnectionMonitor:
             return "error"
         return "reconnecting" if self._seen.last_good is not None else "disconnected"
 
+    @property
+    def round_trip(self) -> float | None:
+        """What the last good ping took, in seconds."""
+        latency = self._seen.latency_ms
+        return None if latency is None else latency / 1000
+
     def losses(self, seconds: float) -> int:
         """How often the connection was lost in the last ``seconds``."""
         now = self._clock()

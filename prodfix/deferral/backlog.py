@@ -16,6 +16,7 @@ import orjson
 from prodfix.context import iso
 from prodfix.deferral.deferred import Deferred
 from prodfix.deferral.orders import Command, Orders
+from prodfix.deferral.waiting import HELD
 from prodfix.errors import NotFound
 from prodfix.journal.journal import Journal
 from prodfix.journal.reading import Others
@@ -26,8 +27,8 @@ BACKLOG_STATES: tuple[BacklogState, ...] = get_args(BacklogState)
 MOST = 200  # entries of one page
 
 _TABLES: dict[BacklogState, str] = {
-    "waiting": "SELECT id, 'waiting', operation, reason, attempts, created, NULL, '{}', entry FROM writes",
-    "failed": "SELECT id, 'failed', operation, reason, attempts, created, at, facts, entry FROM dead",
+    "waiting": "SELECT id, 'waiting', operation, reason, attempts, created, NULL, '{}', entry, since FROM writes",
+    "failed": "SELECT id, 'failed', operation, reason, attempts, created, at, facts, entry, NULL FROM dead",
 }
 
 
@@ -40,7 +41,9 @@ class Backlog:
     def counts(self) -> dict[str, Any]:
         """Entries and bytes, how old the oldest that waits is (seconds), and by operation and reason. Raises ``TimeoutError``."""
         waiting = self._journal.read(
-            "SELECT operation, count(*), total(length(entry)), min(created), sum(reason IS NOT NULL) FROM writes GROUP BY 1"
+            "SELECT operation, count(*), total(length(entry)), min(created), sum(reason IS NOT NULL AND reason <> ?)"
+            " FROM writes GROUP BY 1",
+            (HELD,),
         )
         dead = self._journal.read("SELECT operation, reason, count(*), total(length(entry)) FROM dead GROUP BY 1, 2")
         oldest = min((row[3] for row in waiting), default=None)
@@ -126,7 +129,7 @@ def _note(others: Others) -> str | None:
 
 
 def _entry(row: Sequence[Any]) -> dict[str, Any]:
-    identity, state, operation, reason, attempts, created, at, facts, entry = row
+    identity, state, operation, reason, attempts, created, at, facts, entry, since = row
     return {
         "operationId": identity,
         "status": state,
@@ -135,6 +138,7 @@ def _entry(row: Sequence[Any]) -> dict[str, Any]:
         "attempts": attempts,
         "createdAt": _iso(created),
         "failedAt": None if at is None else _iso(at),
+        "waitingSince": None if at is not None else _iso(created if since is None else since),
         "requestId": _content(entry).get("requestId"),
         "facts": orjson.loads(facts),
     }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -18,6 +19,7 @@ from pymongo.synchronous.database import Database
 
 from prodfix.context import current_context
 from prodfix.deferral import guards
+from prodfix.deferral.releases import Releases
 from prodfix.deferral.writes import Operation, Step, Steps, Write, check, declared, is_identity, order_key
 from prodfix.errors import JournalUnavailable, JournalUncertain, PartlyApplied, Severity, Uncertain, ValidationFailed
 from prodfix.journal.journal import Journal
@@ -79,6 +81,8 @@ class Deferred:
         self._operations: dict[str, Operation] = {}
         self._unique: set[tuple[str, str]] = set()
         self._room = _Room()
+        self.releases = Releases(lambda: self.database())  # noqa: PLW0108 - a test may give it another one
+        """The marks of what is applied, until they are removed."""
         self.refused = 0
         """Writes that could not be kept: the journal was full, or its disk failed."""
 
@@ -122,15 +126,18 @@ class Deferred:
         steps = self.steps(write)
         if not self.atomic(write) or self._transact is None:
             self.replay(write, steps, since=since)
-            return
+        else:
+            self._apply_at_once(write, steps, self._transact, since)
+        self.releases.settled(write, steps, lost=since is not None, owner=self._owner)
 
+    def _apply_at_once(self, write: Write, steps: Sequence[Step], transact: Transact, since: float | None) -> None:
         def run(session: ClientSession) -> None:
             for number, step in enumerate(steps):
                 guards.apply(self.database(), step, write.id, number, since=since, session=session)
 
         place = guards.place(steps)
         try:
-            self._transact(run, place=place)
+            transact(run, place=place)
         except DuplicateKeyError as error:
             # Perhaps with ourselves: the answer to an earlier try's commit was lost.
             if guards.applied(self.database(), steps, write.id):
@@ -139,7 +146,7 @@ class Deferred:
                 # A replay stands between its steps, or a document has forgotten: what is missing follows, if that can be told.
                 self.replay(write, steps, since=time.time() - LONGEST_COPY)
             elif guards.outrun(error, steps):
-                self._transact(run, place=place)  # the document is there now
+                transact(run, place=place)  # the document is there now
             else:
                 raise
 
@@ -147,13 +154,24 @@ class Deferred:
         """Whether the direct way is one transaction, which its own driver's labels say when to try again."""
         return self._transact is not None and self.operation(write.operation).atomic
 
-    def replay(self, write: Write, steps: Sequence[Step], *, since: float | None = None) -> None:
-        """Apply the steps one by one, without a transaction. Raises as :meth:`apply` does."""
+    def replay(
+        self,
+        write: Write,
+        steps: Sequence[Step],
+        *,
+        since: float | None = None,
+        around: Callable[[int], AbstractContextManager[object]] = lambda number: nullcontext(),
+    ) -> None:
+        """Apply the steps one by one, without a transaction, each ``around`` its number. Raises as :meth:`apply` does."""
         for number, step in enumerate(steps):
             try:
-                guards.apply(self.database(), step, write.id, number, since=since)
+                with around(number):
+                    guards.apply(self.database(), step, write.id, number, since=since)
             except Uncertain:
-                raise
+                with around(number):
+                    states = guards.states(self.database(), steps, write.id, since)
+                if states[number] != "applied":
+                    raise
             except Exception as error:
                 if number:
                     raise PartlyApplied(f"step {number + 1} of {write.operation}") from error
@@ -202,11 +220,14 @@ class Deferred:
                     "operation": write.operation,
                     "arguments": dict(write.arguments),
                     "requestId": write.request_id or (context.request_id if context else None),
-                    "owner": write.owner if write.owner is not None else self._user(),
+                    "owner": self._owner(write),
                 }
             )
         except (bson.errors.BSONError, OverflowError, TypeError, UnicodeError) as error:
             raise ValidationFailed("the arguments do not fit into BSON") from error
+
+    def _owner(self, write: Write) -> str | None:
+        return write.owner if write.owner is not None else self._user()
 
     def _take_room(self, size: int) -> None:
         room = self._room

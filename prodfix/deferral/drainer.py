@@ -1,78 +1,58 @@
 """The way back: what waits in this worker's file is applied, in order, gently, and each exactly once.
 
 A batch is marked on disk as tried, applied with one command for each collection, and forgotten. What a command leaves in
-doubt is applied again one by one, which changes nothing that is applied already. What a worker was trying when it died goes
-first, before the documents forget it. A failing write waits longer each time
-and holds back only those with its order key; one that can never succeed becomes a dead letter. A lost connection says
-nothing about a write, and ends the drain.
+doubt is applied again one by one, which changes nothing that is applied already; what a worker was trying when it died, or
+lost its connection, goes first. Each command has a limit. A failing write waits longer each time and holds back those with its
+order key, and those that replace values where it does; a document that does not answer, what touches it; nobody else.
+What can never succeed becomes a dead letter. A lost connection says nothing about a write, and ends the drain.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-import bson
-import orjson
+import pymongo
+from pymongo.errors import PyMongoError
 
 from prodfix.classification.classifier import Classifier
 from prodfix.classification.places import unreadable
 from prodfix.deadlines import backoff
 from prodfix.deferral import guards
 from prodfix.deferral.deferred import Deferred
+from prodfix.deferral.guards import Document
 from prodfix.deferral.pace import Pace
-from prodfix.deferral.writes import Step, Write
+from prodfix.deferral.selection import Selection
+from prodfix.deferral.stuck import Stuck
+from prodfix.deferral.traces import known_as_applied
+from prodfix.deferral.waiting import LONGEST_WAIT, Entry, Waiting
+from prodfix.deferral.writes import commutes, copyable
 from prodfix.errors import ConcurrentModification, ErrorCategory, PartlyApplied, Severity, Uncertain, chain
-from prodfix.journal.journal import Journal, Statement
+from prodfix.journal.journal import Journal
 from prodfix.journal.turn import Turn
 
-BATCH = 20  # of two workers less than what a document remembers for sure
+BATCH = 20
 FIRST = 10.0  # seconds after the connection's return in which nothing of ours is written before a backlog
 JITTER = 0.5  # seconds after the connection's return within which the workers of all instances begin
-LONGEST_WAIT = 60.0  # seconds between two tries
-INTERRUPTED = 2.0  # seconds until a write is tried again whose connection was lost
-QUICK = 0.05  # seconds in which no document forgets a write: some 2,000 others would have to follow each second
+INTERRUPTED, LONGEST_INTERRUPTED = (
+    0.25,
+    10.0,
+)  # seconds until a write is tried again whose connection was lost; doubled each time
+STUCK, LONGEST_STUCK = 0.5, 5.0  # the same for one whose document did not answer
+PATIENCE = 300.0  # seconds in which no such write is put aside: what holds a document is over after one minute
+ROUND_TRIPS, SHORTEST, LONGEST = 50, 1.5, 5.0  # how long a command may take; shorter ones say nothing to the breaker
 
 EXPIRED, UNCERTAIN, UNKNOWN_OPERATION = "EXPIRED", "UNCERTAIN", "UNKNOWN_OPERATION"
-
-# What rests until later than anything can, since the clock was put back, does not rest.
-_NEXT = """
-SELECT id, operation, key, entry, attempts, created, tried FROM writes AS mine
-WHERE NOT (not_before > ?1 AND not_before < ?2) AND id NOT IN settled
-AND NOT EXISTS (SELECT 1 FROM writes AS other WHERE other.key = mine.key
-AND other.position < mine.position AND other.not_before > ?1 AND other.not_before < ?2)
-{tried} ORDER BY position LIMIT ?3
-"""
-_UNTRIED = _NEXT.format(tried="")
-# Never before an older one with its key.
-_TRIED = _NEXT.format(
-    tried="AND tried IS NOT NULL AND NOT EXISTS (SELECT 1 FROM writes AS older WHERE older.key = mine.key"
-    " AND older.position < mine.position AND older.tried IS NULL)"
-)
-_COLUMNS = "id, operation, key, entry, attempts, created, tried"
-
-
-@dataclass(slots=True)
-class _Entry:
-    """One row of the file, and what this drain has made of it."""
-
-    write: Write
-    raw: bytes
-    key: str
-    attempts: int
-    tried: float | None
-    steps: Sequence[Step] = field(default=())
-    doubtful: bool = False
 
 
 class Drainer:
     """Applies what waits. One for each process; :meth:`tick` is called often, :meth:`drain` does the work.
 
-    ``max_age`` in seconds; ``rate`` and ``live``: see :class:`prodfix.deferral.pace.Pace`.
+    ``max_age`` in seconds; ``rate``, ``live`` and ``round_trip``: see :class:`prodfix.deferral.pace.Pace`.
     """
 
     def __init__(
@@ -86,16 +66,21 @@ class Drainer:
         rate: float,
         base: float = 1.0,
         live: Callable[[], bool] = lambda: False,
+        round_trip: Callable[[], float | None] = lambda: None,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._deferred, self._journal, self._classifier = deferred, journal, classifier
+        self._deferred, self._classifier = deferred, classifier
+        self._waiting, self._stuck = Waiting(journal, clock), Stuck(clock)
+        self._selection = Selection(self._waiting, self._stuck, self._prepare)
         self._max_attempts, self._max_age, self._base = max_attempts, max_age, base
-        self._pace = Pace(live, Turn(journal), largest=BATCH, rate=rate, sleep=sleep)
+        self._pace = Pace(live, Turn(journal), largest=BATCH, rate=rate, round_trip=round_trip, sleep=sleep)
         self._clock = clock
         self._begin_at: float | None = None
         self._back: float | None = None
         self._alone: set[str] = set()
+        self._interrupted: dict[str, int] = {}
+        self._forgotten: list[Entry] = []
         self.stopped = False
 
     def tick(self, healthy: bool) -> int:
@@ -111,6 +96,7 @@ class Drainer:
         self._begin_at = 0.0
         applied = self.drain()
         self._back = -math.inf
+        self._release()
         return applied
 
     @property
@@ -126,67 +112,27 @@ class Drainer:
         """
         self._bury_old()
         applied = 0
-        while not self.stopped and (rows := self._next(self._pace.size())):
+        while not self.stopped and (entries := self._selection.next(self._pace.size())):
             if self._adopt():
                 continue
-            with self._pace.batch(len(rows)):
-                done, connected = self._apply_batch([_entry(row) for row in rows])
+            with self._pace.batch(len(entries)):
+                done, connected = self._apply_batch(entries)
             applied += done
             on_batch(done)
             if not connected:
                 break
         return applied
 
-    def _next(self, most: int) -> list[tuple[Any, ...]]:
-        now = self._clock()
-        values = (now, now + 2 * LONGEST_WAIT, most)
-        return self._journal.read_own(_TRIED, values) or self._journal.read_own(_UNTRIED, values)
+    # -- which go next ------------------------------------------------------------------------------------------------
 
-    def _adopt(self) -> bool:
-        """Whether a worker has died meanwhile: what it was trying, to documents that we write too, is ours now and goes first."""
-        adopted = self._journal.adopt() > 0
-        if adopted:
-            self._deferred.recount()
-        return adopted
-
-    # -- one batch ----------------------------------------------------------------------------------------------------
-
-    def _apply_batch(self, entries: list[_Entry]) -> tuple[int, bool]:
-        """How many were applied, and whether the connection lasted."""
-        entries = [entry for entry in entries if self._prepare(entry)]
-        now = self._clock()
-        marks: list[Statement] = [
-            ("UPDATE writes SET tried = coalesce(tried, ?) WHERE id = ?", (now, entry.write.id)) for entry in entries
-        ]
-        # On disk before it is tried: who finds it after a crash must know that it may be applied.
-        self._journal.write(marks, durable=True, reserve=True, settles=())
-        together = _of_different_keys(entry for entry in entries if entry.write.id not in self._alone)
-        if len(together) == 1:
-            together = []
-        begun = time.monotonic()
-        try:
-            self._apply_together(together)
-        except Exception:  # noqa: BLE001 - the driver's, or BSON's, which ends a whole command for one document
-            # Whose fault it is will show: each of them is now applied alone, and the next time too.
-            self._alone = {entry.write.id for entry in together}
-            for entry in together:
-                entry.doubtful = True
-        finished = [entry for entry in together if not entry.doubtful]
-        known = {entry.write.id for entry in finished}
-        others = [entry for entry in entries if entry.write.id not in known]
-        applied, connected = self._apply_alone(others, lambda: time.monotonic() - begun < QUICK, now)
-        if connected:
-            self._alone = set()
-        self._forget(finished + applied)
-        return len(finished) + len(applied), connected
-
-    def _prepare(self, entry: _Entry) -> bool:
+    def _prepare(self, entry: Entry) -> bool:
         try:
             entry.steps = self._deferred.steps(entry.write)
         except Exception as error:  # noqa: BLE001 - whatever an operation raises, it is this write that cannot be applied
             unknown = isinstance(error, KeyError) and not self._known(entry.write.operation)
             self._bury(entry, UNKNOWN_OPERATION if unknown else self._classifier.classify(error).code, error)
             return False
+        entry.documents = [guards.document(step, entry.write.id) for step in entry.steps]
         return True
 
     def _known(self, operation: str) -> bool:
@@ -196,77 +142,180 @@ class Drainer:
             return False
         return True
 
-    def _apply_together(self, entries: Sequence[_Entry]) -> None:
+    def _adopt(self) -> bool:
+        """Whether a worker has died meanwhile: what it was trying is ours now, and goes first."""
+        adopted = self._waiting.adopt() > 0
+        if adopted:
+            self._deferred.recount()
+        return adopted
+
+    # -- one batch ----------------------------------------------------------------------------------------------------
+
+    def _apply_batch(self, entries: list[Entry]) -> tuple[int, bool]:
+        """How many were applied, and whether the connection lasted."""
+        self._mark([entry for entry in entries if entry.tried is None])
+        now = self._clock()
+        finished, connected = self._applied_by_copies(entries)
+        left = _without(entries, finished)
+        if connected:
+            together = self._together(left)
+            finished += together
+            alone, connected = self._apply_alone(_without(left, together), now)
+            finished += alone
+            if connected:
+                self._alone = set()
+        self._forget(finished)
+        if connected:
+            self._release()
+        return len(finished), connected
+
+    def _mark(self, entries: Sequence[Entry]) -> None:
+        if not entries:
+            return
+        self._waiting.mark(entries)
+        if not self._waiting.kept():
+            return
+        # That was an fsync: what was forgotten before it will not be found again, whatever happens.
+        for entry in self._forgotten:
+            lost = entry.tried is not None or entry.doubtful
+            self._deferred.releases.settled(entry.write, entry.steps, lost=lost)
+        self._forgotten = []
+
+    def _applied_by_copies(self, entries: Sequence[Entry]) -> tuple[list[Entry], bool]:
+        """Those that another request has brought too, and that are known to be applied; and whether the connection lasted."""
+        copies = [entry for entry in entries if copyable(entry.write)]
+        if not copies:
+            return [], True
+        try:
+            with self._command():
+                known = known_as_applied(self._deferred.database(), [entry.write.id for entry in copies])
+        except Exception as error:  # noqa: BLE001 - the driver's: without it none of them may be tried
+            self._failed(copies[0], error)
+            return [], False
+        return [entry for entry in copies if entry.write.id in known], True
+
+    def _together(self, entries: Iterable[Entry]) -> list[Entry]:
+        """Those that were applied, one of each key; the others are in doubt."""
+        first: dict[str, Entry] = {}
+        for entry in entries:
+            if entry.write.id not in self._alone and not self._stuck.known(entry.documents):
+                first.setdefault(entry.key, entry)
+        together = list(first.values())
+        if len(together) < 2:
+            return []
+        try:
+            self._apply_together(together)
+        except Exception:  # noqa: BLE001 - the driver's, or BSON's, which ends a whole command for one document
+            # Whose fault it is will show: each of them is now applied alone, and the next time too.
+            self._alone = {entry.write.id for entry in together}
+            for entry in together:
+                entry.doubtful = True
+        return [entry for entry in together if not entry.doubtful]
+
+    def _apply_together(self, entries: Sequence[Entry]) -> None:
         """The first step of all, then the second of those that are not in doubt ... Raises what ends a command."""
-        for number in range(max((len(entry.steps) for entry in entries), default=0)):
+        for number in range(max(len(entry.steps) for entry in entries)):
             waiting = [entry for entry in entries if number < len(entry.steps) and not entry.doubtful]
             for collection in dict.fromkeys(entry.steps[number].collection for entry in waiting):
                 theirs = [entry for entry in waiting if entry.steps[number].collection == collection]
                 steps = [(entry.steps[number], entry.write.id, number, entry.tried) for entry in theirs]
-                with self._pace.command():
+                with self._command(len(steps)):
                     doubtful = guards.apply_many(self._deferred.database(), collection, steps)
                 for place in doubtful:
                     theirs[place].doubtful = True
 
-    def _apply_alone(
-        self, entries: Sequence[_Entry], quick: Callable[[], bool], begun: float
-    ) -> tuple[list[_Entry], bool]:
-        applied: list[_Entry] = []
+    def _apply_alone(self, entries: Sequence[Entry], begun: float) -> tuple[list[Entry], bool]:
+        applied: list[Entry] = []
         held: set[str] = set()
         for entry in entries:
-            if entry.key in held:
+            if entry.key in held or self._stuck.waits(entry.documents):
+                held.add(entry.key)
                 continue
-            since = entry.tried
-            if since is None and entry.doubtful and not quick():
-                since = begun
             try:
-                self._deferred.replay(entry.write, entry.steps, since=since)
+                self._apply_one(entry, begun if entry.doubtful and entry.tried is None else entry.tried)
             except Exception as error:  # noqa: BLE001 - poison never blocks the rest
                 held.add(entry.key)
+                entry.doubtful = True
                 if not self._failed(entry, error):
                     return applied, False
             else:
+                self._stuck.answered(entry.documents)
                 applied.append(entry)
         return applied, True
 
+    def _apply_one(self, entry: Entry, since: float | None) -> None:
+        @contextlib.contextmanager
+        def around(number: int) -> Iterator[None]:
+            entry.at = number
+            with self._command():
+                yield
+
+        self._deferred.replay(entry.write, entry.steps, since=since, around=around)
+
+    @contextlib.contextmanager
+    def _command(self, steps: int = 1) -> Iterator[None]:
+        """Around each command, which has a limit."""
+        with self._pace.command(steps), pymongo.timeout(self._limit):
+            yield
+
+    @property
+    def _limit(self) -> float:
+        return min(max(ROUND_TRIPS * self._pace.network, SHORTEST), LONGEST)
+
+    def _release(self) -> None:
+        if not self._deferred.releases.pending:
+            return
+        # What was not removed is tried again; whether the connection is lost will show with the next write.
+        with contextlib.suppress(PyMongoError), self._command():
+            self._deferred.releases.work()
+
     # -- what becomes of a write ---------------------------------------------------------------------------------------
 
-    def _failed(self, entry: _Entry, error: Exception) -> bool:
+    def _failed(self, entry: Entry, error: Exception) -> bool:
         """Let it wait, or bury it; False if the connection is lost."""
         meaning = self._classifier.classify(error)
-        if meaning.category is ErrorCategory.DATABASE_CONNECTION:
+        late = meaning.category is ErrorCategory.TIMEOUT
+        if meaning.category is ErrorCategory.DATABASE_CONNECTION or (late and not self._answers()):
             # The database is away again, or refuses us. That says nothing about this write, except that others go first.
-            self._wait(entry, entry.attempts, INTERRUPTED, meaning.code)
+            times = self._interrupted[entry.write.id] = self._interrupted.get(entry.write.id, 0) + 1
+            self._waiting.rest(entry, backoff(times, INTERRUPTED, longest=LONGEST_INTERRUPTED), meaning.code)
             return False
         # Somebody else was at the same document: that says nothing about this write.
-        attempts = entry.attempts + (not meaning.contended)
+        entry.attempts += not meaning.contended
         # A reply that could not be read is no verdict on it either: whether it was applied shows at the next try.
-        if (meaning.transient or unreadable(error)) and attempts < self._max_attempts:
-            delay = backoff(max(attempts, 1), self._base, longest=LONGEST_WAIT)
-            self._wait(entry, attempts, delay, meaning.code)
+        transient = meaning.transient or unreadable(error)
+        if late and (entry.attempts < self._max_attempts or self._tried_for(entry) < PATIENCE):
+            delay = backoff(max(entry.attempts, 1), STUCK, longest=LONGEST_STUCK)
+            self._rest(entry, delay, meaning.code, entry.documents[entry.at])
+        elif transient and entry.attempts < self._max_attempts:
+            self._rest(entry, backoff(max(entry.attempts, 1), self._base, longest=LONGEST_WAIT), meaning.code)
         else:
-            entry.attempts = attempts
             self._bury(entry, UNCERTAIN if isinstance(error, Uncertain) else meaning.code, error)
         return True
 
-    def _wait(self, entry: _Entry, attempts: int, delay: float, reason: str) -> None:
-        update = "UPDATE writes SET attempts = ?, not_before = ?, reason = ?, told = 0 WHERE id = ?"
-        row = (attempts, self._clock() + delay, reason, entry.write.id)
-        self._journal.write([(update, row)], to_disk=True, reserve=True)
+    def _answers(self) -> bool:
+        """Whether the database does, where one of its documents did not."""
+        try:
+            with pymongo.timeout(self._limit):
+                self._deferred.database().command("ping")
+        except PyMongoError:
+            return False
+        return True
 
-    def _bury(self, entry: _Entry, reason: str, error: Exception | None = None) -> None:
-        facts = _facts(error)
-        bury = f"INSERT OR REPLACE INTO dead SELECT {_COLUMNS}, ?, ?, ?, 0 FROM writes WHERE id = ?"  # noqa: S608 - constants
-        identity = entry.write.id
-        self._journal.write(
-            [
-                (bury, (reason, orjson.dumps(facts).decode(), self._clock(), identity)),
-                ("UPDATE dead SET attempts = ? WHERE id = ?", (entry.attempts, identity)),
-                ("DELETE FROM writes WHERE id = ?", (identity,)),
-            ],
-            durable=True,
-            reserve=True,
-        )
+    def _tried_for(self, entry: Entry) -> float:
+        return 0.0 if entry.tried is None else self._clock() - entry.tried
+
+    def _rest(self, entry: Entry, delay: float, reason: str, *stuck: Document) -> None:
+        """Nobody overtakes it where that would change what comes out, nor comes to a document that is stuck."""
+        self._waiting.rest(entry, delay, reason)
+        places = [number for number, step in enumerate(entry.steps) if not commutes(step)]
+        self._stuck.found([*(entry.documents[number] for number in places), *stuck], delay)
+
+    def _bury(self, entry: Entry, reason: str, error: Exception | None = None) -> None:
+        facts = _facts(error) | self._states(entry, reason)
+        self._waiting.bury(entry, reason, facts)
+        self._stuck.answered(entry.documents)
+        self._interrupted.pop(entry.write.id, None)
         self._deferred.count("dead")
         self._deferred.report(
             Severity.ERROR,
@@ -274,56 +323,41 @@ class Drainer:
             {
                 "requestId": entry.write.request_id,
                 "category": self._classifier.classify(error).category if error else ErrorCategory.DATABASE_QUERY,
-                "operationId": identity,
+                "operationId": entry.write.id,
                 "operation": entry.write.operation,
                 "reason": reason,
                 **facts,
             },
         )
 
-    def _bury_old(self) -> None:
-        query = f"SELECT {_COLUMNS} FROM writes WHERE created < ? AND id NOT IN settled LIMIT ?"  # noqa: S608 - constants
-        while rows := self._journal.read_own(query, (self._clock() - self._max_age, BATCH)):
-            for row in rows:
-                self._bury(_entry(row), EXPIRED)
+    def _states(self, entry: Entry, reason: str) -> dict[str, Any]:
+        """Of one that is in doubt, what is known of each of its steps."""
+        if reason != UNCERTAIN:
+            return {}
+        try:
+            with self._command():
+                return {"steps": guards.states(self._deferred.database(), entry.steps, entry.write.id, entry.tried)}
+        except PyMongoError:
+            return {"steps": ["unknown"] * len(entry.steps)}
 
-    def _forget(self, entries: Sequence[_Entry]) -> None:
-        """In one transaction with the trace of it; while the disk has no room, as soon as it has."""
+    def _bury_old(self) -> None:
+        while entries := self._waiting.older_than(self._max_age, BATCH):
+            for entry in entries:
+                self._bury(entry, EXPIRED)
+
+    def _forget(self, entries: Sequence[Entry]) -> None:
         if not entries:
             return
-        keep = (
-            "INSERT OR REPLACE INTO ended (id, operation, owner, state, attempts, created, at)"
-            " VALUES (?, ?, ?, 'applied', ?, ?, ?)"
-        )
-        now = self._clock()
-        statements: list[Statement] = []
+        self._waiting.forget(entries)
+        self._forgotten += entries
         for entry in entries:
-            write = entry.write
-            row = (write.id, write.operation, write.owner, entry.attempts + 1, write.created, now)
-            statements += [
-                ("DELETE FROM writes WHERE id = ?", (write.id,)),
-                (keep, row),
-            ]  # it takes the room that is left
-        done = [entry.write.id for entry in entries]
-        self._journal.write(statements, to_disk=True, reserve=True, settles=done)
+            self._interrupted.pop(entry.write.id, None)
         self._deferred.recount()
 
 
-def _entry(row: Sequence[Any]) -> _Entry:
-    identity, operation, key, raw, attempts, created, tried = row
-    try:
-        content: Mapping[str, Any] = bson.decode(raw, codec_options=bson.CodecOptions(tz_aware=True))
-    except bson.errors.BSONError:
-        content, operation = {}, ""  # it will be put aside, as nobody knows the operation
-    arguments, request_id, owner = content.get("arguments", {}), content.get("requestId"), content.get("owner")
-    return _Entry(Write(operation, arguments, identity, request_id, owner, created), raw, key, attempts, tried)
-
-
-def _of_different_keys(entries: Iterable[_Entry]) -> list[_Entry]:
-    first: dict[str, _Entry] = {}
-    for entry in entries:
-        first.setdefault(entry.key, entry)
-    return list(first.values())
+def _without(entries: Iterable[Entry], those: Iterable[Entry]) -> list[Entry]:
+    gone = {entry.position for entry in those}
+    return [entry for entry in entries if entry.position not in gone]
 
 
 def _facts(error: Exception | None) -> dict[str, Any]:

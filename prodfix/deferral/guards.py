@@ -1,16 +1,42 @@
 """How a step is applied once, however often it is tried: an insert by its ``_id``, an update by a guard in its document.
 
-The guard is an array in the document that remembers the last writes by ID and time; the server checks it and adds to it
-in the same atomic update. It is bounded, so a retried write may find that it could have been forgotten: that is told
-(:class:`prodfix.errors.Uncertain`), and never guessed.
+The guard is an array in the document, of marks: the ID of a write (and the number of its step) and when. The server checks
+it and adds to it in the same atomic update. A mark stays until whoever has the write knows what became of all of it, on
+disk (:mod:`prodfix.deferral.releases`): however many others come meanwhile, from whatever worker or instance, they push no
+mark out. So of a write that is in doubt each step can be read: a mark that is there says applied, one that is not says
+not applied. Who dies when, and what is found then:
+
+======================================= ======================= ====================================================
+what happened                           what is left            the next try
+======================================= ======================= ====================================================
+died, or lost the answer, before it     no mark                 applies it
+was applied
+died, or lost the answer, between two   the first step's mark   meets the mark, and applies what is missing
+steps                                   or document
+died, or lost the answer, after the     all marks               meets all of them, and says ``applied``
+last step
+what is applied was forgotten on disk,  marks, no entry         there is none; they are removed with a worker that
+and the worker died                                             ends in order, or pushed out
+the same, and the power failed: the     all marks, as they are  as after a lost answer
+entry is there again                    removed only after the
+                                        next fsync
+marks were removed, and a try whose     no mark                 cannot be: they stay ``GRACE`` seconds longer than
+answer was lost arrives only then                               any try may take at the server
+a copy of the request left the same     perhaps no mark, then   finds the trace, and says ``applied``
+write with another worker or instance   a trace in MongoDB
+======================================= ======================= ====================================================
+
+It is bounded all the same, as what dies removes nothing: a document has ``REMEMBERED`` marks at most. Beyond them the oldest
+go, and an entry then says until when. A try that finds that its mark could have been one of them says so
+(:class:`prodfix.errors.Uncertain`), and never guesses.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
 
 import bson
 from pymongo import InsertOne, UpdateOne
@@ -23,14 +49,19 @@ from prodfix.deferral.writes import Insert, Step, Update
 from prodfix.errors import ConcurrentModification, Conflict, NotFound, Uncertain
 from prodfix.schemas import GUARD
 
-REMEMBERED = 100  # writes in one document's guard
-# Of these, how many may have come later than their times say: clocks differ, and commands take their time. So a document
+REMEMBERED = 300  # marks in one document's guard: some 20 KB at the very most
+# Of these, how many may have come later than their times say: clocks differ, and commands take their time. So a full guard
 # tells for sure of a write after which no more than the others have come.
-SLACK = 50
+SLACK = 150
+FORGOTTEN = ""  # the ID of no write, but of an entry that says until when others were pushed out
+SKEW = timedelta(seconds=5)  # between the clocks of two instances
 
 Request = InsertOne[Any] | UpdateOne
+State = Literal["applied", "not_applied", "unknown"]
 Tried = tuple[Step, str, int, float | None]
 """A step, its write's ID, its number, and when an earlier try may first have been applied."""
+Document = tuple[str, bytes]
+"""A collection, and the filter that names a document of it, as BSON: what a dictionary can have as a key."""
 
 
 def apply(
@@ -53,35 +84,44 @@ def apply(
     if isinstance(step, Insert):
         _insert(database, step, identity, session)
     else:
-        _update(database, step, _mark(identity, number), since, session)
+        _update(database, step, mark_of(identity, number), since, session)
+
+
+def states(database: Database[Any], steps: Sequence[Step], identity: str, since: float | None = None) -> list[State]:
+    """What MongoDB itself tells of each step of the write. ``unknown``: its mark may have been pushed out.
+
+    Steps are applied in order, the next one only once the last one is known to be: so one that is seen tells of those before.
+    """
+    told = [_state(database, step, identity, number, since) for number, step in enumerate(steps)]
+    seen = max((number for number, state in enumerate(told) if state == "applied"), default=-1)
+    return ["applied" if number < seen and state == "unknown" else state for number, state in enumerate(told)]
 
 
 def applied(database: Database[Any], steps: Sequence[Step], identity: str) -> bool:
     """Whether all steps of the write can be seen in the database."""
-    for number, step in enumerate(steps):
-        if isinstance(step, Insert):
-            found = database[step.collection].find_one({"_id": document_id(identity)}, {"_id": 1})
-        else:
-            found = database[step.collection].find_one(_identity(step), {GUARD: 1})
-            if found is not None and not _remembers(found, _mark(identity, number)):
-                return False
-        if found is None:
-            return False
-    return True
+    return set(states(database, steps, identity)) == {"applied"}
 
 
 def begun(database: Database[Any], steps: Sequence[Step], identity: str) -> bool:
     """Whether a document that the write inserts is there: then it is this write's, whatever its other steps tell."""
     inserts = [step for step in steps if isinstance(step, Insert)]
-    return any(
-        database[step.collection].find_one({"_id": document_id(identity)}, {"_id": 1}) is not None for step in inserts
-    )
+    return any(_state(database, step, identity, 0, None) == "applied" for step in inserts)
+
+
+def _state(database: Database[Any], step: Step, identity: str, number: int, since: float | None) -> State:
+    if isinstance(step, Insert):
+        found = database[step.collection].find_one({"_id": document_id(identity)}, {"_id": 1})
+        return "not_applied" if found is None else "applied"
+    found = database[step.collection].find_one(document_of(step), {GUARD: 1})
+    if found is not None and _remembers(found, mark_of(identity, number)):
+        return "applied"
+    return "not_applied" if found is None or since is None or _tells(found, since) else "unknown"
 
 
 def outrun(error: DuplicateKeyError, steps: Sequence[Step]) -> bool:
     """Whether another write has just made a document that one of the steps would have made (upsert), and not changed."""
     pattern = (error.details or {}).get("keyPattern")
-    made = {tuple(_identity(step)) for step in steps if isinstance(step, Update) and step.upsert}
+    made = {tuple(document_of(step)) for step in steps if isinstance(step, Update) and step.upsert}
     return isinstance(pattern, Mapping) and tuple(pattern) in made
 
 
@@ -106,7 +146,7 @@ def apply_many(database: Database[Any], collection: str, steps: Sequence[Tried])
 
 def place(steps: Sequence[Step]) -> Hashable:
     """The first document that the write changes, and that others may be changing too; ``None`` if it only inserts."""
-    return next(((step.collection, bson.encode(_identity(step))) for step in steps if isinstance(step, Update)), None)
+    return next(((step.collection, bson.encode(document_of(step))) for step in steps if isinstance(step, Update)), None)
 
 
 def document_id(text: str) -> bson.ObjectId | str:
@@ -119,7 +159,7 @@ def _groups(steps: Sequence[Tried]) -> list[tuple[Request, list[int]]]:
     groups: list[tuple[Request, list[int]]] = []
     fresh: dict[Any, list[tuple[int, Update, str]]] = {}
     for place, (step, identity, number, since) in enumerate(steps):
-        mark = _mark(identity, number)
+        mark = mark_of(identity, number)
         if isinstance(step, Insert):
             groups.append((InsertOne({**step.document, "_id": document_id(identity)}), [place]))
         elif since is None and step.expected_version is None and mergeable(step.update):
@@ -142,7 +182,8 @@ def _update_one(step: Update, marks: Sequence[str], since: float | None) -> Upda
     return UpdateOne(guarded, changes, upsert=step.upsert)
 
 
-def _mark(identity: str, number: int) -> str:
+def mark_of(identity: str, number: int) -> str:
+    """What a document remembers of step ``number`` of the write ``identity``."""
     # Each step has one of its own: two of them may change the same document.
     return f"{identity}.{number}" if number else identity
 
@@ -176,7 +217,7 @@ def _update(
         if collection.update_one(guarded, changes).matched_count:
             return
         clash = error
-    found = collection.find_one(_identity(step), {GUARD: 1, "version": 1}, session=session)
+    found = collection.find_one(document_of(step), {GUARD: 1, "version": 1}, session=session)
     problem = _problem(step, found, mark, since)
     if problem is not None:
         raise clash or problem if not isinstance(problem, Uncertain) else problem
@@ -197,7 +238,14 @@ def _problem(step: Update, found: Mapping[str, Any] | None, mark: str, since: fl
     return Conflict(f"the document of {step.collection} does not meet the update's conditions")
 
 
-def _identity(step: Update) -> dict[str, Any]:
+def document(step: Step, identity: str) -> Document:
+    """The document that a step of the write ``identity`` inserts or updates."""
+    named = {"_id": document_id(identity)} if isinstance(step, Insert) else document_of(step)
+    return step.collection, bson.encode(named)
+
+
+def document_of(step: Update) -> dict[str, Any]:
+    """The filter that names the document of an update, and says nothing else of it."""
     return {"_id": step.filter["_id"]} if "_id" in step.filter else dict(step.filter)
 
 
@@ -208,6 +256,7 @@ def _guarded(step: Update, marks: Sequence[str], since: float | None) -> tuple[d
     if since is not None:
         told = {f"{GUARD}.{SLACK}.at": {"$lt": _moment(since)}}
         guarded["$or"] = [{f"{GUARD}.{REMEMBERED - 1}": {"$exists": False}}, told]
+        guarded[GUARD] = {**new, "$not": {"$elemMatch": {"id": FORGOTTEN, "at": {"$gte": _moment(since)}}}}
     now = datetime.now(UTC)
     entries = {"$each": [{"id": mark, "at": now} for mark in marks], "$slice": -REMEMBERED}
     changes = {**step.update, "$push": {**step.update.get("$push", {}), GUARD: entries}}
@@ -224,10 +273,41 @@ def _remembers(found: Mapping[str, Any], mark: str) -> bool:
 def _tells(found: Mapping[str, Any], since: float) -> bool:
     """Whether a write that was applied since then would still be in the guard."""
     entries = found.get(GUARD) or []
+    if any(isinstance(entry, Mapping) and _forgotten_since(entry, since) for entry in entries):
+        return False
     if len(entries) < REMEMBERED:
         return True
     early = entries[SLACK].get("at") if isinstance(entries[SLACK], Mapping) else None
     return isinstance(early, datetime) and early.replace(tzinfo=UTC) < _moment(since)
+
+
+def forget(database: Database[Any], marks: Mapping[Document, Sequence[str]]) -> None:
+    """Remove these marks from their documents, with one command for each collection. A document that is gone is nothing.
+
+    Of one that is full others may have been pushed out: it says until when, once it is no longer full.
+    """
+    until = datetime.now(UTC) + SKEW
+    for collection in dict.fromkeys(collection for collection, _ in marks):
+        requests: list[UpdateOne] = []
+        for (theirs, named), those in marks.items():
+            if theirs == collection:
+                requests += _forgetting(bson.decode(named), those, until)
+        database[collection].bulk_write(requests)
+
+
+def _forgetting(named: Mapping[str, Any], marks: Sequence[str], until: datetime) -> list[UpdateOne]:
+    older = {"id": FORGOTTEN, "at": {"$lt": until}}
+    full = {f"{GUARD}.{REMEMBERED - 1}": {"$exists": True}}
+    note = {"$each": [{"id": FORGOTTEN, "at": until}], "$slice": -REMEMBERED}
+    return [
+        UpdateOne({**named, **full}, {"$push": {GUARD: note}}),
+        UpdateOne({**named, GUARD: {"$elemMatch": {"id": FORGOTTEN, "at": until}}}, {"$pull": {GUARD: older}}),
+        UpdateOne(named, {"$pull": {GUARD: {"id": {"$in": list(marks)}}}}),
+    ]
+
+
+def _forgotten_since(entry: Mapping[str, Any], since: float) -> bool:
+    return entry.get("id") == FORGOTTEN and entry["at"].replace(tzinfo=UTC) >= _moment(since)
 
 
 def _moment(seconds: float) -> datetime:

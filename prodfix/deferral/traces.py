@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
@@ -35,29 +35,31 @@ KEPT_SECONDS = 86_400.0
 MOST = 100_000  # traces that may wait for MongoDB
 SETTLED = 10.0  # seconds after the connection's return within which the other instances may not have told yet
 
-_ALL = """
-SELECT id, 'applied', operation, owner, NULL, attempts, created, at, state FROM ended WHERE id = ?1
-UNION ALL SELECT id, 'failed', operation, entry, reason, attempts, created, at, '' FROM dead WHERE id = ?1
-UNION ALL SELECT id, 'waiting', operation, entry, reason, attempts, created, created, '' FROM writes WHERE id = ?1
-"""
+_WAITING = "SELECT id, 'waiting', operation, entry, reason, attempts, created, created, '', since FROM writes"
+_ALL = f"""
+SELECT id, 'applied', operation, owner, NULL, attempts, created, at, state, NULL FROM ended WHERE id = ?1
+UNION ALL SELECT id, 'failed', operation, entry, reason, attempts, created, at, '', NULL FROM dead WHERE id = ?1
+UNION ALL {_WAITING} WHERE id = ?1
+"""  # noqa: S608 - constants
 # Waiting ones are told only once they have failed: the others are applied before anybody could ask.
 _UNTOLD = (
-    ("ended", "SELECT id, 'applied', operation, owner, NULL, attempts, created, at, state FROM ended WHERE told = 0"),
-    ("dead", "SELECT id, 'failed', operation, entry, reason, attempts, created, at, '' FROM dead WHERE told = 0"),
     (
-        "writes",
-        "SELECT id, 'waiting', operation, entry, reason, attempts, created, created, '' FROM writes"
-        " WHERE told = 0 AND reason IS NOT NULL",
+        "ended",
+        "SELECT id, 'applied', operation, owner, NULL, attempts, created, at, state, NULL FROM ended WHERE told = 0",
     ),
+    ("dead", "SELECT id, 'failed', operation, entry, reason, attempts, created, at, '', NULL FROM dead WHERE told = 0"),
+    ("writes", f"{_WAITING} WHERE told = 0 AND reason IS NOT NULL"),
 )
 _ORDER: tuple[State, ...] = ("applied", "failed", "waiting")
 DISCARDED, LOST, OTHER_VERSION = "DISCARDED", "LOST", "OTHER_VERSION"
 _GONE = {"discarded": DISCARDED, "lost": LOST}  # state in the file, reason
+# Of what waits and has not been tried: the database is known to be down, or others go first.
+AWAY, QUEUED = "DATABASE_UNAVAILABLE", "QUEUED"
 
 
 @dataclass(frozen=True, slots=True)
 class OperationStatus:
-    """``reason`` is a code: why it failed, or why it still waits. Times are seconds since the epoch."""
+    """``reason`` is a code: why it failed, or why it still waits, and ``since`` when. Times are seconds since the epoch."""
 
     id: str
     operation: str
@@ -67,6 +69,7 @@ class OperationStatus:
     created: float
     at: float
     owner: str | None
+    since: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -77,6 +80,7 @@ class OperationStatus:
             "attempts": self.attempts,
             "createdAt": _iso(self.created),
             "endedAt": None if self.state == "waiting" else _iso(self.at),
+            "waitingSince": _iso(self.since) if self.state == "waiting" and self.since is not None else None,
         }
 
     def to_document(self) -> dict[str, Any]:
@@ -89,6 +93,7 @@ class OperationStatus:
             "created": datetime.fromtimestamp(self.created, UTC),
             "timestamp": datetime.fromtimestamp(self.at, UTC),
             "owner": self.owner,
+            "since": None if self.since is None else datetime.fromtimestamp(self.since, UTC),
         }
 
 
@@ -105,13 +110,14 @@ class Traces:
         uptime: Callable[[], float],
         retention_days: int,
         live: Callable[[], bool] = lambda: False,
+        round_trip: Callable[[], float | None] = lambda: None,
         readable: Callable[[], Database[Any] | None] | None = None,
     ) -> None:
         self._journal, self._database, self._readable = journal, database, readable or database
         self._configured, self._uptime = configured, uptime
         self._retention = timedelta(days=retention_days)
         self._indexed = False
-        self._pace = Pace(live, Turn(journal), largest=BATCH)
+        self._pace = Pace(live, Turn(journal), largest=BATCH, round_trip=round_trip)
         self._pruned = 0.0
 
     def find(self, identity: str, user: str | None) -> OperationStatus | None:
@@ -160,8 +166,8 @@ class Traces:
             end = time.monotonic() + MOST_AT_ONCE
             while time.monotonic() < end and (rows := self._journal.read_own(f"{query} LIMIT ?", (self._pace.size(),))):
                 with self._pace.batch(len(rows)):
-                    with self._pace.command():
-                        _tell(database, [_status(row) for row in rows])
+                    with self._pace.command(len(rows)):
+                        tell(database, [_status(row) for row in rows])
                     mark = f"UPDATE {table} SET told = 1 WHERE id = ?"  # noqa: S608 - constants
                     self._journal.write([(mark, (row[0],)) for row in rows], to_disk=True)
         if time.monotonic() - self._pruned > 60:
@@ -200,7 +206,13 @@ class Traces:
         except TimeoutError as error:
             raise JournalUnavailable("the disk did not answer in time") from error
         # A row that moves between two files may be seen in both, or as it was and as it is.
-        return min(found, key=lambda status: _ORDER.index(status.state), default=None)
+        first = min(found, key=lambda status: _ORDER.index(status.state), default=None)
+        return first if first is None or first.state != "waiting" else self._explained(first)
+
+    def _explained(self, status: OperationStatus) -> OperationStatus:
+        """With the reason of what was not tried, which nobody has written down: the database is away, or others go first."""
+        reason = status.reason or (AWAY if self._database() is None else QUEUED)
+        return replace(status, reason=reason, since=status.created if status.since is None else status.since)
 
     def _elsewhere(self, identity: str) -> list[OperationStatus]:
         """In the file of a worker of another version, which nobody here applies."""
@@ -208,7 +220,7 @@ class Traces:
         if row is None:
             return []
         operation, entry, created = row
-        return [_status((identity, "waiting", operation, entry, OTHER_VERSION, 0, created, created, ""))]
+        return [_status((identity, "waiting", operation, entry, OTHER_VERSION, 0, created, created, "", None))]
 
     def _stored(self, identity: str) -> OperationStatus | None:
         if not self._configured:
@@ -223,7 +235,13 @@ class Traces:
         return None if document is None else _from_document(document)
 
 
-def _tell(database: Database[Any], statuses: Sequence[OperationStatus]) -> None:
+def known_as_applied(database: Database[Any], identities: Sequence[str]) -> set[str]:
+    """Which of these writes MongoDB knows to be applied, whoever has applied them. Raises what it says."""
+    wanted = {"_id": {"$in": list(identities)}, "state": "applied"}
+    return {document["_id"] for document in database[OPERATIONS].find(wanted, {"_id": 1})}
+
+
+def tell(database: Database[Any], statuses: Sequence[OperationStatus]) -> None:
     """Most are new. A write that was applied stays so, whatever an adopted file still thinks of it."""
     documents = [status.to_document() for status in statuses]
     with pymongo.timeout(READ_LIMIT):
@@ -239,12 +257,12 @@ def _tell(database: Database[Any], statuses: Sequence[OperationStatus]) -> None:
 
 
 def _status(row: Sequence[Any]) -> OperationStatus:
-    identity, state, operation, owner, reason, attempts, created, at, ended = row
+    identity, state, operation, owner, reason, attempts, created, at, ended, since = row
     if isinstance(owner, bytes):
         owner = owner_of(owner)
     if ended in _GONE:
         state, reason = "failed", _GONE[ended]
-    return OperationStatus(identity, operation, state, reason, attempts, created, at, owner)
+    return OperationStatus(identity, operation, state, reason, attempts, created, at, owner, since)
 
 
 def _from_document(document: dict[str, Any]) -> OperationStatus:
@@ -257,6 +275,7 @@ def _from_document(document: dict[str, Any]) -> OperationStatus:
         document["created"].timestamp(),
         document["timestamp"].timestamp(),
         document["owner"],
+        since.timestamp() if (since := document.get("since")) is not None else None,
     )
 
 

@@ -30,6 +30,7 @@ from prodfix.schemas import GUARD
 _COMMUTING = frozenset(["$inc", "$mul", "$min", "$max", "$push", "$addToSet", "$setOnInsert"])
 _REPLACING = frozenset(["$set", "$unset", "$rename", "$pull", "$pullAll", "$pop", "$currentDate", "$bit"])
 SHORTEST_ID, LONGEST_ID = 8, 100  # characters
+MADE = 60.0  # seconds between an ID of our own and the write that has it, at most
 
 Keys = Collection[tuple[str, str]]
 
@@ -88,6 +89,15 @@ class Write:
     request_id: str | None = None
     owner: str | None = None
     created: float = field(default_factory=time.time)
+
+
+def copyable(write: Write) -> bool:
+    """Whether other requests may bring the same write: its ID was not made here for it alone, but of a key or by the host."""
+    try:
+        made = int(write.id[:8], 16)
+    except ValueError:
+        return True
+    return len(write.id) != 24 or abs(made - write.created) > MADE
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +167,11 @@ def declared(name: str) -> Operation | None:
     if len(found) > 1:
         raise ValueError(f"several modules declare the deferrable operation {name!r}: register one")
     return found[0] if found else None
+
+
+def commutes(step: Step) -> bool:
+    """Whether it comes to the same before or after others of its document."""
+    return isinstance(step, Insert) or (step.expected_version is None and _COMMUTING.issuperset(step.update))
 
 
 def order_key(write: Write, operation: Operation, steps: Sequence[Step]) -> str:

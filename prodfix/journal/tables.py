@@ -31,7 +31,8 @@ _ENTRY = ("id TEXT PRIMARY KEY", "operation TEXT NOT NULL", "key TEXT NOT NULL",
 SCHEMA = (
     "BEGIN IMMEDIATE",
     # Deferred writes: those that wait, those that are put aside, and what became of the others (`told`: MongoDB knows).
-    # `tried` is when the database may first have applied it; NULL if that is impossible.
+    # `tried` is when the database may first have applied it; NULL if that is impossible. `since`: when it began to wait for its
+    # `reason`.
     _sealed(
         "writes",
         "position INTEGER PRIMARY KEY AUTOINCREMENT",
@@ -45,6 +46,7 @@ SCHEMA = (
         "not_before REAL NOT NULL DEFAULT 0",
         "reason TEXT",
         "told INTEGER NOT NULL DEFAULT 0",
+        "since REAL",
     ),
     "CREATE INDEX IF NOT EXISTS writes_by_key ON writes (key, position)",
     "CREATE INDEX IF NOT EXISTS writes_tried ON writes (position) WHERE tried IS NOT NULL",

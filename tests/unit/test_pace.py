@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from prodfix.deferral import pace as module
-from prodfix.deferral.pace import COMMAND, LEAST, LONGEST_REST, REST, Pace
+from prodfix.deferral.pace import COMMAND, LATELY, LEAST, LONGEST_REST, REST, STEPS, Pace
 
 LARGEST = 20
 
@@ -104,12 +104,56 @@ def test_after_a_failure_nobody_rests(make: Any, clock: Clock, slept: list[float
     assert slept == []
 
 
-def test_batches_grow_while_their_commands_are_quick_and_are_halved_when_one_is_not(make: Any, clock: Clock) -> None:
+def test_batches_grow_while_their_commands_are_quick_and_are_halved_when_all_of_the_last_are_not(
+    make: Any, clock: Clock
+) -> None:
     pace = make(lambda: True)
-    sizes = [send(pace, clock, took / 3, took) for took in [COMMAND / 2] * 30 + [COMMAND * 2] * 6]
+    quick, slow = COMMAND / 20, COMMAND * 2
+    sizes = [send(pace, clock, took / 3, took) for took in [quick] * 30 + [slow] * (LATELY - 1) + [quick] + [slow] * 8]
     assert sizes[: LARGEST - LEAST + 1] == list(range(LEAST, LARGEST + 1))
     assert max(sizes) == LARGEST
-    assert sizes[30:] == [LARGEST, 10, 5, LEAST, LEAST, LEAST]
+    # What is slow once, or a few times, has had to wait for something else.
+    assert sizes[30 : 30 + 2 * LATELY] == [LARGEST] * 2 * LATELY
+    assert sizes[30 + 2 * LATELY :] == [10, 5, LEAST, LEAST]
+
+
+def test_on_a_slower_server_quick_is_what_steps_usually_cost_there(make: Any, clock: Clock) -> None:
+    pace = make(lambda: True)
+    sizes = []
+    for _ in range(3 * LARGEST):
+        size = pace.size()
+        sizes.append(size)
+        with pace.batch(size), pace.command(size):
+            clock.now += size * COMMAND  # each step as long as a whole command elsewhere
+    assert STEPS <= max(sizes) <= STEPS + LATELY
+
+
+@pytest.mark.parametrize("network", [0.0, 0.02, 0.2])
+def test_what_the_network_takes_neither_makes_batches_small_nor_rests_long(
+    make: Any, clock: Clock, slept: list[float], network: float
+) -> None:
+    pings = iter([network * 3, network, network * 2] + [network * 5] * 100)
+    pace = make(lambda: True, round_trip=lambda: next(pings))
+    sizes = [send(pace, clock, network + COMMAND / 2, network + COMMAND / 2) for _ in range(LARGEST + 5)]
+    assert sizes[-1] == LARGEST
+    assert slept[-1] == pytest.approx(COMMAND * REST)
+    # The control: as long as nobody knows of the network, it is taken for the server.
+    blind = make(lambda: True)
+    for _ in range(LARGEST + 5):
+        size = send(blind, clock, network + COMMAND / 2, network + COMMAND / 2)
+    assert (size, slept[-1]) == (LARGEST, pytest.approx(COMMAND * REST)) or slept[-1] > REST * network
+
+
+def test_what_a_batch_does_besides_its_commands_is_no_load_of_the_server(
+    make: Any, clock: Clock, slept: list[float]
+) -> None:
+    pace = make(lambda: True)
+    pace.size()
+    with pace.batch(1):
+        clock.now += 0.5  # its journal
+        with pace.command():
+            clock.now += 0.01
+    assert slept == [pytest.approx(0.01 * REST)]
 
 
 def test_what_was_learned_stays_while_nobody_asks(make: Any, clock: Clock) -> None:

@@ -11,7 +11,7 @@ from prodfix.deferral import traces as module
 from prodfix.deferral.deferred import Deferred
 from prodfix.deferral.orders import Orders
 from prodfix.deferral.pace import LEAST
-from prodfix.deferral.traces import KEPT_SECONDS, OPERATIONS, SETTLED, Traces
+from prodfix.deferral.traces import AWAY, KEPT_SECONDS, OPERATIONS, QUEUED, SETTLED, Traces
 from prodfix.deferral.writes import Write
 from prodfix.errors import DatabaseUnavailable, JournalUnavailable, NotKnownNow, ValidationFailed
 from prodfix.journal.journal import Journal
@@ -182,6 +182,31 @@ def test_while_requests_use_the_database_it_is_told_a_few_at_a_time(
     assert (sum(sizes), sizes[0]) == (30, LEAST if live else 30)
 
 
+def test_what_waits_says_why_and_since_when(
+    deferred: Deferred, make: Make, make_drainer: Make, journal: Journal, database: Any, fail: Any
+) -> None:
+    write = note("a")
+    deferred.put(write)
+    told = make().find(write.id, None)
+    assert (told.reason, told.to_json()["waitingSince"]) == (QUEUED, told.to_json()["createdAt"])
+    assert make(database=lambda: None).find(write.id, None).reason == AWAY
+    now = [write.created + 60]
+    drainer = make_drainer(deferred, clock=lambda: now[0])
+    fail("insert", errorCode=112)
+    for _ in range(2):
+        drainer.drain()
+        told = make().find(write.id, None)
+        assert (told.state, told.reason, told.since) == ("waiting", "DATABASE_BUSY", write.created + 60)
+        now[0] += 1.5
+    fail.off()
+    make().store()
+    elsewhere = make(journal=Journal(journal.folder / "elsewhere"))
+    assert elsewhere.find(write.id, None).since == pytest.approx(write.created + 60, abs=0.001)
+    now[0] += 60
+    assert drainer.drain() == 1
+    assert make().find(write.id, None).to_json()["waitingSince"] is None
+
+
 def test_traces_end(deferred: Deferred, journal: Journal, make: Make, make_drainer: Make, monkeypatch: Any) -> None:
     monkeypatch.setattr(module, "KEPT", 5)
     old = note("old")
@@ -217,4 +242,4 @@ def test_a_write_that_fails_for_now_is_told_to_the_other_instances(
     fail.off()
     make().store()
     found = database[OPERATIONS].find_one({"_id": write.id})
-    assert (found["state"], found["reason"], found["attempts"]) == ("waiting", "DATABASE_BUSY", 1)
+    assert (found["state"], found["reason"], found["attempts"]) == ("waiting", "DATABASE_BUSY", 0)
