@@ -99,6 +99,18 @@ def looks_mobile(user_agent: str, hint: str) -> bool:
     return quick_device(user_agent, hint) == "mobile"
 
 
+@lru_cache(256)
+def description(user_agent: str) -> str | None:
+    """Device, system and client in words for somebody who reads a record (``iPhone, iOS 17.1, Mobile Safari 17.1``); ``None`` for
+    what says nothing of them. Takes up to a millisecond, and a fifth of a second the first time: not for the path of a request.
+    """
+    from user_agents.parsers import parse
+
+    parsed = parse(user_agent[:LONGEST])
+    parts = (parsed.get_device(), parsed.get_os(), parsed.get_browser())
+    return ", ".join(dict.fromkeys(part for part in parts if part and part != "Other")) or None
+
+
 def client_hint(headers: Mapping[str, str]) -> str:
     """``?1`` for a mobile device, ``?0`` for another one, or nothing. A tablet says ``?0``, and its platform."""
     platform = _header(headers, "Sec-CH-UA-Platform").strip('" ').lower()

@@ -317,6 +317,7 @@ class Request(Answer):
     device_type: DeviceType | None
     app_version: str | None
     user_agent: str | None
+    client: Annotated[str | None, Field(description="The user agent's device, system and client, in words")]
     user_id: str | None
     ip: str | None
     timestamp: datetime

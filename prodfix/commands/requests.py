@@ -43,7 +43,7 @@ def _draw(found: Mapping[str, Any]) -> None:
         "when": f"{short_time(found['timestamp'])} UTC",
         "endpoint": f"{found['method']} {found['endpoint']}",
         "user": found["userId"],
-        "device": found["deviceType"],
+        "device": f"{found['deviceType']} ({found['client']})" if found["client"] else found["deviceType"],
         "app": found["appVersion"],
         "trace": found["traceId"],
         "retries": retries,

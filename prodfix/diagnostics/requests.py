@@ -13,6 +13,7 @@ import pymongo
 from prodfix.classification.classifications import NETWORK_TIMED_OUT
 from prodfix.context import is_request_id, iso
 from prodfix.deferral.traces import Traces
+from prodfix.devices import description
 from prodfix.errors import UNANSWERED, ErrorCategory, JournalUnavailable, NotKnownNow
 from prodfix.records.incident_log import IncidentLog
 from prodfix.records.incidents import NOTICED
@@ -60,6 +61,7 @@ class Requests:
         return {
             "requestId": request_id,
             **{name: context.get(name) for name in _SHOWN},
+            "client": description(context.get("userAgent") or ""),
             "timestamp": iso(newest["timestamp"]),
             "status": answered.get("status"),
             "code": answered.get("code"),

@@ -13,7 +13,15 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from prodfix.context import new_context
-from prodfix.devices import _ROBOTS, LONGEST, client_hint, device_type, looks_mobile, quick_device
+from prodfix.devices import (
+    _ROBOTS,
+    LONGEST,
+    client_hint,
+    description,
+    device_type,
+    looks_mobile,
+    quick_device,
+)
 from tests.unit import agents
 
 _WEBKIT = "AppleWebKit/537.36 (KHTML, like Gecko)"
@@ -279,3 +287,27 @@ def test_another_parser_takes_no_phone_for_a_computer_or_the_other_way_round() -
         assert says in (None, expected), agent
         seen += says is not None
     assert seen > 100
+
+
+@pytest.mark.parametrize(
+    ("agent", "words"),
+    [
+        (
+            "Mozilla/5.0 (iPhone; CPU iPhone OS 17_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko)"
+            " Version/17.1 Mobile/15E148 Safari/604.1",
+            "iPhone, iOS 17.1, Mobile Safari 17.1",
+        ),
+        ("Dalvik/2.1.0 (Linux; U; Android 13; SM-S908B Build/TP1A)", "Samsung SM-S908B, Android 13"),
+        ("okhttp/4.9.0", "okhttp 4.9.0"),
+        ("", None),
+        ("?", None),
+    ],
+)
+def test_who_reads_a_record_is_told_device_system_and_client(agent: str, words: str | None) -> None:
+    assert description(agent) == words
+
+
+@given(agent=st.text(max_size=400))
+def test_any_agent_has_a_description_or_none(agent: str) -> None:
+    found = description(agent)
+    assert found is None or 0 < len(found) <= 3 * LONGEST
