@@ -35,7 +35,7 @@ from prodfix.errors import ConcurrentModification, ErrorCategory, PartlyApplied,
 from prodfix.journal.journal import Journal
 from prodfix.journal.turn import Turn
 
-BATCH = 20
+BATCH = 40
 FIRST = 10.0  # seconds after the connection's return in which nothing of ours is written before a backlog
 JITTER = 0.5  # seconds after the connection's return within which the workers of all instances begin
 INTERRUPTED, LONGEST_INTERRUPTED = (

@@ -49,10 +49,10 @@ from prodfix.deferral.writes import Insert, Step, Update
 from prodfix.errors import ConcurrentModification, Conflict, NotFound, Uncertain
 from prodfix.schemas import GUARD
 
-REMEMBERED = 300  # marks in one document's guard: some 20 KB at the very most
+REMEMBERED = 500  # marks in one document's guard: some 35 KB at the very most
 # Of these, how many may have come later than their times say: clocks differ, and commands take their time. So a full guard
 # tells for sure of a write after which no more than the others have come.
-SLACK = 150
+SLACK = 250
 FORGOTTEN = ""  # the ID of no write, but of an entry that says until when others were pushed out
 SKEW = timedelta(seconds=5)  # between the clocks of two instances
 
