@@ -146,7 +146,11 @@ def test_numbers_of_numpy_are_numbers(provider: StrictJSON) -> None:
     assert parse(provider.dumps(value)) == {"a": None, "b": 5, "c": [1.5, None], "d": True}
 
 
-@pytest.mark.parametrize("value", [object(), {(1, 2): 3}, {"a": iter([])}, b"".join], ids=["an object", "a key of two", "an iterator", "a method"])
+@pytest.mark.parametrize(
+    "value",
+    [object(), {(1, 2): 3}, {"a": iter([])}, b"".join],
+    ids=["an object", "a key of two", "an iterator", "a method"],
+)
 def test_what_has_no_form_is_refused(provider: StrictJSON, value: Any) -> None:
     with pytest.raises(TypeError):
         provider.dumps(value)
