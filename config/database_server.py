@@ -122,7 +122,7 @@ def _opened(options: argparse.Namespace) -> Any:
             transaction_lifetime_seconds=options.txn_lifetime,
             # Without it neither w:majority nor j:true survives SIGKILL; what is in memory survives nothing anyway.
             sync_on_commit=options.path != IN_MEMORY,
-            cache_size="64M",
+            cache_size="64M" if options.path != IN_MEMORY else "256M",  # in memory it is all that there is
         )
     except Exception as error:
         raise CannotServe(f"The database in {options.path} cannot be opened: {error}") from error

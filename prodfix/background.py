@@ -25,6 +25,7 @@ FOLD_PERIOD = 3600.0
 ABORT_PERIOD = 0.2  # seconds between two looks for transactions that were cut off
 DRAIN_PERIOD = 0.25  # seconds between two looks for deferred writes
 LOG_PERIOD = 30.0  # seconds between two lines of the monitor (the seed's period)
+LAST = 3.0  # seconds for each of the last things that a worker does
 
 
 class Background:
@@ -114,7 +115,9 @@ class Background:
             )
             for name, work in last:
                 try:
-                    work()
+                    # The pinger has stopped, so nobody learns any more that the database has gone, and all would wait for it.
+                    with pymongo.timeout(LAST):
+                        work()
                 except Exception as error:  # noqa: BLE001 - the rest must be closed all the same; the journal keeps it
                     services.loop_failed(name, error)
             services.clients.close()

@@ -30,6 +30,7 @@ from prodfix.errors import DatabaseNotConfigured
 
 DEFAULT_DATABASE = "prodfix"
 TRIES = 2  # of one operation by the driver itself
+CLOSING = 1.0  # seconds for one client
 SELECTION_STEP = 0.5  # seconds; the driver itself looks no more often (SDAM specification, minHeartbeatFrequencyMS)
 
 Gate = Callable[[], None]
@@ -166,7 +167,9 @@ class _PerProcess:
     def close(self) -> None:
         made, self._made = self._made, None
         if made is not None and made[0] == os.getpid():
-            made[1].close()
+            # It tells the server which sessions are over, and would wait for one that is gone (serverSelectionTimeoutMS).
+            with pymongo.timeout(CLOSING):
+                made[1].close()
 
 
 class Clients:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from prodfix.journal import tables
 from tests.browser.conftest import PAGE, sign_in
 from tests.receivers import WebHook
 from tests.served import Served
@@ -183,6 +184,7 @@ def test_what_is_wrong_is_shown_with_who_was_told(signed_in: Open, served: Serve
     expect(alerts).to_contain_text("Nobody had to be told of anything yet (json #1)")
     journal = next((served.folder / "state" / "journal").glob("*.db"))
     with contextlib.closing(sqlite3.connect(journal, timeout=5, isolation_level=None)) as file:
+        tables.prepare(file)
         columns = "id, operation, key, entry, attempts, created, reason, facts, at"
         file.execute(f"INSERT INTO dead ({columns}) VALUES ('d', 'gone', '', x'00', 1, 0, '', '', 0)")
         until(lambda: hook.told, limit=30, what="the alert")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pymongo import MongoClient
 from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError, WriteConcernError
 
-from prodfix import Classifier, QueryInterceptor, Recovery, Write, deadlines
+from prodfix import Classifier, QueryInterceptor, Recovery, Write, classify, deadlines
 from prodfix.context import new_context, reset_context, set_context
 from prodfix.deferral.deferred import Deferred
 from prodfix.deferral.drainer import LONGEST_WAIT, Drainer
@@ -52,7 +52,10 @@ class Failing:
 
 
 @given(
-    most=limits, errors=st.lists(driver_errors, min_size=1, max_size=5), idempotent=st.booleans(), enabled=st.booleans()
+    most=limits,
+    errors=st.lists(driver_errors.filter(lambda error: not classify(error).contended), min_size=1, max_size=5),
+    idempotent=st.booleans(),
+    enabled=st.booleans(),
 )
 def test_an_operation(most: int, errors: list[Exception], idempotent: bool, enabled: bool) -> None:
     """For any operation with retry logic, the number of retry attempts should never exceed the configured maximum.

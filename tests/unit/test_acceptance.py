@@ -64,11 +64,12 @@ def test_an_accepted_write_says_where_to_ask(app: Any) -> None:
     )
     body = status.json
     assert body.pop("createdAt").endswith("Z")
+    assert body.pop("waitingSince").endswith("Z")
     assert body == {
         "operationId": identity,
         "operation": "acceptance.thing",
         "status": "waiting",
-        "reason": None,
+        "reason": "DATABASE_UNAVAILABLE",
         "attempts": 0,
         "endedAt": None,
     }

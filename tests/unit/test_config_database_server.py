@@ -62,7 +62,7 @@ def test_the_server_is_opened_without_its_defects(
         "ttl_sweep_seconds": 0.5,
         "transaction_lifetime_seconds": 5,
         "sync_on_commit": synced,
-        "cache_size": "64M",
+        "cache_size": "64M" if synced else "256M",
     }
 
 

@@ -93,7 +93,7 @@ def test_an_owner_that_meets_damage_goes_on_in_a_new_file_with_all_that_is_whole
     (damage,) = look(journal)
     assert path_of(journal) != first
     assert (damage.writes, damage.certain, damage.found["writes"]) == (0, True, 30)
-    assert [state(traces, write.id) for write in (*kept_writes, later)] == [("waiting", None)] * 31
+    assert [state(traces, write.id) for write in (*kept_writes, later)] == [("waiting", "DATABASE_UNAVAILABLE")] * 31
     assert drainer.drain() == 31
     assert sorted(texts(database)) == sorted([*(str(number) for number in range(30)), "later"])
     assert [one.file for one in kept(journal.folder)] == [damage.file]
@@ -192,7 +192,7 @@ def test_a_status_is_not_denied_while_a_file_cannot_be_read(
 ) -> None:
     other = open_journal()
     make_deferred(journal=other).put(write := note())
-    assert state(traces, write.id) == ("waiting", None)
+    assert state(traces, write.id) == ("waiting", "DATABASE_UNAVAILABLE")
     assert state(traces, "nobody's") is None
     connect, theirs = reading._connection, path_of(other)
 

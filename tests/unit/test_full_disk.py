@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from prodfix.deferral.deferred import Deferred
-from prodfix.deferral.drainer import Drainer
+from prodfix.deferral.drainer import BATCH, Drainer
 from prodfix.errors import JournalUnavailable
 from prodfix.journal import file as journal_file
 from prodfix.journal import settled, store
@@ -157,12 +157,13 @@ def test_what_waits_in_memory_is_bounded(
     no_room: Callable[[bool], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    put(deferred, 40)
+    put(deferred, 4 * BATCH)
     no_room(True)
-    monkeypatch.setattr(settled, "MOST", 30)
+    most = 4 * BATCH  # statements: enough for one batch, and not for all
+    monkeypatch.setattr(settled, "MOST", most)
     with pytest.raises(JournalUnavailable):
         drainer.drain()
-    assert 0 < len(journal._store.settled.statements) <= 30
+    assert 0 < len(journal._store.settled.statements) <= most
 
 
 def test_on_a_full_disk_what_fails_is_found_from_memory(

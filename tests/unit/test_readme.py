@@ -17,6 +17,7 @@ from prodfix.classification.web_errors import STATUSES, WEB_TYPES
 from prodfix.commands.group import commands
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
+MEGABYTE = 1024 * 1024
 ROWS = dict(re.findall(r"^\| `([A-Z_]+)`(?: \*)? \| (?:`([^`]*)`)?", README, flags=re.MULTILINE))
 
 
@@ -30,8 +31,8 @@ def shown(default: Any) -> str:
     if isinstance(default, Enum):
         return str(default.value)
     return (
-        {128 * 1024 * 1024: "128m", 10 * 1024 * 1024: "10m", 1024 * 1024: "1m"}.get(default, str(default))
-        if isinstance(default, int)
+        f"{default // MEGABYTE}m"
+        if isinstance(default, int) and default >= MEGABYTE and not default % MEGABYTE
         else str(default)
     )
 

@@ -87,7 +87,7 @@ def unique(db: Any, write: Callable[[Any], Any]) -> None:
 
 
 def file_of(db: Any) -> None:
-    gridfs.GridFS(db).put(b"x" * 600_000, filename="a")
+    gridfs.GridFS(db).put(b"x" * 600, filename="a", chunk_size=256)
 
 
 def within(work: Callable[[Any, Any], Any]) -> Callable[[Any], Any]:
