@@ -25,6 +25,8 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 settings.register_profile("search", settings.get_profile("prodfix"), max_examples=1000, derandomize=False)
+# What gevent changes is how things wait, and not what they are given.
+settings.register_profile("gevent", settings.get_profile("prodfix"), max_examples=30)
 settings.load_profile("prodfix")
 
 # `make test` runs two processes (pytest-xdist): one tests what is served, one thing after the other, and the other one all the

@@ -13,7 +13,12 @@ PROPERTIES = " or ".join(f"property_{number:02}" for number in (*range(1, 8), 12
 def test_the_properties_hold_under_gevent() -> None:
     pytest = [sys.executable, "-m", "gevent.monkey", "--module", "pytest", "tests/properties", "-q", "-k", PROPERTIES]
     run = subprocess.run(
-        [*pytest, "-p", "no:cacheprovider"], cwd=REPOSITORY, capture_output=True, text=True, timeout=170, check=False
+        [*pytest, "-p", "no:cacheprovider", "--hypothesis-profile=gevent"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=170,
+        check=False,
     )
     assert run.returncode == 0, run.stdout[-4000:]
     assert " passed" in run.stdout.splitlines()[-1]

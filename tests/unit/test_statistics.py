@@ -184,6 +184,6 @@ def test_a_million_errors_of_a_week_are_answered_in_the_time_of_a_thousand(
         assert {one["fingerprint"]: one["count"] for one in answer["topErrors"]} == dict(
             sorted(kinds.items(), key=lambda item: (-item[1], f"title of {item[0]}"))[:10]
         )
-        seconds[errors] = best_of(5, lambda: worker.answer("7d"))
+        seconds[errors] = best_of(15, lambda: worker.answer("7d"))
     print(f"\n7 days: {seconds[1_000] * 1e3:.1f} ms for 1,000 errors, {seconds[1_000_000] * 1e3:.1f} ms for 1,000,000")
     assert seconds[1_000_000] < 3 * seconds[1_000]
