@@ -36,7 +36,7 @@ def main() -> None:
     if options.uri:
         _drain(options.uri)
         return
-    from tests.servers import DatabaseServer
+    from tests.support.servers import DatabaseServer
 
     with DatabaseServer() as server:
         _drain(server.uri)

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 from pymongo import MongoClient
 
 from config import ports
-from tests.servers import CLIENT_LIMITS, DatabaseServer
+from tests.support.servers import CLIENT_LIMITS, DatabaseServer
 
 # `prodfix` gives the same answer each time, as a gate must; `search` looks for what nobody has thought of yet:
 # pytest --hypothesis-profile=search
@@ -32,7 +32,7 @@ settings.load_profile("prodfix")
 # `make test` runs two processes (pytest-xdist): one tests what is served, one thing after the other, and the other one all the
 # rest, giving way to it. With a group's mark instead xdist 3.8 does not group anything under pytest 9.2.
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
-ALONE = ("tests/browser/", "tests/faults/", "tests/hosts/", "tests/integration/")
+ALONE = ("tests/browser/", "tests/faults/", "tests/integration/")
 if WORKER:
     # A port whose server was killed is still that process's.
     number, count = int(WORKER.removeprefix("gw")), int(os.environ["PYTEST_XDIST_WORKER_COUNT"])

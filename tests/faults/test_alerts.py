@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from prodfix.alerts.sender import NAME
-from tests.receivers import MailServer, Told, WebHook
-from tests.served import Served
-from tests.servers import DatabaseServer
-from tests.waiting import until
+from tests.support.receivers import MailServer, Told, WebHook
+from tests.support.served import Served
+from tests.support.servers import DatabaseServer
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.served, pytest.mark.faults]
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from pymongo import MongoClient
 
-from tests.proxy import Mode, Proxy
-from tests.served import Served
-from tests.servers import DatabaseServer
-from tests.waiting import until
+from tests.support.proxy import Mode, Proxy
+from tests.support.served import Served
+from tests.support.servers import DatabaseServer
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.served, pytest.mark.faults]
 

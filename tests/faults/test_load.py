@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from tests.load import Load
-from tests.served import Served
-from tests.waiting import until
+from tests.support.load import Load
+from tests.support.served import Served
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.served, pytest.mark.faults, pytest.mark.timeout(400)]
 

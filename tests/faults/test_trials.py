@@ -10,9 +10,9 @@ import pytest
 from tests.faults.trials.__main__ import CONTROLS
 from tests.faults.trials.report import Summary
 from tests.faults.trials.run import Round, play
-from tests.proxy import Proxy
-from tests.served import Served
-from tests.servers import DatabaseServer
+from tests.support.proxy import Proxy
+from tests.support.served import Served
+from tests.support.servers import DatabaseServer
 
 pytestmark = [pytest.mark.served, pytest.mark.faults]
 

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from pymongo.errors import NetworkTimeout, OperationFailure, PyMongoError
 
-from tests.processes import alive
-from tests.servers import REPOSITORY, DatabaseServer
-from tests.waiting import until
+from tests.support.processes import alive
+from tests.support.servers import REPOSITORY, DatabaseServer
+from tests.support.waiting import until
 
 Document = dict[str, Any]
 
@@ -176,7 +176,7 @@ def test_whoever_waits_for_it_in_vain_is_told_where_its_threads_stand(capfd: pyt
 
 PARENT = """
 import time
-from tests.servers import DatabaseServer
+from tests.support.servers import DatabaseServer
 print(DatabaseServer().start().pid, flush=True)
 time.sleep(60)
 """

@@ -20,8 +20,8 @@ from schemathesis.generation import GenerationMode
 
 from blueprints import diagnostics
 from blueprints.diagnostics.openapi import _camel
-from tests.served import Served
-from tests.waiting import until
+from tests.support.served import Served
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.served
 

@@ -31,7 +31,7 @@ from tests.properties.strategies import (
     python_errors,
     text,
 )
-from tests.servers import REPOSITORY
+from tests.support.servers import REPOSITORY
 
 CONTEXT = {
     "requestId",

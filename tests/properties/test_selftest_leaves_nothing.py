@@ -16,7 +16,7 @@ from prodfix.classification.classifier import Classifier
 from prodfix.connection.clients import Clients
 from prodfix.diagnostics import selftest as module
 from prodfix.diagnostics.selftest import TEST_COLLECTION, TEST_OPERATIONS, SelfTest, TestOperation
-from tests.waiting import until
+from tests.support.waiting import until
 
 OWN = "prodfix-own"  # the appname of the client that is used
 COMMANDS = ("createIndexes", "insert", "find", "update", "delete", "commitTransaction", "abortTransaction")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+from tests.support import REPOSITORY
+
 PROPERTIES = " or ".join(f"property_{number:02}" for number in (*range(1, 8), 12))
 
 

@@ -19,8 +19,8 @@ from prodfix.loops import Loop
 from prodfix.recovery import aborts
 from prodfix.recovery.aborts import Aborts, answered
 from prodfix.recovery.transactions import Transactions
-from tests.proxy import Proxy
-from tests.servers import DatabaseServer
+from tests.support.proxy import Proxy
+from tests.support.servers import DatabaseServer
 
 WITHIN = 4.0  # seconds: one, and what a busy machine adds; without it the locks stay for a minute
 NAME = "aborts"

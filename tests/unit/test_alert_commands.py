@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from config.ports import free_port
 from prodfix.alerts.alerts import Alerts
 from prodfix.commands import alerts as module
-from tests.receivers import MailServer, WebHook
+from tests.support.receivers import MailServer, WebHook
 
 CANARY = "canary7f3a"
 

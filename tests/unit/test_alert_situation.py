@@ -14,8 +14,8 @@ from prodfix.alerts.situation import Observer
 from prodfix.deferral.deferred import Deferred
 from prodfix.journal.journal import Journal
 from prodfix.workers import Workers
-from tests.unit.counting import Clock
-from tests.unit.deferring import note
+from tests.support.counting_worker import Clock
+from tests.support.deferred_notes import note
 
 Open = Callable[[], Journal]
 

@@ -14,8 +14,8 @@ from prodfix.alerts.dispatch import REASONS
 from prodfix.alerts.rules import Backlog
 from prodfix.alerts.texts import LONGEST, WORDS, Origin
 from prodfix.redaction import redact_document
-from tests.unit.alerting import Instance
-from tests.unit.counting import Clock
+from tests.support.alert_instances import Instance
+from tests.support.counting_worker import Clock
 
 CANARY = "canary7f3a"
 ORIGIN = Origin("web-1", "v7", "https://example.org/api/v1/diagnostics")

@@ -21,8 +21,8 @@ from prodfix.alerts.claims import ALERT_CLAIMS, STALE
 from prodfix.alerts.rules import Backlog
 from prodfix.alerts.texts import moment
 from prodfix.journal.journal import Journal
-from tests.unit.alerting import CHANNELS, Instance
-from tests.unit.counting import Clock
+from tests.support.alert_instances import CHANNELS, Instance
+from tests.support.counting_worker import Clock
 
 LOST, BACK = "[critical] The database does not answer", "[over] The database answers again"
 RATE, CALM = "[error] Far more requests fail than before", "[over] No more requests fail than before"

@@ -15,7 +15,7 @@ from prodfix import Services
 from prodfix.journal.journal import Journal
 from prodfix.statistics.rates import RECENT
 from prodfix.statistics.windows import Point
-from tests.receivers import WebHook
+from tests.support.receivers import WebHook
 
 DEAD = (
     "INSERT INTO dead (id, operation, key, entry, attempts, created, reason, facts, at)"

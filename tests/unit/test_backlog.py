@@ -15,7 +15,7 @@ from prodfix.deferral.orders import Orders
 from prodfix.deferral.writes import Write
 from prodfix.errors import NotFound
 from prodfix.journal.journal import Journal
-from tests.unit.deferring import note
+from tests.support.deferred_notes import note
 
 Make = Callable[..., Any]
 CANARY = "ada.canary@example.org"

@@ -19,7 +19,7 @@ from prodfix import Write
 from prodfix.commands import deferred as backlog_cli
 from prodfix.deferral.traces import OPERATIONS
 from prodfix.journal.journal import Journal
-from tests.unit.deferring import steps
+from tests.support.deferred_notes import steps
 
 CANARY = "ada.canary@example.org"
 

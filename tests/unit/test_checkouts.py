@@ -18,7 +18,7 @@ from pymongo.synchronous.pool import Pool
 from prodfix.classification.classifier import classify
 from prodfix.connection.checkouts import BoundedPool, PoolExhausted
 from prodfix.connection.clients import Clients
-from tests.unit.commands import Commands
+from tests.support.recorded_commands import Commands
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from werkzeug.exceptions import NotFound
 from prodfix.connection.clients import DEFAULT_DATABASE, Clients, GatedClient
 from prodfix.errors import DatabaseNotConfigured, DatabaseUnavailable
 from prodfix.frames import database_operation
-from tests.unit.commands import Commands
+from tests.support.recorded_commands import Commands
 
 SECONDARY = SecondaryPreferred()
 NOBODY = "mongodb://127.0.0.1:9/"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from config import database_server
-from tests.servers import REPOSITORY
+from tests.support.servers import REPOSITORY
 
 
 def test_the_private_names_that_the_launcher_touches_are_still_there() -> None:

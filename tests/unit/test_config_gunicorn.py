@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from gunicorn.arbiter import Arbiter
 
-from tests.servers import REPOSITORY
+from tests.support.servers import REPOSITORY
 
 PATH = REPOSITORY / "config" / "gunicorn.conf.py"
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config import log_lines
-from tests.servers import REPOSITORY
+from tests.support.servers import REPOSITORY
 
 SECRETS = (
     "cannot reach mongodb://app:{}@db.example.org/x",

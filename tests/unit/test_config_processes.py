@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from config.processes import Child, Signals, Stopped
-from tests.processes import alive, descendants
-from tests.servers import REPOSITORY
-from tests.waiting import until
+from tests.support.processes import alive, descendants
+from tests.support.servers import REPOSITORY
+from tests.support.waiting import until
 
 STUBBORN = (
     "import signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('on', flush=True); time.sleep(60)"

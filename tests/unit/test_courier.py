@@ -23,7 +23,7 @@ from config.ports import free_port
 from prodfix import native
 from prodfix.alerts import courier, dispatch
 from prodfix.alerts.dispatch import REASONS, Result
-from tests.receivers import MailServer, WebHook
+from tests.support.receivers import MailServer, WebHook
 
 CANARY = "canary7f3a"
 

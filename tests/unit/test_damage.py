@@ -22,7 +22,7 @@ from prodfix.journal.journal import Journal
 from prodfix.journal.quarantine import Damage, kept
 from prodfix.journal.salvage import Salvaged
 from prodfix.journal.tables import PAGE
-from tests.unit.deferring import dead, note, texts, waiting
+from tests.support.deferred_notes import dead, note, texts, waiting
 
 Make = Callable[..., Any]
 ROOT = "SELECT rootpage FROM sqlite_schema WHERE name = ?"

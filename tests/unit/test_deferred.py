@@ -33,7 +33,7 @@ from prodfix.errors import (
 )
 from prodfix.journal.journal import Journal
 from prodfix.schemas import GUARD
-from tests.unit.deferring import note, steps, texts, waiting
+from tests.support.deferred_notes import note, steps, texts, waiting
 
 Make = Callable[..., Deferred]
 

@@ -21,7 +21,7 @@ from prodfix.doctor import configuration, health_checks
 from prodfix.doctor.deployment import Deployment
 from prodfix.doctor.examination import run
 from prodfix.doctor.findings import Finding
-from tests.unit.doctoring import CHECKS, Case, examined, findings, ids, judge
+from tests.support.doctor_cases import CHECKS, Case, examined, findings, ids, judge
 
 PRODUCTION = {"app_env": "production"}
 RENDER = {"render": True}

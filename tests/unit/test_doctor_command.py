@@ -21,7 +21,7 @@ from prodfix.doctor.checks import FAMILIES
 from prodfix.doctor.examination import examine, run
 from prodfix.doctor.examined import Examined
 from prodfix.doctor.findings import Check, Finding, Level, NotApplicable, NotChecked, counted, error, note, warning
-from tests.unit.doctoring import CHECKS, Case, examined
+from tests.support.doctor_cases import CHECKS, Case, examined
 from tests.unit.test_doctor_disk import worker
 
 pytestmark = pytest.mark.filterwarnings("ignore:Unknown option")  # which the driver says of the planted URI

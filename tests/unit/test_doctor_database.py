@@ -21,7 +21,7 @@ from prodfix.doctor.checks import FAMILIES
 from prodfix.doctor.findings import Finding
 from prodfix.doctor.server import Hello, Server
 from prodfix.records.storage import ERROR_LOG
-from tests.unit.doctoring import Case, findings, judge
+from tests.support.doctor_cases import Case, findings, judge
 
 PRODUCTION = {"app_env": "production"}
 OWN = "prodfix-own"  # the appname of the client that is asked

@@ -16,8 +16,8 @@ from prodfix import Write
 from prodfix.doctor import disk
 from prodfix.journal.journal import Journal
 from prodfix.journal.tables import SCHEMA_VERSION
-from tests.unit.deferring import steps
-from tests.unit.doctoring import Case, findings, ids, judge
+from tests.support.deferred_notes import steps
+from tests.support.doctor_cases import Case, findings, ids, judge
 
 PRODUCTION = {"app_env": "production"}
 Usage = namedtuple("Usage", "total used free")

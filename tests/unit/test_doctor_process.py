@@ -17,11 +17,11 @@ from prodfix.doctor import deployment, resources
 from prodfix.doctor.deployment import Deployment
 from prodfix.doctor.findings import NotChecked
 from prodfix.doctor.launch import Launch, Launched
-from tests.processes import alive
+from tests.support.doctor_cases import GOOD, GUNICORN, Case, command, findings, ids, judge
+from tests.support.processes import alive
+from tests.support.waiting import until
 from tests.unit.conftest import ROOT
-from tests.unit.doctoring import GOOD, GUNICORN, Case, command, findings, ids, judge
 from tests.unit.test_doctor_disk import worker
-from tests.waiting import until
 
 TLS = {"mongodb_uri": SecretStr("mongodb://127.0.0.1:9/notes?tls=true")}
 LATE = ("ssl", "socket", "threading", "pymongo")
@@ -98,7 +98,7 @@ def test_what_is_right_is_left_alone(adopt: Callable[..., Flask], case: Case) ->
 def test_where_nobody_knows_what_is_loaded_it_could_not_be_checked(adopt: Callable[..., Flask]) -> None:
     from prodfix.doctor.examination import run
     from prodfix.doctor.examined import Examined
-    from tests.unit.doctoring import CHECKS
+    from tests.support.doctor_cases import CHECKS
 
     (finding,) = run(CHECKS["patch-order"], Examined(adopt(), {}))
     assert (finding.level, finding.found) == ("note", "could not be checked: the application was not loaded again")

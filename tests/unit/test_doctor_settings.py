@@ -14,7 +14,7 @@ from prodfix import deadline
 from prodfix.doctor import tokens, uri
 from prodfix.doctor.deployment import Deployment
 from prodfix.doctor.launch import Launched
-from tests.unit.doctoring import GUNICORN, Case, command, findings, ids, judge
+from tests.support.doctor_cases import GUNICORN, Case, command, findings, ids, judge
 
 PRODUCTION = {"app_env": "production"}
 RANDOM = "q8Vb3mXw-2LrT7hZpK0sYd_N4cJfUaE6"

@@ -16,7 +16,7 @@ from prodfix.deferral.traces import Traces
 from prodfix.deferral.waiting import HELD
 from prodfix.deferral.writes import Insert, Update, Write
 from prodfix.journal.journal import Journal
-from tests.unit.deferring import dead, note, texts, waiting
+from tests.support.deferred_notes import dead, note, texts, waiting
 
 Make = Callable[..., Any]
 LIMIT = 0.4

@@ -26,8 +26,8 @@ from prodfix.deferral.writes import Insert, Step, Update, Write
 from prodfix.errors import JournalUnavailable
 from prodfix.journal.journal import Journal
 from prodfix.schemas import GUARD
-from tests.unit.commands import Commands
-from tests.unit.deferring import dead, note, texts, waiting
+from tests.support.deferred_notes import dead, note, texts, waiting
+from tests.support.recorded_commands import Commands
 
 Make = Callable[..., Any]
 COUNT = Update("books", {"_id": "book"}, {"$inc": {"notes": 1}}, upsert=True)

@@ -38,7 +38,7 @@ from prodfix.records.lookup import Lookup
 from prodfix.records.records import ErrorRecord, error_summary, summary
 from prodfix.signals import error_recorded
 from prodfix.statistics.storms import Storms
-from tests.unit.counting import HOUR, Worker
+from tests.support.counting_worker import HOUR, Worker
 
 CANARY = "canary7f3a"
 UNREACHABLE = ServerSelectionTimeoutError(f"{CANARY}.example.org:27017: connection refused")

@@ -15,7 +15,7 @@ from prodfix.statistics import groups as module
 from prodfix.statistics.groups import ERROR_GROUPS, Group, Groups
 from prodfix.statistics.windows import Counted, Window
 from prodfix.tallies import OTHER, RELEASES, Seen
-from tests.unit.counting import Clock, Worker, kind
+from tests.support.counting_worker import Clock, Worker, kind
 
 NOW = datetime.now(UTC).replace(microsecond=0).timestamp()
 

@@ -20,7 +20,7 @@ from pymongo.synchronous.pool import Connection
 
 from prodfix.connection.clients import Clients
 from prodfix.connection.limits import LimitedConnection
-from tests.unit.commands import Commands
+from tests.support.recorded_commands import Commands
 
 LONG, SHORT = 9.5, 0.25
 NOTHING = WriteConcern()

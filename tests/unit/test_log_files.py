@@ -16,7 +16,7 @@ import pytest
 
 from prodfix.logs.files import RotatingFile
 from prodfix.logs.sinks import Sinks
-from tests.servers import REPOSITORY
+from tests.support.servers import REPOSITORY
 
 LINES = 25_000
 NAMES = "abcd"

@@ -15,8 +15,8 @@ from pymongo import MongoClient
 from prodfix.records import lookup as module
 from prodfix.records.lookup import Lookup, Page, Place, Wanted
 from prodfix.records.storage import CONNECTION_EVENTS, ERROR_LOG
-from tests.unit.counting import Worker
-from tests.wire import ScriptedServer
+from tests.support.counting_worker import Worker
+from tests.support.scripted_server import ScriptedServer
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 

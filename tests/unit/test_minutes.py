@@ -21,7 +21,7 @@ from prodfix.statistics.minutes import CLOSED_AT_ONCE, STEP
 from prodfix.statistics.statistics import TIME_RANGES
 from prodfix.statistics.windows import ERROR_HOURS, ERROR_MINUTES, GRACE, HOUR, KEPT, LATEST
 from prodfix.tallies import Tally
-from tests.unit.counting import BEGIN, MINUTE, Clock, Worker
+from tests.support.counting_worker import BEGIN, MINUTE, Clock, Worker
 
 
 class Killed(BaseException):

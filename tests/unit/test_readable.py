@@ -15,7 +15,7 @@ from blueprints import diagnostics, operations
 from prodfix import make_token
 from prodfix.connection.readable import HOLDS, Readable
 from prodfix.diagnostics import requests as whole
-from tests.unit.counting import Clock
+from tests.support.counting_worker import Clock
 
 OWN = "prodfix-own"  # the appname of the client that asks
 REQUEST = "request-of-ours"

@@ -29,8 +29,8 @@ from prodfix.classification.classifier import Classifier
 from prodfix.context import current_context, current_effects, new_context, reset_context, set_context
 from prodfix.errors import DatabaseUnavailable, JournalUnavailable, Outcome
 from prodfix.recovery.budget import RetryBudget
-from tests.proxy import Proxy
-from tests.servers import CLIENT_LIMITS
+from tests.support.proxy import Proxy
+from tests.support.servers import CLIENT_LIMITS
 
 BUSY = WaitQueueTimeoutError("the pool is full")  # not applied
 LOST = AutoReconnect("connection reset")  # nobody knows whether it was applied

@@ -18,7 +18,7 @@ from prodfix.records.incident_log import IncidentLog
 from prodfix.records.incidents import Incidents
 from prodfix.records.lookup import Lookup
 from prodfix.records.storage import ERROR_LOG
-from tests.unit.counting import Worker
+from tests.support.counting_worker import Worker
 
 AT = 1_800_000_000.0
 

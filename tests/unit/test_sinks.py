@@ -23,8 +23,9 @@ from hypothesis import strategies as st
 from prodfix.logs.files import FILES, RotatingFile, category_files
 from prodfix.logs.outlets import LARGEST_QUEUE, LONGEST_QUEUE
 from prodfix.logs.sinks import Console, Sinks, render, timestamp
+from tests.support import REPOSITORY
 
-ROOT = Path(__file__).parents[2]
+ROOT = REPOSITORY
 
 
 class Kept:

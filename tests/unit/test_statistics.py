@@ -20,7 +20,7 @@ from prodfix.statistics import minutes, windows
 from prodfix.statistics.statistics import Statistics
 from prodfix.statistics.windows import COLUMNS, ERROR_HOURS, HOUR, KEPT, Counted, Windows
 from prodfix.tallies import Seen, Tally
-from tests.unit.counting import BEGIN, Clock, Worker, kind
+from tests.support.counting_worker import BEGIN, Clock, Worker, kind
 
 WEEK = 7 * 24 * HOUR
 CLOSED = 7 * 24  # hours of it that are over

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from prodfix import tallies
 from prodfix.tallies import ENDPOINTS, OTHER, RELEASES, ErrorKey, Seen, Tally, rows_of_counts
-from tests.unit.counting import kind
+from tests.support.counting_worker import kind
 
 COUNTED = st.tuples(st.sampled_from(["a", "b", "c", "d"]), st.sampled_from(["mobile", "desktop"]), st.integers(0, 999))
 ASKED = st.tuples(

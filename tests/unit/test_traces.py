@@ -15,8 +15,8 @@ from prodfix.deferral.traces import AWAY, KEPT_SECONDS, OPERATIONS, QUEUED, SETT
 from prodfix.deferral.writes import Write
 from prodfix.errors import DatabaseUnavailable, JournalUnavailable, NotKnownNow, ValidationFailed
 from prodfix.journal.journal import Journal
-from tests.unit.commands import Commands
-from tests.unit.deferring import note
+from tests.support.deferred_notes import note
+from tests.support.recorded_commands import Commands
 
 Make = Callable[..., Any]
 

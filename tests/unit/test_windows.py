@@ -24,7 +24,7 @@ from prodfix.statistics.windows import (
     Windows,
     keep_newest,
 )
-from tests.unit.counting import MINUTE, Clock, Worker
+from tests.support.counting_worker import MINUTE, Clock, Worker
 
 NOTHING: dict[str, Any] = {"devices": [], "endpoints": []}
 

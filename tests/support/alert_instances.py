@@ -18,7 +18,7 @@ from prodfix.alerts.teller import Teller
 from prodfix.alerts.texts import Origin
 from prodfix.journal.journal import Journal
 from prodfix.workers import Workers
-from tests.unit.counting import Clock
+from tests.support.counting_worker import Clock
 
 CHANNELS = {"mailto #1": "mailto://canary-one", "json #2": "json://canary-two"}
 

@@ -18,9 +18,9 @@ from typing import Any, NamedTuple, Self
 
 from config import ports, tether
 from prodfix import Settings, make_token
-from tests.waiting import until
+from tests.support import REPOSITORY
+from tests.support.waiting import until
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 JWT_SECRET_KEY = "a key for the tests only, long enough"
 START_LIMIT = 60.0
 STOP_LIMIT = 35.0

@@ -18,8 +18,8 @@ from pymongo.errors import NetworkTimeout, ServerSelectionTimeoutError
 
 from config.database_server import IN_MEMORY
 from config.ports import free_port
+from tests.support import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 START_LIMIT = 30.0
 STOP_LIMIT = 10.0
 # Of a test's own client. A server that stands still is a failure within seconds, and not when the test's time is over.
