@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 Found = TypeVar("Found")
@@ -17,3 +18,16 @@ def until(look: Callable[[], Found], *, limit: float = 10.0, every: float = 0.05
             raise AssertionError(f"{what} did not happen within {limit:.1f} s; last seen: {found!r}")
         time.sleep(every)
     return found
+
+
+@dataclass(frozen=True)
+class Lasting:
+    """Equal to a number of seconds that is not less, but for a clock's grain, and more by what a busy machine may add only."""
+
+    seconds: float
+    added: float = 2.0
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, int | float) and self.seconds - 0.02 <= other < self.seconds + self.added
+
+    __hash__ = None  # type: ignore[assignment]

@@ -211,7 +211,7 @@ def test_a_closed_gate_answers_at_once(make: Callable[..., Clients], gate: Gate)
     for _ in range(20):
         with pytest.raises(DatabaseUnavailable):
             clients.db.notes.find_one()
-    assert time.monotonic() - begun < 0.5
+    assert time.monotonic() - begun < 10  # a single one would wait for 30 s
 
 
 def test_a_request_that_waits_for_a_server_learns_that_the_gate_closed(
@@ -223,7 +223,7 @@ def test_a_request_that_waits_for_a_server_learns_that_the_gate_closed(
         until(lambda: gate.asked)
         gate.closed, begun = True, time.monotonic()
         assert isinstance(task.exception(5), DatabaseUnavailable)
-    assert time.monotonic() - begun < 1.5
+    assert time.monotonic() - begun < 10
 
 
 def test_an_open_gate_waits_as_long_as_the_driver_would(make: Callable[..., Clients], gate: Gate) -> None:

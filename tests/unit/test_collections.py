@@ -49,10 +49,10 @@ def test_a_slow_database_makes_a_short_report_and_not_a_slow_one(
         database[name].insert_one({})
     monkeypatch.setattr(module, "EACH_LIMIT", 0.1)
     monkeypatch.setattr(module, "LIMIT", 0.3)
-    fail("collStats", "count", app_name=OWN, blockConnection=True, blockTimeMS=300)
+    fail("collStats", "count", app_name=OWN, blockConnection=True, blockTimeMS=500)
     begun = time.monotonic()
     found = collections.read() or []
-    assert time.monotonic() - begun < 1.5  # waiting for each of twelve answers would take 3.6 s
+    assert time.monotonic() - begun < 5  # waiting for each of twelve answers would take 6 s
     assert [entry["avgDocSize"] for entry in found] == [None] * 6
     assert found[-1]["unavailable"] == dict.fromkeys(("documentCount", "indexes", "avgDocSize"), "no time left")
 

@@ -117,14 +117,14 @@ def test_it_is_tried_again_as_often_as_it_may_be(times: int, most: int) -> None:
 def test_it_ends_with_the_time_and_raises_the_conflict(within: str) -> None:
     clashing, begun = Clashing(10_000), time.monotonic()
     tried = Conflicts(most=10_000)
-    token = deadlines.start(0.6 if within == "a request" else 100)  # 0.3 s for the database
+    token = deadlines.start(2.0 if within == "a request" else 100)  # 1 s for the database
     try:
         with pytest.raises(OperationFailure) as raised, pymongo.timeout(100 if within == "a request" else 0.3):
             tried.through(clashing, tried.tries())
     finally:
         deadlines.stop(token)
     assert raised.value.code == 112
-    assert time.monotonic() - begun < 0.5
+    assert time.monotonic() - begun < 1.9
     assert clashing.calls > 3
 
 
