@@ -9,13 +9,16 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from threading import Barrier
 from typing import Any
 
 import pytest
+from bson import Int64
 from pymongo.errors import NetworkTimeout, OperationFailure, PyMongoError
 
+from config.database_server import RETRYABLE_RECORDS
 from tests.support.processes import alive
 from tests.support.servers import REPOSITORY, DatabaseServer
 from tests.support.waiting import until
@@ -176,6 +179,24 @@ def test_whoever_waits_for_it_in_vain_is_told_where_its_threads_stand(capfd: pyt
         assert "in _watch" in told
         assert "in _serve_forever" in told
         assert client.admin.command("ping")["ok"] == 1
+
+
+def test_it_remembers_few_retryable_writes_and_the_latest_ones(server: DatabaseServer) -> None:
+    """With the ten thousand of the package each further write sorts them all."""
+    with server.client() as client, ExitStack() as stack:
+        sessions = [stack.enter_context(client.start_session()) for _ in range(RETRYABLE_RECORDS + 50)]
+
+        def insert(number: int) -> Any:
+            documents = [{"_id": number}]
+            numbered = {"insert": "orders", "documents": documents, "txnNumber": Int64(1)}
+            return client.shop.command(numbered, session=sessions[number])
+
+        for number in range(len(sessions)):
+            assert insert(number)["n"] == 1
+        # What is remembered is answered again, and what is not is a second insert of the same document.
+        assert insert(len(sessions) - 1).get("writeErrors") is None
+        assert insert(0)["writeErrors"][0]["code"] == 11000
+        assert client.shop.orders.count_documents({}) == len(sessions)
 
 
 PARENT = """

@@ -22,8 +22,11 @@ STUBBORN = (
 
 @pytest.fixture
 def signals() -> Iterator[Signals]:
+    # Under nohup it is ignored, and stays so.
+    hangup = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     with Signals() as entered:
         yield entered
+    signal.signal(signal.SIGHUP, hangup)
 
 
 def shell(script: str) -> Child:
