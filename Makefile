@@ -19,9 +19,9 @@ database: ## start the embedded database alone: the one that `make run` uses, sa
 	@sh config/environment.sh development
 	@exec .venv/bin/python -m config.development database
 
-test: ## run all tests, two at once (ARGS="-k name" for some, ARGS=-n0 for one by one; TEST_MONGODB_URI for a real MongoDB)
+test: ## run all tests in five processes, which mostly wait (ARGS="-k name" for some, ARGS=-n0 for one by one; TEST_MONGODB_URI for a real MongoDB)
 	@sh config/environment.sh development
-	@.venv/bin/python -m pytest -n 2 $(ARGS)
+	@.venv/bin/python -m pytest -n 5 $(ARGS)
 
 check: ## check format, style, types and the order of imports
 	@sh config/environment.sh development

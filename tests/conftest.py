@@ -38,7 +38,7 @@ if WORKER:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if WORKER:
+    if hasattr(config, "workerinput"):  # of a process of xdist, and of none that a test in it has started
         config.pluginmanager.register(scheduling.Priority(), "priority")
 
 

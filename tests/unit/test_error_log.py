@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -38,6 +39,7 @@ from prodfix.records.lookup import Lookup
 from prodfix.records.records import ErrorRecord, error_summary, summary
 from prodfix.signals import error_recorded
 from prodfix.statistics.storms import Storms
+from tests.support import REPOSITORY
 from tests.support.counting_worker import HOUR, Worker
 
 CANARY = "canary7f3a"
@@ -154,7 +156,7 @@ def test_the_line_says_who_asked_what_failed_and_where(
     assert (entry["requestId"], entry["release"]) == (context.request_id, "v1")
     assert entry["context"]["deviceType"] == "mobile"
     assert (entry["database"]["operation"], entry["database"]["collection"]) == ("find", "notes")
-    assert "tests/unit/test_error_log.py" in entry["stack"]
+    assert str(Path(__file__).relative_to(REPOSITORY)) in entry["stack"]
     assert entry["recovery"] == {"attempted": False, "successful": False, "attempts": 0, "driverRetries": 0}
     assert orjson.loads(render(entry))["message"] == "ServerSelectionTimeoutError"
 

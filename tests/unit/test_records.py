@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import bson
@@ -29,6 +30,7 @@ from prodfix.records.error_log import ErrorLog
 from prodfix.records.records import LARGEST_RECORD, ErrorRecord, summary
 from prodfix.records.storage import encoded
 from prodfix.shapes import document_shape
+from tests.support import REPOSITORY
 
 
 def context(method: str = "POST", **headers: str) -> RequestContext:
@@ -125,7 +127,7 @@ def test_other_messages_values_and_lines_have_the_same_fingerprint() -> None:
     assert len({one.fingerprint for one in made}) == 1
     assert len({one.title for one in made}) == 1
     assert len({one.summary for one in made}) == 3  # the control: they are not the same errors
-    assert made[0].title == "INTERNAL_ERROR (ValueError) in tests/unit/test_records.py:pay"
+    assert made[0].title == f"INTERNAL_ERROR (ValueError) in {Path(__file__).relative_to(REPOSITORY)}:pay"
     assert re.fullmatch("[0-9a-f]{16}", made[0].fingerprint)
 
 
@@ -150,12 +152,12 @@ def test_another_type_place_or_category_has_another() -> None:
 
 def test_a_fingerprint_is_the_same_in_another_process(python: Callable[..., str]) -> None:
     code = """
-        import sys
+        import importlib, sys
         sys.path.insert(0, ".")
-        from tests.unit.test_records import caught, pay, recorded
-        print(recorded(caught(lambda: pay(1))).fingerprint)
+        tests = importlib.import_module(sys.argv[1])
+        print(tests.recorded(tests.caught(lambda: tests.pay(1))).fingerprint)
     """
-    assert len({python(code) for _ in range(2)}) == 1
+    assert len({python(code, __name__) for _ in range(2)}) == 1
 
 
 # -- bounds -----------------------------------------------------------------------------------------------------------
