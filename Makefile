@@ -21,7 +21,8 @@ database: ## start the embedded database alone: the one that `make run` uses, sa
 
 test: ## run all tests in five processes, which mostly wait (ARGS="-k name" for some, ARGS=-n0 for one by one; TEST_MONGODB_URI for a real MongoDB)
 	@sh config/environment.sh development
-	@.venv/bin/python -m pytest -n 5 $(ARGS)
+	@# Five processes, and those that they start, read the same modules: what one has compiled is kept for the others.
+	@env -u PYTHONDONTWRITEBYTECODE .venv/bin/python -m pytest -n 5 $(ARGS)
 
 check: ## check format, style, types and the order of imports
 	@sh config/environment.sh development
