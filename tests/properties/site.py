@@ -23,7 +23,7 @@ class Console:
     name = "console"
 
     def __init__(self) -> None:
-        self.data = b""
+        self.data = bytearray()  # what grows with thousands of lines is not copied for each
 
     def write(self, data: bytes) -> None:
         self.data += data
@@ -81,7 +81,7 @@ class Site:
     def clear(self) -> None:
         """Forget what was logged."""
         self.services.logs.sinks.flush()
-        self.console.data = b""
+        self.console.data.clear()
         for path in self.folder.glob("log/*.log"):
             os.truncate(path, 0)
 

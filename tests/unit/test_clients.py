@@ -271,7 +271,7 @@ def test_without_the_limit_it_would_not_stop(connect: Callable[..., MongoClient[
     fail("find", errorCode=134)
     with pytest.raises(PyMongoError), pymongo.timeout(0.3):
         client.get_default_database().notes.find_one()
-    assert seen.names.count("find") > 20
+    assert seen.names.count("find") > 4, "the limit is two"
 
 
 OVERLOADED = {"errorCode": 462, "errorLabels": ["SystemOverloadedError", "RetryableError"]}

@@ -317,8 +317,9 @@ def test_results_of_many_threads_at_once_are_all_there(python: Callable[..., str
     courier.deliver = lambda job, clues: None
     jobs = [{"alert": "a", "channel": "json #1"}] * 500
     print(lines(lambda: courier._deliver_all(jobs, None)))
-    print(lines(lambda: [os.write(1, b"line\\n") for _ in jobs]))
+    # The control, as often as it takes: two threads have to write at the very same moment.
+    print(min(lines(lambda: [os.write(1, b"line\\n") for _ in jobs]) for _ in range(20)))
     """
     told, without = map(int, python(code).split())
     assert told == 8 * 500
-    assert without < 8 * 500, "the control: the kernel does not take care of it"
+    assert without < 8 * 500, "the kernel does not take care of it"
