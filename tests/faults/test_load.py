@@ -23,7 +23,7 @@ from tests.support.waiting import until
 
 pytestmark = [pytest.mark.served, pytest.mark.faults, pytest.mark.timeout(400)]
 
-SECONDS = float(os.environ.get("LOAD_SECONDS", "8"))
+SECONDS = float(os.environ.get("LOAD_SECONDS", "5"))
 RATE = 500.0
 FAILING = "/broken/view"
 FINE = "/broken/fine"
