@@ -292,7 +292,7 @@ def test_pinging_nobody_is_given_up_in_time() -> None:
         monitor = ConnectionMonitor(lambda: client, interval=0.05, max_age=0.1)
         begun = time.monotonic()
         monitor.ping()
-    assert time.monotonic() - begun < 2  # the driver's own limit is 30 s
+    assert time.monotonic() - begun < 10  # the driver's own limit is 30 s
     assert (monitor.down, monitor.status().last_error) == (True, "ServerSelectionTimeoutError")
 
 
