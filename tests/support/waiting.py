@@ -10,7 +10,7 @@ from typing import TypeVar
 Found = TypeVar("Found")
 
 
-def until(look: Callable[[], Found], *, limit: float = 10.0, every: float = 0.05, what: str = "it") -> Found:
+def until(look: Callable[[], Found], *, limit: float = 30.0, every: float = 0.05, what: str = "it") -> Found:
     """The first true value of ``look()``; fails when there is none within ``limit`` seconds."""
     end = time.monotonic() + limit
     while not (found := look()):

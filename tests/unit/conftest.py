@@ -42,7 +42,7 @@ ROOT = REPOSITORY
 KEY = "0123456789abcdef0123456789abcdef"
 
 
-def wait_until(fact: Callable[[], Any], limit: float = 10.0) -> Any:
+def wait_until(fact: Callable[[], Any], limit: float = 30.0) -> Any:
     """The first true answer of ``fact``; fails after ``limit`` seconds."""
     end = time.monotonic() + limit
     while not (answer := fact()):
