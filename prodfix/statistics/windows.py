@@ -19,7 +19,7 @@ from pymongo.synchronous.database import Database
 
 from prodfix.errors import UNANSWERED
 from prodfix.journal.journal import Journal
-from prodfix.tallies import Tally, rows_of_counts
+from prodfix.tallies import Tally
 
 ERROR_MINUTES = "error_minutes"
 ERROR_HOURS = "error_hours"
@@ -243,6 +243,4 @@ def stored_minutes(database: Database[Any], ranges: Iterable[tuple[int, int]]) -
 
 def stored_minute(document: dict[str, Any]) -> Counted:
     identity, revision = document["_id"], document["revision"]
-    earlier = document.get("counts")  # of a worker of version 1, before and while this one is deployed
-    errors = document["errors"] if earlier is None else rows_of_counts(earlier, identity["minute"])
-    return Counted(identity["worker"], identity["minute"], revision, revision, errors, document.get("traffic") or {})
+    return Counted(identity["worker"], identity["minute"], revision, revision, document["errors"], document["traffic"])

@@ -281,16 +281,6 @@ def test_a_minute_of_a_worker_whose_clock_is_behind_is_added_to_its_hour(
     assert ahead.total("24h") == 2
 
 
-def test_minutes_of_version_1_are_closed_into_hours_too(stored: Worker, clock: Clock, database: Any) -> None:
-    old = {"_id": {"minute": MINUTE, "worker": "old"}, "timestamp": module.moment_of(MINUTE), "revision": 4}
-    database[ERROR_MINUTES].insert_one(old | {"counts": [["unknown", "mobile", "/", "message", 4]]})
-    stored.error()
-    clock.now += 2 * 3600
-    stored.storage.tick()
-    assert hours(database) == {0: 5}
-    assert stored.total("24h") == 5
-
-
 # -- all of it, in any order ------------------------------------------------------------------------------------------
 
 
