@@ -17,7 +17,8 @@ import pymongo
 from pymongo import MongoClient, monitoring
 from pymongo.errors import ConfigurationError, OperationFailure, PyMongoError
 
-from prodfix.classification.classifier import classify, server_code
+from prodfix.classification.classifier import classify
+from prodfix.classification.server_replies import server_code
 from prodfix.connection.heartbeats import Heartbeats, Topology
 from prodfix.connection.pool import PoolCounter
 from prodfix.connection.status import ConnectionEvent, ConnectionState, ConnectionStatus, HealthCheckResult, environment

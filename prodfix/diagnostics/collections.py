@@ -10,7 +10,7 @@ from typing import Any
 import pymongo
 from pymongo.synchronous.database import Database
 
-from prodfix.classification.classifier import server_code
+from prodfix.classification.server_replies import server_code
 from prodfix.errors import UNANSWERED
 
 MOST = 50

@@ -12,7 +12,7 @@ import bson
 from pymongo.errors import PyMongoError
 
 from prodfix.classification.classifications import Classification
-from prodfix.classification.classifier import server_code
+from prodfix.classification.server_replies import server_code
 from prodfix.classification.wording import silent, words
 from prodfix.context import RequestContext, iso
 from prodfix.deadlines import retry_after

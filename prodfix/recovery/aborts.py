@@ -19,7 +19,7 @@ from pymongo.client_session_shared import _TxnState
 from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 from pymongo.synchronous.client_session import ClientSession
 
-from prodfix.classification.classifier import server_code
+from prodfix.classification.server_replies import server_code
 
 MOST = 200  # transactions that wait to be aborted
 BRIEF = 0.4  # seconds for an abort that its caller waits for

@@ -24,7 +24,7 @@ from pymongo import _csot
 from pymongo import errors as mongo
 
 from prodfix.classification import wrappers
-from prodfix.classification.classifier import server_code
+from prodfix.classification.server_replies import server_code
 from prodfix.context import iso
 from prodfix.errors import DatabaseUnavailable
 from prodfix.recovery.sliding_counts import SlidingCounts

@@ -17,8 +17,8 @@ from pymongo import MongoClient
 from pymongo.errors import AutoReconnect, OperationFailure, ProtocolError, PyMongoError, WriteConcernError
 from pymongo.synchronous.client_session import ClientSession
 
-from prodfix.classification.classifier import classify, server_code
-from prodfix.classification.server_replies import code_of, details_of
+from prodfix.classification.classifier import classify
+from prodfix.classification.server_replies import code_of, details_of, server_code
 from prodfix.context import current_context
 from prodfix.errors import ErrorCategory, Outcome, Severity
 from prodfix.frames import database_operation
