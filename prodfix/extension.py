@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from flask import Flask
-from pymongo.monitoring import _EventListener
 
 from prodfix.assembly import Assembly
 from prodfix.classification.classifications import Row
 from prodfix.commands import group as cli
 from prodfix.connection.monitor import ConnectionMonitor
+from prodfix.driver import EventListener
 from prodfix.queries.interceptor import QueryInterceptor
 from prodfix.services import EXTENSION, Services
 from prodfix.settings import Settings
@@ -48,7 +48,7 @@ class ProdFix:
             self.init_app(app)
 
     @property
-    def listeners(self) -> tuple[_EventListener, ...]:
+    def listeners(self) -> tuple[EventListener, ...]:
         """Command and pool listeners for the host's ``MongoClient(event_listeners=[*prodfix.listeners])``."""
         return (self._interceptor, self._monitor.pool)
 

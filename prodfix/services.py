@@ -12,6 +12,7 @@ from flask import current_app
 from pymongo.synchronous.client_session import ClientSession
 from werkzeug.local import LocalProxy
 
+from prodfix import driver
 from prodfix.alerts.alerts import Alerts
 from prodfix.alerts.rules import LOSS_PERIOD
 from prodfix.classification.classifier import Classifier
@@ -153,6 +154,7 @@ class Services:
             "breaker": self.breaker.to_json(),
             "recovery": self.recovery.to_json(),
             "aborts": self.transactions.aborts.to_json(),
+            "driverMissing": [name.name for name in driver.missing()],
             "commands": {"observed": self.interceptor.commands, "listenerErrors": self.interceptor.errors},
             "logs": self.logs.sinks.status(),
             "journal": {

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pymongo
-from pymongo import MongoClient, monitoring
+from pymongo import MongoClient
 from pymongo.errors import ConfigurationError, OperationFailure, PyMongoError
 
 from prodfix.classification.classifier import classify
@@ -22,6 +22,7 @@ from prodfix.classification.server_replies import server_code
 from prodfix.connection.heartbeats import Heartbeats, Topology
 from prodfix.connection.pool import PoolCounter
 from prodfix.connection.status import ConnectionEvent, ConnectionState, ConnectionStatus, HealthCheckResult, environment
+from prodfix.driver import EventListener
 from prodfix.errors import DatabaseRefused, DatabaseUnavailable, ErrorCategory
 from prodfix.signals import connection_changed
 
@@ -78,7 +79,7 @@ class ConnectionMonitor:
         self._seen = _Seen()
 
     @property
-    def watchers(self) -> tuple[monitoring._EventListener, ...]:
+    def watchers(self) -> tuple[EventListener, ...]:
         """Listeners for the client that pings."""
         return (self._heartbeats, self._topology)
 

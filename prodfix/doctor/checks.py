@@ -87,7 +87,8 @@ FAMILIES: dict[str, Checks] = {
         Check("memory", resources.memory_limit, "all workers together stay within the memory limit"),
         Check("file-descriptors", resources.descriptors, "a worker may open as many files as it needs"),
         Check("python-version", resources.python, "Python and gevent go together"),
-        Check("driver-version", resources.driver, "the driver survives greenlets that are killed"),
+        Check("driver-version", resources.driver_version, "the driver survives greenlets that are killed"),
+        Check("driver-names", resources.private_names, "the driver has all that prodfix stands in"),
     ),
     "application": (
         Check("exception-handlers", handlers.everything, "no error handler takes every exception"),

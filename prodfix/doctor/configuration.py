@@ -8,6 +8,7 @@ from typing import Any
 
 from pymongo import AsyncMongoClient, MongoClient
 
+from prodfix import driver
 from prodfix.connection.clients import GatedClient
 from prodfix.doctor.examined import Examined
 from prodfix.doctor.findings import Finding, NotApplicable, counted, error, note, warning
@@ -69,4 +70,4 @@ def _made() -> list[Any]:
 def _ours(client: Any) -> bool:
     """prodfix's own, or one that is closed and watches nothing any more."""
     name = client.options.pool_options.appname
-    return isinstance(client, GatedClient) or name == "prodfix-watch" or bool(getattr(client, "_closed", False))
+    return isinstance(client, GatedClient) or name == "prodfix-watch" or driver.is_closed(client)

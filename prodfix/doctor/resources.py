@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import platform
 import resource
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pymongo
 
-from prodfix import memory
+from prodfix import driver, memory
 from prodfix.doctor import uri
 from prodfix.doctor.examined import Examined
 from prodfix.doctor.findings import Finding, NotApplicable, counted, error, note, warning
@@ -89,7 +89,23 @@ def _python(examined: Examined, version: tuple[int, ...]) -> Iterator[Finding]:
         )
 
 
-def driver(examined: Examined) -> Iterator[Finding]:
+def private_names(examined: Examined) -> Iterator[Finding]:
+    """The driver has all that prodfix stands in."""
+    yield from _private_names(driver.missing())
+
+
+def _private_names(missing: Sequence[driver.PrivateName]) -> Iterator[Finding]:
+    if missing:
+        lost = "; ".join(dict.fromkeys(name.lost for name in missing))
+        yield warning(
+            f"this PyMongo has no {', '.join(name.name for name in missing)}, so that there is not: {lost}",
+            "Install PyMongo 4.20, which prodfix is tested with",
+            pymongo=pymongo.version,
+            names=[name.name for name in missing],
+        )
+
+
+def driver_version(examined: Examined) -> Iterator[Finding]:
     """The driver survives greenlets that are killed."""
     yield from _driver(pymongo.version_tuple)
 

@@ -15,10 +15,10 @@ from contextvars import Context
 from typing import Any
 
 import pymongo
-from pymongo.client_session_shared import _TxnState
 from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 from pymongo.synchronous.client_session import ClientSession
 
+from prodfix import driver
 from prodfix.classification.server_replies import server_code
 
 MOST = 200  # transactions that wait to be aborted
@@ -124,7 +124,7 @@ class Aborts:
 def is_open(session: ClientSession) -> bool:
     """Whether a command of the session's transaction was sent, and no abort since. A commit that was answered ended it, but that
     is for the caller to know."""
-    return not session.has_ended and session._transaction.state in (_TxnState.IN_PROGRESS, _TxnState.COMMITTED)
+    return not session.has_ended and driver.in_doubt(session)
 
 
 def answered(error: BaseException) -> bool:
@@ -136,20 +136,15 @@ def answered(error: BaseException) -> bool:
 
 
 def _abort(session: ClientSession, limit: float) -> bool:
-    """Abort the session's transaction and end the session; False if the server knew it no more.
-
-    The driver's own ``abort_transaction`` tells nobody whether it worked, and does not abort after a commit without an answer.
-    """
-    transaction = session._transaction
-    transaction.state = _TxnState.IN_PROGRESS  # as the driver does before another commit
+    """Abort the session's transaction and end the session; False if the server knew it no more."""
     found = True
     try:
         with pymongo.timeout(limit):
-            session._finish_transaction_with_retry("abortTransaction")
+            driver.abort(session)
     except OperationFailure as error:
         if server_code(error) not in _OVER:
             raise
         found = False
-    transaction.state = _TxnState.ABORTED
+    driver.aborted(session)
     session.end_session()
     return found

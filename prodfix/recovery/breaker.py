@@ -20,9 +20,9 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 import pymongo
-from pymongo import _csot
 from pymongo import errors as mongo
 
+from prodfix import driver
 from prodfix.classification import wrappers
 from prodfix.classification.server_replies import server_code
 from prodfix.context import iso
@@ -173,7 +173,7 @@ class Breaker:
         Raises :class:`prodfix.errors.DatabaseUnavailable` while operations have opened the breaker, and while another one
         probes. A probe has ``PROBE_LIMIT`` seconds at most.
         """
-        brief = (left := _csot.remaining()) is not None and left < LEAST
+        brief = (left := driver.remaining()) is not None and left < LEAST
         probe = self._enter(brief)
         failed: bool | None = True if probe else None  # a probe that a deadline cuts has failed
         try:

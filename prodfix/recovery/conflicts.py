@@ -15,9 +15,9 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import ExitStack
 from typing import TypeVar
 
-from pymongo import _csot
 from pymongo.errors import OperationFailure
 
+from prodfix import driver
 from prodfix.classification.classifier import classify
 from prodfix.context import current_context
 from prodfix.deadlines import database_remaining
@@ -41,7 +41,7 @@ def pause(number: int) -> float:
 
 def time_left() -> float | None:
     """Seconds left for the database, of the request's deadline and of ``pymongo.timeout``; ``None`` without both."""
-    left = [seconds for seconds in (database_remaining(), _csot.remaining()) if seconds is not None]
+    left = [seconds for seconds in (database_remaining(), driver.remaining()) if seconds is not None]
     return max(0.0, min(left)) if left else None
 
 

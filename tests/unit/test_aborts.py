@@ -14,6 +14,7 @@ from pymongo import MongoClient
 from pymongo.client_session import ClientSession
 from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError
 
+from prodfix import driver
 from prodfix.connection.clients import GatedClient
 from prodfix.loops import Loop
 from prodfix.recovery import aborts
@@ -308,7 +309,7 @@ def test_only_where_the_way_to_the_server_is_open_an_abort_is_waited_for(error: 
 
 def test_what_of_the_driver_is_private_is_where_it_was() -> None:
     assert callable(ClientSession._finish_transaction_with_retry)
-    states = vars(aborts._TxnState)
+    states = vars(driver._TxnState)
     assert {"IN_PROGRESS", "COMMITTED", "ABORTED"} <= set(states)
 
 

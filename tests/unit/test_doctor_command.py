@@ -288,7 +288,7 @@ def test_each_check_has_a_case_in_which_it_finds_something_and_one_in_which_it_i
     silent = set(re.findall(r'Case\(\s*"([a-z0-9-]+)",\s*""', cases))
     silent |= set(re.findall(r'Case\(\s*"([a-z0-9-]+)",\s*"ok"', cases))
     # These have no settings that could make them find something, and tests of their own.
-    by_hand = {"python-version", "driver-version", "free-space"}
+    by_hand = {"python-version", "driver-version", "driver-names", "free-space"}
     assert set(CHECKS) - finding == by_hand
     assert (
         set(CHECKS) - silent

@@ -13,6 +13,7 @@ import pytest
 from flask import Flask
 from pydantic import SecretStr
 
+from prodfix import driver
 from prodfix.doctor import deployment, resources
 from prodfix.doctor.deployment import Deployment
 from prodfix.doctor.findings import NotChecked
@@ -76,6 +77,7 @@ SILENT = [
     Case("file-descriptors", "ok", launched=launched(worker_connections=200)),
     Case("python-version", "ok"),
     Case("driver-version", "ok"),
+    Case("driver-names", "ok"),
 ]
 
 
@@ -119,6 +121,14 @@ def test_python_3_14_leaks_with_gevent_and_tls(
 @pytest.mark.parametrize(("version", "found"), [((4, 18, 2), 1), ((4, 19, 0), 0), ((5, 0, 0, "dev"), 0)])
 def test_an_old_driver_is_an_error(version: tuple[int | str, ...], found: int) -> None:
     assert [finding.level for finding in resources._driver(version)] == ["error"] * found
+
+
+def test_a_driver_without_a_name_that_is_stood_in_loses_what_is_told() -> None:
+    name = driver.PrivateName("Pool._get_conn", "a limit of waits", there=False)
+    (finding,) = resources._private_names([name])
+    assert (finding.level, finding.facts["names"]) == ("warning", ["Pool._get_conn"])
+    assert "no Pool._get_conn, so that there is not: a limit of waits" in finding.found
+    assert list(resources._private_names([])) == []
 
 
 def test_memory_is_that_of_a_worker_that_runs(adopt: Callable[..., Flask]) -> None:
