@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +12,7 @@ import pymongo
 from prodfix.alerts.alerts import DELIVER, LOOK
 from prodfix.errors import Severity
 from prodfix.loops import Loop, stop_all
+from prodfix.process.per_process import in_each_process
 from prodfix.recovery.breaker import PATIENCE
 from prodfix.services import Services
 from prodfix.statistics.rates import BEFORE, RECENT, jumped
@@ -32,8 +32,7 @@ class Background:
     """The loops of one process, and what must be done when they begin and when they end."""
 
     def __init__(self) -> None:
-        self._pid = self._held = 0
-        self._starting = threading.Lock()
+        in_each_process(self._begin)
         self._loops: list[Loop] = []
         self._warm = False
         self._disk_failure: str | None = None
@@ -43,19 +42,19 @@ class Background:
         self.serving: Callable[[], bool] = lambda: True
         """Set by the server's hook: whether this worker still takes requests, or drains."""
 
+    def _begin(self) -> None:
+        self.running = self._held = False
+        self._starting = threading.Lock()
+
     @property
     def uptime(self) -> float:
         """Seconds since it began in this process."""
         return time.monotonic() - self._begun if self.running else 0.0
 
-    @property
-    def running(self) -> bool:
-        return self._pid == os.getpid()
-
     def start(self, services: Services) -> None:
         """Open what this process needs, once. Called by the server's hook, or by the first request."""
         with self._starting:
-            if self.running or self._held == os.getpid():
+            if self.running or self._held:
                 return
             services.journal.open()
             if services.logs.owning:
@@ -82,7 +81,7 @@ class Background:
                     Loop("drainer", lambda: self._drain(services), DRAIN_PERIOD, *told),
                     Loop("monitor", lambda: self._tell(services), LOG_PERIOD, *told, delay=LOG_PERIOD),
                 ]
-            self._pid, self._warm = os.getpid(), False
+            self.running, self._warm = True, False
             self._begun = time.monotonic()
             services.drainer.stopped = False
             if services.clients.configured:
@@ -92,14 +91,14 @@ class Background:
 
     def hold(self) -> None:
         """Begin nothing in this process, whatever it is asked: it looks at the application, and is none of its workers."""
-        self._held = os.getpid()
+        self._held = True
 
     def stop(self, services: Services) -> None:
         """Stop the loops, store once more what waits, and close files and clients. Safe to call twice."""
         with self._starting:
             if not self.running:
                 return
-            self._pid = 0
+            self.running = False
             services.drainer.stopped = True
             stop_all(self._loops)
             services.alerts.close()

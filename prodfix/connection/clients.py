@@ -7,8 +7,6 @@ pings and one for those with patience, which an exhausted pool of the applicatio
 
 from __future__ import annotations
 
-import os
-import threading
 import time
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
@@ -27,6 +25,7 @@ from prodfix.connection.databases import Database
 from prodfix.connection.limits import Work, limited
 from prodfix.connection.unlistened import followed
 from prodfix.errors import DatabaseNotConfigured
+from prodfix.process.per_process import PerProcess
 
 DEFAULT_DATABASE = "prodfix"
 TRIES = 2  # of one operation by the driver itself
@@ -136,35 +135,12 @@ class GatedClient(driver.HookedClient, FlaskMongoClient):
                     raise
 
 
-class _PerProcess:
-    """Makes its client on first use, and again in a process that was forked since."""
-
-    def __init__(self, make: Callable[[], MongoClient[Any]]) -> None:
-        self._make = make
-        self._making = threading.Lock()
-        self._made: tuple[int, MongoClient[Any]] | None = None
-
-    def get(self) -> MongoClient[Any]:
-        made = self._made
-        if made is None or made[0] != os.getpid():
-            with self._making:
-                made = self._made
-                if made is None or made[0] != os.getpid():
-                    made = self._made = (os.getpid(), self._make())
-        return made[1]
-
-    @property
-    def made(self) -> MongoClient[Any] | None:
-        """The client of this process, if there is one yet."""
-        made = self._made
-        return made[1] if made is not None and made[0] == os.getpid() else None
-
-    def close(self) -> None:
-        made, self._made = self._made, None
-        if made is not None and made[0] == os.getpid():
-            # It tells the server which sessions are over, and would wait for one that is gone (serverSelectionTimeoutMS).
-            with pymongo.timeout(CLOSING):
-                made[1].close()
+def _close(client: PerProcess[MongoClient[Any]]) -> None:
+    made = client.take()
+    if made is not None:
+        # It tells the server which sessions are over, and would wait for one that is gone (serverSelectionTimeoutMS).
+        with pymongo.timeout(CLOSING):
+            made.close()
 
 
 class Clients:
@@ -196,17 +172,17 @@ class Clients:
             "serverMonitoringMode": "poll",
             "tz_aware": True,
         }
-        self._application = _PerProcess(
+        self._application: PerProcess[MongoClient[Any]] = PerProcess(
             lambda: GatedClient(
                 self.uri, connect=False, event_listeners=list(listeners), gate=gate, call=call, follow=follow, **options
             )
         )
-        self._own = _PerProcess(
+        self._own: PerProcess[MongoClient[Any]] = PerProcess(
             lambda: GatedClient(
                 self.uri, connect=False, gate=gate, **(brief | {"appname": "prodfix-own", "maxPoolSize": 4})
             )
         )
-        self._watch = _PerProcess(
+        self._watch: PerProcess[MongoClient[Any]] = PerProcess(
             lambda: MongoClient(
                 self.uri,
                 connect=False,
@@ -260,4 +236,4 @@ class Clients:
     def close(self) -> None:
         """Close the clients of this process. Safe to call twice."""
         for client in (self._application, self._own, self._watch):
-            client.close()
+            _close(client)

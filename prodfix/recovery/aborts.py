@@ -7,7 +7,6 @@ is aborted in the background, and its request waits for nothing.
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
@@ -20,6 +19,7 @@ from pymongo.synchronous.client_session import ClientSession
 
 from prodfix import driver
 from prodfix.classification.server_replies import server_code
+from prodfix.process.per_process import in_each_process
 
 MOST = 200  # transactions that wait to be aborted
 BRIEF = 0.4  # seconds for an abort that its caller waits for
@@ -42,12 +42,15 @@ class Aborts:
         self._kill, self._clock = kill, clock
         self._waiting: deque[tuple[float, ClientSession]] = deque()
         self._counts: Counter[str] = Counter()
-        self._attended = 0
+        in_each_process(self._begin)
+
+    def _begin(self) -> None:
+        self._attended = False
 
     def attend(self) -> None:
         """Say that :meth:`work` is called from now on, in this process."""
         self._waiting.clear()  # a parent's
-        self._attended = os.getpid()
+        self._attended = True
 
     def now(self, session: ClientSession) -> None:
         """Abort at once a transaction whose server has just answered; in the background if that takes long. In a context of its
@@ -70,7 +73,7 @@ class Aborts:
             session.end_session()  # sends nothing
             return
         self._counts["handed"] += 1
-        if self._attended != os.getpid():
+        if not self._attended:
             if not Context().run(self._end, session, BRIEF):
                 self._counts["dropped"] += 1
         elif len(self._waiting) < MOST:
@@ -84,7 +87,7 @@ class Aborts:
 
     def finish(self, limit: float = 1.0) -> None:
         """Try for ``limit`` seconds what still waits: this process is about to end."""
-        self._attended = 0
+        self._attended = False
         self._work(self._clock() + limit, min(limit, LIMIT))
         self._counts["dropped"] += len(self._waiting)
         self._waiting.clear()

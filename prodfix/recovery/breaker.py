@@ -11,7 +11,6 @@ another (measured: ten of 100 ms take 1.0 s), and its breaker half-opens by time
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -27,6 +26,7 @@ from prodfix.classification import wrappers
 from prodfix.classification.server_replies import server_code
 from prodfix.context import iso
 from prodfix.errors import DatabaseUnavailable
+from prodfix.process.per_process import in_each_process
 from prodfix.recovery.sliding_counts import SlidingCounts
 
 SECONDS = 10.0  # over which shares are counted
@@ -107,22 +107,19 @@ class Breaker:
         self._refuse = refuse
         self.on_change = on_change
         self._clock = clock
-        self._lock = threading.Lock()
-        self._pid = 0
-        self._renew()
+        in_each_process(self._begin)
 
-    def _renew(self) -> None:
+    def _begin(self) -> None:
         """A forked process begins anew: what its parent counted, and the probe that it sent, are not its own."""
-        if self._pid != os.getpid():
-            self._pid = os.getpid()
-            self._window = SlidingCounts(SECONDS, self._clock)
-            self._in_a_row = 0
-            self._open = self._probing = self._told_down = False
-            self._wait, self._probe_at = SHORTEST, 0.0
-            self._trusted_until = 0.0
-            self._since = datetime.now(UTC)
-            self.opened = self.refused = self.probes = 0
-            self._told = BreakerState.CLOSED
+        self._lock = threading.Lock()
+        self._window = SlidingCounts(SECONDS, self._clock)
+        self._in_a_row = 0
+        self._open = self._probing = self._told_down = False
+        self._wait, self._probe_at = SHORTEST, 0.0
+        self._trusted_until = 0.0
+        self._since = datetime.now(UTC)
+        self.opened = self.refused = self.probes = 0
+        self._told = BreakerState.CLOSED
 
     def _down(self) -> bool:
         return self._pinger_says_down() and self._clock() >= self._trusted_until
@@ -140,7 +137,6 @@ class Breaker:
     def to_json(self) -> dict[str, Any]:
         """Counts are since this process began."""
         with self._lock:
-            self._renew()
             operations, failures = self._window.sums()
             state = self.state
             cause = Cause.PINGS if self._down() else Cause.OPERATIONS
@@ -193,10 +189,10 @@ class Breaker:
 
     def _enter(self, brief: bool) -> bool:
         """Whether this operation is the probe, which one that is ``brief`` cannot be."""
-        if not self._open and self._pid == os.getpid():
-            return False
+        return self._open and self._enter_open(brief)
+
+    def _enter_open(self, brief: bool) -> bool:
         with self._lock:
-            self._renew()
             if not self._open:
                 return False
             if brief or self._probing or self._clock() < self._probe_at:
@@ -246,7 +242,6 @@ class Breaker:
     def look(self) -> None:
         """Tell of a change that the pinger has found. Called after each ping; never raises what ``on_change`` does not."""
         with self._lock:
-            self._renew()
             down = self._down()
             if down and not self._told_down:
                 self.opened += 1

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
+from prodfix.process.per_process import in_each_process
 from prodfix.recovery.sliding_counts import SlidingCounts
 
 SHARE = 0.2  # retries for each first try (Google's SRE book and Finagle's RetryBudget: 10 % to 20 %)
@@ -28,28 +28,23 @@ class RetryBudget:
     ) -> None:
         self.share, self.least, self.seconds = share, least, seconds
         self._clock = clock
-        self._lock = threading.Lock()
-        self._pid = 0
-        self._renew()
+        in_each_process(self._begin)
 
-    def _renew(self) -> None:
+    def _begin(self) -> None:
         """A forked process has a load of its own."""
-        if self._pid != os.getpid():
-            self._pid = os.getpid()
-            self._window = SlidingCounts(self.seconds, self._clock)
-            self.tries = self.retries = self.refused = 0
+        self._lock = threading.Lock()
+        self._window = SlidingCounts(self.seconds, self._clock)
+        self.tries = self.retries = self.refused = 0
 
     def tried(self) -> None:
         """Count a first try."""
         with self._lock:
-            self._renew()
             self.tries += 1
             self._window.add(first=1)
 
     def take(self) -> bool:
         """Whether there is a retry left; it is taken then."""
         with self._lock:
-            self._renew()
             tries, retries = self._window.sums()
             if retries >= max(self.least, int(tries * self.share)):
                 self.refused += 1
@@ -61,7 +56,6 @@ class RetryBudget:
     def to_json(self) -> dict[str, Any]:
         """Since this process began, and over the last ``windowSeconds``."""
         with self._lock:
-            self._renew()
             tries, retries = self._window.sums()
             return {
                 "tries": self.tries,

@@ -54,7 +54,7 @@ class Site:
         # What `start` does, without the loops: a driver that pings in the background draws from `random` at times when
         # Hypothesis allows it to nobody.
         self.services.journal.open()
-        self.services.background._pid = os.getpid()
+        self.services.background.running = True
 
     def _raising(self) -> Blueprint:
         blueprint = Blueprint("raising", __name__, url_prefix="/raise")

@@ -71,7 +71,7 @@ def test_counting_that_takes_long_is_done_less_often(
     monkeypatch.setattr(module.time, "monotonic", lambda: next(moments))
     watch = observer(journal, clock)
     read = journal.read
-    monkeypatch.setattr(journal, "_pid", None)  # in this thread, which has this clock
+    monkeypatch.setattr(journal, "_opened", False)  # in this thread, which has this clock
     monkeypatch.setattr(journal, "read", lambda query, *rest: asked.append(query) or read(query, *rest))
     watch._count()
     watch._count()

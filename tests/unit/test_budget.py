@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import threading
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from prodfix.recovery.budget import RetryBudget
+from tests.processes import in_child
 
 
 class Clock:
@@ -71,9 +70,8 @@ def test_threads_do_not_take_more_together() -> None:
     assert (sum(taken), len(taken)) == (100, 400)
 
 
-def test_a_forked_process_has_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_forked_process_has_its_own() -> None:
     budget = RetryBudget(clock=Clock())
     assert [budget.take() for _ in range(4)][-1] is False
-    monkeypatch.setattr(os, "getpid", lambda: -1)
-    assert budget.take()
-    assert budget.to_json()["retries"] == 1
+    assert in_child(lambda: (budget.take(), budget.to_json()["retries"])) == [True, 1]
+    assert not budget.take()

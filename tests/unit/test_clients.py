@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +26,7 @@ from werkzeug.exceptions import NotFound
 from prodfix.connection.clients import DEFAULT_DATABASE, Clients, GatedClient
 from prodfix.errors import DatabaseNotConfigured, DatabaseUnavailable
 from prodfix.frames import database_operation
+from tests.processes import in_child
 from tests.unit.commands import Commands
 
 SECONDARY = SecondaryPreferred()
@@ -103,15 +103,19 @@ def test_the_database_is_the_uris_or_a_default(make: Callable[..., Clients], pat
     assert (clients.db.name, clients.own_db.name) == (name, name)
 
 
-def test_a_forked_process_makes_clients_of_its_own(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_forked_process_makes_clients_of_its_own(clients: Clients) -> None:
     parents = clients.own
-    with monkeypatch.context() as forked:
-        forked.setattr(os, "getpid", lambda: -1)
-        childs = clients.own
-        assert childs is not parents
+    parents.admin.command("ping")
+
+    def child() -> list[Any]:
+        before, childs = clients.in_use, clients.own
+        childs.admin.command("ping")
         clients.close()
+        return [before, childs is not parents]
+
+    assert in_child(child) == [None, True]
+    assert clients.own is parents
     parents.admin.command("ping")  # the child closed its own only
-    parents.close()
 
 
 def test_closing_twice_is_once_and_a_closed_one_is_made_anew(clients: Clients) -> None:

@@ -29,6 +29,7 @@ from prodfix.connection.status import ConnectionEvent
 from prodfix.errors import DatabaseRefused, DatabaseUnavailable
 from prodfix.records.records import summary
 from prodfix.signals import connection_changed
+from tests.processes import in_child
 
 LOST = ServerSelectionTimeoutError("secret.host:27017: no servers")
 REFUSED = OperationFailure("Authentication failed.", 18)
@@ -396,13 +397,19 @@ def test_the_status_shows_the_pool(lab: Lab) -> None:
     assert (status["poolSize"], status["availableConnections"], status["checkedOut"]) == (1, 2, 1)
 
 
-def test_a_fork_inherits_no_counts_of_its_parents_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fork_inherits_no_counts_of_its_parents_connections() -> None:
     counter, address = PoolCounter(), ("localhost", 27017)
     counter.pool_created(monitoring.PoolCreatedEvent(address, {"maxPoolSize": 10}))
     counter.connection_created(monitoring.ConnectionCreatedEvent(address, 1))
     assert counter.totals()["total"] == 1
-    monkeypatch.setattr("prodfix.connection.pool.os.getpid", lambda: 1)
-    assert counter.totals() == {"total": 0, "out": 0, "waiting": 0, "capacity": 0}
-    counter.pool_created(monitoring.PoolCreatedEvent(address, {"maxPoolSize": 5}))
-    counter.connection_created(monitoring.ConnectionCreatedEvent(address, 1))
-    assert (counter.totals()["total"], counter.totals()["capacity"]) == (1, 5)
+
+    def child() -> list[dict[str, int]]:
+        before = counter.totals()
+        counter.pool_created(monitoring.PoolCreatedEvent(address, {"maxPoolSize": 5}))
+        counter.connection_created(monitoring.ConnectionCreatedEvent(address, 1))
+        return [before, counter.totals()]
+
+    before, after = in_child(child)
+    assert before == {"total": 0, "out": 0, "waiting": 0, "capacity": 0}
+    assert (after["total"], after["capacity"]) == (1, 5)
+    assert (counter.totals()["total"], counter.totals()["capacity"]) == (1, 10)
