@@ -23,7 +23,8 @@ from prodfix.classification.wording import told
 from prodfix.context import current_context
 from prodfix.errors import Severity
 from prodfix.frames import stack
-from prodfix.logs.sinks import Sinks, render, timestamp
+from prodfix.logs.lines import timestamp
+from prodfix.logs.sinks import Sinks, render
 from prodfix.native import under_gevent
 from prodfix.redaction import redact_document
 

@@ -14,11 +14,11 @@ import re
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
+from prodfix.logs.lines import timestamp
 from prodfix.logs.outlets import Outlet, PartlyWritten, Sink
 from prodfix.native import wait_until_writable
 
@@ -189,7 +189,3 @@ class Sinks:
             elif name in self._outlets:
                 self.put(name, line)
         return line
-
-
-def timestamp() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

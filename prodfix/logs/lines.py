@@ -1,6 +1,6 @@
 """The lines of processes that have no application's log: the arbiter's, and those of a worker until it has loaded one.
 
-They have the form of prodfix's lines, and its redactor: of prodfix only :mod:`prodfix.redaction` may be imported here. The rest
+They have the form of prodfix's lines, and its redactor. Of prodfix only :mod:`prodfix.redaction` may be imported here: the rest
 loads the driver, and in the arbiter, which is never patched, that would make TLS connections of workers hang.
 """
 
@@ -44,7 +44,7 @@ def line(level: str, message: str, **facts: Any) -> bytes:
         shown = {name: redacted(fact)[:limit] if isinstance(fact, str) else fact for name, fact in facts.items()}
         data = encoded(
             {
-                "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+                "timestamp": timestamp(),
                 "level": level,
                 "message": redacted(message)[:limit],
                 "requestId": None,
@@ -55,6 +55,11 @@ def line(level: str, message: str, **facts: Any) -> bytes:
         if len(data) <= select.PIPE_BUF:
             break
     return data
+
+
+def timestamp() -> str:
+    """Now, in UTC, as every line has it."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def encoded(entry: dict[str, Any]) -> bytes:

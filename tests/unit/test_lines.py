@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config import log_lines
+from prodfix.logs import lines
 from tests.servers import REPOSITORY
 
 SECRETS = (
@@ -26,31 +26,25 @@ SECRETS = (
 )
 
 
-@pytest.fixture
-def alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in the arbiter, which has not loaded prodfix."""
-    monkeypatch.delitem(sys.modules, "prodfix", raising=False)
-
-
 @pytest.mark.parametrize("text", SECRETS)
-def test_no_secret_is_in_a_line(alone: None, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+def test_no_secret_is_in_a_line(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("MONGODB_URI", "mongodb://app:canary%217f3a@h/x")
     monkeypatch.setenv("JWT_SECRET_KEY", "canary!7f3a-0123456789")
     for canary in ("canary%217f3a", "canary!7f3a"):
         told = text.format(canary)
-        data = log_lines.line("error", told, error=log_lines.described(ValueError(told)))
+        data = lines.line("error", told, error=lines.described(ValueError(told)))
         assert canary in told
         assert b"7f3a" not in data
 
 
-def test_what_is_no_secret_stays(alone: None) -> None:
+def test_what_is_no_secret_stays() -> None:
     text = "Listening at: http://127.0.0.1:10000 (7), using worker: gevent, the author's monkey took the keyboard"
-    assert log_lines.redacted(text) == text
+    assert lines.redacted(text) == text
 
 
 @given(text=st.text(st.characters(), max_size=3000), name=st.text(st.characters(), max_size=20))
 def test_any_text_is_one_short_line(text: str, name: str) -> None:
-    data = log_lines.line("info", text, **{"x" + name: text, "stack": text})
+    data = lines.line("info", text, **{"x" + name: text, "stack": text})
     assert len(data) <= 4096
     assert data.isascii()
     assert data[:-1].decode().isprintable()
@@ -65,7 +59,7 @@ def test_the_control_is_two_lines(kind: str) -> None:
 
 STUCK = """
 import os, sys, time
-from config import log_lines
+from prodfix.logs import lines
 reader, writer = os.pipe()
 os.dup2(writer, 1)
 os.set_blocking(writer, False)
@@ -74,7 +68,7 @@ try:
 except BlockingIOError:
     os.set_blocking(writer, True)
 begun = time.monotonic()
-log_lines.tell("info", "nobody reads this")
+lines.tell("info", "nobody reads this")
 print(time.monotonic() - begun, file=sys.stderr)
 """
 
@@ -96,7 +90,7 @@ def test_a_stack_names_places_and_causes_only(monkeypatch: pytest.MonkeyPatch) -
     except ValueError as cause:
         error = RuntimeError("canary7f3a")
         error.__cause__ = cause
-        shown = log_lines.places(error)
+        shown = lines.places(error)
     assert shown.splitlines()[0] == "ValueError"
     assert shown.splitlines()[-2:] == ["which led to", "RuntimeError"]
     assert "in fail" in shown
@@ -106,7 +100,7 @@ def test_a_stack_names_places_and_causes_only(monkeypatch: pytest.MonkeyPatch) -
 def test_hostile_texts_are_redacted_in_bounded_time() -> None:
     for piece in ("a://", "password=", "x@", "eyJ" + "a" * 9, "Bearer a", "a.b@a.b", "a" * 50):
         begun = time.process_time()
-        log_lines.redacted(piece * 8000)
+        lines.redacted(piece * 8000)
         assert time.process_time() - begun < 1.0, piece
 
 
@@ -115,5 +109,5 @@ def test_an_error_without_a_text_is_named() -> None:
         def __str__(self) -> str:
             raise RuntimeError
 
-    assert log_lines.described(Rude()) == "Rude: "
-    assert os.getpid() == json.loads(log_lines.line("info", "x"))["pid"]
+    assert lines.described(Rude()) == "Rude: "
+    assert os.getpid() == json.loads(lines.line("info", "x"))["pid"]
