@@ -7,13 +7,15 @@ from typing import Any
 
 from flask import Flask
 
-from prodfix.doctor.examined import Examined
-from prodfix.doctor.findings import Finding, note, warning
+from prodfix.doctor.messages import Finding, note, warning
+from prodfix.doctor.registry import check
+from prodfix.doctor.subject import Subject
 
 
-def everything(examined: Examined) -> Iterator[Finding]:
-    """No handler takes every exception."""
-    for scope, kind, handler in _handlers(examined.app):
+@check("exception-handlers", "application")
+def everything(subject: Subject) -> Iterator[Finding]:
+    """No error handler takes every exception."""
+    for scope, kind, handler in _handlers(subject.app):
         if kind in (Exception, BaseException):
             yield warning(
                 f"{scope} has an error handler for {kind.__name__} ({_named(handler)}): Flask then tells nobody of an error, "
@@ -24,9 +26,10 @@ def everything(examined: Examined) -> Iterator[Finding]:
             )
 
 
-def own_500(examined: Examined) -> Iterator[Finding]:
-    """What the application does not handle is answered in prodfix's one shape."""
-    for scope, kind, handler in _handlers(examined.app):
+@check("own-500", "application")
+def own_500(subject: Subject) -> Iterator[Finding]:
+    """What is not handled is answered in one shape."""
+    for scope, kind, handler in _handlers(subject.app):
         if getattr(kind, "code", None) == 500:
             yield note(
                 f"{scope} answers 500 itself ({_named(handler)}): errors are recorded, and have no requestId in the body",

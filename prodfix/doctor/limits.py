@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from prodfix.deadlines import VIEW, backoff, database_share
-from prodfix.doctor.examined import Examined
-from prodfix.doctor.findings import Finding, NotApplicable, counted, error, note, warning
 from prodfix.doctor.launch import Gunicorn
+from prodfix.doctor.messages import Finding, NotApplicable, counted, error, note, warning
+from prodfix.doctor.registry import check
+from prodfix.doctor.subject import Subject
 from prodfix.settings import Settings
 
 OWN_CONNECTIONS = 4 + 2  # of a worker's clients for what prodfix stores and for its pings
@@ -22,9 +23,13 @@ def longest_request(settings: Settings) -> float:
     return settings.request_deadline_ms * settings.mobile_timeout_factor / 1000
 
 
-def deadline_order(examined: Examined) -> Iterator[Finding]:
-    """The database's part < the request < a worker that ends < the host that kills."""
-    settings = examined.settings
+@check("deadline-order", "settings")
+def deadline_order(subject: Subject) -> Iterator[Finding]:
+    """Each limit is shorter than the one around it.
+
+    The database's part < the request < a worker that ends < the host that kills.
+    """
+    settings = subject.settings
     longest, graceful = longest_request(settings), settings.graceful_timeout_ms / 1000
     limit = settings.shutdown_limit_ms / 1000
     if longest >= graceful:
@@ -43,10 +48,11 @@ def deadline_order(examined: Examined) -> Iterator[Finding]:
         )
 
 
-def views(examined: Examined) -> Iterator[Finding]:
-    """The deadlines that views have of their own."""
-    factor, graceful = examined.settings.mobile_timeout_factor, examined.settings.graceful_timeout_ms / 1000
-    own = {name: getattr(view, VIEW, None) for name, view in examined.app.view_functions.items()}
+@check("view-deadlines", "settings")
+def views(subject: Subject) -> Iterator[Finding]:
+    """No view may take longer than a worker that ends."""
+    factor, graceful = subject.settings.mobile_timeout_factor, subject.settings.graceful_timeout_ms / 1000
+    own = {name: getattr(view, VIEW, None) for name, view in subject.app.view_functions.items()}
     longer = sorted(name for name, seconds in own.items() if seconds is not None and seconds * factor >= graceful)
     if longer:
         yield warning(
@@ -56,9 +62,10 @@ def views(examined: Examined) -> Iterator[Finding]:
         )
 
 
-def health_age(examined: Examined) -> Iterator[Finding]:
+@check("health-age", "settings")
+def health_age(subject: Subject) -> Iterator[Finding]:
     """A ping is looked at before it is too old."""
-    settings = examined.settings
+    settings = subject.settings
     if settings.health_max_age_ms <= settings.health_ping_interval_ms:
         yield error(
             "HEALTH_MAX_AGE_MS is not longer than HEALTH_PING_INTERVAL_MS: a healthy database looks lost between two pings",
@@ -68,9 +75,10 @@ def health_age(examined: Examined) -> Iterator[Finding]:
         )
 
 
-def retries(examined: Examined) -> Iterator[Finding]:
-    """Every try that is promised finds room in a request's deadline."""
-    settings = examined.settings
+@check("retries-fit", "settings")
+def retries(subject: Subject) -> Iterator[Finding]:
+    """All retries fit into a request's deadline."""
+    settings = subject.settings
     left = database_share(settings.request_deadline_ms / 1000)
     base, wanted = settings.retry_base_delay_ms / 1000, settings.max_retry_attempts
     waited, possible = 0.0, 0
@@ -89,9 +97,10 @@ def retries(examined: Examined) -> Iterator[Finding]:
         )
 
 
-def waits(examined: Examined) -> Iterator[Finding]:
-    """Nothing that is waited for, or looked for, is longer than a request."""
-    settings = examined.settings
+@check("waits-fit", "settings")
+def waits(subject: Subject) -> Iterator[Finding]:
+    """Nothing that is waited for is longer than a request."""
+    settings = subject.settings
     whole = settings.request_deadline_ms
     left = database_share(whole / 1000) * 1000
     longer = {
@@ -111,9 +120,10 @@ def waits(examined: Examined) -> Iterator[Finding]:
         )
 
 
-def connections(examined: Examined) -> Iterator[Finding]:
-    """Pools over all workers and instances, against what servers usually take."""
-    settings, workers, instances = examined.settings, examined.workers, examined.deployment.instances
+@check("connection-total", "settings")
+def connections(subject: Subject) -> Iterator[Finding]:
+    """The pools of all workers are within what servers usually take."""
+    settings, workers, instances = subject.settings, subject.workers, subject.deployment.instances
     each = settings.db_pool_size + OWN_CONNECTIONS + MONITORS
     total = each * workers * instances
     facts = {"perWorker": each, "workers": workers, "instances": instances, "total": total}
@@ -132,13 +142,14 @@ def connections(examined: Examined) -> Iterator[Finding]:
         )
 
 
-def gunicorn_limits(examined: Examined) -> Iterator[Finding]:
-    """gunicorn's own times against the settings."""
-    gunicorn, settings = _gunicorn(examined), examined.settings
+@check("gunicorn-limits", "process")
+def gunicorn_limits(subject: Subject) -> Iterator[Finding]:
+    """gunicorn's own times fit the settings."""
+    gunicorn, settings = _gunicorn(subject), subject.settings
     longest, limit = longest_request(settings), settings.shutdown_limit_ms / 1000
     graceful, cut = (
         gunicorn.graceful_timeout,
-        error if examined.served else warning,
+        error if subject.served else warning,
     )  # a host may have no deadline of ours
     if graceful >= limit:
         yield cut(
@@ -172,11 +183,15 @@ def gunicorn_limits(examined: Examined) -> Iterator[Finding]:
         )
 
 
-def worker_class(examined: Examined) -> Iterator[Finding]:
-    """Only gevent can end a view that waits for something else than the database."""
-    gunicorn = _gunicorn(examined)
+@check("worker-class", "process")
+def worker_class(subject: Subject) -> Iterator[Finding]:
+    """The workers can end a request that waits for anything.
+
+    Only gevent can end a view that waits for something else than the database.
+    """
+    gunicorn = _gunicorn(subject)
     if not gunicorn.gevent:
-        level = warning if examined.served else note
+        level = warning if subject.served else note
         yield level(
             f"{gunicorn.worker_class} workers: of a request's deadline only the database's part can be enforced",
             "Serve with `-k gevent`, or give every other call of a view a timeout of its own",
@@ -184,9 +199,10 @@ def worker_class(examined: Examined) -> Iterator[Finding]:
         )
 
 
-def start_commands(examined: Examined) -> Iterator[Finding]:
-    """Procfile and render.yaml start the same."""
-    commands = examined.deployment.commands
+@check("start-commands", "process")
+def start_commands(subject: Subject) -> Iterator[Finding]:
+    """The files agree on how it is started."""
+    commands = subject.deployment.commands
     if not commands:
         raise NotApplicable
     if len({command.arguments for command in commands}) > 1:
@@ -194,16 +210,16 @@ def start_commands(examined: Examined) -> Iterator[Finding]:
             f"{' and '.join(command.source for command in commands)} start gunicorn with different options",
             "Make them equal: what is checked here are those of the first one",
         )
-    target = (examined.launched().target or "").partition(":")[0]
-    if target and examined.module and target != examined.module:
+    target = (subject.launched().target or "").partition(":")[0]
+    if target and subject.module and target != subject.module:
         yield note(
-            f"gunicorn loads {target} ({commands[0].source}), and this command has looked at {examined.module}",
+            f"gunicorn loads {target} ({commands[0].source}), and this command has looked at {subject.module}",
             f"Run `flask --app {target} prodfix doctor`",
         )
 
 
-def _gunicorn(examined: Examined) -> Gunicorn:
-    gunicorn = examined.launched().gunicorn
+def _gunicorn(subject: Subject) -> Gunicorn:
+    gunicorn = subject.launched().gunicorn
     if gunicorn is None:
         raise NotApplicable  # nobody says how it is started
     return gunicorn

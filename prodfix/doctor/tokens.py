@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 
-from prodfix.doctor.examined import Examined
-from prodfix.doctor.findings import Finding, NotApplicable, error, note, warning
+from prodfix.doctor.messages import Finding, NotApplicable, error, note, warning
+from prodfix.doctor.registry import check
+from prodfix.doctor.subject import Subject
 from prodfix.settings import SHORTEST_JWT_KEY
 
 MAKE = "Make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(48))'"
@@ -21,37 +22,43 @@ _WORDS = re.compile(
 )
 
 
-def _key(examined: Examined) -> str:
-    key = examined.settings.jwt_secret_key
+def _key(subject: Subject) -> str:
+    key = subject.settings.jwt_secret_key
     if key is None:
         raise NotApplicable
     return key.get_secret_value()
 
 
-def missing(examined: Examined) -> Iterator[Finding]:
+@check("token-key", "tokens")
+def missing(subject: Subject) -> Iterator[Finding]:
     """The diagnostics can tell an admin from a stranger."""
-    guarded = any(name.startswith("diagnostics.") for name in examined.app.view_functions)
-    if not guarded or examined.settings.jwt_verification_key is not None:
+    guarded = any(name.startswith("diagnostics.") for name in subject.app.view_functions)
+    if not guarded or subject.settings.jwt_verification_key is not None:
         return
-    if "flask-jwt-extended" not in examined.app.extensions:
+    if "flask-jwt-extended" not in subject.app.extensions:
         yield warning(
             "the diagnostics are served, and there is no key that a token could be signed with",
             f"{MAKE}; set JWT_SECRET_KEY",
         )
 
 
-def length(examined: Examined) -> Iterator[Finding]:
-    """The key is as long as HS256 wants it (RFC 7518 section 3.2)."""
-    size = len(_key(examined).encode())
+@check("token-key-length", "tokens")
+def length(subject: Subject) -> Iterator[Finding]:
+    """The key is long enough.
+
+    As long as HS256 wants it (RFC 7518 section 3.2).
+    """
+    size = len(_key(subject).encode())
     if size < SHORTEST_JWT_KEY:
         yield error(f"JWT_SECRET_KEY has {size} bytes, and {SHORTEST_JWT_KEY} are the least", MAKE, bytes=size)
 
 
-def strength(examined: Examined) -> Iterator[Finding]:
+@check("token-key-strength", "tokens")
+def strength(subject: Subject) -> Iterator[Finding]:
     """The key looks random."""
-    reason = weakness(_key(examined))
+    reason = weakness(_key(subject))
     if reason is not None:
-        level = error if examined.deployed else note
+        level = error if subject.deployed else note
         yield level(f"JWT_SECRET_KEY can be guessed: {reason}", f"{MAKE}; the same one for all instances")
 
 
@@ -78,13 +85,14 @@ def period(key: str) -> int:
     )
 
 
-def development(examined: Examined) -> Iterator[Finding]:
-    """What is deployed has a key of its own."""
-    if not examined.deployed:
+@check("token-key-own", "tokens")
+def development(subject: Subject) -> Iterator[Finding]:
+    """The key is this environment's own."""
+    if not subject.deployed:
         raise NotApplicable
-    key, path = _key(examined), examined.settings.state_dir / "jwt.key"
+    key, path = _key(subject), subject.settings.state_dir / "jwt.key"
     made = path.exists() and path.read_text("utf-8", "replace").strip() == key
-    if made and not examined.environ.get("JWT_SECRET_KEY"):
+    if made and not subject.environ.get("JWT_SECRET_KEY"):
         yield warning(
             "the key was made in STATE_DIR/jwt.key: another instance, and this one after a lost disk, accepts no token of it",
             f"{MAKE}; set JWT_SECRET_KEY to it everywhere",

@@ -11,10 +11,10 @@ from flask import Flask
 from prodfix.commands.looking import only_look
 from prodfix.doctor.checks import FAMILIES
 from prodfix.doctor.deployment import Deployment, StartCommand
-from prodfix.doctor.examination import run
-from prodfix.doctor.examined import Examined
-from prodfix.doctor.findings import Finding
 from prodfix.doctor.launch import Gunicorn, Launched
+from prodfix.doctor.messages import Finding
+from prodfix.doctor.registry import run
+from prodfix.doctor.subject import Subject
 
 CHECKS = {check.code: check for checks in FAMILIES.values() for check in checks}
 # As prodfix's own start command has them.
@@ -58,10 +58,10 @@ def command(line: str = "-k gevent wsgi:app", source: str = "Procfile") -> Start
     return StartCommand(source, tuple(line.split()), {})
 
 
-def examined(case: Case, app: Flask) -> Examined:
+def examined(case: Case, app: Flask) -> Subject:
     case.prepare(app)
     only_look(app.extensions["prodfix"])
-    return Examined(app, dict(case.environ), case.deployment, lambda: case.launched, "wsgi")
+    return Subject(app, dict(case.environ), case.deployment, lambda: case.launched, "wsgi")
 
 
 def findings(case: Case, app: Flask) -> list[Finding]:

@@ -16,8 +16,8 @@ from pydantic import SecretStr
 from prodfix import driver
 from prodfix.doctor import deployment, resources
 from prodfix.doctor.deployment import Deployment
-from prodfix.doctor.findings import NotChecked
 from prodfix.doctor.launch import Launch, Launched
+from prodfix.doctor.messages import NotChecked
 from tests.processes import alive
 from tests.unit.conftest import ROOT
 from tests.unit.doctoring import GOOD, GUNICORN, Case, command, findings, ids, judge
@@ -98,11 +98,11 @@ def test_what_is_right_is_left_alone(adopt: Callable[..., Flask], case: Case) ->
 
 
 def test_where_nobody_knows_what_is_loaded_it_could_not_be_checked(adopt: Callable[..., Flask]) -> None:
-    from prodfix.doctor.examination import run
-    from prodfix.doctor.examined import Examined
+    from prodfix.doctor.registry import run
+    from prodfix.doctor.subject import Subject
     from tests.unit.doctoring import CHECKS
 
-    (finding,) = run(CHECKS["patch-order"], Examined(adopt(), {}))
+    (finding,) = run(CHECKS["patch-order"], Subject(adopt(), {}))
     assert (finding.level, finding.found) == ("note", "could not be checked: the application was not loaded again")
 
 
@@ -113,9 +113,9 @@ def test_where_nobody_knows_what_is_loaded_it_could_not_be_checked(adopt: Callab
 def test_python_3_14_leaks_with_gevent_and_tls(
     adopt: Callable[..., Flask], version: tuple[int, int], settings: Mapping[str, Any], found: int
 ) -> None:
-    from prodfix.doctor.examined import Examined
+    from prodfix.doctor.subject import Subject
 
-    assert len(list(resources._python(Examined(adopt(**settings), {}), version))) == found
+    assert len(list(resources._python(Subject(adopt(**settings), {}), version))) == found
 
 
 @pytest.mark.parametrize(("version", "found"), [((4, 18, 2), 1), ((4, 19, 0), 0), ((5, 0, 0, "dev"), 0)])

@@ -11,8 +11,8 @@ from pathlib import Path
 from flask import Flask
 
 from prodfix.doctor.deployment import Deployment
-from prodfix.doctor.findings import NotChecked
 from prodfix.doctor.launch import Launched
+from prodfix.doctor.messages import NotChecked
 from prodfix.doctor.server import Server
 from prodfix.services import EXTENSION, Services
 from prodfix.settings import Environment, Settings
@@ -23,7 +23,7 @@ def _not_launched() -> Launched:
 
 
 @dataclass(frozen=True)
-class Examined:
+class Subject:
     """``environ``: the environment's variables. ``launched``: what :meth:`prodfix.doctor.launch.Launch.result` says.
     ``module``: where the command line has found the application. ``silent``: it has left a request without an answer."""
 
