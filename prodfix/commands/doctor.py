@@ -18,8 +18,8 @@ from rich.text import Text
 from prodfix.commands.looking import as_json_option, console, echo_json, only_look
 from prodfix.doctor import deployment
 from prodfix.doctor.checks import FAMILIES
+from prodfix.doctor.findings import Finding, Level, counted
 from prodfix.doctor.launch import Launch
-from prodfix.doctor.messages import Finding, Level, counted
 from prodfix.doctor.registry import examine, explanation
 from prodfix.doctor.subject import Subject
 from prodfix.logs.sinks import Console as Stderr

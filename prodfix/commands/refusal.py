@@ -8,7 +8,7 @@ from typing import IO, Any
 import click
 import orjson
 
-from prodfix.doctor.messages import Finding, Level
+from prodfix.doctor.findings import Finding, Level
 from prodfix.settings import SettingsError
 
 MEND = "Set it as the README's table of settings says"

@@ -10,7 +10,7 @@ from pymongo import AsyncMongoClient, MongoClient
 
 from prodfix import driver
 from prodfix.connection.clients import GatedClient
-from prodfix.doctor.messages import Finding, NotApplicable, counted, error, note, warning
+from prodfix.doctor.findings import Finding, NotApplicable, counted, error, note, warning
 from prodfix.doctor.registry import check
 from prodfix.doctor.subject import Subject
 

@@ -8,7 +8,7 @@ from pymongo.errors import PyMongoError
 
 from prodfix.classification.classifier import classify
 from prodfix.diagnostics.selftest import TestOperation
-from prodfix.doctor.messages import Finding, NotApplicable, error, note, warning
+from prodfix.doctor.findings import Finding, NotApplicable, error, note, warning
 from prodfix.doctor.registry import check
 from prodfix.doctor.server import reason
 from prodfix.doctor.subject import Subject

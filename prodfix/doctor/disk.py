@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from prodfix.doctor.messages import Finding, NotApplicable, counted, error, note, warning
+from prodfix.doctor.findings import Finding, NotApplicable, counted, error, note, warning
 from prodfix.doctor.registry import check
 from prodfix.doctor.subject import Subject, folder_of
 from prodfix.logs.files import FILES

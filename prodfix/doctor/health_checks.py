@@ -10,7 +10,7 @@ from flask import Flask, request, request_started
 from werkzeug.exceptions import HTTPException
 from werkzeug.test import Client
 
-from prodfix.doctor.messages import Finding, NotApplicable, NotChecked, error, note, warning
+from prodfix.doctor.findings import Finding, NotApplicable, NotChecked, error, note, warning
 from prodfix.doctor.registry import check
 from prodfix.doctor.subject import Subject
 

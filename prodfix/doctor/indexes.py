@@ -9,7 +9,7 @@ from pymongo import IndexModel
 
 from prodfix.alerts.claims import ALERT_CLAIMS
 from prodfix.deferral.traces import OPERATIONS
-from prodfix.doctor.messages import Finding, NotApplicable, error, note, warning
+from prodfix.doctor.findings import Finding, NotApplicable, error, note, warning
 from prodfix.doctor.registry import check
 from prodfix.doctor.subject import Subject
 from prodfix.records.incident_log import HEADS

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from prodfix.doctor.messages import Finding, NotApplicable, NotChecked, counted, error, note, warning
+from prodfix.doctor.findings import Finding, NotApplicable, NotChecked, counted, error, note, warning
 from prodfix.doctor.registry import check
 from prodfix.doctor.subject import Subject
 from prodfix.journal.file import dead_owner, read_only

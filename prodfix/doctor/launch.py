@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from prodfix.doctor.deployment import StartCommand
-from prodfix.doctor.messages import NotChecked
+from prodfix.doctor.findings import NotChecked
 
 LIMIT = 12.0  # seconds
 _PROBE = Path(__file__).with_name("probe.py")
@@ -80,7 +80,7 @@ class Launch:
         )
 
     def result(self) -> Launched:
-        """What was seen; waits for it. Raises :class:`prodfix.doctor.messages.NotChecked`."""
+        """What was seen; waits for it. Raises :class:`prodfix.doctor.findings.NotChecked`."""
         if self._process is None:
             raise NotChecked("it is not known which module gunicorn would load")
         with self._waiting:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from prodfix.doctor.findings import Finding, NotChecked, error, note, warning
 from prodfix.doctor.launch import Gunicorn, Launched
-from prodfix.doctor.messages import Finding, NotChecked, error, note, warning
 from prodfix.doctor.registry import check
 from prodfix.doctor.subject import Subject
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from prodfix.doctor.messages import Finding, Level, NotApplicable, NotChecked
+from prodfix.doctor.findings import Finding, Level, NotApplicable, NotChecked
 from prodfix.doctor.subject import Subject
 from prodfix.redaction import redact_document, redact_text
 

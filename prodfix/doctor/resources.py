@@ -10,10 +10,10 @@ import pymongo
 
 from prodfix import driver, memory
 from prodfix.doctor import uri
-from prodfix.doctor.limits import MONITORS, OWN_CONNECTIONS
-from prodfix.doctor.messages import Finding, NotApplicable, counted, error, note, warning
+from prodfix.doctor.findings import Finding, NotApplicable, counted, error, note, warning
 from prodfix.doctor.registry import check
 from prodfix.doctor.subject import Subject
+from prodfix.doctor.timeouts import MONITORS, OWN_CONNECTIONS
 
 WORKER_MB = 65  # that a worker takes under load, where none runs that could be asked
 ARBITER_MB = 30

@@ -15,7 +15,7 @@ from pymongo.synchronous.database import Database
 
 from prodfix.classification.classifier import classify
 from prodfix.connection.clients import Clients
-from prodfix.doctor.messages import NotApplicable, NotChecked
+from prodfix.doctor.findings import NotApplicable, NotChecked
 from prodfix.errors import DatabaseNotConfigured
 
 ALL = 10.0  # seconds for all checks together

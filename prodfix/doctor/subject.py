@@ -11,8 +11,8 @@ from pathlib import Path
 from flask import Flask
 
 from prodfix.doctor.deployment import Deployment
+from prodfix.doctor.findings import NotChecked
 from prodfix.doctor.launch import Launched
-from prodfix.doctor.messages import NotChecked
 from prodfix.doctor.server import Server
 from prodfix.services import EXTENSION, Services
 from prodfix.settings import Environment, Settings

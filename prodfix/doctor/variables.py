@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 
-from prodfix.doctor.messages import Finding, error, note, warning
+from prodfix.doctor.findings import Finding, error, note, warning
 from prodfix.doctor.registry import check
 from prodfix.doctor.subject import Subject
 from prodfix.settings import Environment, Settings

@@ -11,8 +11,8 @@ from flask import Flask
 from prodfix.commands.looking import only_look
 from prodfix.doctor.checks import FAMILIES
 from prodfix.doctor.deployment import Deployment, StartCommand
+from prodfix.doctor.findings import Finding
 from prodfix.doctor.launch import Gunicorn, Launched
-from prodfix.doctor.messages import Finding
 from prodfix.doctor.registry import run
 from prodfix.doctor.subject import Subject
 

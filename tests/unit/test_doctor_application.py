@@ -19,7 +19,7 @@ from blueprints import diagnostics, health
 from prodfix.commands.looking import only_look
 from prodfix.doctor import configuration, health_checks
 from prodfix.doctor.deployment import Deployment
-from prodfix.doctor.messages import Finding
+from prodfix.doctor.findings import Finding
 from prodfix.doctor.registry import run
 from tests.unit.doctoring import CHECKS, Case, examined, findings, ids, judge
 

@@ -18,7 +18,7 @@ from prodfix import Settings
 from prodfix.commands.looking import only_look
 from prodfix.doctor import registry, server
 from prodfix.doctor.checks import FAMILIES
-from prodfix.doctor.messages import Finding, Level, NotApplicable, NotChecked, counted, error, note, warning
+from prodfix.doctor.findings import Finding, Level, NotApplicable, NotChecked, counted, error, note, warning
 from prodfix.doctor.registry import Check, check, examine, run
 from prodfix.doctor.subject import Subject
 from tests.unit.doctoring import CHECKS, Case, examined

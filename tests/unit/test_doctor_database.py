@@ -18,7 +18,7 @@ from prodfix.diagnostics.selftest import TEST_COLLECTION
 from prodfix.doctor import database as module
 from prodfix.doctor import server
 from prodfix.doctor.checks import FAMILIES
-from prodfix.doctor.messages import Finding
+from prodfix.doctor.findings import Finding
 from prodfix.doctor.server import Hello, Server
 from prodfix.records.storage import ERROR_LOG
 from tests.unit.doctoring import Case, findings, judge

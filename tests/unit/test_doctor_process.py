@@ -16,8 +16,8 @@ from pydantic import SecretStr
 from prodfix import driver
 from prodfix.doctor import deployment, resources
 from prodfix.doctor.deployment import Deployment
+from prodfix.doctor.findings import NotChecked
 from prodfix.doctor.launch import Launch, Launched
-from prodfix.doctor.messages import NotChecked
 from tests.processes import alive
 from tests.unit.conftest import ROOT
 from tests.unit.doctoring import GOOD, GUNICORN, Case, command, findings, ids, judge

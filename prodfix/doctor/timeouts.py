@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from prodfix.deadlines import VIEW, backoff, database_share
+from prodfix.doctor.findings import Finding, NotApplicable, counted, error, note, warning
 from prodfix.doctor.launch import Gunicorn
-from prodfix.doctor.messages import Finding, NotApplicable, counted, error, note, warning
 from prodfix.doctor.registry import check
 from prodfix.doctor.subject import Subject
 from prodfix.settings import Settings

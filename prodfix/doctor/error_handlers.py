@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Flask
 
-from prodfix.doctor.messages import Finding, note, warning
+from prodfix.doctor.findings import Finding, note, warning
 from prodfix.doctor.registry import check
 from prodfix.doctor.subject import Subject
 
