@@ -12,11 +12,20 @@ from functools import partial
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
+from flask.blueprints import BlueprintSetupState
 
-from prodfix import HealthCheckResult, current_prodfix, require_role, uncounted
+from prodfix import HealthCheckResult, HealthRoutes, current_prodfix, links_of, require_role, uncounted
 
 blueprint = Blueprint("health", __name__, url_prefix="/health")
 blueprint.before_request(partial(uncounted, logged=False))
+
+
+@blueprint.record
+def tell_routes(state: BlueprintSetupState) -> None:
+    """For the doctor, which judges what a platform is told to ask."""
+    name = f"{state.name_prefix}.{state.name}".lstrip(".")
+    waiting = frozenset(f"{name}.{view}" for view in ("ready", "startup", "db"))
+    links_of(state.app.extensions).health_is_at(HealthRoutes(f"{name}.startup", f"{name}.db", waiting))
 
 
 @blueprint.get("/live")

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, Response, jsonify, url_for
+from flask.blueprints import BlueprintSetupState
+from werkzeug.routing import BuildError
 
-from prodfix import NotFound, current_prodfix, current_user
+from prodfix import NotFound, current_prodfix, current_user, links_of
 
 blueprint = Blueprint("operations", __name__, url_prefix="/api/v1/operations")
+
+
+@blueprint.record
+def tell_address(state: BlueprintSetupState) -> None:
+    """So that a 202 leads here, wherever this is registered."""
+    endpoint = f"{state.name_prefix}.{state.name}.show".lstrip(".")
+
+    def url(identity: str) -> str | None:
+        try:
+            return url_for(endpoint, identity=identity)
+        except BuildError:  # its prefix has a variable, which this request has not
+            return None
+
+    links_of(state.app.extensions).operations_are_at(url)
 
 
 @blueprint.get("/<identity>")

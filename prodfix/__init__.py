@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     )
     from prodfix.extension import ProdFix
     from prodfix.factory import create_app
+    from prodfix.links import HealthRoutes, links_of
     from prodfix.queries.interceptor import CommandRecord, QueryInterceptor
     from prodfix.queries.queries import QuerySort
     from prodfix.records.incident_log import IncidentState
@@ -91,6 +92,7 @@ _NAMES = {
     ),
     "extension": "ProdFix",
     "factory": "create_app",
+    "links": "HealthRoutes links_of",
     "queries.interceptor": "CommandRecord QueryInterceptor",
     "queries.queries": "QuerySort",
     "records.incident_log": "IncidentState",
@@ -157,6 +159,7 @@ __all__ = [
     "Forbidden",
     "GroupState",
     "HealthCheckResult",
+    "HealthRoutes",
     "IncidentCause",
     "IncidentState",
     "Insert",
@@ -199,6 +202,7 @@ __all__ = [
     "idempotent",
     "in_request",
     "iso",
+    "links_of",
     "make_token",
     "redact_command",
     "redact_document",

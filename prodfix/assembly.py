@@ -46,7 +46,6 @@ from prodfix.statistics.statistics import Statistics
 from prodfix.web.handlers import request_user
 from prodfix.workers import Workers
 
-DIAGNOSTICS = "/api/v1/diagnostics"
 TRANSACTION_BASE = 0.2  # seconds; an election is over sooner than an outage
 
 
@@ -186,7 +185,11 @@ class Assembly(Foundations):
     def alerts(self) -> Alerts:
         settings = self.settings
         channels = dispatch.channels(settings.alert_channels)
-        link = f"{settings.address}{DIAGNOSTICS}" if settings.address else ""
+
+        def link() -> str:
+            path = self.links.diagnostics
+            return f"{settings.address}{path}" if settings.address and path is not None else ""
+
         origin = Origin(settings.instance, settings.release, link)
 
         def teller(ledger: Ledger) -> Teller:
@@ -232,6 +235,7 @@ class Assembly(Foundations):
             alerts=self.alerts,
             background=Background(),
             settings=self.settings,
+            links=self.links,
             classifier=self.classifier,
             clients=self.clients,
             interceptor=self.interceptor,

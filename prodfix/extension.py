@@ -11,6 +11,7 @@ from prodfix.assembly import Assembly
 from prodfix.classification.classifications import Row
 from prodfix.commands import group as cli
 from prodfix.connection.monitor import ConnectionMonitor
+from prodfix.links import links_of
 from prodfix.queries.interceptor import QueryInterceptor
 from prodfix.services import EXTENSION, Services
 from prodfix.settings import Settings
@@ -68,6 +69,7 @@ class ProdFix:
             classifications=self._classifications,
             interceptor=self._interceptor,
             monitor=self._monitor,
+            links=links_of(app.extensions),
             served=self._served,
             owning=self._logging,
         ).services()

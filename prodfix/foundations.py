@@ -17,6 +17,7 @@ from prodfix.connection.readable import Readable
 from prodfix.context import current_context
 from prodfix.deferral.traffic import Traffic
 from prodfix.journal.journal import Journal
+from prodfix.links import Links
 from prodfix.logs.files import Room, category_files
 from prodfix.logs.logs import Logs
 from prodfix.logs.sinks import Console, Sinks
@@ -52,10 +53,12 @@ class Foundations:
         classifications: Mapping[type[BaseException], Row] | None,
         interceptor: QueryInterceptor,
         monitor: ConnectionMonitor,
+        links: Links,
         served: bool,
         owning: bool = False,
     ) -> None:
         self.settings, self.interceptor, self.monitor = settings, interceptor, monitor
+        self.links = links
         self._uri, self._served, self._owning = uri, served, owning
         self.classifier = Classifier(classifications)
         self.journal = Journal(settings.state_dir / "journal")

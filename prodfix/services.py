@@ -31,6 +31,7 @@ from prodfix.diagnostics.selftest import SelfTest
 from prodfix.documents import Documents
 from prodfix.errors import Severity
 from prodfix.journal.journal import Journal
+from prodfix.links import Links
 from prodfix.logs.logs import Logs
 from prodfix.queries.advice import Advisor
 from prodfix.queries.interceptor import QueryInterceptor
@@ -85,6 +86,7 @@ class Services:
     """Everything that an application has of prodfix. Its parts are public: they are what blueprints and tests use."""
 
     settings: Settings
+    links: Links
     classifier: Classifier
     clients: Clients
     interceptor: QueryInterceptor

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -102,11 +102,12 @@ _LABELS = {
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where an alert comes from. ``link`` leads to the diagnostics; empty if nobody has said where the service is."""
+    """Where an alert comes from. ``link`` leads to the diagnostics; empty if nobody has said where the service is, or where
+    the diagnostics are in it. It is asked with each alert: plug-ins are registered later."""
 
     instance: str
     release: str = ""
-    link: str = ""
+    link: Callable[[], str] = str
 
 
 def title(kind: Kind, part: Part, severity: str) -> str:
@@ -140,7 +141,7 @@ def body(
         rows += [("until", moment(until)), ("lasted seconds", max(0, round(until - since)))]
     else:
         rows += [(_LABELS[name], _shown(facts[name])) for name in _LABELS if facts.get(name)]
-    rows += [("instance", origin.instance), ("release", origin.release), ("details", origin.link)]
+    rows += [("instance", origin.instance), ("release", origin.release), ("details", origin.link())]
     lines += [f"{label}: {value}" for label, value in rows if value != ""]
     if held:
         lines += ["", f"not sent before this one: {held} (ALERT_MAX_PER_HOUR is {most})"]
@@ -149,7 +150,12 @@ def body(
 
 def trial(origin: Origin, now: float) -> tuple[str, str]:
     """The title and the text of `flask prodfix alerts test`."""
-    rows = [("sent", moment(now)), ("instance", origin.instance), ("release", origin.release), ("details", origin.link)]
+    rows = [
+        ("sent", moment(now)),
+        ("instance", origin.instance),
+        ("release", origin.release),
+        ("details", origin.link()),
+    ]
     lines = ["This is a test: alerts of this service arrive here.", ""]
     return clean(f"[test] Alerts arrive ({_shown(origin.instance)})"), clean(
         "\n".join(lines + [f"{label}: {value}" for label, value in rows if value])

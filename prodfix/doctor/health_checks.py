@@ -8,17 +8,19 @@ from typing import Any
 
 from flask import Flask, request, request_started
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing import BuildError
 from werkzeug.test import Client
 
 from prodfix.doctor.examined import Examined
 from prodfix.doctor.findings import Finding, NotApplicable, NotChecked, error, note, warning
+from prodfix.links import HealthRoutes, links_of
 
 LIMIT = 3.0  # seconds for one request; Render gives it 5
 UNANSWERED = "no answer within 3 s"
+UNASKED = "a route that does not ask the database"
 STRANGER = "203.0.113.7"  # documentation's own (RFC 5737)
 PREFIX = "/health"
 MOST = 20
-_WAITING = ("health.ready", "health.startup", "health.db")  # 503 where no pinger runs, as here
 
 
 def ask(app: Flask, path: str, headers: Mapping[str, str] | None = None, *, host: str | None = None) -> int | str:
@@ -65,6 +67,19 @@ def _endpoint(app: Flask, path: str) -> str | None:
     return str(endpoint)
 
 
+def _health(examined: Examined) -> HealthRoutes | None:
+    """What the health checks are for, where the plug-in has told it."""
+    return links_of(examined.app.extensions).health
+
+
+def _better(app: Flask, health: HealthRoutes | None) -> str:
+    """What a platform should ask, which restarts what is not healthy."""
+    try:
+        return app.url_map.bind(_host(app)).build(health.startup) if health is not None else UNASKED
+    except BuildError:  # its prefix has a variable
+        return UNASKED
+
+
 def _health_routes(app: Flask) -> list[str]:
     rules = [rule for rule in app.url_map.iter_rules() if rule.rule.startswith(PREFIX) and not rule.arguments]
     return sorted({rule.rule for rule in rules if "GET" in (rule.methods or ())})[:MOST]
@@ -83,13 +98,15 @@ def routes(examined: Examined) -> Iterator[Finding]:
 
 def _judged(examined: Examined, paths: Sequence[str]) -> Iterator[Finding]:
     alike: dict[int | str, list[str]] = {}
+    health = _health(examined)
+    waiting = health.waiting if health is not None else ()  # 503 where no pinger runs, as here
     for path in paths:
         answer = _asked(examined, path)
         alike.setdefault(answer, []).append(path)
         if examined.silent.is_set():
             break  # the others would be waited for, too
     for answer, which in alike.items():
-        wrong = which if answer != 503 else [path for path in which if _endpoint(examined.app, path) not in _WAITING]
+        wrong = which if answer != 503 else [path for path in which if _endpoint(examined.app, path) not in waiting]
         if wrong and (isinstance(answer, str) or answer >= 300):
             yield _wrong(answer, wrong)
 
@@ -118,19 +135,19 @@ def health_path(examined: Examined) -> Iterator[Finding]:
     paths = examined.deployment.health_paths
     if not paths:
         raise NotApplicable
-    app = examined.app
+    app, health = examined.app, _health(examined)
+    better = _better(app, health)
     for path in paths:
-        endpoint = _endpoint(app, path)
-        if endpoint == "health.db":
+        if health is not None and _endpoint(app, path) == health.database:
             yield warning(
                 f"healthCheckPath is {path}: an outage of the database becomes a restart loop of the application",
-                "Name /health/startup in render.yaml, and point your uptime monitor at /health/db",
+                f"Name {better} in render.yaml, and point your uptime monitor at {path}",
                 path=path,
             )
         elif _asked(examined, path) == 404:
             yield error(
                 f"healthCheckPath is {path}, which the application does not have: no deploy goes live",
-                "Name /health/startup in render.yaml",
+                f"Name {better} in render.yaml",
                 path=path,
             )
         elif path not in _health_routes(app):

@@ -33,7 +33,6 @@ _IGNORED = frozenset(
     "hello isMaster ismaster ping endSessions killCursors authenticate saslStart saslContinue getnonce createUser updateUser "
     "copydbgetnonce copydbsaslstart copydb".split()
 )
-_OWN = frozenset({"error_log", "error_minutes", "connection_events", "prodfix_test"})
 # What of a command's shape is not an option of it.
 _CONTENT = frozenset("filter query pipeline documents updates deletes update q u ops nsInfo cursors $db".split())
 
@@ -218,7 +217,8 @@ class QueryInterceptor(CommandListener):
 
     def _record_start(self, event: CommandStartedEvent) -> None:
         name = event.command_name
-        if name not in _IGNORED and (collection := collection_of(name, event.command)) not in _OWN:
+        if name not in _IGNORED:
+            collection = collection_of(name, event.command)
             operation = DatabaseOperation(name, collection, redact_command(event.command, self.shown_values))
             self.on_record(
                 CommandRecord(
@@ -231,9 +231,9 @@ class QueryInterceptor(CommandListener):
     ) -> None:
         started = _started.get()
         command = started.command if started is not None and started.request_id == event.request_id else {}
-        collection = collection_of(event.command_name, command)
-        if event.command_name in _IGNORED or collection in _OWN:
+        if event.command_name in _IGNORED:
             return
+        collection = collection_of(event.command_name, command)
         context = current_context()
         shape = redact_command(command, self.shown_values)
         operation = DatabaseOperation(event.command_name, collection, shape, event.duration_micros / 1e3)

@@ -117,7 +117,7 @@ class Instance:
             return Teller(
                 ledger,
                 lambda: self.database,
-                origin=Origin(self.name, "v1", "https://example.org/api/v1/diagnostics"),
+                origin=Origin(self.name, "v1", lambda: "https://example.org/api/v1/diagnostics"),
                 channels=channels,
                 cool_down=options["cool_down"],
                 most=options["most"],

@@ -11,6 +11,7 @@ from click.testing import Result
 from flask import Flask
 from pydantic import SecretStr
 
+from blueprints import diagnostics
 from config.ports import free_port
 from prodfix.alerts.alerts import Alerts
 from prodfix.commands import alerts as module
@@ -22,7 +23,9 @@ CANARY = "canary7f3a"
 @pytest.fixture
 def run(adopt: Callable[..., Flask]) -> Callable[..., Result]:
     def invoke(*arguments: str, urls: str = "", **values: Any) -> Result:
-        app = adopt(alert_urls=SecretStr(urls) if urls else None, **values)
+        host = Flask("host")
+        host.register_blueprint(diagnostics.blueprint)
+        app = adopt(host, alert_urls=SecretStr(urls) if urls else None, **values)
         result: Result = app.test_cli_runner(env={"COLUMNS": None}).invoke(args=["prodfix", "alerts", *arguments])
         return result
 

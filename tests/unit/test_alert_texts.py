@@ -18,7 +18,7 @@ from tests.unit.alerting import Instance
 from tests.unit.counting import Clock
 
 CANARY = "canary7f3a"
-ORIGIN = Origin("web-1", "v7", "https://example.org/api/v1/diagnostics")
+ORIGIN = Origin("web-1", "v7", lambda: "https://example.org/api/v1/diagnostics")
 SINCE = 1_800_000_000.0
 
 

@@ -11,6 +11,7 @@ import orjson
 import pytest
 from pydantic import SecretStr
 
+from blueprints import diagnostics
 from prodfix import Services
 from prodfix.journal.journal import Journal
 from prodfix.statistics.rates import RECENT
@@ -170,6 +171,7 @@ def test_no_worker_imports_apprise(python: Callable[..., str], tmp_path: Path) -
 
 def test_the_settings_reach_the_alerts(serve: Callable[..., Any]) -> None:
     parts: Services = serve(
+        [diagnostics],
         alert_urls=SecretStr("json://a slack://b"),
         alert_cooldown_minutes=7,
         alert_max_per_hour=3,
@@ -180,9 +182,9 @@ def test_the_settings_reach_the_alerts(serve: Callable[..., Any]) -> None:
     ).extensions["prodfix"]
     alerts = parts.alerts
     assert alerts.read()["channels"] == ["json #1", "slack #2"]
-    assert (alerts.origin.link, alerts.origin.release) == ("https://example.org/api/v1/diagnostics", "v7")
+    assert (alerts.origin.link(), alerts.origin.release) == ("https://example.org/api/v1/diagnostics", "v7")
     assert (alerts._teller._cool_down, alerts._teller._most) == (420.0, 3)
     assert alerts.observer.situation().memory_limit == 100.0
     assert alerts.observer._share(5, 0.0) == 1.0
     bare: Services = serve().extensions["prodfix"]
-    assert (bare.alerts.read()["channels"], bare.alerts.origin.link) == ([], "")
+    assert (bare.alerts.read()["channels"], bare.alerts.origin.link()) == ([], "")

@@ -75,6 +75,30 @@ def test_a_command_is_slow_from_its_threshold_on(
     assert [record.outcome for record in records] == ["slow"]
 
 
+@pytest.mark.parametrize("name", ["error_log", "error_minutes", "connection_events", "audit_log"])
+def test_a_hosts_collection_is_the_hosts_whatever_its_name(
+    database: Any, interceptor: QueryInterceptor, records: list[CommandRecord], fail: Any, name: str
+) -> None:
+    interceptor.slow_micros = 0
+    database[name].find_one({"a": 1})
+    fail("find", times=1, errorCode=2)
+    with pytest.raises(PyMongoError):
+        database[name].find_one({"a": 1})
+    seen = [(record.outcome, record.operation.collection) for record in records]
+    assert seen == [("slow", name), ("failed", name)]
+
+
+def test_our_own_client_is_heard_by_nobody(serve: Any, database_uri: str) -> None:
+    services = serve(mongodb_uri=database_uri, slow_query_threshold_ms=1).extensions["prodfix"]
+    try:
+        services.clients.own_db["error_log"].find_one()
+        assert services.interceptor.commands == 0
+        services.db["error_log"].find_one()
+        assert services.interceptor.commands == 1, "the control: the application's own question"
+    finally:
+        services.clients.close()
+
+
 def test_a_failed_command_is_recorded_with_its_code(
     database: Any, records: list[CommandRecord], fail: Any, context: Any
 ) -> None:
