@@ -43,6 +43,7 @@ from prodfix.services import Services
 from prodfix.settings import Settings
 from prodfix.statistics.rates import BEFORE, RECENT, compared
 from prodfix.statistics.statistics import Statistics
+from prodfix.uncaught import Uncaught
 from prodfix.web.handlers import request_user
 from prodfix.workers import Workers
 
@@ -242,6 +243,7 @@ class Assembly(Foundations):
             monitor=self.monitor,
             breaker=self.breaker,
             logs=self.logs,
+            uncaught=Uncaught(self.error_log.log_error, self.logs.uncaught),
             journal=self.journal,
             storage=self.storage,
             counters=self.counters,

@@ -16,7 +16,6 @@ from prodfix.loops import Loop, stop_all
 from prodfix.recovery.breaker import PATIENCE
 from prodfix.services import Services
 from prodfix.statistics.rates import BEFORE, RECENT, jumped
-from prodfix.uncaught import Uncaught
 
 TICK = 1.0  # seconds between two batches to MongoDB, and between two states of a worker
 RATE_PERIOD = 10.0  # seconds between two looks at the share of failed requests
@@ -37,7 +36,6 @@ class Background:
         self._loops: list[Loop] = []
         self._warm = False
         self._disk_failure: str | None = None
-        self._uncaught: Uncaught | None = None
         self.lag_ms = 0.0
         self._begun = 0.0
         self.serving: Callable[[], bool] = lambda: True
@@ -59,8 +57,7 @@ class Background:
                 return
             services.journal.open()
             if services.logs.owning:
-                self._uncaught = Uncaught(services.error_log.log_error)
-                self._uncaught.attach()
+                services.uncaught.attach()
             told = (services.loop_failed, services.loop_recovered)
             # The loops of a parent process are not ours: after a fork only their records are left.
             self._loops = [
@@ -103,8 +100,7 @@ class Background:
             services.drainer.stopped = True
             stop_all(self._loops)
             services.alerts.close()
-            if self._uncaught is not None:
-                self._uncaught.detach()
+            services.uncaught.detach()
             services.error_log.tell_of_storms()
             last: tuple[tuple[str, Callable[[], None]], ...] = (
                 ("last counts", services.counters.flush),

@@ -76,6 +76,7 @@ class ProdFix:
         app.extensions[EXTENSION] = services
         if self._logging:
             services.logs.take_over(settings.log_level)
+            services.uncaught.take_over()
         hooks.attach(app, services, deadline=self._deadline)
         boundary.attach(app, services, answers=self._served and settings.enable_error_handler)
         if settings.enable_error_handler:

@@ -51,6 +51,7 @@ from prodfix.statistics.groups import Groups
 from prodfix.statistics.minutes import Minutes
 from prodfix.statistics.statistics import Statistics
 from prodfix.statistics.windows import Windows
+from prodfix.uncaught import Uncaught
 from prodfix.workers import Workers
 
 Result = TypeVar("Result")
@@ -94,6 +95,7 @@ class Services:
     readable: Readable
     breaker: Breaker
     logs: Logs
+    uncaught: Uncaught
     journal: Journal
     storage: Storage
     counters: Counters

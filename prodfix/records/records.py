@@ -15,7 +15,6 @@ from prodfix.classification.classifications import Classification
 from prodfix.classification.classifier import server_code
 from prodfix.classification.wording import silent, words
 from prodfix.context import RequestContext, iso
-from prodfix.deadlines import retry_after
 from prodfix.errors import ErrorCategory, Outcome, chain
 from prodfix.frames import name_of
 from prodfix.logs.sinks import render
@@ -39,12 +38,6 @@ FILE_OF = {
 
 
 _LOGGED = frozenset(FILE_OF) - {ErrorCategory.DATABASE_CONNECTION, ErrorCategory.DATABASE_QUERY, ErrorCategory.TIMEOUT}
-
-
-_MOST_DETAILS = 50
-
-
-LARGEST_DETAILS = 1400  # bytes; the whole answer stays below 2 KB
 
 
 LARGEST_RECORD = 64 * 1024  # bytes
@@ -144,29 +137,6 @@ class ErrorRecord:
             "retryable": self.retryable,
             "release": self.release or None,
         }
-
-    def to_response(self, *, detailed: bool = False) -> tuple[dict[str, Any], int, dict[str, str]]:
-        """Body, status and headers of the answer (RFC 9457 members and the seed's). ``detailed``: never in production."""
-        meaning = self.meaning
-        body: dict[str, Any] = {
-            "type": "urn:prodfix:" + meaning.code.lower().replace("_", "-"),
-            "title": meaning.code.replace("_", " ").capitalize(),
-            "status": meaning.status,
-            "detail": meaning.message,
-            "code": meaning.code,
-            "message": meaning.message,
-            "details": [problem.to_json() for problem in meaning.details[:_MOST_DETAILS]],
-            "requestId": self.request_id,
-            "timestamp": iso(self.timestamp),
-            "retryable": self.retryable,
-        }
-        if self.outcome is not None:
-            body["outcome"] = str(self.outcome)
-        if detailed and meaning.status >= 500:
-            body["debug"] = self.summary
-        while body["details"] and len(render({"details": body["details"]})) > LARGEST_DETAILS:
-            body["details"].pop()
-        return body, meaning.status, {"Retry-After": str(retry_after())} if self.retryable else {}
 
 
 def summary(error: BaseException) -> str:

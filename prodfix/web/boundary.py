@@ -20,9 +20,9 @@ from flask import Flask
 from prodfix import deadlines
 from prodfix.context import RequestContext, reset_context, set_context
 from prodfix.errors import DeadlineExceeded
-from prodfix.logs.sinks import render
 from prodfix.records.records import ErrorRecord
 from prodfix.services import Services
+from prodfix.web.answers import REQUEST_ID, Answer, answer_to
 from prodfix.web.handlers import UNRECORDED
 from prodfix.web.hooks import CONTEXT, DEADLINE, SCOPE, STREAM
 from prodfix.web.incoming import UNREAD, Rest, close_connection, discard
@@ -76,8 +76,7 @@ class Boundary:
         self.count(context, head)
         if record is None or not self.answers or not self._services.background.serving():
             raise error
-        head.held = None
-        return _answer(record, head)
+        return head.replace(answer_to(record), record.request_id)
 
     @property
     def answers(self) -> bool:
@@ -132,12 +131,32 @@ class _Head:
         self.held = (status, headers, *more)
         return None
 
-    def send(self, *head: Any) -> Any:
+    def replace(self, answer: Answer, request_id: str) -> bytes:
+        """Send ``answer`` in place of what the application wanted to say; its body."""
+        self.held, body = None, answer.body
+        self._environ[REQUEST_ID] = request_id
+        headers = [*answer.headers.items(), ("Content-Length", str(len(body)))]
+        replaced = sys.exc_info() if self.sent else None
+        self.send(f"{answer.status} {_PHRASES.get(answer.status, 'Unknown')}", headers, replaced)
+        return body
+
+    def send(self, status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+        """The one place that sets ``X-Request-ID``: every answer goes through here, whoever has made it."""
         self.sent = True
         rest = self._environ.get(UNREAD)
         if rest is not None:
             close_connection(rest, self._start_response)
-        return self._start_response(*head)
+        identity = self._request_id
+        if identity is not None:
+            headers = [(name, value) for name, value in headers if name.lower() != "x-request-id"]
+            headers.append(("X-Request-ID", identity))
+        return self._start_response(status, headers, *more)
+
+    @property
+    def _request_id(self) -> str | None:
+        told: str | None = self._environ.get(REQUEST_ID)  # what the body says
+        context: RequestContext | None = self._environ.get(CONTEXT)
+        return told if told is not None or context is None else context.request_id
 
 
 class Stream:
@@ -247,18 +266,3 @@ def _check(part: Any) -> None:
 
 
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
-
-
-def _answer(record: ErrorRecord, head: _Head) -> bytes:
-    body, status, headers = record.to_response()
-    content = render(body)
-    sent = {
-        "Content-Type": "application/json",
-        "Content-Length": str(len(content)),
-        "X-Request-ID": record.request_id,
-        "Cache-Control": "no-store",
-        **headers,
-    }
-    replaced = sys.exc_info() if head.sent else None
-    head.send(f"{status} {_PHRASES.get(status, 'Unknown')}", list(sent.items()), replaced)
-    return content

@@ -87,11 +87,13 @@ from prodfix.context import new_context, set_context
 from prodfix.errors import Severity
 from prodfix.logs.logs import Logs
 from prodfix.logs.sinks import Console, Sinks
+from prodfix.uncaught import Uncaught
 
 CANARY = "canary7f3a"
 console = Sinks([Console()])
 logs = Logs(console, served=True)
 logs.take_over(LEVEL)
+Uncaught(lambda error, context: None, logs.uncaught).take_over()
 set_context(new_context(endpoint="/", method="GET", ip="", headers={"X-Request-ID": "request-1"}))
 """
 

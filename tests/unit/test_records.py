@@ -29,6 +29,7 @@ from prodfix.records.error_log import ErrorLog
 from prodfix.records.records import LARGEST_RECORD, ErrorRecord, summary
 from prodfix.records.storage import encoded
 from prodfix.shapes import document_shape
+from prodfix.web.answers import answer_to
 
 
 def context(method: str = "POST", **headers: str) -> RequestContext:
@@ -57,7 +58,8 @@ def record(error: Exception, operation: str | None, request: RequestContext) -> 
 @pytest.mark.parametrize("error", [ServerSelectionTimeoutError(), DuplicateKeyError("x", 11000), ValueError("x")])
 def test_only_what_was_not_applied_should_be_sent_again(error: Exception, outcome: Outcome | None) -> None:
     made = replace(record(error, "insert", context()), outcome=outcome)
-    body, _, headers = made.to_response()
+    answer = answer_to(made)
+    body, headers = answer.problem, answer.headers
     retryable = isinstance(error, ServerSelectionTimeoutError) and outcome in (None, Outcome.NOT_APPLIED)
     assert (body["retryable"], "Retry-After" in headers) == (retryable, retryable)
     assert body.get("outcome") == (str(outcome) if outcome else None)
