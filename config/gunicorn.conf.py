@@ -116,8 +116,7 @@ def post_worker_init(worker: Any) -> None:
     services = getattr(worker.wsgi, "extensions", {}).get("prodfix")
     if services is None:
         return  # an application without prodfix
-    services.background.serving = lambda: worker.alive
-    services.start()
+    services.start(serving=lambda: worker.alive)
     worker.log.hand_over(lambda entry: _log_request(services, entry))
 
 

@@ -38,8 +38,7 @@ class Background:
         self._disk_failure: str | None = None
         self.lag_ms = 0.0
         self._begun = 0.0
-        self.serving: Callable[[], bool] = lambda: True
-        """Set by the server's hook: whether this worker still takes requests, or drains."""
+        self._serving: Callable[[], bool] = lambda: True
 
     @property
     def uptime(self) -> float:
@@ -50,10 +49,19 @@ class Background:
     def running(self) -> bool:
         return self._pid == os.getpid()
 
-    def start(self, services: Services) -> None:
-        """Open what this process needs, once. Called by the server's hook, or by the first request."""
+    @property
+    def held(self) -> bool:
+        return self._held == os.getpid()
+
+    def serving(self) -> bool:
+        """Whether this worker still takes requests, or drains, as far as the server has said how to know it."""
+        return self._serving()
+
+    def start(self, services: Services, serving: Callable[[], bool] | None = None) -> None:
+        """Open what this process needs, once. Called by the server's hook, which knows ``serving``, or by the first request."""
         with self._starting:
-            if self.running or self._held == os.getpid():
+            self._serving = serving or self._serving
+            if self.running or self.held:
                 return
             services.journal.open()
             if services.logs.owning:
@@ -81,7 +89,7 @@ class Background:
                 ]
             self._pid, self._warm = os.getpid(), False
             self._begun = time.monotonic()
-            services.drainer.stopped = False
+            services.drainer.resume()
             if services.clients.configured:
                 services.transactions.aborts.attend()
             for loop in self._loops:
@@ -97,7 +105,7 @@ class Background:
             if not self.running:
                 return
             self._pid = 0
-            services.drainer.stopped = True
+            services.drainer.stop()
             stop_all(self._loops)
             services.alerts.close()
             services.uncaught.detach()

@@ -62,12 +62,16 @@ EXTENSION = "prodfix"
 class Runner(Protocol):
     """What runs beside the requests of one process: :class:`prodfix.background.Background`.
 
-    ``serving`` is set by the server's hook: whether this worker still takes requests, or drains. ``lag_ms`` is how late its
-    loops wake up, ``uptime`` how many seconds they have been running.
+    ``serving``: whether this worker still takes requests, or drains. ``lag_ms`` is how late its loops wake up, ``uptime`` how
+    many seconds they have been running. ``held``: this process begins nothing, and is none of the workers.
     """
 
-    serving: Callable[[], bool]
     lag_ms: float
+
+    def serving(self) -> bool: ...
+
+    @property
+    def held(self) -> bool: ...
 
     @property
     def uptime(self) -> float: ...
@@ -75,7 +79,7 @@ class Runner(Protocol):
     @property
     def running(self) -> bool: ...
 
-    def start(self, services: Services) -> None: ...
+    def start(self, services: Services, serving: Callable[[], bool] | None = None) -> None: ...
 
     def hold(self) -> None: ...
 
@@ -126,18 +130,16 @@ class Services:
     alerts: Alerts
     background: Runner
 
-    def __post_init__(self) -> None:
-        self.workers.state = self.state
-
     @property
     def db(self) -> Any:
         """The application's database."""
         return self.clients.db
 
-    def start(self) -> None:
-        """Start this process's background work, if it does not run yet."""
-        if not self.background.running:
-            self.background.start(self)
+    def start(self, serving: Callable[[], bool] | None = None) -> None:
+        """Start this process's background work, if it does not run yet. ``serving`` is what the server knows: whether this
+        process still takes requests."""
+        if serving is not None or not self.background.running:
+            self.background.start(self, serving)
 
     def close(self) -> None:
         """End this process's background work, after storing what waits."""

@@ -22,12 +22,16 @@ _LOST = ("lost", "dropped", "waiting")  # lines
 
 
 class Workers:
-    """Reads what they have put into their journals."""
+    """Reads what they have put into their journals. ``state`` is how this worker is now."""
 
-    def __init__(self, journal: Journal, clock: Callable[[], float] = time.time) -> None:
-        self._journal, self._clock = journal, clock
-        self.state: Callable[[], Mapping[str, Any]] | None = None
-        """How this worker is now; set by who knows all of its parts."""
+    def __init__(
+        self,
+        journal: Journal,
+        *,
+        state: Callable[[], Mapping[str, Any]] | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._journal, self._state, self._clock = journal, state, clock
 
     def read(self) -> list[dict[str, Any]]:
         """One entry for each live worker.
@@ -39,8 +43,8 @@ class Workers:
         rows = told(lambda: self._journal.read(query, (self._clock() - STALE,))) or []
         found = {worker: orjson.loads(entry) for worker, _, entry in sorted(rows, key=lambda row: row[1])}
         own = self._journal.boot  # none in the command line, which is no worker
-        if self.state is not None and own and own not in found:
-            found[own] = orjson.loads(orjson.dumps(self.state()))
+        if self._state is not None and own and own not in found:
+            found[own] = orjson.loads(orjson.dumps(self._state()))
         return [{"worker": worker, **entry} for worker, entry in sorted(found.items())]
 
 

@@ -13,6 +13,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pymongo.synchronous.database import Database
+
+from prodfix import memory
 from prodfix.alerts import dispatch, texts
 from prodfix.alerts.alarms import Alarm, Change
 from prodfix.alerts.ledger import Ledger
@@ -24,6 +27,8 @@ from prodfix.alerts.teller import Report, Teller
 from prodfix.errors import Severity
 from prodfix.journal.journal import Journal
 from prodfix.native import Pool, Task
+from prodfix.settings import Settings
+from prodfix.workers import Workers
 
 LOOK = 2.0  # seconds
 DELIVER = 0.5  # seconds
@@ -32,6 +37,43 @@ LOADING_TRIES = 5  # looks in which the disk may fail to tell what was before, u
 PRUNE_PERIOD = 60.0  # seconds
 REST = 3 * LOOK  # seconds in which a sender that has failed leaves the lock to others
 MOST_ALARMS = 500  # resolved errors that are back are kinds of their own
+
+
+def made(
+    settings: Settings,
+    journal: Journal,
+    workers: Workers,
+    answering: Callable[[], Database[Any] | None],
+    *,
+    link: Callable[[], str],
+    rates: Callable[[], Mapping[str, Any]],
+    report: Report,
+) -> Alerts:
+    """The alerts of an application. ``link`` leads to its diagnostics; ``rates`` tells the failed requests that are compared."""
+    channels = dispatch.channels(settings.alert_channels)
+    origin = texts.Origin(settings.instance, settings.release, link)
+
+    def teller(ledger: Ledger) -> Teller:
+        return Teller(
+            ledger,
+            answering,
+            origin=origin,
+            channels=channels,
+            cool_down=settings.alert_cooldown_minutes * 60.0,
+            most=settings.alert_max_per_hour,
+            report=report,
+        )
+
+    observer = Observer(
+        journal,
+        workers,
+        instance=settings.instance,
+        max_entries=settings.deferred_max_entries,
+        max_bytes=settings.deferred_max_bytes,
+        memory_limit=lambda: memory.limit(settings.memory_limit_mb),
+        rates=rates,
+    )
+    return Alerts(journal, observer, teller=teller, origin=origin, channels=channels, report=report)
 
 
 class Alerts:

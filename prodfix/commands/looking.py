@@ -40,7 +40,6 @@ def only_look(services: Services) -> None:
     """Let this process ask the application without becoming one of its workers: no background work, no journal of its
     own, nothing in the log files, and no word of a connection that only this process has."""
     services.background.hold()
-    services.monitor.on_event, services.monitor.on_attempt = lambda event: None, lambda attempt, error: None
     for name in FILES:
         services.logs.sinks.replace(_Nowhere(f"{name}.log"))
 
@@ -51,7 +50,7 @@ def looking(*, ask_database: bool = True) -> Iterator[Services]:
     ``ask_database`` is false for what the journals know alone."""
     services = current_prodfix
     services.logs.sinks.replace(Stderr(STDERR))
-    services.readable.limit = PATIENCE
+    services.readable.allow(PATIENCE)
     only_look(services)
     try:
         if ask_database and services.clients.configured and not ping(services):
@@ -68,7 +67,7 @@ def ping(services: Services) -> bool:
     monitor = services.monitor
     workers = services.workers.read()
     lost = bool(workers) and not any(worker["connection"]["state"] == "connected" for worker in workers)
-    monitor.max_age = monitor.interval + (DOUBT if lost else PATIENCE)
+    monitor.allow(DOUBT if lost else PATIENCE)
     monitor.ping()
     if monitor.healthy:
         monitor.ping()

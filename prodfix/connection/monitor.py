@@ -52,6 +52,8 @@ class ConnectionMonitor:
     """Pings, and tells what it knows. One object for each application; its numbers are this process's.
 
     ``interval`` and ``max_age`` in seconds: how often it pings, and how old the last good ping of a healthy database is.
+    ``on_attempt`` is told of each failed ping: its number since the last good one, and the error's type. ``last_command`` is
+    when the application's last command succeeded, in the clock's seconds.
     """
 
     def __init__(
@@ -62,17 +64,14 @@ class ConnectionMonitor:
         max_age: float = 1.5,
         on_event: Callable[[ConnectionEvent], None] = lambda event: None,
         on_attempt: Callable[[int, str], None] = lambda attempt, error: None,
+        last_command: Callable[[], float | None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
         self.interval, self.max_age = interval, max_age
-        self.on_event = on_event
-        self.on_attempt = on_attempt
-        """Told of each failed ping: its number since the last good one, and the error's type."""
+        self._on_event, self._on_attempt, self._last_command = on_event, on_attempt, last_command
         self._clock = clock
         self.pool = PoolCounter()
-        self.last_command: Callable[[], float | None] = lambda: None
-        """When the application's last command succeeded, in the clock's seconds."""
         self._heartbeats, self._topology = Heartbeats(), Topology()
         self._seen = _Seen()
 
@@ -101,7 +100,7 @@ class ConnectionMonitor:
         """
         if self.healthy or (self._seen.failures == 0 and not self._hanging()):
             return False
-        life, begun = self.last_command(), self._seen.begun
+        life, begun = self._last_command(), self._seen.begun
         return life is None or begun is None or life < begun
 
     def _hanging(self) -> bool:
@@ -170,6 +169,10 @@ class ConnectionMonitor:
 
     # -- pinging: in a background greenlet or thread ------------------------------------------------------------------------
 
+    def allow(self, seconds: float) -> None:
+        """From now on let a ping take so long: for who asks once, over a connection that is to be made first."""
+        self.max_age = self.interval + seconds
+
     def ping(self) -> None:
         """Ask once, within a limit, and remember the answer. Never raises."""
         begun = self._seen.begun = self._clock()
@@ -208,7 +211,7 @@ class ConnectionMonitor:
         seen.misconfigured = lasting and not meaning.transient
         refused = isinstance(error, (OperationFailure, ConfigurationError)) and not getattr(error, "timeout", False)
         seen.refused = refused or not isinstance(error, PyMongoError)
-        self.on_attempt(seen.failures, seen.last_error)
+        self._on_attempt(seen.failures, seen.last_error)
         if seen.failures >= HYSTERESIS and not self.healthy:
             if seen.announced == "connected":
                 seen.losses.append(self._clock())
@@ -220,7 +223,7 @@ class ConnectionMonitor:
             return
         self._seen.announced = state
         event = ConnectionEvent(state, self.status(), self.network(), environment())
-        self.on_event(event)
+        self._on_event(event)
         connection_changed.send(self, event=event)
 
 

@@ -22,8 +22,10 @@ from prodfix.classification.wording import told
 from prodfix.context import current_context
 from prodfix.errors import Severity
 from prodfix.frames import stack
-from prodfix.logs.sinks import Sinks, render, timestamp
+from prodfix.logs.files import Room, category_files
+from prodfix.logs.sinks import Console, Sinks, render, timestamp
 from prodfix.redaction import redact_document
+from prodfix.settings import Settings
 
 if TYPE_CHECKING:
     from loguru import Message, Record
@@ -43,8 +45,19 @@ class Logs:
     def __init__(self, sinks: Sinks, *, served: bool, owning: bool = False) -> None:
         self.sinks = sinks
         self.served, self.owning = served, served or owning
-        if not self.owning:
-            sinks.news = deque(maxlen=100)
+
+    @classmethod
+    def made(cls, settings: Settings, *, served: bool, owning: bool) -> Logs:
+        """Those of an application: a console, and the files of ``LOG_DIR``."""
+        files = category_files(
+            settings.log_dir,
+            max_bytes=settings.log_file_max_size,
+            keep=settings.log_file_max_files,
+            daily=settings.log_rotation == "daily",
+            room=Room(settings.state_dir / "journal", settings.log_disk_reserve),
+        )
+        news = None if served or owning else deque[dict[str, Any]](maxlen=100)
+        return cls(Sinks([Console(), *files], news=news), served=served, owning=owning)
 
     def emit(self, severity: Severity, entry: Mapping[str, Any], *files: str) -> None:
         """Log ``entry`` (redacted already) on the console and into each of ``files`` (names without ``.log``).

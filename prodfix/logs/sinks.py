@@ -95,13 +95,15 @@ class Console:
 
 
 class Sinks:
-    """The console and the category files of one process, each behind a queue and a thread of its own."""
+    """The console and the category files of one process, each behind a queue and a thread of its own.
 
-    def __init__(self, sinks: Iterable[Sink]) -> None:
+    ``news`` takes what is to be told of sinks, if the console is not ours: whoever logs next takes it from there.
+    """
+
+    def __init__(self, sinks: Iterable[Sink], *, news: deque[dict[str, Any]] | None = None) -> None:
         self._outlets = {sink.name: Outlet(sink, self._changed) for sink in sinks}
         self.dropped = 0  # over all sinks, with what never came as far as one of them
-        self.news: deque[dict[str, Any]] | None = None
-        """What is to be told of sinks, if the console is not ours: whoever logs next takes it from here."""
+        self.news = news
 
     @property
     def failures(self) -> dict[str, str]:

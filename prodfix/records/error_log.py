@@ -54,6 +54,10 @@ class ErrorLog:
         self.failures = 0
         """Steps that failed: most of what they were to do was done all the same."""
 
+    def failed(self) -> None:
+        """Count a step that failed, of here or of what answers with its records."""
+        self.failures += 1
+
     # -- making -----------------------------------------------------------------------------------------------------------
 
     def record(

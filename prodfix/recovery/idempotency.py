@@ -25,6 +25,7 @@ from prodfix.deferral.writes import new_identity
 from prodfix.errors import AnswerNotKept, IdempotencyKeyReused, Outcome, RequestInProgress
 from prodfix.recovery import claims
 from prodfix.recovery.claims import Answer, Claim
+from prodfix.settings import Settings
 
 LARGEST = 64 * 1024  # bytes of a body that is stored, and of one whose JSON is compared by content
 CLAIM_LIMIT = 2.0  # seconds; by then the pinger knows of a database that has gone
@@ -66,6 +67,20 @@ class Idempotency:
         self._counts: Counter[str] = Counter()
         self._unstored: deque[tuple[Claim, Answer | None]] = deque()
         self._used = self._indexed = self._failing = False
+
+    @classmethod
+    def made(
+        cls,
+        settings: Settings,
+        database: Callable[[], Database[Any] | None],
+        classifier: Classifier,
+        *,
+        report: Callable[[str, Mapping[str, Any]], None],
+    ) -> Idempotency:
+        """That of an application."""
+        key = settings.jwt_secret_key
+        secret = key.get_secret_value() if key else ""
+        return cls(database, classifier, secret=secret, ttl=settings.idempotency_ttl, report=report)
 
     def operation_id(self, user: str, route: str, key: str) -> str:
         """What every copy of a request uses as ``_id``, on any worker, also while the database is away: 24 hex digits."""

@@ -107,7 +107,7 @@ def respond(services: Services, error: BaseException) -> Response:
     try:
         return _answer(services, error)
     except Exception as failure:  # noqa: BLE001 - an error in here would be answered by itself, without end
-        services.error_log.failures += 1
+        services.error_log.failed()
         return _last_resort(services, failure)
 
 
@@ -179,7 +179,7 @@ def _last_resort(services: Services, failure: Exception) -> Response:
         facts = {"error": type(failure).__name__, "requestId": request_id}
         services.logs.note(Severity.CRITICAL, "error-handler", "error handler failed", facts=facts)
     except Exception:  # noqa: BLE001 - it is counted already, and the client still waits
-        services.error_log.failures += 1
+        services.error_log.failed()
     return _response(last_resort(request_id), request_id, Headers())
 
 

@@ -70,7 +70,7 @@ def _run(site: Site, outcomes: list[Exception | None]) -> None:
 
     coming = list(outcomes)
     admin: Any = SimpleNamespace(admin=SimpleNamespace(command=command))
-    monitor.__init__(lambda: admin, on_event=monitor.on_event, on_attempt=monitor.on_attempt, clock=lambda: now)  # type: ignore[misc]
+    monitor.__init__(lambda: admin, on_event=monitor._on_event, on_attempt=monitor._on_attempt, clock=lambda: now)  # type: ignore[misc]
     for _ in outcomes:
         now += 2.0
         monitor.ping()

@@ -72,7 +72,7 @@ def test_an_operation(most: int, errors: list[Exception], idempotent: bool, enab
         base=1.0,
         enabled=enabled,
         sleep=slept.append,
-        on_retry=lambda attempt, delay, error: noted.append(attempt),
+        on_retry=lambda details: noted.append(details.attempt),
     )
     with pytest.raises((PyMongoError, BSONError)) as caught:
         recovery.run(failing, idempotent=idempotent)

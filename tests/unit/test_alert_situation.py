@@ -20,9 +20,9 @@ from tests.unit.deferring import note
 Open = Callable[[], Journal]
 
 
-def observer(journal: Journal, clock: Clock, **options: Any) -> Observer:
+def observer(journal: Journal, clock: Clock, *, state: Any = None, **options: Any) -> Observer:
     known = {"instance": "a", "max_entries": 10, "max_bytes": 1_000_000, "memory_limit": lambda: 512.0}
-    return Observer(journal, Workers(journal, clock), **(known | options))
+    return Observer(journal, Workers(journal, state=state, clock=clock), **(known | options))
 
 
 def put_state(journal: Journal, at: float, **state: Any) -> None:
@@ -33,8 +33,7 @@ def put_state(journal: Journal, at: float, **state: Any) -> None:
 def test_while_the_disk_tells_nothing_this_worker_is_seen_and_the_backlog_unknown(
     journal: Journal, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    watch = observer(journal, clock)
-    watch.workers.state = lambda: {"pid": 7}
+    watch = observer(journal, clock, state=lambda: {"pid": 7})
 
     def hang(*arguments: Any) -> Any:
         raise TimeoutError

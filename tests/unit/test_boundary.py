@@ -207,7 +207,7 @@ def test_a_worker_that_ends_is_not_kept_from_it(served: Flask) -> None:
         raise SystemExit
 
     view_of(served, "/out", view)
-    served.extensions["prodfix"].background.serving = lambda: False
+    served.extensions["prodfix"].start(serving=lambda: False)
     with pytest.raises(SystemExit):
         Asked(served, "/out")
 

@@ -43,7 +43,16 @@ class Lab:
         self.error: Exception | None = None
         self.events: list[ConnectionEvent] = []
         self.admin = self
-        self.monitor = ConnectionMonitor(lambda: self, on_event=self.events.append, clock=lambda: self.now)  # type: ignore[arg-type,return-value]
+        self.commands_ended: float | None = None  # seconds before now
+        self.monitor = ConnectionMonitor(
+            lambda: self,  # type: ignore[arg-type,return-value]
+            on_event=self.events.append,
+            last_command=self.last_command,
+            clock=lambda: self.now,
+        )
+
+    def last_command(self) -> float | None:
+        return None if self.commands_ended is None else self.now - self.commands_ended
 
     def command(self, name: str) -> None:
         assert name == "ping"
@@ -155,11 +164,11 @@ def test_a_ping_that_hangs_closes_the_gate_before_it_has_failed(lab: Lab) -> Non
 
 
 def test_slow_pings_alone_do_not_stop_an_application_whose_commands_succeed(lab: Lab) -> None:
-    lab.monitor.last_command = lambda: lab.now
+    lab.commands_ended = 0.0
     lab.ping(None, *[NetworkTimeout("slow")] * 6)
     assert not lab.monitor.healthy
     lab.monitor.gate()
-    lab.monitor.last_command = lambda: lab.now - 1
+    lab.commands_ended = 1.0
     with pytest.raises(DatabaseUnavailable):
         lab.monitor.gate()
 

@@ -212,7 +212,7 @@ def test_after_a_return_a_backlog_goes_first_until_it_is_applied_and_not_for_lon
     monkeypatch.setattr(drainers, "FIRST", 0.0)
     assert not drainer.first, "the control: it was for too long"
     monkeypatch.undo()
-    drainer.stopped = True
+    drainer.stop()
     assert not drainer.first, "a worker that ends writes what it has"
 
 
@@ -233,7 +233,7 @@ def test_a_worker_that_ends_ends_its_drain(deferred: Deferred, drainer: Drainer,
         deferred.put(note(str(number)))
 
     def stop(applied: int) -> None:
-        drainer.stopped = True
+        drainer.stop()
 
     assert drainer.drain(stop) == BATCH
     assert len(waiting(journal)) == 2 * BATCH

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -319,7 +320,7 @@ def test_in_a_host_a_failing_file_is_told_to_the_hosts_logger(caplog: pytest.Log
             raise OSError(28, "x")
 
     console = Kept("console")
-    logs = Logs(Sinks([console, Broken("error.log")]), served=False)
+    logs = Logs(Sinks([console, Broken("error.log")], news=deque()), served=False)
     with caplog.at_level(logging.INFO, "prodfix"):
         logs.emit(Severity.ERROR, {"message": "first"}, "error")
         assert logs.sinks.flush(10)

@@ -29,6 +29,7 @@ from prodfix.classification.classifier import Classifier
 from prodfix.context import current_context, current_effects, new_context, reset_context, set_context
 from prodfix.errors import DatabaseUnavailable, JournalUnavailable, Outcome
 from prodfix.recovery.budget import RetryBudget
+from prodfix.recovery.retries import RetryDetails
 from tests.proxy import Proxy
 from tests.servers import CLIENT_LIMITS
 
@@ -165,9 +166,10 @@ def test_a_delay_that_the_deadline_does_not_leave_is_not_begun() -> None:
 
 
 def test_each_retry_is_told_and_noted_with_the_request(request_notes: Any) -> None:
-    told: list[tuple[int, float, BaseException]] = []
-    recovery(on_retry=lambda *facts: told.append(facts)).run(Operation(BUSY, LOST), idempotent=True)
-    assert [(attempt, error) for attempt, _, error in told] == [(1, BUSY), (2, LOST)]
+    told: list[RetryDetails] = []
+    recovery(on_retry=told.append).run(Operation(BUSY, LOST), idempotent=True)
+    assert [(one.attempt, one.error, one.write) for one in told] == [(1, BUSY, None), (2, LOST, None)]
+    assert all(one.delay > 0 for one in told)
     assert (request_notes.retries, request_notes.recovered) == (2, True)
 
 
@@ -295,14 +297,14 @@ def test_without_a_budget_left_nothing_is_tried_again() -> None:
 
 
 def test_what_a_retry_saves_is_told_with_its_tries_and_its_last_error(request_notes: Any) -> None:
-    told: list[Any] = []
-    made = recovery(on_recovered=lambda *facts: told.append(facts))
+    told: list[RetryDetails] = []
+    made = recovery(on_recovered=told.append)
     made.run(Operation())
     with pytest.raises(AutoReconnect):
         made.run(Operation(*[LOST] * 9), idempotent=True)
     assert (told, made.recovered) == ([], 0)
     made.run(Operation(LOST, BUSY), idempotent=True)
-    assert (told, made.recovered) == ([(3, BUSY)], 1)
+    assert (told, made.recovered) == ([RetryDetails(3, BUSY)], 1)
     assert request_notes.retries == 3 + 2, "all of the request's"
 
 

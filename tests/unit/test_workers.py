@@ -52,21 +52,21 @@ def live(**connection: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("trouble", [TimeoutError, OSError])
 def test_a_worker_that_cannot_read_any_journal_still_knows_itself(
-    workers: Workers, journal: Journal, monkeypatch: pytest.MonkeyPatch, trouble: type[Exception]
+    journal: Journal, monkeypatch: pytest.MonkeyPatch, trouble: type[Exception]
 ) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         raise trouble
 
     monkeypatch.setattr(journal, "read", refuse)
-    workers.state = live
+    workers = Workers(journal, state=live)
     found = workers.read()
     assert [entry["worker"] for entry in found] == [journal.boot]
     assert connection_of(found)["state"] == "connected"
     assert journal_of(found) == {"failing": "OSError 30", "quarantined": 1, "lostWrites": 0, "otherVersions": 0}
 
 
-def test_what_the_journal_says_of_this_worker_is_what_all_workers_answer(workers: Workers, journal: Journal) -> None:
-    workers.state = lambda: live(state="error")
+def test_what_the_journal_says_of_this_worker_is_what_all_workers_answer(journal: Journal) -> None:
+    workers = Workers(journal, state=lambda: live(state="error"))
     worker(journal, journal.boot)
     worker(journal, "other")
     found = workers.read()
@@ -74,8 +74,8 @@ def test_what_the_journal_says_of_this_worker_is_what_all_workers_answer(workers
     assert (connection_of(found)["state"], journal_of(found)["failing"]) == ("connected", None)
 
 
-def test_an_old_row_of_this_worker_does_not_count_either(workers: Workers, journal: Journal) -> None:
-    workers.state = live
+def test_an_old_row_of_this_worker_does_not_count_either(journal: Journal) -> None:
+    workers = Workers(journal, state=live)
     worker(journal, journal.boot, age=60, state="error")
     assert [entry["connection"]["state"] for entry in workers.read()] == ["connected"]
 
@@ -87,8 +87,7 @@ def test_a_worker_that_is_silent_for_long_no_longer_counts(workers: Workers, jou
 
 
 def test_the_command_line_reads_and_is_no_worker(journal: Journal) -> None:
-    reader = Workers(Journal(journal.folder))
-    reader.state = live
+    reader = Workers(Journal(journal.folder), state=live)
     worker(journal, "alive")
     assert [entry["worker"] for entry in reader.read()] == ["alive"]
 

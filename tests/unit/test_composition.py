@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pymongo.errors import AutoReconnect, NetworkTimeout
 
+import prodfix
 from prodfix import Services
 from prodfix.context import new_context, reset_context, set_context
 from prodfix.errors import DatabaseUnavailable
@@ -87,3 +91,30 @@ def test_a_call_to_somebody_else_that_fails_is_no_failure_of_the_database(
     for error in (slow("x"), ConnectionRefusedError(), AutoReconnect("lost"), NetworkTimeout("slow")):
         parts.error_log.log_error(error)
     assert told == [False, False, True, True]
+
+
+COMPOSING = ("composition", "observers", "extension", "factory", "services", "background", "commands/")
+THEIRS = re.compile(r"app\.|self\._?\w+$")  # Flask's own, which has no other way
+
+
+def test_nothing_is_set_on_a_part_after_it_was_made() -> None:
+    """What a part is to know, or to tell of, it is given when it is made. These files know all parts."""
+    folder = Path(prodfix.__file__).parent
+    sources = {str(path.relative_to(folder)): assigned(path.read_text()) for path in folder.rglob("*.py")}
+    composing = {(name, one) for name, found in sources.items() if name.startswith(COMPOSING) for one in found}
+    assert {one for one in composing if not THEIRS.match(one[1])} == set()
+    assert {(name, one) for name, found in sources.items() for one in found if one.startswith("services.")} == set()
+    assert len(sources) > 100
+    assert assigned("services.monitor.on_event, x = 1, 2") == ["services.monitor.on_event"], "it would be found"
+
+
+def assigned(source: str) -> list[str]:
+    """The attributes that are set, also those of ``self``."""
+    targets: list[ast.expr] = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Assign):
+            targets += node.targets
+        elif isinstance(node, (ast.AnnAssign, ast.AugAssign)):
+            targets.append(node.target)
+    flat = [one for target in targets for one in (target.elts if isinstance(target, ast.Tuple) else [target])]
+    return [ast.unparse(one) for one in flat if isinstance(one, ast.Attribute)]
