@@ -71,6 +71,22 @@ def driver_call(error: BaseException, within: FrameType | None = None) -> Driver
     return DriverCall(operation, client, halfway)
 
 
+@dataclass(frozen=True, slots=True)
+class ErrorFrames:
+    """What the frames of one error know of it: see :func:`name_of`, :func:`driver_call`, :func:`stack` and :func:`places`."""
+
+    error_type: str
+    call: DriverCall | None
+    stack: str = ""
+    places: tuple[str, ...] = ()
+
+
+def examined(error: BaseException, *, whole: bool) -> ErrorFrames:
+    """All of that; without ``whole`` neither stack nor places, which say nothing where the client is at fault."""
+    kind, call = name_of(error), driver_call(error)
+    return ErrorFrames(kind, call, stack(error), tuple(places(error))) if whole else ErrorFrames(kind, call)
+
+
 def database_operation(error: BaseException) -> DatabaseOperation | None:
     """The operation of :func:`driver_call`."""
     return _operation(frame for link in chain(error) for frame in _frames(link.__traceback__))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -15,11 +15,13 @@ from prodfix.classification.classifications import Classification
 from prodfix.classification.classifier import server_code
 from prodfix.classification.wording import silent, words
 from prodfix.context import RequestContext, iso
-from prodfix.errors import ErrorCategory, Outcome, chain
+from prodfix.errors import ErrorCategory, FieldError, Outcome, ProdFixError, Severity, chain
 from prodfix.frames import name_of
-from prodfix.logs.sinks import render
+from prodfix.logs.sinks import render, renderable
+from prodfix.names import mask_key
 from prodfix.operations import DatabaseOperation
-from prodfix.records.storage import encoded
+from prodfix.redaction import redact_document, redact_text
+from prodfix.tallies import ErrorKey
 
 Disposition = Literal["stored", "logged", "counted"]
 
@@ -83,6 +85,28 @@ class ErrorRecord:
         """16 hexadecimal digits: the same for the same type, category and way through the application."""
         parts = (self.error_type, self.meaning.category, self.meaning.code, *self.places)
         return hashlib.blake2b("\n".join(parts).encode("utf-8", "replace"), digest_size=8).hexdigest()
+
+    @property
+    def key(self) -> ErrorKey:
+        """As what it is counted."""
+        context = self.context
+        return ErrorKey(
+            str(self.meaning.category),
+            context.quick_device if context else "unknown",  # as its request is counted
+            context.endpoint if context else "background",
+            self.fingerprint,
+            self.title,
+        )
+
+    @property
+    def files(self) -> list[str]:
+        """The category files that have a line of it, without ``.log``."""
+        # A call to somebody else that was too slow is of the same category as a slow query, and nothing of the database's.
+        elsewhere = self.meaning.category is ErrorCategory.TIMEOUT and not self.meaning.of_database
+        found = [FILE_OF[self.meaning.category]] if self.meaning.category in FILE_OF and not elsewhere else []
+        return (
+            found if found and self.meaning.severity not in (Severity.ERROR, Severity.CRITICAL) else [*found, "error"]
+        )
 
     @property
     def disposition(self) -> Disposition:
@@ -159,12 +183,38 @@ def summary(error: BaseException) -> str:
     return " <- ".join(parts)
 
 
+def rules_of(problems: Sequence[FieldError]) -> list[dict[str, str]]:
+    """Which rule each field failed. An unknown field's name is the client's own."""
+    return [{"field": redact_text(mask_key(one.field[:100])), "rule": one.code[:60]} for one in problems[:50]]
+
+
+def facts_of(error: BaseException, meaning: Classification, context: RequestContext | None) -> dict[str, Any]:
+    """What a kind of error tells besides: a validation failure its rules, a refusal its user and reason."""
+    # Of our own exceptions only: somebody else's may have anything under this name.
+    facts = dict(redact_document(error.facts)) if isinstance(error, ProdFixError) else {}
+    if meaning.category is ErrorCategory.VALIDATION:
+        facts["rules"] = rules_of(meaning.details)
+    elif meaning.category in (ErrorCategory.AUTHENTICATION, ErrorCategory.AUTHORIZATION):
+        user = context.notes.user_id if context else None
+        facts = {"type": name_of(error), "userId": user, "reason": summary(error)} | facts
+    return facts
+
+
+def encoded(document: Mapping[str, Any]) -> bytes:
+    """BSON, also of what only an error brings along: half a character in its text, a NUL in a key."""
+    try:
+        return bson.encode(document)
+    except (bson.errors.BSONError, OverflowError, UnicodeError):
+        kept = {name: value for name, value in document.items() if isinstance(value, (datetime, bson.ObjectId))}
+        return bson.encode(renderable(document) | kept)
+
+
 def capped(document: dict[str, Any]) -> dict[str, Any]:
     """``document`` without what makes it too large, in the order of what is missed least."""
     for part in (None, "facts", "trail", "database", "stack", "message", "context"):
         if part is not None:
             document = {**document, part: "left out: too large" if isinstance(document[part], str) else None}
-        if max(len(render(document)), len(encoded(document))) <= LARGEST_RECORD:
+        if max(len(encoded(document)), len(render(document))) <= LARGEST_RECORD:
             break
     return document
 

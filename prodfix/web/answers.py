@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from flask import Response
+from werkzeug.datastructures import Headers
+
 from prodfix.classification.classifications import INTERNAL_ERROR, Classification
 from prodfix.context import iso
 from prodfix.deadlines import retry_after
@@ -27,36 +30,45 @@ LARGEST_DETAILS = 1400  # bytes; the whole answer stays below 2 KB
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """``problem`` is the body before it is JSON."""
+    """``body`` is the JSON of ``problem``."""
 
     status: int
-    headers: Mapping[str, str]
+    headers: Headers
     problem: Mapping[str, Any]
+    body: bytes
 
-    @property
-    def body(self) -> bytes:
-        return render(self.problem)
+    def to_flask(self) -> Response:
+        return Response(self.body, self.status, self.headers)  # not by the host's JSON provider
 
 
 def answer_to(
-    record: ErrorRecord, *, detailed: bool = False, words: str | None = None, media_type: str = JSON
+    record: ErrorRecord,
+    *,
+    detailed: bool = False,
+    words: str | None = None,
+    media_type: str = JSON,
+    headers: Headers | None = None,
 ) -> Answer:
     """The answer to the error of ``record``. ``detailed``: with a 5xx's redacted text, never in production. ``words``: the
-    application's own, in place of the table's, where the status is below 500."""
+    application's own, in place of the table's, where the status is below 500. ``headers``: what is to be said besides; when to
+    come back they know better."""
     meaning = record.meaning
     problem = _problem(meaning, record.request_id, record.timestamp, record.retryable, record.outcome)
     if detailed and meaning.status >= 500:
         problem["debug"] = record.summary
     if words and meaning.status < 500:
         problem["detail"] = problem["message"] = words
-    again = {"Retry-After": str(retry_after())} if record.retryable else {}
-    return Answer(meaning.status, _headers(media_type) | again, problem)
+    sent = Headers(headers)
+    if record.retryable:
+        sent.setdefault("Retry-After", str(retry_after()))
+    sent.update(_headers(media_type))
+    return Answer(meaning.status, sent, problem, render(problem))
 
 
 def last_resort(request_id: str) -> Answer:
     """The shortest honest 500. It needs nothing but the clock: neither a record, nor a context, nor the host's JSON."""
     problem = _problem(INTERNAL_ERROR, request_id, datetime.now(UTC), False, None)
-    return Answer(INTERNAL_ERROR.status, _headers(JSON), problem)
+    return Answer(INTERNAL_ERROR.status, Headers(_headers(JSON)), problem, render(problem))
 
 
 def _headers(media_type: str) -> dict[str, str]:

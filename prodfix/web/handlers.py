@@ -21,7 +21,7 @@ from prodfix.context import current_context, new_request_id
 from prodfix.errors import ClientError, ErrorCategory, Forbidden, Severity
 from prodfix.records.records import ErrorRecord
 from prodfix.services import Services
-from prodfix.web.answers import JSON, PROBLEM, REQUEST_ID, Answer, answer_to, last_resort
+from prodfix.web.answers import JSON, PROBLEM, REQUEST_ID, answer_to, last_resort
 from prodfix.web.incoming import UNREAD
 from prodfix.web.own_words import own_words
 
@@ -115,21 +115,20 @@ def _answer(services: Services, error: BaseException) -> Response:
     context = current_context()
     if context is not None and context.notes.user_id is None:
         context.notes.user_id = verified_user()
-    record = services.error_log.record(error, context)
-    services.error_log.append(record)
-    detailed = not services.settings.production
-    answer = answer_to(record, detailed=detailed, words=_words(services, error), media_type=_media_type())
-    return _response(answer, record.request_id, _headers(error, record))
+    record = services.error_log.log_error(error, context)
+    _tell_request_id(record.request_id)
+    return answer_to(
+        record,
+        detailed=not services.settings.production,
+        words=_words(services, error),
+        media_type=_media_type(),
+        headers=_headers(error, record),
+    ).to_flask()
 
 
-def _response(answer: Answer, request_id: str, headers: Headers) -> Response:
-    """``headers``: what is to be said besides. When to come back an exception knows better than its row."""
-    for name, value in answer.headers.items():
-        if name != "Retry-After" or name not in headers:
-            headers[name] = value
+def _tell_request_id(identity: str) -> None:
     if has_request_context():
-        request.environ[REQUEST_ID] = request_id
-    return Response(answer.body, answer.status, headers)  # not by the host's JSON provider
+        request.environ[REQUEST_ID] = identity
 
 
 def _headers(error: BaseException, record: ErrorRecord) -> Headers:
@@ -180,7 +179,8 @@ def _last_resort(services: Services, failure: Exception) -> Response:
         services.logs.note(Severity.CRITICAL, "error-handler", "error handler failed", facts=facts)
     except Exception:  # noqa: BLE001 - it is counted already, and the client still waits
         services.error_log.failed()
-    return _response(last_resort(request_id), request_id, Headers())
+    _tell_request_id(request_id)
+    return last_resort(request_id).to_flask()
 
 
 def verified_user() -> str | None:

@@ -26,8 +26,7 @@ from prodfix.fingerprints import CommandKey
 from prodfix.logs.sinks import render
 from prodfix.operations import DatabaseOperation
 from prodfix.records.error_log import ErrorLog
-from prodfix.records.records import LARGEST_RECORD, ErrorRecord, summary
-from prodfix.records.storage import encoded
+from prodfix.records.records import LARGEST_RECORD, ErrorRecord, encoded, summary
 from prodfix.shapes import document_shape
 from prodfix.web.answers import answer_to
 
