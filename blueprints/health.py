@@ -38,9 +38,9 @@ def live() -> Response:
 def ready() -> Response:
     """503 while this worker ends, and before its first good ping."""
     services = current_prodfix
-    if not services.background.serving():
+    if not services.runtime.background.serving():
         return _answer(False, {"status": "draining"})
-    if not services.monitor.health().ever_healthy:
+    if not services.database.monitor.health().ever_healthy:
         return _answer(False, {"status": "starting"})
     return _answer(True, {"status": "ready"})
 
@@ -51,14 +51,14 @@ def startup() -> Response:
 
     The deploy gate for a platform that has one path for deploys and for restarts: a later outage restarts nothing.
     """
-    begun = current_prodfix.monitor.health().ever_healthy
+    begun = current_prodfix.database.monitor.health().ever_healthy
     return _answer(begun, {"status": "started" if begun else "starting"})
 
 
 @blueprint.get("/db")
 def db() -> Response:
     """The database, as the pinger of this worker found it at most ``HEALTH_MAX_AGE_MS`` ago."""
-    result = current_prodfix.monitor.health()
+    result = current_prodfix.database.monitor.health()
     return _answer(result.healthy, {"healthy": result.healthy, "database": _database(result)})
 
 
@@ -83,12 +83,12 @@ def _details() -> dict[str, Any]:
     return {
         "worker": {
             "pid": os.getpid(),
-            "serving": services.background.serving(),
-            "everHealthy": services.monitor.health().ever_healthy,
-            "connection": services.monitor.status().to_json(),
-            "network": services.monitor.network(),
-            "breaker": services.breaker.to_json(),
-            "loopLagMs": services.background.lag_ms,
+            "serving": services.runtime.background.serving(),
+            "everHealthy": services.database.monitor.health().ever_healthy,
+            "connection": services.database.monitor.status().to_json(),
+            "network": services.database.monitor.network(),
+            "breaker": services.database.breaker.to_json(),
+            "loopLagMs": services.runtime.background.lag_ms,
         }
     }
 

@@ -31,7 +31,7 @@ def show(identity: str) -> Response:
 
     An instance that cannot know while MongoDB is down, or has just come back, says 503, and not 404.
     """
-    found = current_prodfix.traces.find(identity, current_user())
+    found = current_prodfix.deferral.status.find(identity, current_user())
     if found is None:
         raise NotFound(f"no operation {identity[:100]!r} of this user")
     response = jsonify(found.to_json())

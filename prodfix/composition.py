@@ -55,7 +55,16 @@ from prodfix.recovery.idempotency import Idempotency
 from prodfix.recovery.recovery import Recovery
 from prodfix.recovery.retries import RetryDetails
 from prodfix.recovery.transactions import Transactions
-from prodfix.services import Services
+from prodfix.services import (
+    DatabaseServices,
+    DeferralServices,
+    DiagnosticServices,
+    ErrorServices,
+    QueryServices,
+    RequestServices,
+    RuntimeServices,
+    Services,
+)
 from prodfix.settings import Settings
 from prodfix.statistics.counters import Counters
 from prodfix.statistics.groups import Groups
@@ -359,42 +368,29 @@ class Composition:
             settings=self.settings,
             links=self.links,
             classifier=self.classifier,
-            clients=self.clients,
-            interceptor=self.interceptor,
-            monitor=self.monitor,
-            readable=self.readable,
-            breaker=self.breaker,
-            logs=self.logs,
-            uncaught=Uncaught(self.error_log.log_error, self.logs.uncaught),
-            journal=self.journal,
-            storage=self.storage,
-            counters=self.counters,
-            minutes=self.minutes,
-            windows=self.windows,
-            groups=self.groups,
-            statistics=Statistics(self.windows, live=self.workers.read),
-            lookup=lookup,
-            incidents=self.incidents,
-            incident_log=incident_log,
-            queries=QueryStatistics(self.journal, self.interceptor.profile),
-            advisor=self.advisor,
-            error_log=self.error_log,
-            deferred=self.deferred,
-            drainer=self.drainer,
-            traces=self.traces,
-            traffic=self.traffic,
-            orders=orders,
-            backlog=backlog,
             recovery=self.recovery,
-            idempotency=Idempotency.made(
-                self.settings, self._answering, self.classifier, report=self.reports.idempotency
-            ),
-            transactions=self.transactions,
             documents=self.documents,
-            diagnostics=Diagnostics(self.workers, Collections(self.readable), lookup, backlog),
-            workers=self.workers,
-            requests=Requests(lookup, self.traces, incident_log, configured=self.clients.configured),
-            selftest=SelfTest(lambda: self.clients.own_db, self.classifier),
+            database=DatabaseServices(self.clients, self.monitor, self.breaker, self.readable, self.transactions),
+            requests=RequestServices(
+                self.counters,
+                self.minutes,
+                self.windows,
+                Statistics(self.windows, live=self.workers.read),
+                Idempotency.made(self.settings, self._answering, self.classifier, report=self.reports.idempotency),
+            ),
+            errors=ErrorServices(self.error_log, self.storage, lookup, self.groups, self.incidents, incident_log),
+            queries=QueryServices(
+                self.interceptor, QueryStatistics(self.journal, self.interceptor.profile), self.advisor
+            ),
+            deferral=DeferralServices(self.deferred, self.drainer, self.traces, self.traffic, orders, backlog),
             alerts=self.alerts,
-            background=self._background,
+            logs=self.logs,
+            diagnostics=DiagnosticServices(
+                Diagnostics(self.workers, Collections(self.readable), lookup, backlog),
+                Requests(lookup, self.traces, incident_log, configured=self.clients.configured),
+                SelfTest(lambda: self.clients.own_db, self.classifier),
+            ),
+            runtime=RuntimeServices(
+                self._background, self.journal, self.workers, Uncaught(self.error_log.log_error, self.logs.uncaught)
+            ),
         )

@@ -80,7 +80,7 @@ class ProdFix:
         self._composition = composition
         if self._logging:
             services.logs.take_over(settings.log_level)
-            services.uncaught.take_over()
+            services.runtime.uncaught.take_over()
         hooks.attach(app, services, deadline=self._deadline)
         boundary.attach(app, services, answers=self._served and settings.enable_error_handler)
         if settings.enable_error_handler:

@@ -58,6 +58,6 @@ def create_app(settings: Settings, blueprints: Iterable[Blueprint | ModuleType] 
             services.documents.register(*models)
             for model in models:
                 for field in unique_fields(model):
-                    services.deferred.unique(model.collection_name, field)
-            services.deferred.know(declared_in(blueprint.import_name))
+                    services.deferral.queue.unique(model.collection_name, field)
+            services.deferral.queue.know(declared_in(blueprint.import_name))
     return app

@@ -87,94 +87,153 @@ class Runner(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class DatabaseServices:
+    """How the database is reached, and what knows whether it answers. ``readable`` is our own, while it can be read."""
+
+    clients: Clients
+    monitor: ConnectionMonitor
+    breaker: Breaker
+    readable: Readable
+    transactions: Transactions
+
+
+@dataclass(frozen=True, slots=True)
+class RequestServices:
+    """What is counted of requests, minute by minute, and which of them came before."""
+
+    counters: Counters
+    minutes: Minutes
+    windows: Windows
+    statistics: Statistics
+    idempotency: Idempotency
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorServices:
+    """What is recorded of errors, and where it is found again."""
+
+    log: ErrorLog
+    storage: Storage
+    lookup: Lookup
+    groups: Groups
+    incidents: Incidents
+    incident_log: IncidentLog
+
+
+@dataclass(frozen=True, slots=True)
+class QueryServices:
+    """What is seen of the application's commands."""
+
+    interceptor: QueryInterceptor
+    statistics: QueryStatistics
+    advisor: Advisor
+
+
+@dataclass(frozen=True, slots=True)
+class DeferralServices:
+    """Writes that wait on disk. ``status`` is what became of each, ``activity`` whether requests need the database meanwhile;
+    ``orders`` and ``backlog`` are an admin's."""
+
+    queue: Deferred
+    drainer: Drainer
+    status: Traces
+    activity: Traffic
+    orders: Orders
+    backlog: Backlog
+
+
+@dataclass(frozen=True, slots=True)
+class DiagnosticServices:
+    """What an admin is answered over all the others."""
+
+    report: Diagnostics
+    requests: Requests
+    selftest: SelfTest
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeServices:
+    """This process, and the others of the instance."""
+
+    background: Runner
+    journal: Journal
+    workers: Workers
+    uncaught: Uncaught
+
+
+@dataclass(frozen=True, slots=True)
 class Services:
-    """Everything that an application has of prodfix. Its parts are public: they are what blueprints and tests use."""
+    """Everything that an application has of prodfix, by rooms. Its parts are public: blueprints and tests use them.
+
+    An application itself needs :attr:`db`, ``recovery`` and ``documents``.
+    """
 
     settings: Settings
     links: Links
     classifier: Classifier
-    clients: Clients
-    interceptor: QueryInterceptor
-    monitor: ConnectionMonitor
-    readable: Readable
-    breaker: Breaker
-    logs: Logs
-    uncaught: Uncaught
-    journal: Journal
-    storage: Storage
-    counters: Counters
-    minutes: Minutes
-    windows: Windows
-    groups: Groups
-    statistics: Statistics
-    lookup: Lookup
-    incidents: Incidents
-    incident_log: IncidentLog
-    queries: QueryStatistics
-    advisor: Advisor
-    error_log: ErrorLog
-    deferred: Deferred
-    drainer: Drainer
-    traces: Traces
-    traffic: Traffic
-    orders: Orders
-    backlog: Backlog
     recovery: Recovery
-    idempotency: Idempotency
-    transactions: Transactions
     documents: Documents
-    diagnostics: Diagnostics
-    workers: Workers
-    requests: Requests
-    selftest: SelfTest
+    database: DatabaseServices
+    requests: RequestServices
+    errors: ErrorServices
+    queries: QueryServices
+    deferral: DeferralServices
     alerts: Alerts
-    background: Runner
+    logs: Logs
+    diagnostics: DiagnosticServices
+    runtime: RuntimeServices
 
     @property
     def db(self) -> Any:
         """The application's database."""
-        return self.clients.db
+        return self.database.clients.db
 
     def start(self, serving: Callable[[], bool] | None = None) -> None:
         """Start this process's background work, if it does not run yet. ``serving`` is what the server knows: whether this
         process still takes requests."""
-        if serving is not None or not self.background.running:
-            self.background.start(self, serving)
+        if serving is not None or not self.runtime.background.running:
+            self.runtime.background.start(self, serving)
 
     def close(self) -> None:
         """End this process's background work, after storing what waits."""
-        self.background.stop(self)
+        self.runtime.background.stop(self)
 
     def state(self) -> dict[str, Any]:
         """How this worker is, for all workers to read."""
         return {
             "pid": os.getpid(),
-            "uptimeSeconds": round(self.background.uptime, 1),
-            "connection": self.monitor.status().to_json(),
-            "servers": self.monitor.status().servers,
-            "network": self.monitor.network(),
-            "losses": self.monitor.losses(LOSS_PERIOD),
-            "incidents": sorted(self.incidents.open),
+            "uptimeSeconds": round(self.runtime.background.uptime, 1),
+            "connection": self.database.monitor.status().to_json(),
+            "servers": self.database.monitor.status().servers,
+            "network": self.database.monitor.network(),
+            "losses": self.database.monitor.losses(LOSS_PERIOD),
+            "incidents": sorted(self.errors.incidents.open),
             "alerts": self.alerts.state(),
-            "breaker": self.breaker.to_json(),
+            "breaker": self.database.breaker.to_json(),
             "recovery": self.recovery.to_json(),
-            "aborts": self.transactions.aborts.to_json(),
-            "commands": {"observed": self.interceptor.commands, "listenerErrors": self.interceptor.errors},
+            "aborts": self.database.transactions.aborts.to_json(),
+            "commands": {
+                "observed": self.queries.interceptor.commands,
+                "listenerErrors": self.queries.interceptor.errors,
+            },
             "logs": self.logs.sinks.status(),
             "journal": {
-                "failing": self.journal.failure,
-                "quarantined": self.journal.quarantine.files,
-                "lostWrites": self.journal.quarantine.lost,
-                "otherVersions": self.journal.other_versions,
+                "failing": self.runtime.journal.failure,
+                "quarantined": self.runtime.journal.quarantine.files,
+                "lostWrites": self.runtime.journal.quarantine.lost,
+                "otherVersions": self.runtime.journal.other_versions,
             },
-            "idempotency": self.idempotency.to_json(),
-            "deferredRefused": self.deferred.refused,
-            "idleSeconds": self.traffic.idle_seconds,
-            "dropped": self.storage.dropped + self.minutes.dropped + self.counters.dropped + self.journal.lost,
-            "failedSteps": self.error_log.failures,
-            "suppressed": self.error_log.storms.held,
+            "idempotency": self.requests.idempotency.to_json(),
+            "deferredRefused": self.deferral.queue.refused,
+            "idleSeconds": self.deferral.activity.idle_seconds,
+            "dropped": self.errors.storage.dropped
+            + self.requests.minutes.dropped
+            + self.requests.counters.dropped
+            + self.runtime.journal.lost,
+            "failedSteps": self.errors.log.failures,
+            "suppressed": self.errors.log.storms.held,
             "failedRows": self.classifier.failures,
-            "loopLagMs": self.background.lag_ms,
+            "loopLagMs": self.runtime.background.lag_ms,
             **environment(),
         }
 
@@ -210,6 +269,6 @@ def run_transaction(
 ) -> Result:
     """:meth:`prodfix.recovery.transactions.Transactions.run` of the current application, within ``deadline`` seconds if given."""
     if deadline is None:
-        return current_prodfix.transactions.run(callback, retries=retries)
+        return current_prodfix.database.transactions.run(callback, retries=retries)
     with pymongo.timeout(deadline):
-        return current_prodfix.transactions.run(callback, retries=retries)
+        return current_prodfix.database.transactions.run(callback, retries=retries)

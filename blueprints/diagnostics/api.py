@@ -18,7 +18,7 @@ def database() -> Any:
 
     Counts are estimates. A figure that MongoDB refuses, or that takes too long, is null, and `unavailable` says why.
     """
-    return current_prodfix.diagnostics.database()
+    return current_prodfix.diagnostics.report.database()
 
 
 @endpoint(blueprint, "GET", "/errors", answers.Statistics, query=parameters.InTimeRange)
@@ -27,13 +27,13 @@ def errors(query: parameters.InTimeRange) -> Any:
 
     While MongoDB is down `scope` is `instance`: what the workers of this instance have counted.
     """
-    return current_prodfix.statistics.read(query.time_range).to_json()
+    return current_prodfix.requests.statistics.read(query.time_range).to_json()
 
 
 @endpoint(blueprint, "GET", "/errors/records", answers.Records, query=parameters.Records)
 def records(query: parameters.Records) -> Any:
     """Single errors, newest first."""
-    page = current_prodfix.lookup.errors(query.wanted(), after=place_of(query.cursor), limit=query.limit)
+    page = current_prodfix.errors.lookup.errors(query.wanted(), after=place_of(query.cursor), limit=query.limit)
     return {
         "scope": page.scope,
         "windowFrom": iso(query.begin) if query.begin else None,
@@ -46,8 +46,8 @@ def records(query: parameters.Records) -> Any:
 @endpoint(blueprint, "GET", "/errors/groups", answers.Groups, query=parameters.Groups)
 def groups(query: parameters.Groups) -> Any:
     """The kinds of errors, the most frequent first, with their releases and whether they are resolved."""
-    statistics, offset = current_prodfix.statistics.read(query.time_range), number_of(query.cursor)
-    found, total = current_prodfix.groups.page(
+    statistics, offset = current_prodfix.requests.statistics.read(query.time_range), number_of(query.cursor)
+    found, total = current_prodfix.errors.groups.page(
         statistics.window, status=query.status, category=query.category, limit=query.limit, offset=offset
     )
     following = offset + len(found)
@@ -62,12 +62,12 @@ def groups(query: parameters.Groups) -> Any:
 @endpoint(blueprint, "GET", "/errors/groups/<fingerprint>", answers.OneGroup, query=parameters.InTimeRange)
 def group(fingerprint: str, query: parameters.InTimeRange) -> Any:
     """One kind of error, with its newest records."""
-    statistics = current_prodfix.statistics.read(query.time_range)
-    found = current_prodfix.groups.find(fingerprint[:64], statistics.window)
+    statistics = current_prodfix.requests.statistics.read(query.time_range)
+    found = current_prodfix.errors.groups.find(fingerprint[:64], statistics.window)
     if found is None:
         raise NotFound("no such group")
     wanted = Wanted(fields=(("fingerprint", found.fingerprint),))
-    newest = current_prodfix.lookup.errors(wanted, limit=10).records
+    newest = current_prodfix.errors.lookup.errors(wanted, limit=10).records
     return {**found.to_json(), "records": [error_summary(record) for record in newest], **statistics.coverage()}
 
 
@@ -78,7 +78,7 @@ def request(request_id: str) -> Any:
     Its errors, the commands that it sent, what was tried again, what became of its deferred writes, and the incident that it
     fell into. A request that went well leaves no record, and is not found.
     """
-    found = current_prodfix.requests.find(request_id)
+    found = current_prodfix.diagnostics.requests.find(request_id)
     if found is None:
         raise NotFound("no record of this request")
     return found
@@ -88,7 +88,7 @@ def request(request_id: str) -> Any:
 def queries(query: parameters.Queries) -> Any:
     """Every kind of command that the application sends, over the live workers, with advice for slow ones."""
     offset = number_of(query.cursor)
-    found = current_prodfix.queries.read(
+    found = current_prodfix.queries.statistics.read(
         query.sort, operation=query.operation, collection=query.collection, limit=query.limit, offset=offset
     )
     following = offset + len(found["queries"])
@@ -99,7 +99,7 @@ def queries(query: parameters.Queries) -> Any:
 def incidents(query: parameters.Incidents) -> Any:
     """From the loss of the database, or a jump of the error rate, to its end: newest first."""
     offset = number_of(query.cursor)
-    found = current_prodfix.incident_log.read(
+    found = current_prodfix.errors.incident_log.read(
         begin=query.begin, end=query.end, cause=query.cause, status=query.status, limit=query.limit, offset=offset
     )
     more = found.pop("more")
@@ -115,7 +115,9 @@ def alerts() -> Any:
 @endpoint(blueprint, "GET", "/connection-events", answers.ConnectionEvents, query=parameters.ConnectionEvents)
 def connection_events(query: parameters.ConnectionEvents) -> Any:
     """When the connection of a worker was lost and came back, newest first."""
-    page = current_prodfix.lookup.connection_events(query.wanted(), after=place_of(query.cursor), limit=query.limit)
+    page = current_prodfix.errors.lookup.connection_events(
+        query.wanted(), after=place_of(query.cursor), limit=query.limit
+    )
     return {
         "scope": page.scope,
         "events": [shown(event) for event in page.records],
@@ -130,14 +132,22 @@ def deferred(query: parameters.Deferred) -> Any:
     Arguments are not shown.
     """
     offset = number_of(query.cursor)
-    page = current_prodfix.backlog.page(state=query.state, operation=query.operation, limit=query.limit, offset=offset)
+    page = current_prodfix.deferral.backlog.page(
+        state=query.state, operation=query.operation, limit=query.limit, offset=offset
+    )
     more = page.pop("more")
-    orders = {"waiting": current_prodfix.backlog.ordered, "last": current_prodfix.backlog.orders()}
+    orders = {"waiting": current_prodfix.deferral.backlog.ordered, "last": current_prodfix.deferral.backlog.orders()}
     following = after_number(offset + query.limit if more else None)
-    return {"scope": "instance", **current_prodfix.diagnostics.deferred(), **page, "orders": orders, "next": following}
+    return {
+        "scope": "instance",
+        **current_prodfix.diagnostics.report.deferred(),
+        **page,
+        "orders": orders,
+        "next": following,
+    }
 
 
 @endpoint(blueprint, "GET", "/deferred/<operation_id>", answers.DeferredWrite)
 def deferred_write(operation_id: str) -> Any:
     """One of them, with the names and types of its arguments and without a value."""
-    return current_prodfix.backlog.show(operation_id)
+    return current_prodfix.deferral.backlog.show(operation_id)

@@ -18,15 +18,17 @@ def resolve(fingerprint: str, body: parameters.Resolution) -> Any:
 
     With `inNextRelease` only in a release that it was not seen in yet.
     """
-    window = current_prodfix.statistics.read("7d").window
-    done = current_prodfix.groups.resolve(fingerprint[:64], window, by=admin(), in_next_release=body.in_next_release)
+    window = current_prodfix.requests.statistics.read("7d").window
+    done = current_prodfix.errors.groups.resolve(
+        fingerprint[:64], window, by=admin(), in_next_release=body.in_next_release
+    )
     return _changed(done)
 
 
 @endpoint(blueprint, "POST", "/errors/groups/<fingerprint>/reopen", answers.Changed)
 def reopen(fingerprint: str) -> Any:
     """Take that back."""
-    return _changed(current_prodfix.groups.reopen(fingerprint[:64]))
+    return _changed(current_prodfix.errors.groups.reopen(fingerprint[:64]))
 
 
 @endpoint(blueprint, "POST", "/deferred/<operation_id>/replay", answers.Ordered, status=202)
@@ -48,11 +50,11 @@ def test(body: parameters.Test) -> Any:
     The answer is 200 also if the operation fails: then `success` is false, and `steps` says where.
     """
     spend_trial()
-    return current_prodfix.selftest.run(body.operation)
+    return current_prodfix.diagnostics.selftest.run(body.operation)
 
 
 def _order(command: DeferredCommand, operation_id: str) -> Any:
-    return current_prodfix.backlog.order(command, operation_id, admin())
+    return current_prodfix.deferral.backlog.order(command, operation_id, admin())
 
 
 def _changed(found: bool) -> dict[str, bool]:

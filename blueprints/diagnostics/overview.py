@@ -22,13 +22,13 @@ def overview(time_range: TimeRange, errors_at: Link, *, everything: bool = False
     """For the template. ``errors_at`` makes the address of a list of errors. ``everything``: also what clients are to blame
     for. Raises :class:`prodfix.errors.JournalTimeout`."""
     services = current_prodfix
-    read = services.statistics.read(time_range)
+    read = services.requests.statistics.read(time_range)
     statistics = read.to_json()
     step = statistics["series"]["stepMinutes"] * BARS[time_range]
     points = _together(statistics["series"]["points"], step)
     begin, end = datetime.fromisoformat(statistics["windowFrom"]), datetime.fromisoformat(statistics["windowTo"])
-    incidents = services.incident_log.read(begin=begin, limit=200)["incidents"]
-    instance = services.diagnostics.instance()
+    incidents = services.errors.incident_log.read(begin=begin, limit=200)["incidents"]
+    instance = services.diagnostics.report.instance()
     names = categories(points) if everything else categories(points, SERVICE)
 
     def label(at: str) -> str:
@@ -49,7 +49,7 @@ def overview(time_range: TimeRange, errors_at: Link, *, everything: bool = False
         "errors": _split(statistics["errorsByCategory"]),
         "categories": names,
         # In a native thread, which knows no request: drawing takes some 50 ms.
-        "plot": services.journal.aside(
+        "plot": services.runtime.journal.aside(
             errors_over_time, points, names, label, lambda at, name: links[at, name], stretches
         )
         if rows
@@ -62,9 +62,9 @@ def overview(time_range: TimeRange, errors_at: Link, *, everything: bool = False
         "alerts": _alerts(),
         "database": _database(instance, incidents, begin, end),
         "incidents": incidents[:INCIDENTS],
-        "groups": _groups(services.groups.page(read.window)[0], everything=everything),
+        "groups": _groups(services.errors.groups.page(read.window)[0], everything=everything),
         "endpoints": [one for one in statistics["endpoints"] if one["errors"] or one["failedRequests"]][:ENDPOINTS],
-        "queries": services.queries.read("total", limit=QUERIES)["queries"],
+        "queries": services.queries.statistics.read("total", limit=QUERIES)["queries"],
     }
 
 

@@ -78,7 +78,7 @@ def _examined(only: tuple[str, ...]) -> Found:
         return examine(examined, only)
     finally:
         launch.close()
-        services.clients.close()
+        services.database.clients.close()
 
 
 def _target() -> tuple[str | None, str]:

@@ -63,8 +63,8 @@ errors = AppGroup("errors", help="What fails, and how errors are classified.")
 def top(time_range: TimeRange, category: str | None, status: GroupState | None, limit: int, as_json: bool) -> None:
     """The most frequent kinds of errors."""
     with looking() as services:
-        read = services.statistics.read(time_range)
-        found, total = services.groups.page(read.window, status=status, category=category, limit=limit)
+        read = services.requests.statistics.read(time_range)
+        found, total = services.errors.groups.page(read.window, status=status, category=category, limit=limit)
         statistics = read.to_json()
     groups = [group.to_json() for group in found]
     if as_json:
@@ -96,11 +96,11 @@ def top(time_range: TimeRange, category: str | None, status: GroupState | None, 
 def show(fingerprint: str, time_range: TimeRange, as_json: bool) -> None:
     """One kind of error, with its newest records."""
     with looking() as services:
-        window = services.statistics.read(time_range).window
-        group = services.groups.find(fingerprint, window)
+        window = services.requests.statistics.read(time_range).window
+        group = services.errors.groups.find(fingerprint, window)
         if group is None:
             raise click.ClickException(f"no kind of error has this fingerprint in {time_range} (--range 7d for a week)")
-        page = services.lookup.errors(Wanted(fields=(("fingerprint", fingerprint),)), limit=10)
+        page = services.errors.lookup.errors(Wanted(fields=(("fingerprint", fingerprint),)), limit=10)
     records = [error_summary(record) for record in page.records]
     answer = {**group.to_json(), "records": records}
     if as_json:
@@ -137,7 +137,7 @@ def _tailed(
 ) -> Iterator[dict[str, Any]]:
     """The newest, and then, every ``interval`` seconds, what is new. What comes late is not missed."""
     seen: dict[Place, None] = {}
-    newest = services.lookup.errors(Wanted(fields=fields), limit=limit).records
+    newest = services.errors.lookup.errors(Wanted(fields=fields), limit=limit).records
     while True:
         for record in reversed(newest):
             place = Place.of(record)
@@ -149,7 +149,7 @@ def _tailed(
         if interval is None:
             return
         time.sleep(interval)
-        services.monitor.ping()
+        services.database.monitor.ping()
         begin = max(seen).at - timedelta(seconds=LATE) if seen else None
         newest = _all(services, Wanted(begin, None, fields), seen)
 
@@ -159,7 +159,7 @@ def _all(services: Services, wanted: Wanted, seen: Mapping[Place, None]) -> list
     found: list[dict[str, Any]] = []
     after: Place | None = None
     while len(found) < SEEN:
-        page = services.lookup.errors(wanted, after=after, limit=200)
+        page = services.errors.lookup.errors(wanted, after=after, limit=200)
         found += page.records
         after = page.next
         if after is None or all(Place.of(record) in seen for record in page.records):

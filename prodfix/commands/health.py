@@ -30,10 +30,10 @@ def health(as_json: bool) -> None:
 
 
 def _asked(services: Services) -> dict[str, Any]:
-    if not services.clients.configured:
+    if not services.database.clients.configured:
         ping(services)  # what is wrong is that there is no URI
-    result = services.monitor.health()
-    workers = [_worker(worker) for worker in services.workers.read()]
+    result = services.database.monitor.health()
+    workers = [_worker(worker) for worker in services.runtime.workers.read()]
     return {
         "healthy": result.healthy and all(worker["state"] == "connected" for worker in workers),
         "database": {

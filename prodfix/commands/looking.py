@@ -39,7 +39,7 @@ class _Nowhere:
 def only_look(services: Services) -> None:
     """Let this process ask the application without becoming one of its workers: no background work, no journal of its
     own, nothing in the log files, and no word of a connection that only this process has."""
-    services.background.hold()
+    services.runtime.background.hold()
     for name in FILES:
         services.logs.sinks.replace(_Nowhere(f"{name}.log"))
 
@@ -50,22 +50,22 @@ def looking(*, ask_database: bool = True) -> Iterator[Services]:
     ``ask_database`` is false for what the journals know alone."""
     services = current_prodfix
     services.logs.sinks.replace(Stderr(STDERR))
-    services.readable.allow(PATIENCE)
+    services.database.readable.allow(PATIENCE)
     only_look(services)
     try:
-        if ask_database and services.clients.configured and not ping(services):
+        if ask_database and services.database.clients.configured and not ping(services):
             click.echo("MongoDB does not answer: this is what the workers of this host know (STATE_DIR).", err=True)
         yield services
     except (JournalUnavailable, TimeoutError, sqlite3.Error) as error:
         raise click.ClickException(f"STATE_DIR cannot be read: {type(error).__name__}") from None
     finally:
-        services.clients.close()
+        services.database.clients.close()
 
 
 def ping(services: Services) -> bool:
     """Ask MongoDB whether it answers. The second time over a connection that is there, as a worker's is."""
-    monitor = services.monitor
-    workers = services.workers.read()
+    monitor = services.database.monitor
+    workers = services.runtime.workers.read()
     lost = bool(workers) and not any(worker["connection"]["state"] == "connected" for worker in workers)
     monitor.allow(DOUBT if lost else PATIENCE)
     monitor.ping()

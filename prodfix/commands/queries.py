@@ -22,7 +22,7 @@ from prodfix.queries.queries import QUERY_SORTS, QuerySort
 def queries(sort: QuerySort, operation: str | None, collection: str | None, limit: int, as_json: bool) -> None:
     """Each kind of command over the live workers of this host, with advice for slow ones."""
     with looking() as services:
-        found = services.queries.read(sort, operation=operation, collection=collection, limit=limit)
+        found = services.queries.statistics.read(sort, operation=operation, collection=collection, limit=limit)
     if as_json:
         echo_json(found)
         return

@@ -20,7 +20,7 @@ def request(request_id: str, as_json: bool) -> None:
     """Its errors, its commands, what was tried again, its deferred writes and its incident; exit code 1 if nothing is known."""
     with looking() as services:
         try:
-            found = services.requests.find(request_id)
+            found = services.diagnostics.requests.find(request_id)
         except NotKnownNow:
             raise click.ClickException("this host does not know it, and MongoDB cannot be asked now") from None
     if found is None:

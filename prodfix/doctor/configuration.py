@@ -46,7 +46,7 @@ def clients(examined: Examined) -> Iterator[Finding]:
     if not services.settings.enable_query_logging:
         raise NotApplicable
     others = [client for client in _made() if not _ours(client)]
-    blind = [client for client in others if services.interceptor not in client.options.event_listeners]
+    blind = [client for client in others if services.queries.interceptor not in client.options.event_listeners]
     if blind:
         yield warning(
             f"{counted(len(blind), 'client')} of the application's own without prodfix's listeners: nothing observes them",

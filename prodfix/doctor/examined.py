@@ -45,7 +45,7 @@ class Examined:
 
     @cached_property
     def server(self) -> Server:
-        return Server(self.services.clients)
+        return Server(self.services.database.clients)
 
     @property
     def served(self) -> bool:

@@ -98,7 +98,7 @@ def expiry(examined: Examined) -> Iterator[Finding]:
 
 
 def _wanted(services: Services) -> dict[str, list[IndexModel]]:
-    return {**services.storage.indexes(), OPERATIONS: [services.traces.index()], KEYS: [EXPIRY]}
+    return {**services.errors.storage.indexes(), OPERATIONS: [services.deferral.status.index()], KEYS: [EXPIRY]}
 
 
 def _compare(index: IndexModel, found: Mapping[str, Any]) -> str:

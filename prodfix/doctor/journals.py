@@ -20,7 +20,7 @@ DRAIN = "`flask --app wsgi prodfix deferred drain`"
 
 def failing(examined: Examined) -> Iterator[Finding]:
     """The journals of all live workers work."""
-    workers = examined.services.workers.read()
+    workers = examined.services.runtime.workers.read()
     if not workers:
         raise NotApplicable
     reasons = sorted({str(worker.get("journal", {}).get("failing")) for worker in workers} - {"None"})
@@ -62,7 +62,7 @@ def versions(examined: Examined) -> Iterator[Finding]:
 
 def abandoned(examined: Examined) -> Iterator[Finding]:
     """Nothing waits in the files of workers that are dead."""
-    if examined.services.workers.read():
+    if examined.services.runtime.workers.read():
         raise NotApplicable  # a live worker takes them within a second
     writes, records = 0, 0
     for path in _abandoned(examined):
@@ -86,7 +86,7 @@ def abandoned(examined: Examined) -> Iterator[Finding]:
 
 def dead_letters(examined: Examined) -> Iterator[Finding]:
     """No deferred write was put aside."""
-    counts = examined.services.backlog.counts()
+    counts = examined.services.deferral.backlog.counts()
     if counts["dead"]:
         yield warning(
             f"{counted(counts['dead'], 'deferred write')} put aside: clients were told that they failed",
@@ -97,7 +97,7 @@ def dead_letters(examined: Examined) -> Iterator[Finding]:
 
 
 def _folder(examined: Examined) -> Path:
-    folder: Path = examined.services.journal.folder
+    folder: Path = examined.services.runtime.journal.folder
     if not folder.is_dir():
         raise NotApplicable  # nothing has run here yet
     return folder

@@ -27,7 +27,7 @@ def memory_limit(examined: Examined) -> Iterator[Finding]:
     limit = memory.limit(examined.settings.memory_limit_mb)
     if limit is None:
         raise NotApplicable
-    seen = [worker.get("memory", {}).get("peakMb") for worker in examined.services.workers.read()]
+    seen = [worker.get("memory", {}).get("peakMb") for worker in examined.services.runtime.workers.read()]
     measured = [figure for figure in seen if isinstance(figure, (int, float))]
     each = max(measured, default=WORKER_MB)
     workers = examined.workers
@@ -80,7 +80,7 @@ def python(examined: Examined) -> Iterator[Finding]:
 
 
 def _python(examined: Examined, version: tuple[int, ...]) -> Iterator[Finding]:
-    clients = examined.services.clients
+    clients = examined.services.database.clients
     if version >= LEAK_FROM and clients.configured and uri.read(clients.uri).tls:
         yield warning(
             "since Python 3.14 gevent's TLS connections to MongoDB leak memory (gevent issue 2149)",

@@ -44,7 +44,7 @@ class Uri(NamedTuple):
 
 def _uri(examined: Examined) -> Uri:
     try:
-        text = examined.services.clients.uri
+        text = examined.services.database.clients.uri
     except DatabaseNotConfigured:
         raise NotApplicable from None
     return read(text)

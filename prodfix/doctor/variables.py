@@ -29,7 +29,7 @@ def misspelt(examined: Examined) -> Iterator[Finding]:
     meant = {name: _meant(name, known) for name in examined.environ if name not in known}
     found = {name: setting for name, setting in meant.items() if setting is not None}
     # Where the setting has its value all the same, the other variable belongs to somebody else.
-    there = {*examined.environ, *(("MONGODB_URI",) if examined.services.clients.configured else ())}
+    there = {*examined.environ, *(("MONGODB_URI",) if examined.services.database.clients.configured else ())}
     wrong = {name: setting for name, setting in found.items() if setting not in there}
     if wrong:
         pairs = ", ".join(f"{name} ({setting}?)" for name, setting in sorted(wrong.items())[:10])

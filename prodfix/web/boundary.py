@@ -74,7 +74,7 @@ class Boundary:
         record = self.record(error, context)
         head.status = 500 if record is None else record.meaning.status
         self.count(context, head)
-        if record is None or not self.answers or not self._services.background.serving():
+        if record is None or not self.answers or not self._services.runtime.background.serving():
             raise error
         return head.replace(answer_to(record), record.request_id)
 
@@ -89,7 +89,7 @@ class Boundary:
         """None where errors are none of ours."""
         if not self._services.settings.enable_error_handler:
             return None
-        return self._services.error_log.log_error(error, context)
+        return self._services.errors.log.log_error(error, context)
 
     def count(self, context: RequestContext | None, head: _Head) -> None:
         """Count an answered request, with the time that it took until now."""
@@ -97,10 +97,10 @@ class Boundary:
         if context is None:
             # What never came as far as our hook was not the application's, unless that failed on the way.
             if failed:
-                self._services.counters.request("unmatched", "unknown", _micros(head.begun), failed=True)
+                self._services.requests.counters.request("unmatched", "unknown", _micros(head.begun), failed=True)
         elif not context.notes.uncounted:
             micros = _micros(context.begun)
-            self._services.counters.request(context.endpoint, context.quick_device, micros, failed=failed)
+            self._services.requests.counters.request(context.endpoint, context.quick_device, micros, failed=failed)
 
 
 class _Head:

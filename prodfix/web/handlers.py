@@ -107,7 +107,7 @@ def respond(services: Services, error: BaseException) -> Response:
     try:
         return _answer(services, error)
     except Exception as failure:  # noqa: BLE001 - an error in here would be answered by itself, without end
-        services.error_log.failed()
+        services.errors.log.failed()
         return _last_resort(services, failure)
 
 
@@ -115,7 +115,7 @@ def _answer(services: Services, error: BaseException) -> Response:
     context = current_context()
     if context is not None and context.notes.user_id is None:
         context.notes.user_id = verified_user()
-    record = services.error_log.log_error(error, context)
+    record = services.errors.log.log_error(error, context)
     _tell_request_id(record.request_id)
     return answer_to(
         record,
@@ -178,7 +178,7 @@ def _last_resort(services: Services, failure: Exception) -> Response:
         facts = {"error": type(failure).__name__, "requestId": request_id}
         services.logs.note(Severity.CRITICAL, "error-handler", "error handler failed", facts=facts)
     except Exception:  # noqa: BLE001 - it is counted already, and the client still waits
-        services.error_log.failed()
+        services.errors.log.failed()
     _tell_request_id(request_id)
     return last_resort(request_id).to_flask()
 

@@ -53,8 +53,8 @@ class Site:
         self.services.logs.sinks.replace(self.console)
         # What `start` does, without the loops: a driver that pings in the background draws from `random` at times when
         # Hypothesis allows it to nobody.
-        self.services.journal.open()
-        self.services.background._pid = os.getpid()
+        self.services.runtime.journal.open()
+        self.services.runtime.background._pid = os.getpid()
 
     def _raising(self) -> Blueprint:
         blueprint = Blueprint("raising", __name__, url_prefix="/raise")

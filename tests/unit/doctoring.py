@@ -68,7 +68,7 @@ def findings(case: Case, app: Flask) -> list[Finding]:
     try:
         return list(run(CHECKS[case.check], examined(case, app)))
     finally:
-        app.extensions["prodfix"].clients.close()  # as the command does
+        app.extensions["prodfix"].database.clients.close()  # as the command does
 
 
 def judge(case: Case, found: list[Finding]) -> None:

@@ -39,11 +39,11 @@ def test_a_dead_letter_is_told_and_that_there_is_none_any_more(
     services: Services, hook: WebHook, until: Callable[..., Any], tmp_path: Path
 ) -> None:
     services.start()
-    services.journal.write([(DEAD, ())])
+    services.runtime.journal.write([(DEAD, ())])
     until(lambda: hook.told, 30.0)
     assert [alarm["key"] for alarm in services.alerts.read()["alarms"]] == ["dead_letters@web-1"]
     until(lambda: services.alerts.read()["sent"] == 1)
-    services.journal.write([("DELETE FROM dead", ())])
+    services.runtime.journal.write([("DELETE FROM dead", ())])
     until(lambda: len(hook.told) == 2, 30.0)
     assert [told.title for told in hook.told] == [
         "[error] Deferred writes were put aside (web-1)",
@@ -52,7 +52,7 @@ def test_a_dead_letter_is_told_and_that_there_is_none_any_more(
     until(lambda: services.alerts.read()["sent"] == 2)
     answer = services.alerts.read()
     assert answer["alarms"] == []
-    assert answer["sender"] == {"worker": services.journal.boot, "pid": services.state()["pid"]}
+    assert answer["sender"] == {"worker": services.runtime.journal.boot, "pid": services.state()["pid"]}
     services.logs.sinks.flush()
     (line,) = [line for line in error_lines(tmp_path) if line["event"] == "alarm"]
     assert (line["severity"], line["alarm"], line["dead"]) == ("error", "dead_letters@web-1", 1)
@@ -64,7 +64,7 @@ def test_a_worker_says_how_it_is(services: Services) -> None:
     assert before["memory"]["peakMb"] >= before["memory"]["residentMb"] > before["memory"]["sharedMb"] > 0
     assert before["alerts"] == {"sender": False}
     services.start()
-    services.incidents.begin("error_rate")
+    services.errors.incidents.begin("error_rate")
     after = services.state()
     assert after["uptimeSeconds"] >= 0.0
     assert after["incidents"] == ["error_rate"]
@@ -80,24 +80,26 @@ def test_a_worker_that_ends_leaves_the_lock(services: Services, until: Callable[
 
 
 def test_a_regression_is_logged_and_left_for_the_sender(services: Services, tmp_path: Path) -> None:
-    services.journal.open()
-    services.groups.on_regression({"fingerprint": "f", "message": "INTERNAL_ERROR (ValueError)", "releases": ["v2"]})
-    other = Journal(services.journal.folder)
+    services.runtime.journal.open()
+    services.errors.groups.on_regression(
+        {"fingerprint": "f", "message": "INTERNAL_ERROR (ValueError)", "releases": ["v2"]}
+    )
+    other = Journal(services.runtime.journal.folder)
     assert other.read("SELECT fingerprint FROM regressions") == [("f",)]
-    services.journal.close()
+    services.runtime.journal.close()
     services.logs.sinks.flush()
     assert [line["event"] for line in error_lines(tmp_path)] == ["regression"]
 
 
 def test_what_fails_too_often_is_told_with_its_numbers(services: Services) -> None:
-    services.journal.open()
+    services.runtime.journal.open()
     for failed in [True] * 12 + [False] * 3:
-        services.counters.request("/", "mobile", 1000, failed=failed)
-    services.counters.flush()
-    services.incidents.begin("error_rate")
+        services.requests.counters.request("/", "mobile", 1000, failed=failed)
+    services.requests.counters.flush()
+    services.errors.incidents.begin("error_rate")
     found = services.alerts.observer.situation().rates
     assert found == {"failed": "12 of 15 requests in 2 minutes", "before": "0 of 0 requests in 10 minutes"}
-    services.journal.close()
+    services.runtime.journal.close()
 
 
 class Traffic:
@@ -107,7 +109,7 @@ class Traffic:
         self.share = 0.0
         self._services = services
         monkeypatch.setattr(
-            type(services.windows), "recent", lambda windows, minutes: self._points(windows.now(), minutes)
+            type(services.requests.windows), "recent", lambda windows, minutes: self._points(windows.now(), minutes)
         )
 
     def _points(self, now: int, minutes: int) -> dict[int, Point]:
@@ -117,14 +119,14 @@ class Traffic:
     def look(self, share: float) -> list[str]:
         """The incidents after a look at it."""
         self.share = share
-        self._services.background._watch_rate(self._services)  # type: ignore[attr-defined]
-        return sorted(self._services.incidents.open)
+        self._services.runtime.background._watch_rate(self._services)  # type: ignore[attr-defined]
+        return sorted(self._services.errors.incidents.open)
 
 
 def test_that_more_requests_fail_is_not_over_because_the_database_is_lost_too(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    traffic, incidents = Traffic(services, monkeypatch), services.incidents
+    traffic, incidents = Traffic(services, monkeypatch), services.errors.incidents
     assert traffic.look(0.5) == ["error_rate"]
     incidents.begin("database_lost")
     for share in (0.9, 0.0, 1.0):
@@ -137,7 +139,7 @@ def test_that_more_requests_fail_is_not_over_because_the_database_is_lost_too(
 def test_what_fails_because_the_database_is_lost_is_that_incident_alone(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    traffic, incidents = Traffic(services, monkeypatch), services.incidents
+    traffic, incidents = Traffic(services, monkeypatch), services.errors.incidents
     assert traffic.look(0.0) == []
     incidents.begin("database_lost")
     assert traffic.look(1.0) == ["database_lost"]
@@ -158,12 +160,12 @@ def test_no_worker_imports_apprise(python: Callable[..., str], tmp_path: Path) -
         app = create_app(Settings(alert_urls=SecretStr("json://a"), state_dir=folder, log_dir=folder, jwt_secret_key=key))
         services = app.extensions["prodfix"]
         services.logs.sinks.replace(Console(2))
-        services.journal.open()
+        services.runtime.journal.open()
         services.alerts.look()
         services.alerts.deliver()
         services.close()
         services.alerts.close()
-        services.journal.close()
+        services.runtime.journal.close()
         print("apprise" in sys.modules, services.alerts.read()["channels"])
         """
     assert python(code, tmp_path) == "False ['json #1']\n"

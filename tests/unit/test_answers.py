@@ -28,7 +28,7 @@ def test_one_place_sets_the_request_id_and_one_makes_the_body() -> None:
 
 
 def test_the_last_resort_has_the_shape_of_all_others(serve: Callable[..., Any]) -> None:
-    record = serve().extensions["prodfix"].error_log.record(KeyError("x"), None)
+    record = serve().extensions["prodfix"].errors.log.record(KeyError("x"), None)
     usual, last = answer_to(record), last_resort("f" * 32)
     assert (list(last.problem), last.headers, last.status) == (list(usual.problem), usual.headers, usual.status)
     differing = {name for name in usual.problem if usual.problem[name] != last.problem[name]}

@@ -82,7 +82,7 @@ def host(adopt: Callable[..., Flask]) -> Flask:
 
 
 def errors(app: Flask) -> dict[str, int]:
-    by_endpoint: dict[str, int] = app.extensions["prodfix"].statistics.read("1h").to_json()["errorsByEndpoint"]
+    by_endpoint: dict[str, int] = app.extensions["prodfix"].requests.statistics.read("1h").to_json()["errorsByEndpoint"]
     return by_endpoint
 
 
@@ -261,8 +261,8 @@ def test_each_request_is_counted_once_with_the_status_that_was_sent(
         except ValueError:
             assert application == "host"
     services = app.extensions["prodfix"]
-    services.counters.flush()
-    answer = services.statistics.read("1h").to_json()
+    services.requests.counters.flush()
+    answer = services.requests.statistics.read("1h").to_json()
     assert (answer["requests"], answer["failedRequests"]) == (5, 4)
 
 
@@ -327,8 +327,8 @@ def test_until_something_is_sent_a_stream_has_its_requests_deadline(python: Call
 def counted(app: Flask) -> tuple[dict[str, list[int]], dict[str, int]]:
     """Requests and failed ones, and errors, of each endpoint."""
     services = app.extensions["prodfix"]
-    services.counters.flush()
-    tally = services.statistics.read("1h").tally
+    services.requests.counters.flush()
+    tally = services.requests.statistics.read("1h").tally
     return dict(tally.endpoints), tally.errors_by(2)
 
 

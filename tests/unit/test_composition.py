@@ -40,7 +40,7 @@ def test_recovery_is_on_or_off(serve: Callable[..., Any], enabled: bool, calls: 
     lost = Lost()
     with pytest.raises(AutoReconnect):
         parts.recovery.run(lost, idempotent=True)
-    assert (lost.calls, parts.breaker.failures) == (calls, failures)
+    assert (lost.calls, parts.database.breaker.failures) == (calls, failures)
     state = parts.state()
     assert (state["recovery"]["enabled"], state["recovery"]["retries"]) == (enabled, calls - 1)
     assert (state["breaker"]["state"], state["breaker"]["opened"]) == ("closed", 0)
@@ -48,7 +48,7 @@ def test_recovery_is_on_or_off(serve: Callable[..., Any], enabled: bool, calls: 
 
 @pytest.mark.parametrize(("queue", "deferred"), [("true", True), ("false", False), ("ephemeral", True)])
 def test_the_queue_is_on_or_off(serve: Callable[..., Any], queue: str, deferred: bool) -> None:
-    assert services(serve, enable_operation_queue=queue, state_dir_durable=True).deferred.enabled is deferred
+    assert services(serve, enable_operation_queue=queue, state_dir_durable=True).deferral.queue.enabled is deferred
 
 
 def test_what_a_request_asks_of_the_database_counts_as_live_also_while_it_is_down(serve: Callable[..., Any]) -> None:
@@ -56,15 +56,17 @@ def test_what_a_request_asks_of_the_database_counts_as_live_also_while_it_is_dow
     with pytest.raises(AutoReconnect):
         parts.db.notes.find_one()
     with pytest.raises(AutoReconnect):
-        parts.clients.own_db.notes.find_one()
-    assert (parts.traffic.live(), parts.state()["idleSeconds"]) == (False, None), "nobody waits for our own work"
+        parts.database.clients.own_db.notes.find_one()
+    assert (parts.deferral.activity.live(), parts.state()["idleSeconds"]) == (False, None), (
+        "nobody waits for our own work"
+    )
     token = set_context(new_context(endpoint="/", method="GET", ip="", headers={}))
     with pytest.raises(DatabaseUnavailable):
         parts.db.notes.find_one()
     reset_context(token)
-    assert parts.traffic.live()
+    assert parts.deferral.activity.live()
     assert parts.state()["idleSeconds"] < 1
-    parts.clients.close()
+    parts.database.clients.close()
 
 
 def test_the_applications_operations_and_no_others_feed_the_breaker(serve: Callable[..., Any]) -> None:
@@ -76,9 +78,9 @@ def test_the_applications_operations_and_no_others_feed_the_breaker(serve: Calla
         parts.db.notes.find_one()
     assert parts.state()["breaker"]["cause"] == "operations"
     with pytest.raises(AutoReconnect) as raised:
-        parts.clients.own_db.notes.find_one()
+        parts.database.clients.own_db.notes.find_one()
     assert not isinstance(raised.value, DatabaseUnavailable)
-    parts.clients.close()
+    parts.database.clients.close()
 
 
 def test_a_call_to_somebody_else_that_fails_is_no_failure_of_the_database(
@@ -86,10 +88,10 @@ def test_a_call_to_somebody_else_that_fails_is_no_failure_of_the_database(
 ) -> None:
     parts = services(serve)
     told: list[bool] = []
-    monkeypatch.setattr(parts.incidents, "failed", lambda *, database: told.append(database))
+    monkeypatch.setattr(parts.errors.incidents, "failed", lambda *, database: told.append(database))
     slow = type("Timeout", (OSError,), {"__module__": "requests.exceptions"})
     for error in (slow("x"), ConnectionRefusedError(), AutoReconnect("lost"), NetworkTimeout("slow")):
-        parts.error_log.log_error(error)
+        parts.errors.log.log_error(error)
     assert told == [False, False, True, True]
 
 
@@ -105,7 +107,9 @@ def test_nothing_is_set_on_a_part_after_it_was_made() -> None:
     assert {one for one in composing if not THEIRS.match(one[1])} == set()
     assert {(name, one) for name, found in sources.items() for one in found if one.startswith("services.")} == set()
     assert len(sources) > 100
-    assert assigned("services.monitor.on_event, x = 1, 2") == ["services.monitor.on_event"], "it would be found"
+    assert assigned("services.database.monitor.on_event, x = 1, 2") == ["services.database.monitor.on_event"], (
+        "it would be found"
+    )
 
 
 def assigned(source: str) -> list[str]:

@@ -233,7 +233,7 @@ def test_no_finding_shows_a_secret(adopt: Callable[..., Flask]) -> None:
     try:
         found = examine(examined(Case("", "", environ=ENVIRON, prepare=planted), app))
     finally:
-        app.extensions["prodfix"].clients.close()
+        app.extensions["prodfix"].database.clients.close()
     levels = [finding.level for findings in found.values() for finding in findings]
     assert levels.count(Level.ERROR) == 3
     assert levels.count(Level.WARNING) >= 6
@@ -245,10 +245,10 @@ def test_the_control_what_is_looked_at_has_them_all_and_a_check_that_tells_is_st
 ) -> None:
     app = adopt(**PLANTED)
     subject = examined(Case("", "", environ=ENVIRON), app)
-    assert CANARY in subject.services.clients.uri
+    assert CANARY in subject.services.database.clients.uri
 
     def tell(examined: Examined) -> Iterator[Finding]:
-        uri = examined.services.clients.uri
+        uri = examined.services.database.clients.uri
         yield error(f"cannot reach {uri}", f"look at {uri}", uri=uri, password=CANARY)
 
     (stopped,) = run(Check("tells", tell, "good"), subject)
@@ -322,7 +322,7 @@ def tell(app: Flask, **changes: Any) -> None:
     import sqlite3
 
     worker(app)
-    for path in app.extensions["prodfix"].journal.folder.glob("*.db"):
+    for path in app.extensions["prodfix"].runtime.journal.folder.glob("*.db"):
         connection = sqlite3.connect(path)
         with connection:
             connection.execute("UPDATE status SET entry = ?", (orjson.dumps(TELLING | changes),))
@@ -390,11 +390,11 @@ def test_a_process_that_only_looks_never_becomes_a_worker(adopt: Callable[..., F
     services = adopt().extensions["prodfix"]
     only_look(services)
     services.start()
-    assert not services.background.running
+    assert not services.runtime.background.running
     services.close()
     other = adopt(Flask("control")).extensions["prodfix"]
     other.start()
-    assert other.background.running
+    assert other.runtime.background.running
     assert examination.FAMILIES is FAMILIES
 
 

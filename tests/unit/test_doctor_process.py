@@ -124,7 +124,7 @@ def test_an_old_driver_is_an_error(version: tuple[int | str, ...], found: int) -
 def test_memory_is_that_of_a_worker_that_runs(adopt: Callable[..., Flask]) -> None:
     def telling(app: Flask) -> None:
         worker(app)
-        journal = app.extensions["prodfix"].journal
+        journal = app.extensions["prodfix"].runtime.journal
         (path,) = journal.folder.glob("*.db")
         import sqlite3
 

@@ -224,8 +224,8 @@ def test_a_service_tells_of_no_error_as_dropped_whose_line_or_receiver_failed(se
     def broken(*_: Any, **__: Any) -> None:
         raise RuntimeError
 
-    with error_recorded.connected_to(broken, sender=services.error_log):
-        services.error_log.log_error(ValueError("x"))
+    with error_recorded.connected_to(broken, sender=services.errors.log):
+        services.errors.log.log_error(ValueError("x"))
     services.logs.sinks.put("nothing", b"a line that no sink takes")
     state = services.state()
     assert (state["dropped"], state["failedSteps"], state["logs"]["dropped"]) == (0, 1, 1)

@@ -101,12 +101,12 @@ def test_a_hosts_collection_is_the_hosts_whatever_its_name(
 def test_our_own_client_is_heard_by_nobody(serve: Any, database_uri: str) -> None:
     services = serve(mongodb_uri=database_uri, slow_query_threshold_ms=1).extensions["prodfix"]
     try:
-        services.clients.own_db["error_log"].find_one()
-        assert services.interceptor.commands == 0
+        services.database.clients.own_db["error_log"].find_one()
+        assert services.queries.interceptor.commands == 0
         services.db["error_log"].find_one()
-        assert services.interceptor.commands == 1, "the control: the application's own question"
+        assert services.queries.interceptor.commands == 1, "the control: the application's own question"
     finally:
-        services.clients.close()
+        services.database.clients.close()
 
 
 def test_a_failed_command_is_recorded_with_its_code(

@@ -188,7 +188,7 @@ def test_one_owner_has_the_hooks_before_during_and_after_serving(serve: Callable
     owners += [threading.excepthook.__self__, sys.excepthook.__self__]  # type: ignore[attr-defined]
     services.close()
     owners += [threading.excepthook.__self__]  # type: ignore[attr-defined]
-    assert owners == [services.uncaught] * 4
+    assert owners == [services.runtime.uncaught] * 4
     assert sys.excepthook is sys.__excepthook__
 
 
