@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from prodfix.connection.clients import Clients
     from prodfix.connection.monitor import ConnectionMonitor
     from prodfix.connection.status import ConnectionState, ConnectionStatus, HealthCheckResult
-    from prodfix.context import RequestContext, current_context, declare_outcome, iso, uncounted
+    from prodfix.context import RequestContext, current_context, declare_outcome, uncounted
     from prodfix.credentials import Claims, make_token
     from prodfix.deadlines import deadline, in_request
     from prodfix.deferral.backlog import BacklogState
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from prodfix.recovery.idempotency import current_operation_id
     from prodfix.recovery.recovery import Recovery
     from prodfix.redaction import redact_document, redact_text, redact_uri
+    from prodfix.serialization import iso
     from prodfix.services import Services, current_prodfix, run_transaction
     from prodfix.settings import Environment, Settings, SettingsError
     from prodfix.shapes import redact_command
@@ -74,7 +75,7 @@ _NAMES = {
     "connection.clients": "Clients",
     "connection.monitor": "ConnectionMonitor",
     "connection.status": "ConnectionState ConnectionStatus HealthCheckResult",
-    "context": "RequestContext current_context declare_outcome iso uncounted",
+    "context": "RequestContext current_context declare_outcome uncounted",
     "credentials": "Claims make_token",
     "deadlines": "deadline in_request",
     "deferral.backlog": "BacklogState",
@@ -100,6 +101,7 @@ _NAMES = {
     "recovery.idempotency": "current_operation_id",
     "recovery.recovery": "Recovery",
     "redaction": "redact_document redact_text redact_uri",
+    "serialization": "iso",
     "services": "Services current_prodfix run_transaction",
     "settings": "Environment Settings SettingsError",
     "shapes": "redact_command",

@@ -18,6 +18,7 @@ from prodfix.errors import Outcome
 from prodfix.fingerprints import CommandKey
 from prodfix.operations import DatabaseOperation
 from prodfix.redaction import redact_text
+from prodfix.serialization import iso
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 # W3C Trace Context, section 3.2: nothing follows version 00, and whatever is new another hyphen in a higher one; ff is none.
@@ -214,8 +215,3 @@ def context_of(variables: Context | None) -> RequestContext | None:
 
 set_context = _current.set
 reset_context = _current.reset
-
-
-def iso(moment: datetime) -> str:
-    """ISO 8601 in UTC with milliseconds and ``Z``."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

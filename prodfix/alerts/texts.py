@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from prodfix.alerts.rules import Kind
-from prodfix.context import iso
 from prodfix.redaction import redact_text
+from prodfix.serialization import iso
 
 Part = Literal["begin", "more", "end"]
 

@@ -16,11 +16,11 @@ from rich.text import Text
 
 from prodfix.classification.table import entries
 from prodfix.commands.looking import as_json_option, console, echo_json, looking, short_time, table, words
-from prodfix.context import iso
 from prodfix.errors import ErrorCategory
 from prodfix.logs.sinks import Console as Stderr
 from prodfix.records.lookup import Place, Wanted
 from prodfix.records.records import error_summary
+from prodfix.serialization import iso
 from prodfix.services import Services, current_prodfix
 from prodfix.statistics.groups import GroupState
 from prodfix.statistics.statistics import TIME_RANGES, TimeRange

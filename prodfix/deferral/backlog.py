@@ -13,13 +13,13 @@ from typing import Any, Literal, get_args
 import bson
 import orjson
 
-from prodfix.context import iso
 from prodfix.deferral.deferred import Deferred
 from prodfix.deferral.orders import Command, Orders
 from prodfix.deferral.waiting import HELD
 from prodfix.errors import NotFound
 from prodfix.journal.journal import Journal
 from prodfix.journal.reading import Others
+from prodfix.serialization import iso
 from prodfix.shapes import redact_command
 
 BacklogState = Literal["waiting", "failed"]

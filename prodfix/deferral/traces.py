@@ -16,12 +16,12 @@ from pymongo import IndexModel, ReplaceOne
 from pymongo.errors import BulkWriteError, PyMongoError
 from pymongo.synchronous.database import Database
 
-from prodfix.context import iso
 from prodfix.deferral.pace import Pace
 from prodfix.deferral.writes import is_identity, owner_of
 from prodfix.errors import UNANSWERED, DatabaseUnavailable, JournalUnavailable, NotKnownNow
 from prodfix.journal.journal import Journal, Statement
 from prodfix.journal.turn import Turn
+from prodfix.serialization import iso
 
 OPERATIONS = "operations"
 

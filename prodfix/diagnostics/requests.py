@@ -11,13 +11,14 @@ from typing import Any
 import pymongo
 
 from prodfix.classification.classifications import NETWORK_TIMED_OUT
-from prodfix.context import is_request_id, iso
+from prodfix.context import is_request_id
 from prodfix.deferral.traces import Traces
 from prodfix.devices import description
 from prodfix.errors import UNANSWERED, ErrorCategory, JournalUnavailable, NotKnownNow
 from prodfix.records.incident_log import IncidentLog
 from prodfix.records.incidents import NOTICED
 from prodfix.records.lookup import Lookup, shown
+from prodfix.serialization import iso
 
 LIMIT = 0.7  # seconds for all that MongoDB is asked
 

@@ -20,11 +20,11 @@ from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 from pymongo.synchronous.database import Database
 
-from prodfix.context import iso
 from prodfix.errors import UNANSWERED
 from prodfix.journal.journal import Journal
 from prodfix.records.incidents import COUNTED, FOLLOWED, GAP, IncidentCause
 from prodfix.records.storage import INCIDENTS
+from prodfix.serialization import iso
 
 HEADS = "incident_heads"
 

@@ -16,10 +16,10 @@ import pymongo
 from bson.codec_options import DatetimeConversion
 from pymongo.synchronous.database import Database
 
-from prodfix.context import iso
 from prodfix.errors import UNANSWERED
 from prodfix.journal.journal import Journal
 from prodfix.records.storage import CONNECTION_EVENTS, ERROR_LOG
+from prodfix.serialization import iso
 
 LIMIT = 3.0  # seconds for MongoDB's part of one answer
 CHUNK = 200  # rows that are looked at together

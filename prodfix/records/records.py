@@ -14,13 +14,14 @@ from pymongo.errors import PyMongoError
 from prodfix.classification.classifications import Classification
 from prodfix.classification.classifier import server_code
 from prodfix.classification.wording import silent, words
-from prodfix.context import RequestContext, iso
+from prodfix.context import RequestContext
 from prodfix.deadlines import retry_after
 from prodfix.errors import ErrorCategory, Outcome, chain
 from prodfix.frames import name_of
 from prodfix.logs.sinks import render
 from prodfix.operations import DatabaseOperation
 from prodfix.records.storage import encoded
+from prodfix.serialization import iso
 
 Disposition = Literal["stored", "logged", "counted"]
 

@@ -25,9 +25,9 @@ from pymongo import errors as mongo
 
 from prodfix.classification import wrappers
 from prodfix.classification.classifier import server_code
-from prodfix.context import iso
 from prodfix.errors import DatabaseUnavailable
 from prodfix.recovery.sliding_counts import SlidingCounts
+from prodfix.serialization import iso
 
 SECONDS = 10.0  # over which shares are counted
 SHARE, ENOUGH = 0.5, 20  # failures' share that opens it, and of how many operations at least

@@ -15,8 +15,8 @@ import pymongo
 from pymongo import IndexModel, UpdateOne
 from pymongo.synchronous.database import Database
 
-from prodfix.context import iso
 from prodfix.errors import UNANSWERED
+from prodfix.serialization import iso
 from prodfix.statistics.windows import Counted, Window
 from prodfix.tallies import OTHER, RELEASES, ErrorKey, Seen
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from prodfix.context import iso
+from prodfix.serialization import iso
 from prodfix.statistics.windows import HOUR, Point, Window, Windows, moment_of
 from prodfix.tallies import OTHER, Tally, Traffic
 

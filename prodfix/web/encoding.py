@@ -26,7 +26,7 @@ from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
 from pydantic import BaseModel
 
-from prodfix.context import iso
+from prodfix.serialization import iso
 
 DEEPEST = 300  # levels; MongoDB stores 100. What is deeper holds itself.
 LONGEST_NUMBER = 400  # digits, as in a body

@@ -17,9 +17,10 @@ from pymongo.errors import DuplicateKeyError
 from werkzeug.exceptions import BadRequest, HTTPException, InternalServerError, default_exceptions
 
 from prodfix.classification.classifications import INTERNAL_ERROR, Classification
-from prodfix.context import current_context, iso, new_request_id
+from prodfix.context import current_context, new_request_id
 from prodfix.errors import ClientError, ErrorCategory, Forbidden, Severity
 from prodfix.logs.sinks import render
+from prodfix.serialization import iso
 from prodfix.services import Services
 from prodfix.web.incoming import UNREAD
 from prodfix.web.own_words import own_words

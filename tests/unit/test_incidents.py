@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prodfix.context import iso
 from prodfix.journal.journal import Journal
 from prodfix.records import incident_log as logs
 from prodfix.records.incident_log import INCIDENTS, IncidentLog
 from prodfix.records.incidents import FOLLOWED, GAP, NOTICED, Incidents, Part
+from prodfix.serialization import iso
 
 START = 1_800_000_000.0
 
