@@ -55,7 +55,7 @@ def db() -> Response:
 
 def _database(result: HealthCheckResult) -> dict[str, Any]:
     # An exhausted pool of this worker's is no dead database, and says so.
-    exhausted = {"poolExhausted": True} if result.details.exhausted else {}
+    exhausted = {"poolExhausted": True} if result.details.pool_exhausted else {}
     return exhausted | {
         "connected": result.healthy,
         "latencyMs": result.latency_ms if result.healthy else None,
@@ -77,8 +77,8 @@ def _details() -> dict[str, Any]:
             "serving": services.background.serving(),
             "everHealthy": services.monitor.health().ever_healthy,
             "connection": services.monitor.status().to_json(),
-            "network": services.monitor.network(),
-            "breaker": services.breaker.to_json(),
+            "network": services.monitor.network().to_json(),
+            "breaker": services.breaker.status().to_json(),
             "loopLagMs": services.background.lag_ms,
         }
     }

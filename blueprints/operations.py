@@ -18,7 +18,7 @@ def show(identity: str) -> Response:
     found = current_prodfix.traces.find(identity, current_user())
     if found is None:
         raise NotFound(f"no operation {identity[:100]!r} of this user")
-    response = jsonify(found.to_json())
+    response = jsonify(found.answer().to_json())
     response.headers["Cache-Control"] = "no-store"
     if found.state == "waiting":
         response.headers["Retry-After"] = "5"

@@ -1,17 +1,15 @@
 """prodfix: production error management for Flask services on MongoDB.
 
-Everything that an application, a blueprint or a check relies on is a name of this package. Each is loaded when it is first
-asked for (PEP 562): who needs one of them does not load the driver, Flask and all the rest of it. gunicorn's arbiter, which
-must not load them, redacts with :mod:`prodfix.redaction` as everybody does.
+Everything that an application, a blueprint or a check relies on is a name of this package; what only those who show answers
+need is in :mod:`prodfix.answers`. Each is loaded when it is first asked for (PEP 562): who needs one of them does not load the
+driver, Flask and all the rest of it. gunicorn's arbiter, which must not load them, redacts with :mod:`prodfix.redaction` as
+everybody does.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from prodfix.alerts.outbox import State as DeliveryState
-    from prodfix.alerts.rules import Kind as AlarmKind
-    from prodfix.alerts.texts import Part as AlertPart
     from prodfix.classification.classifications import Classification
     from prodfix.classification.classifier import Classifier, classify
     from prodfix.connection.clients import Clients
@@ -20,12 +18,9 @@ if TYPE_CHECKING:
     from prodfix.context import RequestContext, current_context, declare_outcome, uncounted
     from prodfix.credentials import Claims, make_token
     from prodfix.deadlines import deadline, in_request
-    from prodfix.deferral.backlog import BacklogState
-    from prodfix.deferral.orders import Command as DeferredCommand
     from prodfix.deferral.traces import OperationStatus
     from prodfix.deferral.writes import Insert, Update, Write, WriteResult, deferrable
     from prodfix.devices import DeviceType, device_type
-    from prodfix.diagnostics.selftest import TestOperation
     from prodfix.documents import Document
     from prodfix.effects import auxiliary_writes
     from prodfix.errors import (
@@ -47,11 +42,7 @@ if TYPE_CHECKING:
     from prodfix.extension import ProdFix
     from prodfix.factory import create_app
     from prodfix.queries.interceptor import CommandRecord, QueryInterceptor
-    from prodfix.queries.queries import QuerySort
-    from prodfix.records.incident_log import IncidentState
-    from prodfix.records.incidents import IncidentCause
-    from prodfix.records.lookup import RECORD_FIELDS, Place, Wanted, shown
-    from prodfix.records.records import ErrorRecord, error_summary
+    from prodfix.records.records import ErrorRecord
     from prodfix.recovery.idempotency import current_operation_id
     from prodfix.recovery.recovery import Recovery
     from prodfix.redaction import redact_document, redact_text, redact_uri
@@ -59,17 +50,13 @@ if TYPE_CHECKING:
     from prodfix.services import Services, current_prodfix, run_transaction
     from prodfix.settings import Environment, Settings, SettingsError
     from prodfix.shapes import redact_command
-    from prodfix.statistics.groups import GroupState
-    from prodfix.statistics.statistics import ErrorStatistics, TimeRange
+    from prodfix.statistics.statistics import ErrorStatistics
     from prodfix.web.acceptance import accepted
     from prodfix.web.replays import idempotent
     from prodfix.web.tokens import current_user, require_role
 
 # The same once more, for when the program runs: module to names, with the public name behind a colon where it differs.
 _NAMES = {
-    "alerts.outbox": "State:DeliveryState",
-    "alerts.rules": "Kind:AlarmKind",
-    "alerts.texts": "Part:AlertPart",
     "classification.classifications": "Classification",
     "classification.classifier": "Classifier classify",
     "connection.clients": "Clients",
@@ -78,12 +65,9 @@ _NAMES = {
     "context": "RequestContext current_context declare_outcome uncounted",
     "credentials": "Claims make_token",
     "deadlines": "deadline in_request",
-    "deferral.backlog": "BacklogState",
-    "deferral.orders": "Command:DeferredCommand",
     "deferral.traces": "OperationStatus",
     "deferral.writes": "Insert Update Write WriteResult deferrable",
     "devices": "DeviceType device_type",
-    "diagnostics.selftest": "TestOperation",
     "documents": "Document",
     "effects": "auxiliary_writes",
     "errors": (
@@ -93,11 +77,7 @@ _NAMES = {
     "extension": "ProdFix",
     "factory": "create_app",
     "queries.interceptor": "CommandRecord QueryInterceptor",
-    "queries.queries": "QuerySort",
-    "records.incident_log": "IncidentState",
-    "records.incidents": "IncidentCause",
-    "records.lookup": "RECORD_FIELDS Place Wanted shown",
-    "records.records": "ErrorRecord error_summary",
+    "records.records": "ErrorRecord",
     "recovery.idempotency": "current_operation_id",
     "recovery.recovery": "Recovery",
     "redaction": "redact_document redact_text redact_uri",
@@ -105,8 +85,7 @@ _NAMES = {
     "services": "Services current_prodfix run_transaction",
     "settings": "Environment Settings SettingsError",
     "shapes": "redact_command",
-    "statistics.groups": "GroupState",
-    "statistics.statistics": "ErrorStatistics TimeRange",
+    "statistics.statistics": "ErrorStatistics",
     "web.acceptance": "accepted",
     "web.replays": "idempotent",
     "web.tokens": "current_user require_role",
@@ -131,11 +110,7 @@ if not TYPE_CHECKING:  # for mypy a name that is not above does not exist
 
 
 __all__ = [
-    "RECORD_FIELDS",
-    "AlarmKind",
-    "AlertPart",
     "AuthenticationRequired",
-    "BacklogState",
     "Claims",
     "Classification",
     "Classifier",
@@ -147,8 +122,6 @@ __all__ = [
     "ConnectionMonitor",
     "ConnectionState",
     "ConnectionStatus",
-    "DeferredCommand",
-    "DeliveryState",
     "DeviceType",
     "Document",
     "Environment",
@@ -157,32 +130,24 @@ __all__ = [
     "ErrorStatistics",
     "FieldError",
     "Forbidden",
-    "GroupState",
     "HealthCheckResult",
-    "IncidentCause",
-    "IncidentState",
     "Insert",
     "NotFound",
     "NotKnownNow",
     "OperationStatus",
     "Outcome",
-    "Place",
     "ProdFix",
     "ProdFixError",
     "QueryInterceptor",
-    "QuerySort",
     "Recovery",
     "RequestContext",
     "Services",
     "Settings",
     "SettingsError",
     "Severity",
-    "TestOperation",
-    "TimeRange",
     "Unguarded",
     "Update",
     "ValidationFailed",
-    "Wanted",
     "Write",
     "WriteResult",
     "accepted",
@@ -197,7 +162,6 @@ __all__ = [
     "declare_outcome",
     "deferrable",
     "device_type",
-    "error_summary",
     "idempotent",
     "in_request",
     "iso",
@@ -208,6 +172,5 @@ __all__ = [
     "redact_uri",
     "require_role",
     "run_transaction",
-    "shown",
     "uncounted",
 ]

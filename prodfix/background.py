@@ -173,7 +173,7 @@ class Background:
             services.tell_of_damage(damage.to_json())
 
     def _put_state(self, services: Services) -> None:
-        entry = orjson.dumps(services.state())
+        entry = orjson.dumps(services.state().to_json())
         upsert = "INSERT OR REPLACE INTO status (worker, at, entry) VALUES (?, ?, ?)"
         services.journal.write([(upsert, (services.journal.boot, time.time(), entry))])
 

@@ -13,9 +13,22 @@ from dataclasses import MISSING, dataclass, fields
 from datetime import UTC, datetime
 from enum import Enum
 from functools import cache, partial
-from typing import Annotated, Any, ClassVar, Final, Literal, Self, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Final,
+    Literal,
+    ParamSpec,
+    Self,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 Convert = Callable[[Any], Any]
+Given = ParamSpec("Given")
 
 
 def iso(moment: datetime) -> str:
@@ -46,6 +59,7 @@ class Marker(Enum):
     OMITTED = "not at all while it is None"
 
 
+_INLINE = "x-inline"
 INLINE: Final = Marker.INLINE
 OMITTED: Final = Marker.OMITTED
 
@@ -67,7 +81,7 @@ class Serializable:
     @classmethod
     def from_json(cls, told: Any) -> Self:
         """What :meth:`to_json` or :meth:`to_document` made, perhaps of another release: each field that is missing, or is none
-        of its type, has its default, and what has no field is left out. Never raises if all fields have a default."""
+        of its type, has its default, and what has no field is left out. Raises ``TypeError`` for one that has none."""
         found = told if isinstance(told, Mapping) else {}
         given = {name: value for name, read in _readers(cls) if (value := read(found)) is not MISSING}
         return cls(**given)
@@ -79,21 +93,42 @@ class Serializable:
         reference: dict[str, Any] = handler(core)
         schema = handler.resolve_ref_schema(reference)
         schema.pop("description", None)
-        properties: dict[str, Any] = {}
         required: list[str] = []
         for one in _fields(cls):
             found = schema["properties"][one.alias]
             found.pop("default", None)
+            kinds = [kind for kind in found.get("anyOf", ()) if kind != {"type": "null"}]
+            if one.marker is not None and len(kinds) == 1:
+                found.pop("anyOf")
+                found |= kinds[0]
             if one.marker is INLINE:
-                parts = [part for part in (found, *found.get("anyOf", ())) if "$ref" in part]
-                inner = handler.resolve_ref_schema(parts[0])
-                properties |= inner["properties"]
-                required += () if one.optional else inner.get("required", ())
-            else:
-                properties[one.alias] = found
-                required += () if one.marker is OMITTED else (one.alias,)
-        schema |= {"properties": properties, "required": required}
+                found[_INLINE] = not one.optional  # see inlined()
+            elif one.marker is None:
+                required.append(one.alias)
+        schema["required"] = required
         return reference
+
+
+def inlined(definitions: dict[str, Any]) -> None:
+    """Put into each of a schema's ``definitions`` the fields of what is :data:`INLINE` in it. Only here, as the parts of a
+    schema come in no order."""
+    for schema in definitions.values():
+        _take_in(schema, definitions)
+
+
+def _take_in(schema: dict[str, Any], definitions: Mapping[str, Any]) -> None:
+    properties: dict[str, Any] = {}
+    for alias, found in schema.get("properties", {}).items():
+        needed = found.pop(_INLINE, None)
+        if needed is None:
+            properties[alias] = found
+            continue
+        inner = definitions[found["$ref"].rpartition("/")[2]]
+        _take_in(inner, definitions)
+        properties |= inner["properties"]
+        schema["required"] = list(dict.fromkeys(schema["required"] + (inner["required"] if needed else [])))
+    if properties:
+        schema["properties"] = properties
 
 
 def to_json(value: Any) -> Any:
@@ -134,33 +169,54 @@ def _bare(kind: Any) -> tuple[Any, list[Marker]]:
 
 
 def _without_none(kind: Any) -> tuple[Any, bool]:
-    """A type without ``| None``, and whether it had that. Of another union nothing is known."""
+    """A type without ``| None``, and whether it had that. A union of ours is any of ours, of another nothing is known."""
     if get_origin(kind) not in (Union, types.UnionType):
         return kind, False
-    others = [part for part in get_args(kind) if part is not type(None)]
-    return (_bare(others[0])[0] if len(others) == 1 else Any), len(others) < len(get_args(kind))
+    others = [_bare(part)[0] for part in get_args(kind) if part is not type(None)]
+    ours = all(isinstance(part, type) and issubclass(part, Serializable) for part in others)
+    return others[0] if len(others) == 1 else Serializable if ours else Any, len(others) < len(get_args(kind))
 
 
 def _made_writer(cls: type, json: bool) -> Callable[[Any], dict[str, Any]]:
     """What writes a ``cls``: a function of one expression, as one would write it by hand, and as fast."""
+    expression, names = _written(cls, json, "it.")
+    # As dataclasses itself does it. All of the text is names of our own fields.
+    write: Callable[[Any], dict[str, Any]] = eval(f"lambda it: {expression}", names)  # noqa: S307
+    return write
+
+
+def json_maker(make: Callable[Given, Serializable]) -> Callable[Given, dict[str, Any]]:
+    """What is called as the class ``make``, and returns at once what ``make(...).to_json()`` would: where an object for each
+    error or command would take as long as all the rest. The class has no default that is made anew."""
+    cls: Any = make
+    expression, names = _written(cls, True, "")
+    defaults = {one.name: one.default for one in fields(cls)}
+    parameters = ", ".join(
+        name if default is MISSING else f"{name}=_defaults[{name!r}]" for name, default in defaults.items()
+    )
+    made: Callable[Given, dict[str, Any]] = eval(f"lambda {parameters}: {expression}", names | {"_defaults": defaults})  # noqa: S307
+    return made
+
+
+def _written(cls: type, json: bool, prefix: str) -> tuple[str, dict[str, Any]]:
+    """The expression that writes a ``cls`` of values whose names are those of its fields after ``prefix``; and what else it
+    needs by name."""
     converts: dict[str, Convert] = {}
     parts = []
     for one in _fields(cls):
         convert = _convert(one.kind, json)
-        value = f"it.{one.name}"
+        name = value = prefix + one.name
         if convert is not None:
-            converts[f"_{one.name}"] = convert
-            value = f"_{one.name}({value})"
+            converts[f"_convert_{one.name}"] = convert
+            value = f"_convert_{one.name}({name})"
         if one.optional and convert is not None and one.marker is None:
-            value = f"None if it.{one.name} is None else {value}"
+            value = f"None if {name} is None else {value}"
         if one.marker is not None:
             there = value if one.marker is INLINE else f"{{{one.alias!r}: {value}}}"
-            parts.append(f"**({{}} if it.{one.name} is None else {there})")
+            parts.append(f"**({{}} if {name} is None else {there})")
         else:
             parts.append(f"{one.alias!r}: {value}")
-    # As dataclasses itself does it. All of the text is names of our own fields.
-    write: Callable[[Any], dict[str, Any]] = eval(f"lambda it: {{{', '.join(parts)}}}", converts)  # noqa: S307
-    return write
+    return f"{{{', '.join(parts)}}}", converts
 
 
 _writer: Callable[[type, bool], Callable[[Any], dict[str, Any]]] = cache(_made_writer)
@@ -237,15 +293,30 @@ def _read(kind: Any) -> Convert:
         return partial(_read_each, _read(arguments[0]), origin)
     if origin is dict:
         return partial(_read_values, _read(arguments[1]))
-    if kind is Any or not isinstance(kind, type):
-        return lambda told: told
+    return _read_plain(kind) if isinstance(kind, type) else _read_any
+
+
+def _read_plain(kind: type) -> Convert:
+    if kind is Any:  # a class, since Python 3.11
+        return _read_any
     if issubclass(kind, Serializable):
-        return lambda told: kind.from_json(told) if isinstance(told, Mapping) else MISSING
+        return partial(_read_part, kind)
     if issubclass(kind, (Enum, datetime)):
         return partial(_read_as, kind.fromisoformat if issubclass(kind, datetime) else kind, kind)
     if kind is float:
         return lambda told: told if isinstance(told, (int, float)) and not isinstance(told, bool) else MISSING
-    return lambda told: told if type(told) is kind else MISSING
+    return lambda told: told if isinstance(told, kind) and isinstance(told, bool) is (kind is bool) else MISSING
+
+
+def _read_any(told: Any) -> Any:
+    return told
+
+
+def _read_part(kind: type[Serializable], told: Any) -> Any:
+    try:
+        return kind.from_json(told) if isinstance(told, Mapping) else MISSING
+    except TypeError:  # what has no default is missing
+        return MISSING
 
 
 def _read_as(make: Convert, kind: type, told: Any) -> Any:

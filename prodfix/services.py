@@ -50,6 +50,7 @@ from prodfix.statistics.groups import Groups
 from prodfix.statistics.minutes import Minutes
 from prodfix.statistics.statistics import Statistics
 from prodfix.statistics.windows import Windows
+from prodfix.worker_state import AlertsState, CommandCounts, JournalStatus, WorkerState
 from prodfix.workers import Workers
 
 Result = TypeVar("Result")
@@ -139,38 +140,35 @@ class Services:
         """End this process's background work, after storing what waits."""
         self.background.stop(self)
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> WorkerState:
         """How this worker is, for all workers to read."""
-        return {
-            "pid": os.getpid(),
-            "uptimeSeconds": round(self.background.uptime, 1),
-            "connection": self.monitor.status().to_json(),
-            "servers": self.monitor.status().servers,
-            "network": self.monitor.network(),
-            "losses": self.monitor.losses(LOSS_PERIOD),
-            "incidents": sorted(self.incidents.open),
-            "alerts": self.alerts.state(),
-            "breaker": self.breaker.to_json(),
-            "recovery": self.recovery.to_json(),
-            "aborts": self.transactions.aborts.to_json(),
-            "commands": {"observed": self.interceptor.commands, "listenerErrors": self.interceptor.errors},
-            "logs": self.logs.sinks.status(),
-            "journal": {
-                "failing": self.journal.failure,
-                "quarantined": self.journal.quarantine.files,
-                "lostWrites": self.journal.quarantine.lost,
-                "otherVersions": self.journal.other_versions,
-            },
-            "idempotency": self.idempotency.to_json(),
-            "deferredRefused": self.deferred.refused,
-            "idleSeconds": self.traffic.idle_seconds,
-            "dropped": self.storage.dropped + self.minutes.dropped + self.counters.dropped + self.journal.lost,
-            "failedSteps": self.error_log.failures,
-            "suppressed": self.error_log.storms.held,
-            "failedRows": self.classifier.failures,
-            "loopLagMs": self.background.lag_ms,
-            **environment(),
-        }
+        quarantine = self.journal.quarantine
+        return WorkerState(
+            worker=self.journal.boot,
+            pid=os.getpid(),
+            uptime_seconds=round(self.background.uptime, 1),
+            connection=self.monitor.status(),
+            servers=self.monitor.servers(),
+            network=self.monitor.network(),
+            losses=self.monitor.losses(LOSS_PERIOD),
+            incidents=tuple(sorted(self.incidents.open)),
+            alerts=AlertsState.from_json(self.alerts.state()),
+            breaker=self.breaker.status(),
+            recovery=self.recovery.status(),
+            aborts=self.transactions.aborts.counts(),
+            commands=CommandCounts(self.interceptor.commands, self.interceptor.errors),
+            logs=self.logs.sinks.status(),
+            journal=JournalStatus(self.journal.failure, quarantine.files, quarantine.lost, self.journal.other_versions),
+            idempotency=self.idempotency.counts(),
+            deferred_refused=self.deferred.refused,
+            idle_seconds=self.traffic.idle_seconds,
+            dropped=self.storage.dropped + self.minutes.dropped + self.counters.dropped + self.journal.lost,
+            failed_steps=self.error_log.failures,
+            suppressed=self.error_log.storms.held,
+            failed_rows=self.classifier.failures,
+            loop_lag_ms=self.background.lag_ms,
+            environment=environment(),
+        )
 
     def tell_of_damage(self, facts: Mapping[str, Any]) -> None:
         """Tell that a journal was damaged, what came home of it and what is gone: once, by the worker that has adopted it."""

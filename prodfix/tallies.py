@@ -57,7 +57,7 @@ class Traffic:
 
     def millis(self, share: float) -> float | None:
         """The duration under which ``share`` of the requests were, within 2 %; ``None`` without any."""
-        micros = quantile([{"bins": self.bins.items()}], share)
+        micros = quantile([self.bins.items()], share)
         return None if micros is None else round(micros / 1e3, 2)
 
 

@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from blueprints.diagnostics.plots import SERVICE, Stretch, categories, errors_over_time
-from prodfix import TimeRange, current_prodfix, iso
+from prodfix import current_prodfix, iso
+from prodfix.answers import GroupSummary, Incident, InstanceReport, TimeRange, to_json
 
 GROUPS, ENDPOINTS, QUERIES, INCIDENTS, ALERTS = 8, 8, 6, 10, 10  # rows
 SHOWN_OTHERWISE = ("database_lost", "log_sink", "journal_failing")  # by the state itself, which is known earlier
@@ -23,11 +24,11 @@ def overview(time_range: TimeRange, errors_at: Link, *, everything: bool = False
     for. Raises :class:`prodfix.errors.JournalTimeout`."""
     services = current_prodfix
     read = services.statistics.read(time_range)
-    statistics = read.to_json()
-    step = statistics["series"]["stepMinutes"] * BARS[time_range]
-    points = _together(statistics["series"]["points"], step)
-    begin, end = datetime.fromisoformat(statistics["windowFrom"]), datetime.fromisoformat(statistics["windowTo"])
-    incidents = services.incident_log.read(begin=begin, limit=200)["incidents"]
+    statistics = read.statistics()
+    step = statistics.series.step_minutes * BARS[time_range]
+    points = _together(to_json(statistics.series.points), step)
+    begin, end = statistics.coverage.window_from, statistics.coverage.window_to
+    incidents = services.incident_log.read(begin=begin, limit=200).incidents
     instance = services.diagnostics.instance()
     names = categories(points) if everything else categories(points, SERVICE)
 
@@ -45,8 +46,8 @@ def overview(time_range: TimeRange, errors_at: Link, *, everything: bool = False
     return {
         "time_range": time_range,
         "everything": everything,
-        "statistics": statistics,
-        "errors": _split(statistics["errorsByCategory"]),
+        "statistics": statistics.to_json(),
+        "errors": _split(statistics.errors_by_category),
         "categories": names,
         # In a native thread, which knows no request: drawing takes some 50 ms.
         "plot": services.journal.aside(
@@ -58,13 +59,15 @@ def overview(time_range: TimeRange, errors_at: Link, *, everything: bool = False
             {"label": label(row["at"]), **row, "href": {name: links.get((row["at"], name)) for name in names}}
             for row in rows
         ],
-        "instance": instance,
+        "instance": instance.to_json(),
         "alerts": _alerts(),
         "database": _database(instance, incidents, begin, end),
-        "incidents": incidents[:INCIDENTS],
+        "incidents": to_json(incidents[:INCIDENTS]),
         "groups": _groups(services.groups.page(read.window)[0], everything=everything),
-        "endpoints": [one for one in statistics["endpoints"] if one["errors"] or one["failedRequests"]][:ENDPOINTS],
-        "queries": services.queries.read("total", limit=QUERIES)["queries"],
+        "endpoints": to_json(
+            [one for one in statistics.endpoints if one.errors or one.rates.failed_requests][:ENDPOINTS]
+        ),
+        "queries": to_json(services.queries.read("total", limit=QUERIES).queries),
     }
 
 
@@ -87,10 +90,10 @@ def _split(counts: dict[str, int]) -> dict[str, int]:
     return {"service": service, "clients": sum(counts.values()) - service}
 
 
-def _groups(found: Sequence[Any], *, everything: bool) -> list[dict[str, Any]]:
+def _groups(found: Sequence[GroupSummary], *, everything: bool) -> Any:
     """What is back after it was resolved comes first."""
-    groups = [group.to_json() for group in found if everything or group.category in SERVICE]
-    return sorted(groups, key=lambda group: group["status"] != "regressed")[:GROUPS]
+    groups = [group for group in found if everything or group.category in SERVICE]
+    return to_json(sorted(groups, key=lambda group: group.status != "regressed")[:GROUPS])
 
 
 def _alerts() -> dict[str, Any]:
@@ -102,23 +105,21 @@ def _alerts() -> dict[str, Any]:
     }
 
 
-def _stretch(incident: dict[str, Any], points: Sequence[dict[str, Any]], step: int) -> Stretch:
+def _stretch(incident: Incident, points: Sequence[dict[str, Any]], step: int) -> Stretch:
     """Where it is among the points."""
     begin = datetime.fromisoformat(points[0]["to"]) - timedelta(minutes=step)
-    first, last = (
-        (datetime.fromisoformat(incident[name]) - begin).total_seconds() / 60 / step for name in ("from", "to")
-    )
-    return max(0.0, first), min(last, float(len(points))), incident["cause"]
+    first, last = ((at - begin).total_seconds() / 60 / step for at in (incident.from_, incident.to))
+    return max(0.0, first), min(last, float(len(points))), incident.cause
 
 
 def _database(
-    instance: dict[str, Any], incidents: Sequence[dict[str, Any]], begin: datetime, end: datetime
+    instance: InstanceReport, incidents: Sequence[Incident], begin: datetime, end: datetime
 ) -> dict[str, Any]:
     """Whether it answers, since when it does not, and for how much of the window it did not."""
-    lost = [incident for incident in incidents if incident["cause"] == "database_lost"]
+    lost = [incident for incident in incidents if incident.cause == "database_lost"]
     down = sum(_seconds(incident, begin, end) for incident in lost)
-    connected = instance["connection"]["state"] == "connected"
-    since = next((incident["from"] for incident in lost if incident["status"] == "open"), None)
+    connected = instance.connection.state == "connected"
+    since = next((iso(incident.from_) for incident in lost if incident.status == "open"), None)
     return {
         "connected": connected,
         "since": None if connected else since,
@@ -128,6 +129,5 @@ def _database(
     }
 
 
-def _seconds(incident: dict[str, Any], begin: datetime, end: datetime) -> float:
-    first, last = datetime.fromisoformat(incident["from"]), datetime.fromisoformat(incident["to"])
-    return max(0.0, (min(last, end) - max(first, begin)).total_seconds())
+def _seconds(incident: Incident, begin: datetime, end: datetime) -> float:
+    return max(0.0, (min(incident.to, end) - max(incident.from_, begin)).total_seconds())

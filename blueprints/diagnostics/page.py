@@ -12,9 +12,10 @@ from blueprints.diagnostics import parameters
 from blueprints.diagnostics.endpoints import ENDPOINTS
 from blueprints.diagnostics.guard import COOKIE, PREFIX, admin, csrf_token, guarded, spend_trial
 from blueprints.diagnostics.overview import overview
-from blueprints.diagnostics.paging import after_number, after_place, next_address, number_of, place_of, with_query
+from blueprints.diagnostics.paging import after_number, next_address, number_of, with_query
 from blueprints.diagnostics.security import secured
-from prodfix import DeferredCommand, NotFound, NotKnownNow, Wanted, current_prodfix, error_summary, shown
+from prodfix import NotFound, NotKnownNow, current_prodfix
+from prodfix.answers import DeferredCommand, Tested, to_json
 
 REFRESH = 10  # seconds
 REQUEST_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
@@ -75,15 +76,14 @@ def _errors_with(**filters: str) -> str:
 def errors() -> str:
     """Single errors, newest first."""
     query = parameters.query_of(request, parameters.Records)
-    page = current_prodfix.lookup.errors(query.wanted(), after=place_of(query.cursor), limit=query.limit)
+    page = current_prodfix.lookup.errors(**query.asked())
     asked = {name: value for name, value in request.args.items() if name not in ("cursor", "limit")}
-    following = after_place(page.next)
     return render_template(
         "diagnostics/errors.html",
-        records=[error_summary(record) for record in page.records],
+        records=to_json(page.summaries),
         scope=page.scope,
         asked=asked,
-        following=next_address(following),
+        following=next_address(page.next),
     )
 
 
@@ -95,11 +95,11 @@ def group(fingerprint: str) -> str:
     found = current_prodfix.groups.find(fingerprint[:64], window)
     if found is None:
         raise NotFound("no such group")
-    newest = current_prodfix.lookup.errors(Wanted(fields=(("fingerprint", found.fingerprint),)), limit=20)
+    newest = current_prodfix.lookup.errors(fingerprint=found.fingerprint, limit=20)
     return render_template(
         "diagnostics/group.html",
         group=found.to_json(),
-        records=[error_summary(record) for record in newest.records],
+        records=to_json(newest.summaries),
         time_range=query.time_range,
         done=DONE.get(query.done or ""),
     )
@@ -135,7 +135,7 @@ def one_request(request_id: str) -> str:
         found, told = current_prodfix.requests.find(request_id), True
     except NotKnownNow:
         found, told = None, False
-    return render_template("diagnostics/request.html", request_id=request_id[:64], found=found, told=told)
+    return render_template("diagnostics/request.html", request_id=request_id[:64], found=to_json(found), told=told)
 
 
 @blueprint.get("/page/deferred")
@@ -144,12 +144,12 @@ def deferred() -> str:
     query = parameters.query_of(request, parameters.DeferredShown)
     offset = number_of(query.cursor)
     page = current_prodfix.backlog.page(state=query.state, operation=query.operation, limit=query.limit, offset=offset)
-    following = after_number(offset + query.limit) if page["more"] else None
+    following = after_number(offset + query.limit) if page.more else None
     return render_template(
         "diagnostics/deferred.html",
-        counts=current_prodfix.diagnostics.deferred(),
-        entries=page["entries"],
-        orders=current_prodfix.backlog.orders(most=10),
+        counts=current_prodfix.diagnostics.deferred().to_json(),
+        entries=to_json(page.entries),
+        orders=to_json(current_prodfix.backlog.orders(most=10)),
         state=query.state,
         following=next_address(following),
         done=DONE.get(query.done or ""),
@@ -178,13 +178,13 @@ def test() -> str:
     return _database(current_prodfix.selftest.run(wanted.operation))
 
 
-def _database(tested: dict[str, Any] | None) -> str:
-    events = current_prodfix.lookup.connection_events(Wanted(), limit=20)
+def _database(tested: Tested | None) -> str:
+    events = current_prodfix.lookup.connection_events(limit=20)
     return render_template(
         "diagnostics/database.html",
-        report=current_prodfix.diagnostics.database(),
-        events=[shown(event) for event in events.records],
-        tested=tested,
+        report=current_prodfix.diagnostics.database().to_json(),
+        events=to_json(events.events),
+        tested=to_json(tested),
     )
 
 

@@ -230,13 +230,13 @@ class Alerts:
         """
         ledger = Ledger(self._journal)
         complete = ledger.load(self._clock())
-        senders = [worker for worker in self.observer.workers.read() if worker.get("alerts", {}).get("sender")]
+        senders = [worker for worker in self.observer.workers.read() if worker.alerts.sender]
         firing = sorted((alarm for alarm in ledger.alarms.values() if alarm.firing), key=lambda alarm: alarm.since)
         return {
             "scope": "instance",
             "complete": complete,
             "channels": list(self._channels),
-            "sender": {"worker": senders[0]["worker"], "pid": senders[0]["pid"]} if senders else None,
+            "sender": {"worker": senders[0].worker, "pid": senders[0].pid} if senders else None,
             "alarms": [_shown(alarm, configured=bool(self._channels)) for alarm in firing],
             "alerts": ledger.outbox.shown(),
             "sent": ledger.totals.sent,

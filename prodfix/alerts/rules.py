@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from prodfix.errors import Severity
+from prodfix.worker_state import WorkerState
 
 LOSSES = 3  # of the connection, within
 LOSS_PERIOD = 900.0  # seconds
@@ -76,7 +77,7 @@ class Situation:
     while the disk does not tell; ``disk`` is why the alerts' own reading or writing of the journal failed."""
 
     instance: str
-    workers: Sequence[Mapping[str, Any]]
+    workers: Sequence[WorkerState]
     backlog: Backlog | None = None
     disk: str | None = None
     memory_limit: float | None = None
@@ -127,11 +128,11 @@ def _condition(kind: Kind, situation: Situation, *, level: int = 0, certain: boo
 
 
 def _seeing(situation: Situation, cause: str) -> int:
-    return sum(cause in worker.get("incidents", ()) for worker in situation.workers)
+    return sum(cause in worker.incidents for worker in situation.workers)
 
 
 def _uptime(situation: Situation) -> float:
-    return max((worker.get("uptimeSeconds", 0.0) for worker in situation.workers), default=0.0)
+    return max((worker.uptime_seconds for worker in situation.workers), default=0.0)
 
 
 def _database_lost(situation: Situation) -> Finding:
@@ -139,13 +140,13 @@ def _database_lost(situation: Situation) -> Finding:
         workers = f"{seeing} of {len(situation.workers)}"
         return _condition("database_lost", situation, certain=True, workers=workers)
     # A worker that has just begun has lost nothing yet, and says nothing.
-    answered = any(worker["connection"]["state"] == "connected" for worker in situation.workers)
+    answered = any(worker.connection.state == "connected" for worker in situation.workers)
     return None if answered else UNKNOWN
 
 
 def _connection_failures(situation: Situation) -> Finding:
     # Each worker sees each loss.
-    losses = max((worker.get("losses", 0) for worker in situation.workers), default=0)
+    losses = max((worker.losses for worker in situation.workers), default=0)
     if losses >= LOSSES:
         return _condition("connection_failures", situation, certain=True, losses=losses, minutes=int(LOSS_PERIOD / 60))
     return None if _uptime(situation) >= LOSS_PERIOD else UNKNOWN
@@ -165,19 +166,14 @@ def _dead_letters(situation: Situation) -> Finding:
 
 
 def _log_sink(situation: Situation) -> Finding:
-    failing = {
-        sink["name"]: sink["failing"]
-        for worker in situation.workers
-        for sink in worker.get("logs", {}).get("sinks", ())
-        if sink["failing"]
-    }
+    failing = {sink.name: sink.failing for worker in situation.workers for sink in worker.logs.sinks if sink.failing}
     if not failing:
         return None if situation.workers else UNKNOWN
     return _condition("log_sink", situation, sinks=dict(sorted(failing.items())))
 
 
 def _journal_failing(situation: Situation) -> Finding:
-    failing = {worker.get("journal", {}).get("failing") for worker in situation.workers} | {situation.disk}
+    failing = {worker.journal.failing for worker in situation.workers} | {situation.disk}
     reasons = sorted(reason for reason in failing if reason)
     return _condition("journal_failing", situation, reason=", ".join(reasons)) if reasons else None
 
@@ -191,9 +187,9 @@ def _journal_full(situation: Situation) -> Finding:
 
 def _journal_damaged(situation: Situation) -> Finding:
     # Each worker looks at the same folder; more files, or more that is gone, are worth another alert.
-    told = [worker.get("journal", {}) for worker in situation.workers]
-    files = max((one.get("quarantined", 0) for one in told), default=0)
-    lost = max((one.get("lostWrites", 0) for one in told), default=0)
+    told = [worker.journal for worker in situation.workers]
+    files = max((one.quarantined for one in told), default=0)
+    lost = max((one.lost_writes for one in told), default=0)
     if not files:
         return None if told else UNKNOWN
     return _condition("journal_damaged", situation, level=files + lost, certain=True, files=files, lost=lost)
@@ -201,14 +197,14 @@ def _journal_damaged(situation: Situation) -> Finding:
 
 def _memory(situation: Situation) -> Finding:
     limit = situation.memory_limit
-    told = [worker.get("memory", {}) for worker in situation.workers]
-    sizes = [(one["residentMb"], one["sharedMb"]) for one in told if one.get("residentMb")]
+    told = [worker.environment.memory for worker in situation.workers]
+    sizes = [(one.resident_mb, one.shared_mb or 0.0) for one in told if one is not None and one.resident_mb]
     if limit is None or not sizes:
         return None if limit is None else UNKNOWN
     used = sum(whole - shared for whole, shared in sizes) + max(shared for _, shared in sizes)
     if used <= limit * MEMORY_SHARE:
         return None
-    facts = {"usedMb": round(used), "limitMb": round(limit), "workers": len(sizes)}
+    facts: dict[str, Any] = {"usedMb": round(used), "limitMb": round(limit), "workers": len(sizes)}
     return _condition("memory", situation, **facts)
 
 

@@ -50,7 +50,7 @@ class Observer:
             backlog=self._backlog,
             disk=disk,
             memory_limit=self._memory_limit(),
-            rates=self._compared() if any("error_rate" in worker.get("incidents", ()) for worker in workers) else {},
+            rates=self._compared() if any("error_rate" in worker.incidents for worker in workers) else {},
         )
 
     def _compared(self) -> Mapping[str, Any]:

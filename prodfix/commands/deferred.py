@@ -22,6 +22,7 @@ from prodfix.deferral.orders import Command
 from prodfix.deferral.rescue import Occupied, Rescue, Rescued
 from prodfix.errors import DatabaseNotConfigured, JournalUnavailable, NotFound
 from prodfix.logs.sinks import Console
+from prodfix.serialization import iso, to_json
 from prodfix.services import Services, current_prodfix
 
 STDERR = 2
@@ -46,16 +47,16 @@ def show_list(state: BacklogState | None, operation: str | None, limit: int, off
     counts = _asked(backlog.counts)
     page = _asked(lambda: backlog.page(state=state, operation=operation, limit=limit, offset=offset))
     if as_json:
-        _json({**counts, **page})
+        _json({**counts.to_json(), "entries": to_json(page.entries), "more": page.more})
         return
-    oldest = f", the oldest for {counts['oldestSeconds']:.0f} s" if counts["oldestSeconds"] is not None else ""
-    click.echo(f"{counts['waiting']} waiting{oldest}; {counts['dead']} failed; {counts['bytes']} bytes")
-    if counts["note"]:
-        click.echo(counts["note"])
-    for entry in page["entries"]:
-        reason = f"  {entry['reason']} ({entry['attempts']} tries)" if entry["reason"] else ""
-        click.echo(f"{entry['operationId']}  {entry['status']:<7}  {entry['createdAt']}  {entry['operation']}{reason}")
-    if page["more"]:
+    oldest = f", the oldest for {counts.oldest_seconds:.0f} s" if counts.oldest_seconds is not None else ""
+    click.echo(f"{counts.waiting} waiting{oldest}; {counts.dead} failed; {counts.bytes} bytes")
+    if counts.note:
+        click.echo(counts.note)
+    for entry in page.entries:
+        reason = f"  {entry.reason} ({entry.attempts} tries)" if entry.reason else ""
+        click.echo(f"{entry.operation_id}  {entry.status:<7}  {iso(entry.created_at)}  {entry.operation}{reason}")
+    if page.more:
         click.echo(f"... more: --offset {offset + limit}")
 
 
@@ -64,7 +65,7 @@ def show_list(state: BacklogState | None, operation: str | None, limit: int, off
 @_as_json
 def show(identity: str, as_json: bool) -> None:
     """One entry: names and types of its arguments, never a value."""
-    entry = _asked(lambda: current_prodfix.backlog.show(identity))
+    entry = _asked(lambda: current_prodfix.backlog.show(identity)).to_json()
     if as_json:
         _json(entry)
         return
@@ -75,13 +76,13 @@ def show(identity: str, as_json: bool) -> None:
 def _order(command: Command, identity: str, as_json: bool) -> None:
     """Order it, and wait until a worker has done it."""
     services = current_prodfix
-    known = {order["at"] for order in _asked(lambda: services.backlog.orders(identity))}
+    known = {order.at for order in _asked(lambda: services.backlog.orders(identity))}
     _asked(lambda: services.backlog.order(command, identity, f"command line ({getpass.getuser()})"[:100]))
     end = time.monotonic() + OBEYED
     while time.monotonic() < end:
-        done = [order for order in _asked(lambda: services.backlog.orders(identity)) if order["at"] not in known]
+        done = [order for order in _asked(lambda: services.backlog.orders(identity)) if order.at not in known]
         if done:
-            _json(done[0]) if as_json else click.echo(f"{identity} {done[0]['result']}")
+            _json(done[0].to_json()) if as_json else click.echo(f"{identity} {done[0].result}")
             return
         time.sleep(LOOK)
     raise click.ClickException("ordered, but no worker has done it yet: does the service run, with this STATE_DIR?")
@@ -190,8 +191,8 @@ def drain(timeout: int, as_json: bool) -> None:
     for damage in services.journal.damages():
         services.tell_of_damage(damage.to_json())
     counts = _asked(services.backlog.counts)
-    result = {"before": before, "waiting": left, "dead": counts["dead"]}
-    _json(result) if as_json else click.echo(f"{before - left} done, {left} waiting, {counts['dead']} failed in all")
+    result = {"before": before, "waiting": left, "dead": counts.dead}
+    _json(result) if as_json else click.echo(f"{before - left} done, {left} waiting, {counts.dead} failed in all")
     if left:
         raise click.exceptions.Exit(1)
 
@@ -199,7 +200,7 @@ def drain(timeout: int, as_json: bool) -> None:
 def _left(services: Services) -> int:
     """How many wait that can be drained by this version."""
     counts = _asked(services.backlog.counts)
-    return int(counts["waiting"] - counts["otherVersions"])
+    return (counts.waiting or 0) - counts.other_versions
 
 
 def _drain(services: Services, end: float, before: int, progress: Callable[[int], None]) -> int:

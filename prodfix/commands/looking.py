@@ -6,6 +6,7 @@ import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 import click
@@ -17,6 +18,7 @@ from rich.text import Text
 from prodfix.errors import JournalUnavailable
 from prodfix.logs.files import FILES
 from prodfix.logs.sinks import Console as Stderr
+from prodfix.serialization import iso, to_json
 from prodfix.services import Services, current_prodfix
 
 STDERR = 2
@@ -67,7 +69,7 @@ def ping(services: Services) -> bool:
     """Ask MongoDB whether it answers. The second time over a connection that is there, as a worker's is."""
     monitor = services.monitor
     workers = services.workers.read()
-    lost = bool(workers) and not any(worker["connection"]["state"] == "connected" for worker in workers)
+    lost = bool(workers) and not any(worker.connection.state == "connected" for worker in workers)
     monitor.max_age = monitor.interval + (DOUBT if lost else PATIENCE)
     monitor.ping()
     if monitor.healthy:
@@ -76,7 +78,8 @@ def ping(services: Services) -> bool:
 
 
 def echo_json(value: Any) -> None:
-    click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2, default=str).decode())
+    """An answer of a service, or what is made of some."""
+    click.echo(orjson.dumps(to_json(value), option=orjson.OPT_INDENT_2, default=str).decode())
 
 
 def console() -> Console:
@@ -101,6 +104,7 @@ def words(value: Any, style: str = "") -> Text:
     return Text("".join(one if one.isprintable() else ascii(one)[1:-1] for one in text), style=style)
 
 
-def short_time(moment: str | None) -> str:
+def short_time(moment: datetime | str | None) -> str:
     """ISO 8601 in UTC without the date's ``T`` and the fraction."""
+    moment = iso(moment) if isinstance(moment, datetime) else moment
     return f"{moment[:10]} {moment[11:19]}" if moment else ""

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import pymongo
@@ -20,7 +21,16 @@ from pymongo.errors import ConfigurationError, OperationFailure, PyMongoError
 from prodfix.classification.classifier import classify, server_code
 from prodfix.connection.heartbeats import Heartbeats, Topology
 from prodfix.connection.pool import PoolCounter
-from prodfix.connection.status import ConnectionEvent, ConnectionState, ConnectionStatus, HealthCheckResult, environment
+from prodfix.connection.status import (
+    ConnectionEvent,
+    ConnectionState,
+    ConnectionStatus,
+    HealthCheckResult,
+    NetworkConditions,
+    ServerPool,
+    details,
+    environment,
+)
 from prodfix.errors import DatabaseRefused, DatabaseUnavailable, ErrorCategory
 from prodfix.signals import connection_changed
 
@@ -127,19 +137,25 @@ class ConnectionMonitor:
 
     def status(self) -> ConnectionStatus:
         seen, pool = self._seen, self.pool.totals()
-        healthy = self.healthy
+        healthy, waiting = self.healthy, max(0, pool["waiting"])
+        available = max(0, pool["capacity"] - pool["out"])
+        uptime = self._clock() - seen.connected_since if healthy and seen.connected_since is not None else 0.0
         return ConnectionStatus(
             state=self._state(healthy),
-            uptime=self._clock() - seen.connected_since if healthy and seen.connected_since is not None else 0.0,
+            uptime=round(uptime, 1),
             last_error=seen.last_error,
             reconnect_attempts=0 if healthy else max(seen.failures, self._heartbeats.failed_in_a_row),
             pool_size=max(0, pool["total"]),
-            available_connections=max(0, pool["capacity"] - pool["out"]),
+            available_connections=available,
             checked_out=max(0, pool["out"]),
-            waiting=max(0, pool["waiting"]),
+            waiting=waiting,
             capacity=pool["capacity"],
-            servers=tuple(_server(address, counts) for address, counts in self.pool.servers()),
+            pool_exhausted=waiting > 0 and available == 0,
         )
+
+    def servers(self) -> tuple[ServerPool, ...]:
+        """The pools of the application's client, by server."""
+        return tuple(_server(address, counts) for address, counts in self.pool.servers())
 
     def _state(self, healthy: bool) -> ConnectionState:
         if healthy:
@@ -159,14 +175,9 @@ class ConnectionMonitor:
         now = self._clock()
         return sum(now - at < seconds for at in self._seen.losses)
 
-    def network(self) -> dict[str, Any]:
-        """The network conditions, without host names: topology, round trip, the heartbeat's last error, attempts."""
-        return {
-            "topology": self._topology.summary,
-            "roundTripMs": self._heartbeats.round_trip_ms,
-            "lastHeartbeatError": self._heartbeats.last_error,
-            "attempts": self._heartbeats.failed_in_a_row,
-        }
+    def network(self) -> NetworkConditions:
+        beats = self._heartbeats
+        return NetworkConditions(self._topology.summary, beats.round_trip_ms, beats.last_error, beats.failed_in_a_row)
 
     # -- pinging: in a background greenlet or thread ------------------------------------------------------------------------
 
@@ -219,16 +230,16 @@ class ConnectionMonitor:
         if self._seen.announced == state:
             return
         self._seen.announced = state
-        event = ConnectionEvent(state, self.status(), self.network(), environment())
+        event = ConnectionEvent(datetime.now(UTC), state, details(self.status(), self.network()), environment())
         self.on_event(event)
         connection_changed.send(self, event=event)
 
 
-def _server(address: Any, counts: Mapping[str, int]) -> dict[str, Any]:
-    return {
-        "address": ":".join(str(part) for part in address) if isinstance(address, tuple) else str(address),
-        "poolSize": counts["total"],
-        "availableConnections": max(0, counts["capacity"] - counts["out"]),
-        "checkedOut": counts["out"],
-        "waiting": counts["waiting"],
-    }
+def _server(address: Any, counts: Mapping[str, int]) -> ServerPool:
+    return ServerPool(
+        address=":".join(str(part) for part in address) if isinstance(address, tuple) else str(address),
+        pool_size=counts["total"],
+        available_connections=max(0, counts["capacity"] - counts["out"]),
+        checked_out=counts["out"],
+        waiting=counts["waiting"],
+    )

@@ -35,6 +35,7 @@ class PoolCounter(monitoring.ConnectionPoolListener):
                     counts[name] += change
 
     def totals(self) -> dict[str, int]:
+        """The sums over all servers: ``total``, ``out``, ``waiting`` and ``capacity``."""
         servers = [counts for _, counts in self.servers()]
         return {name: sum(server[name] for server in servers) for name in ("total", "out", "waiting", "capacity")}
 

@@ -106,5 +106,5 @@ def transactions(examined: Examined) -> Iterator[Finding]:
 def _tested(examined: Examined, operation: TestOperation, advice: str) -> Iterator[Finding]:
     with examined.server.asked():
         answer = examined.services.selftest.run(operation)
-    if not answer["success"]:
-        yield error(f"a {operation} in prodfix's own test collection fails: {answer['error']}", advice)
+    if not answer.success:
+        yield error(f"a {operation} in prodfix's own test collection fails: {answer.error}", advice)

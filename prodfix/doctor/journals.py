@@ -23,7 +23,7 @@ def failing(examined: Examined) -> Iterator[Finding]:
     workers = examined.services.workers.read()
     if not workers:
         raise NotApplicable
-    reasons = sorted({str(worker.get("journal", {}).get("failing")) for worker in workers} - {"None"})
+    reasons = sorted({worker.journal.failing for worker in workers if worker.journal.failing})
     if reasons:
         yield error(
             f"the journal of a worker fails: {', '.join(reasons)}",
@@ -87,12 +87,12 @@ def abandoned(examined: Examined) -> Iterator[Finding]:
 def dead_letters(examined: Examined) -> Iterator[Finding]:
     """No deferred write was put aside."""
     counts = examined.services.backlog.counts()
-    if counts["dead"]:
+    if counts.dead:
         yield warning(
-            f"{counted(counts['dead'], 'deferred write')} put aside: clients were told that they failed",
+            f"{counted(counts.dead, 'deferred write')} put aside: clients were told that they failed",
             "See `flask --app wsgi prodfix deferred list --state failed`, and replay or discard them",
-            dead=counts["dead"],
-            reasons=counts["reasons"],
+            dead=counts.dead,
+            reasons=counts.reasons,
         )
 
 

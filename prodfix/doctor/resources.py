@@ -27,8 +27,8 @@ def memory_limit(examined: Examined) -> Iterator[Finding]:
     limit = memory.limit(examined.settings.memory_limit_mb)
     if limit is None:
         raise NotApplicable
-    seen = [worker.get("memory", {}).get("peakMb") for worker in examined.services.workers.read()]
-    measured = [figure for figure in seen if isinstance(figure, (int, float))]
+    seen = [worker.environment.memory for worker in examined.services.workers.read()]
+    measured = [one.peak_mb for one in seen if one is not None]
     each = max(measured, default=WORKER_MB)
     workers = examined.workers
     needed = round(each * workers + ARBITER_MB)

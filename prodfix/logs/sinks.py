@@ -14,6 +14,7 @@ import re
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,6 +22,7 @@ import orjson
 
 from prodfix.logs.outlets import Outlet, PartlyWritten, Sink
 from prodfix.native import wait_until_writable
+from prodfix.serialization import Serializable
 
 DEEPEST = 32  # levels of an entry that is not rendered as it is
 # What is no printable text, or reorders it: DEL and the C1 controls (0x9B is a terminal's ESC [), LINE and PARAGRAPH
@@ -94,6 +96,25 @@ class Console:
         self._torn = False
 
 
+@dataclass(frozen=True, slots=True)
+class SinkStatus(Serializable):
+    """Why a sink fails, if it does, and the lines that are missing or wait."""
+
+    name: str = ""
+    failing: str | None = None
+    lost: int = 0
+    dropped: int = 0
+    waiting: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SinksStatus(Serializable):
+    """How each sink is, and the lines that were dropped over all of them."""
+
+    dropped: int = 0
+    sinks: tuple[SinkStatus, ...] = ()
+
+
 class Sinks:
     """The console and the category files of one process, each behind a queue and a thread of its own."""
 
@@ -146,20 +167,15 @@ class Sinks:
         outlet = self._outlets.setdefault(sink.name, Outlet(sink, self._changed))
         outlet.sink = sink  # also for the lines that wait
 
-    def status(self) -> dict[str, Any]:
-        return {
-            "dropped": self.dropped,
-            "sinks": [
-                {
-                    "name": name,
-                    "failing": outlet.failing,
-                    "lost": outlet.lost,
-                    "dropped": outlet.dropped,
-                    "waiting": outlet.waiting,
-                }
+    def status(self) -> SinksStatus:
+        """How each sink is now, and what was dropped over all of them."""
+        return SinksStatus(
+            self.dropped,
+            tuple(
+                SinkStatus(name, outlet.failing, outlet.lost, outlet.dropped, outlet.waiting)
                 for name, outlet in self._outlets.items()
-            ],
-        }
+            ),
+        )
 
     def _changed(self, sink: Sink, reason: str | None, missing: int) -> bytes:
         name = sink.name

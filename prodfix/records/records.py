@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import bson
 from pymongo.errors import PyMongoError
@@ -16,12 +16,13 @@ from prodfix.classification.classifier import server_code
 from prodfix.classification.wording import silent, words
 from prodfix.context import RequestContext
 from prodfix.deadlines import retry_after
-from prodfix.errors import ErrorCategory, Outcome, chain
+from prodfix.devices import DeviceType
+from prodfix.errors import ErrorCategory, Outcome, Severity, chain
 from prodfix.frames import name_of
 from prodfix.logs.sinks import render
 from prodfix.operations import DatabaseOperation
 from prodfix.records.storage import encoded
-from prodfix.serialization import iso
+from prodfix.serialization import Description, Serializable, iso, json_maker
 
 Disposition = Literal["stored", "logged", "counted"]
 
@@ -49,6 +50,19 @@ LARGEST_DETAILS = 1400  # bytes; the whole answer stays below 2 KB
 
 
 LARGEST_RECORD = 64 * 1024  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryAttempts(Serializable):
+    """What recovery did for a request: ``attempts`` are our own, ``driver_retries`` the driver's."""
+
+    attempted: bool = False
+    successful: bool = False
+    attempts: int = 0
+    driver_retries: int = 0
+
+
+_attempts = json_maker(RecoveryAttempts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +129,7 @@ class ErrorRecord:
             del fields[name]
         fields["facts"] = {name: self.facts[name] for name in ("operationId", "operation") if name in self.facts}
         if self.operation is not None:
-            fields["database"] = {**self.operation.to_json(), "query": None}
+            fields["database"] = replace(self.operation, query=None).to_json()
         return {"timestamp": self.timestamp, **fields, "suppressed": True}
 
     def _fields(self) -> dict[str, Any]:
@@ -134,12 +148,12 @@ class ErrorRecord:
             "context": self.context.to_json() if self.context else None,
             "database": self.operation.to_json() if self.operation else None,
             "trail": notes.trail_json() if notes else [],
-            "recovery": {
-                "attempted": bool(notes and notes.retries),
-                "successful": self.recovered,
-                "attempts": notes.retries if notes else 0,
-                "driverRetries": notes.driver_retries if notes else 0,
-            },
+            "recovery": _attempts(
+                attempted=bool(notes and notes.retries),
+                successful=self.recovered,
+                attempts=notes.retries if notes else 0,
+                driver_retries=notes.driver_retries if notes else 0,
+            ),
             "facts": dict(self.facts),
             "outcome": str(self.outcome) if self.outcome else None,
             "retryable": self.retryable,
@@ -170,6 +184,32 @@ class ErrorRecord:
         return body, meaning.status, {"Retry-After": str(retry_after())} if self.retryable else {}
 
 
+@dataclass(frozen=True, slots=True)
+class ErrorSummary(Serializable):
+    """The seed's ErrorSummary of a stored record, of whatever release."""
+
+    id: str
+    timestamp: datetime
+    request_id: str | None = None
+    category: ErrorCategory | None = None
+    severity: Severity | None = None
+    code: str | None = None
+    message: str | None = None
+    status: Annotated[int | None, Description("HTTP status")] = None
+    outcome: Outcome | None = None
+    fingerprint: str | None = None
+    endpoint: str | None = None
+    device_type: DeviceType | None = None
+    user_id: str | None = None
+    release: str | None = None
+    database: DatabaseOperation | None = None
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> ErrorSummary:
+        """Of a record's own fields, and of its context's."""
+        return cls.from_json({**(document.get("context") or {}), **document, "id": str(document["_id"])})
+
+
 def summary(error: BaseException) -> str:
     """The error in words that are safe in a log: its type, the server's code, and, unless it is a driver's, its redacted text.
 
@@ -198,25 +238,3 @@ def capped(document: dict[str, Any]) -> dict[str, Any]:
         if max(len(render(document)), len(encoded(document))) <= LARGEST_RECORD:
             break
     return document
-
-
-def error_summary(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The seed's ErrorSummary of a stored record."""
-    context = document.get("context") or {}
-    return {
-        "id": str(document["_id"]),
-        "timestamp": iso(document["timestamp"]),
-        "requestId": document.get("requestId"),
-        "category": document.get("category"),
-        "severity": document.get("severity"),
-        "code": document.get("code"),
-        "message": document.get("message"),
-        "status": document.get("status"),
-        "outcome": document.get("outcome"),
-        "fingerprint": document.get("fingerprint"),
-        "endpoint": context.get("endpoint"),
-        "deviceType": context.get("deviceType"),
-        "userId": context.get("userId"),
-        "release": document.get("release"),
-        "database": document.get("database"),
-    }

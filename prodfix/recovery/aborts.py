@@ -12,6 +12,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from contextvars import Context
+from dataclasses import dataclass
 from typing import Any
 
 import pymongo
@@ -20,6 +21,7 @@ from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 from pymongo.synchronous.client_session import ClientSession
 
 from prodfix.classification.classifier import server_code
+from prodfix.serialization import Serializable
 
 MOST = 200  # transactions that wait to be aborted
 BRIEF = 0.4  # seconds for an abort that its caller waits for
@@ -29,6 +31,19 @@ LIFETIME = 60.0  # seconds after which the server has aborted it by itself
 _OVER = frozenset({225, 251, 256})
 
 Kill = Callable[[Mapping[str, Any]], object]
+
+
+@dataclass(frozen=True, slots=True)
+class AbortCounts(Serializable):
+    """Transactions that were ``handed`` over. ``aborted`` ones were open, ``over`` were not any more, of ``killed`` only the
+    session's end is known, and ``dropped`` ones are left to the server's own limit."""
+
+    handed: int = 0
+    aborted: int = 0
+    over: int = 0
+    killed: int = 0
+    dropped: int = 0
+    waiting: int = 0
 
 
 class Aborts:
@@ -89,11 +104,9 @@ class Aborts:
         self._counts["dropped"] += len(self._waiting)
         self._waiting.clear()
 
-    def to_json(self) -> dict[str, int]:
-        """Transactions ``handed`` here since this process began. ``aborted`` ones were open, ``over`` were not any more, of
-        ``killed`` only the session's end is known, and ``dropped`` ones are left to the server's own limit."""
-        names = ("handed", "aborted", "over", "killed", "dropped")
-        return {name: self._counts[name] for name in names} | {"waiting": len(self._waiting)}
+    def counts(self) -> AbortCounts:
+        """Since this process began."""
+        return AbortCounts(**self._counts, waiting=len(self._waiting))
 
     def _work(self, end: float, limit: float) -> None:
         for _ in range(len(self._waiting)):

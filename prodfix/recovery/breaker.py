@@ -15,6 +15,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -27,7 +28,7 @@ from prodfix.classification import wrappers
 from prodfix.classification.classifier import server_code
 from prodfix.errors import DatabaseUnavailable
 from prodfix.recovery.sliding_counts import SlidingCounts
-from prodfix.serialization import iso
+from prodfix.serialization import Serializable
 
 SECONDS = 10.0  # over which shares are counted
 SHARE, ENOUGH = 0.5, 20  # failures' share that opens it, and of how many operations at least
@@ -55,6 +56,22 @@ class Cause(StrEnum):
 
     PINGS = "pings"
     OPERATIONS = "operations"
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerStatus(Serializable):
+    """How a breaker is, since when, and why. Counts are since the process began, or over the last ``window_seconds``."""
+
+    state: BreakerState = BreakerState.CLOSED
+    since: datetime | None = None
+    cause: Cause | None = None
+    opened: int = 0
+    refused: int = 0
+    probes: int = 0
+    failures_in_a_row: int = 0
+    window_seconds: float = SECONDS
+    window_operations: int = 0
+    window_failures: int = 0
 
 
 Change = Callable[[BreakerState, BreakerState, dict[str, Any]], None]
@@ -137,25 +154,24 @@ class Breaker:
             return BreakerState.CLOSED
         return BreakerState.HALF_OPEN if self._probing or self._clock() >= self._probe_at else BreakerState.OPEN
 
-    def to_json(self) -> dict[str, Any]:
-        """Counts are since this process began."""
+    def status(self) -> BreakerStatus:
+        """How it is now."""
         with self._lock:
             self._renew()
             operations, failures = self._window.sums()
             state = self.state
             cause = Cause.PINGS if self._down() else Cause.OPERATIONS
-            return {
-                "state": str(state),
-                "since": iso(self._since),
-                "cause": None if state is BreakerState.CLOSED else str(cause),
-                "opened": self.opened,
-                "refused": self.refused,
-                "probes": self.probes,
-                "failuresInARow": self._in_a_row,
-                "windowSeconds": SECONDS,
-                "windowOperations": operations,
-                "windowFailures": failures,
-            }
+            return BreakerStatus(
+                state=state,
+                since=self._since,
+                cause=None if state is BreakerState.CLOSED else cause,
+                opened=self.opened,
+                refused=self.refused,
+                probes=self.probes,
+                failures_in_a_row=self._in_a_row,
+                window_operations=operations,
+                window_failures=failures,
+            )
 
     # -- around operations ----------------------------------------------------------------------------------------------
 
@@ -274,4 +290,4 @@ class Breaker:
             if state is before:
                 return
             self._since = datetime.now(UTC)
-        self.on_change(before, state, self.to_json())
+        self.on_change(before, state, self.status().to_json())

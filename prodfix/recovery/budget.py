@@ -6,13 +6,27 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
 
 from prodfix.recovery.sliding_counts import SlidingCounts
+from prodfix.serialization import Serializable
 
 SHARE = 0.2  # retries for each first try (Google's SRE book and Finagle's RetryBudget: 10 % to 20 %)
 LEAST = 3  # retries that are always left, for services with little traffic
 SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetStatus(Serializable):
+    """Counts since the process began, and over the last ``window_seconds``."""
+
+    tries: int = 0
+    retries: int = 0
+    refused_by_budget: int = 0
+    window_seconds: float = SECONDS
+    window_tries: int = 0
+    window_retries: int = 0
+    window_allows: int = 0
 
 
 class RetryBudget:
@@ -58,17 +72,17 @@ class RetryBudget:
             self._window.add(second=1)
             return True
 
-    def to_json(self) -> dict[str, Any]:
-        """Since this process began, and over the last ``windowSeconds``."""
+    def status(self) -> BudgetStatus:
+        """How much of it is used."""
         with self._lock:
             self._renew()
             tries, retries = self._window.sums()
-            return {
-                "tries": self.tries,
-                "retries": self.retries,
-                "refusedByBudget": self.refused,
-                "windowSeconds": self.seconds,
-                "windowTries": tries,
-                "windowRetries": retries,
-                "windowAllows": max(self.least, int(tries * self.share)),
-            }
+            return BudgetStatus(
+                tries=self.tries,
+                retries=self.retries,
+                refused_by_budget=self.refused,
+                window_seconds=self.seconds,
+                window_tries=tries,
+                window_retries=retries,
+                window_allows=max(self.least, int(tries * self.share)),
+            )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from typing import Annotated, Any, TypeVar
 
 import pymongo
 from pymongo import MongoClient
@@ -19,14 +20,25 @@ from prodfix.deferral.writes import Write, WriteResult
 from prodfix.errors import DatabaseUnavailable, DeadlineExceeded, ErrorCategory, JournalUnavailable, Outcome
 from prodfix.frames import driver_call
 from prodfix.recovery import conflicts
-from prodfix.recovery.budget import RetryBudget
-from prodfix.recovery.conflicts import Conflicts
+from prodfix.recovery.budget import BudgetStatus, RetryBudget
+from prodfix.recovery.conflicts import ConflictCounts, Conflicts
 from prodfix.recovery.results import read
 from prodfix.recovery.retries import Note, fits, retrying
+from prodfix.serialization import INLINE, Serializable
 
 Result = TypeVar("Result")
 Recovered = Callable[[int, BaseException], None]
 Kept = Callable[[Write, BaseException], None]
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryStatus(Serializable):
+    """Whether operations are tried again, and how many that has saved since the process began."""
+
+    enabled: bool = True
+    recovered: int = 0
+    conflicts: ConflictCounts = field(default_factory=ConflictCounts)
+    budget: Annotated[BudgetStatus | None, INLINE] = None
 
 
 class Recovery:
@@ -91,10 +103,10 @@ class Recovery:
         # Outside of the block: a later error would get this one as its context, and it should be what the operation raised.
         return read(self._again(tries, operation, first))
 
-    def to_json(self) -> dict[str, Any]:
+    def status(self) -> RecoveryStatus:
         """What it has done since this process began."""
-        budget = self._budget.to_json() if self._budget is not None else {}
-        return {"enabled": self.enabled, "recovered": self.recovered, "conflicts": self.clashes.to_json(), **budget}
+        budget = self._budget.status() if self._budget is not None else None
+        return RecoveryStatus(self.enabled, self.recovered, self.clashes.counts(), budget)
 
     def write(self, write: Write) -> WriteResult:
         """Apply ``write`` now, or keep it on disk to be applied when the database is back.

@@ -41,6 +41,9 @@ Version = tuple[tuple[int, int], ...]
 """Hours and the weights of their documents: what has the same weight has the same content."""
 
 
+Scope = Literal["all", "instance"]
+
+
 class Counted(NamedTuple):
     """One worker's minute."""
 
@@ -75,7 +78,7 @@ class Window:
         self.tally = Tally(WINDOW_KEYS)
         self.points: dict[int, Point] = {}
         self.workers: set[str] = set()
-        self.scope: Literal["all", "instance"] = "instance"
+        self.scope: Scope = "instance"
 
     def add_minute(self, counted: Counted) -> None:
         self.tally.add(counted.errors, counted.traffic)

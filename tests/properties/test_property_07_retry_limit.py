@@ -211,7 +211,7 @@ def test_many_at_once(most: int, crowd: int, least: int, share: float) -> None:
     assert all(caught[number] is failing[number].last for number in range(crowd))
     assert max(one.calls for one in failing) <= 1 + most
     retries = sum(one.calls - 1 for one in failing)
-    assert retries == budget.to_json()["retries"] <= max(least, int(crowd * share))
+    assert retries == budget.status().to_json()["retries"] <= max(least, int(crowd * share))
     if least >= crowd * most:
         assert retries == crowd * most, "the control: with budget enough each reaches its limit"
 

@@ -74,7 +74,7 @@ def test_both_get_it(outlets: Outlets, error: Exception) -> None:
     counted = outlets.site.services.classifier.classify(error).category is ErrorCategory.CLIENT
     assert outlets.on_console(identity) == outlets.in_files(identity) == (not counted)
     assert sinks.dropped == 0
-    assert all(sink["failing"] is None for sink in sinks.status()["sinks"])
+    assert all(sink["failing"] is None for sink in sinks.status().to_json()["sinks"])
 
 
 @given(
@@ -89,7 +89,7 @@ def test_one_that_fails_keeps_nothing_from_the_other(
     Feature: production-deployment-fix, Property 9
     """
     identity, sinks = outlets.log(error, broken)
-    failing = {sink["name"] for sink in sinks.status()["sinks"] if sink["failing"] and sink["lost"]}
+    failing = {sink["name"] for sink in sinks.status().to_json()["sinks"] if sink["failing"] and sink["lost"]}
     assert outlets.on_console(identity) == ("console" not in broken) == ("console" not in failing)
     assert outlets.in_files(identity) == ("files" not in broken) == (not failing - {"console"})
 

@@ -242,7 +242,7 @@ def test_no_secret_comes_out(site: Site, kind: str, method: str, capfd: pytest.C
     site.view = lambda: VIEWS[kind](secret)
     answer = site.ask(**request_with(secret, method))
     assert_clean(answer, secret)
-    stored = json.dumps(site.services.requests.find(answer.json["requestId"]), default=str).encode()
+    stored = json.dumps(site.services.requests.find(answer.json["requestId"]).to_json(), default=str).encode()
     output = "".join(capfd.readouterr()).encode()
     for trace in traces_of(secret):
         for place in (site.written(), stored, reported(site), output):
@@ -258,7 +258,7 @@ def test_no_answer_repeats_a_text(site: Site, kind: str, method: str) -> None:
     secret = "S3" + secrets.token_hex(10)
     site.view = lambda: FREE[kind](secret)
     assert_clean(site.ask(**request_with(secret, method)), secret)
-    assert secret not in json.dumps(site.services.statistics.read("1h").to_json())
+    assert secret not in json.dumps(site.services.statistics.read("1h").statistics().to_json())
 
 
 @given(
@@ -321,7 +321,7 @@ def test_the_search_finds_what_is_there(site: Site, capfd: pytest.CaptureFixture
     record = site.services.error_log.record(ValueError("x"), None)
     site.services.error_log.append(replace(record, request_id=secret))  # an ID is not redacted
     assert traces_of(secret)[0] in site.written()
-    assert secret in json.dumps(site.services.requests.find(secret), default=str)
+    assert secret in json.dumps(site.services.requests.find(secret).to_json(), default=str)
     assert traces_of(secret)[0] in reported(site)
     print(secret)
     assert secret in "".join(capfd.readouterr())

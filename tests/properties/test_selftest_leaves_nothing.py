@@ -69,7 +69,7 @@ class Bench:
         facts = {"failCommands": list(fault.commands), "appName": OWN, **dict(fault.data)}
         configure = self._client.admin.command
         configure("configureFailPoint", "failCommand", mode={"times": fault.times}, data=facts)
-        answer = self.selftest.run(operation)
+        answer = self.selftest.run(operation).to_json()
         configure("configureFailPoint", "failCommand", mode="off")
         return answer
 

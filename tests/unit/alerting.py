@@ -17,6 +17,7 @@ from prodfix.alerts.situation import Observer
 from prodfix.alerts.teller import Teller
 from prodfix.alerts.texts import Origin
 from prodfix.journal.journal import Journal
+from prodfix.worker_state import WorkerState
 from prodfix.workers import Workers
 from tests.unit.counting import Clock
 
@@ -107,7 +108,7 @@ class Instance:
 
     def _made(self, journal: Journal) -> Alerts:
         workers = Workers(journal, clock=self.clock)
-        workers.read = lambda: [{"worker": journal.boot, "pid": 1, **one} for one in self.seen]  # type: ignore[method-assign]
+        workers.read = lambda: [WorkerState.from_json({"worker": journal.boot, "pid": 1, **one}) for one in self.seen]  # type: ignore[method-assign]
         limits: dict[str, Any] = {"max_entries": 10, "max_bytes": 10_000, "memory_limit": lambda: None}
         observer = Observer(journal, workers, instance=self.name, **limits)
         observer._count = lambda: setattr(observer, "_backlog", self.backlog)  # type: ignore[method-assign]

@@ -13,6 +13,7 @@ from prodfix.statistics.minutes import Minutes
 from prodfix.statistics.statistics import Statistics
 from prodfix.statistics.windows import Windows
 from prodfix.tallies import ErrorKey
+from prodfix.worker_state import WorkerState
 
 BEGIN = 4_102_444_800.0  # 2100-01-01T00:00:00Z: nothing of it is old enough for the server to delete it
 MINUTE = int(BEGIN // 60)
@@ -47,7 +48,7 @@ class Worker:
         self.groups = Groups(lambda: self.database, on_regression=self.told.append)
         self.storage = Storage(journal, lambda: self.database, self.minutes, self.groups, retention_days=3650)
         self.statistics = Statistics(
-            self.windows, live=lambda: [{"worker": journal.boot, "dropped": self.minutes.dropped}]
+            self.windows, live=lambda: [WorkerState(worker=journal.boot, dropped=self.minutes.dropped)]
         )
 
     def error(self, fingerprint: str = "f1", times: int = 1, **parts: str) -> None:
@@ -63,7 +64,7 @@ class Worker:
         self.minutes.store(self.database, self.groups.store)
 
     def answer(self, time_range: Any = "1h") -> dict[str, Any]:
-        return self.statistics.read(time_range).to_json()
+        return self.statistics.read(time_range).statistics().to_json()
 
     def total(self, time_range: Any = "1h") -> int:
         return int(self.answer(time_range)["totalErrors"])

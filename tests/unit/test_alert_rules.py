@@ -21,6 +21,7 @@ from prodfix.alerts.rules import (
 )
 from prodfix.alerts.texts import WORDS
 from prodfix.errors import Severity
+from prodfix.worker_state import WorkerState
 
 HOUR = 3600.0
 
@@ -44,7 +45,8 @@ def worker(**facts: Any) -> dict[str, Any]:
 
 
 def situation(*workers: dict[str, Any], **facts: Any) -> Situation:
-    return Situation("a", workers or (worker(),), **({"backlog": Backlog(0, 0.0)} | facts))
+    states = [WorkerState.from_json(one) for one in workers or (worker(),)]
+    return Situation("a", states, **({"backlog": Backlog(0, 0.0)} | facts))
 
 
 def found(*workers: dict[str, Any], **facts: Any) -> dict[str, dict[str, Any]]:
@@ -170,8 +172,9 @@ WORKERS = st.builds(
 @given(st.lists(WORKERS, max_size=6), st.sampled_from([None, 512.0]), st.integers(0, 3))
 def test_more_workers_never_hide_what_one_sees(workers: list[dict[str, Any]], limit: float | None, dead: int) -> None:
     backlog = Backlog(dead, 0.0)
-    before = conditions(Situation("a", workers, backlog=backlog, memory_limit=limit))
-    after = conditions(Situation("a", [*workers, worker()], backlog=backlog, memory_limit=limit))
+    states = [WorkerState.from_json(one) for one in (*workers, worker())]
+    before = conditions(Situation("a", states[:-1], backlog=backlog, memory_limit=limit))
+    after = conditions(Situation("a", states, backlog=backlog, memory_limit=limit))
     assert set(before.found) <= set(after.found)
     for findings in (before, after):
         assert not findings.found.keys() & findings.unknown

@@ -13,6 +13,7 @@ from prodfix.alerts.rules import Backlog
 from prodfix.alerts.situation import Observer
 from prodfix.deferral.deferred import Deferred
 from prodfix.journal.journal import Journal
+from prodfix.worker_state import WorkerState
 from prodfix.workers import Workers
 from tests.unit.counting import Clock
 from tests.unit.deferring import note
@@ -34,14 +35,14 @@ def test_while_the_disk_tells_nothing_this_worker_is_seen_and_the_backlog_unknow
     journal: Journal, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watch = observer(journal, clock)
-    watch.workers.state = lambda: {"pid": 7}
+    watch.workers.state = lambda: WorkerState(pid=7)
 
     def hang(*arguments: Any) -> Any:
         raise TimeoutError
 
     monkeypatch.setattr(journal, "read", hang)
     found = watch.situation("TimeoutError")
-    assert ([worker["pid"] for worker in found.workers], found.backlog, found.disk) == ([7], None, "TimeoutError")
+    assert ([worker.pid for worker in found.workers], found.backlog, found.disk) == ([7], None, "TimeoutError")
 
 
 def test_what_waits_and_is_dead_is_counted_over_all_files_and_the_fullest_is_told(

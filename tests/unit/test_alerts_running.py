@@ -15,6 +15,7 @@ from prodfix import Services
 from prodfix.journal.journal import Journal
 from prodfix.statistics.rates import RECENT
 from prodfix.statistics.windows import Point
+from prodfix.worker_state import AlertsState
 from tests.receivers import WebHook
 
 DEAD = (
@@ -51,7 +52,7 @@ def test_a_dead_letter_is_told_and_that_there_is_none_any_more(
     until(lambda: services.alerts.read()["sent"] == 2)
     answer = services.alerts.read()
     assert answer["alarms"] == []
-    assert answer["sender"] == {"worker": services.journal.boot, "pid": services.state()["pid"]}
+    assert answer["sender"] == {"worker": services.journal.boot, "pid": services.state().pid}
     services.logs.sinks.flush()
     (line,) = [line for line in error_lines(tmp_path) if line["event"] == "alarm"]
     assert (line["severity"], line["alarm"], line["dead"]) == ("error", "dead_letters@web-1", 1)
@@ -59,14 +60,15 @@ def test_a_dead_letter_is_told_and_that_there_is_none_any_more(
 
 def test_a_worker_says_how_it_is(services: Services) -> None:
     before = services.state()
-    assert (before["uptimeSeconds"], before["incidents"], before["losses"]) == (0.0, [], 0)
-    assert before["memory"]["peakMb"] >= before["memory"]["residentMb"] > before["memory"]["sharedMb"] > 0
-    assert before["alerts"] == {"sender": False}
+    assert (before.uptime_seconds, before.incidents, before.losses) == (0.0, (), 0)
+    memory = before.environment.memory
+    assert memory.peak_mb >= memory.resident_mb > memory.shared_mb > 0
+    assert before.alerts == AlertsState(sender=False)
     services.start()
     services.incidents.begin("error_rate")
     after = services.state()
-    assert after["uptimeSeconds"] >= 0.0
-    assert after["incidents"] == ["error_rate"]
+    assert after.uptime_seconds >= 0.0
+    assert after.incidents == ("error_rate",)
 
 
 def test_a_worker_that_ends_leaves_the_lock(services: Services, until: Callable[..., Any]) -> None:

@@ -38,8 +38,8 @@ def test_recovery_is_on_or_off(serve: Callable[..., Any], enabled: bool, calls: 
         parts.recovery.run(lost, idempotent=True)
     assert (lost.calls, parts.breaker.failures) == (calls, failures)
     state = parts.state()
-    assert (state["recovery"]["enabled"], state["recovery"]["retries"]) == (enabled, calls - 1)
-    assert (state["breaker"]["state"], state["breaker"]["opened"]) == ("closed", 0)
+    assert (state.recovery.enabled, state.recovery.budget.retries) == (enabled, calls - 1)
+    assert (state.breaker.state, state.breaker.opened) == ("closed", 0)
 
 
 @pytest.mark.parametrize(("queue", "deferred"), [("true", True), ("false", False), ("ephemeral", True)])
@@ -53,13 +53,13 @@ def test_what_a_request_asks_of_the_database_counts_as_live_also_while_it_is_dow
         parts.db.notes.find_one()
     with pytest.raises(AutoReconnect):
         parts.clients.own_db.notes.find_one()
-    assert (parts.traffic.live(), parts.state()["idleSeconds"]) == (False, None), "nobody waits for our own work"
+    assert (parts.traffic.live(), parts.state().idle_seconds) == (False, None), "nobody waits for our own work"
     token = set_context(new_context(endpoint="/", method="GET", ip="", headers={}))
     with pytest.raises(DatabaseUnavailable):
         parts.db.notes.find_one()
     reset_context(token)
     assert parts.traffic.live()
-    assert parts.state()["idleSeconds"] < 1
+    assert parts.state().idle_seconds < 1
     parts.clients.close()
 
 
@@ -70,7 +70,7 @@ def test_the_applications_operations_and_no_others_feed_the_breaker(serve: Calla
             parts.db.notes.find_one()
     with pytest.raises(DatabaseUnavailable):
         parts.db.notes.find_one()
-    assert parts.state()["breaker"]["cause"] == "operations"
+    assert parts.state().breaker.cause == "operations"
     with pytest.raises(AutoReconnect) as raised:
         parts.clients.own_db.notes.find_one()
     assert not isinstance(raised.value, DatabaseUnavailable)

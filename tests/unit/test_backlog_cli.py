@@ -19,6 +19,7 @@ from prodfix import Write
 from prodfix.commands import deferred as backlog_cli
 from prodfix.deferral.traces import OPERATIONS
 from prodfix.journal.journal import Journal
+from prodfix.serialization import to_json
 from tests.unit.deferring import steps
 
 CANARY = "ada.canary@example.org"
@@ -159,7 +160,7 @@ def test_what_is_whole_is_handed_over_to_a_worker_and_applied_once(
     assert [document["text"] for document in database.notes.find()] == [CANARY]
     again = run("salvage", damaged.name, "--apply")
     assert again.output.splitlines()[-1] == "nobody else has: 0 waiting, 0 failed"
-    (order,) = app.extensions["prodfix"].backlog.orders(damaged.name)
+    (order,) = to_json(app.extensions["prodfix"].backlog.orders(damaged.name))
     assert (order["command"], order["result"]) == ("salvage", "1 waiting and 0 failed handed over")
     assert order["by"].startswith("command line")
     assert damaged.exists()

@@ -82,7 +82,9 @@ def host(adopt: Callable[..., Flask]) -> Flask:
 
 
 def errors(app: Flask) -> dict[str, int]:
-    by_endpoint: dict[str, int] = app.extensions["prodfix"].statistics.read("1h").to_json()["errorsByEndpoint"]
+    by_endpoint: dict[str, int] = (
+        app.extensions["prodfix"].statistics.read("1h").statistics().to_json()["errorsByEndpoint"]
+    )
     return by_endpoint
 
 
@@ -262,7 +264,7 @@ def test_each_request_is_counted_once_with_the_status_that_was_sent(
             assert application == "host"
     services = app.extensions["prodfix"]
     services.counters.flush()
-    answer = services.statistics.read("1h").to_json()
+    answer = services.statistics.read("1h").statistics().to_json()
     assert (answer["requests"], answer["failedRequests"]) == (5, 4)
 
 

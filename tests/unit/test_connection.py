@@ -283,8 +283,8 @@ def test_pinging_a_real_server(connect: Callable[..., Any], until: Callable[...,
     client = connect(event_listeners=list(monitor.watchers))
     monitor.ping()
     assert monitor.healthy
-    until(lambda: monitor.network()["topology"].startswith("ReplicaSetWithPrimary"))
-    assert monitor.network()["roundTripMs"] > 0
+    until(lambda: monitor.network().to_json()["topology"].startswith("ReplicaSetWithPrimary"))
+    assert monitor.network().to_json()["roundTripMs"] > 0
 
 
 def test_pinging_nobody_is_given_up_in_time() -> None:
@@ -299,8 +299,8 @@ def test_pinging_nobody_is_given_up_in_time() -> None:
 def test_heartbeats_that_fail_are_counted(until: Callable[..., Any]) -> None:
     monitor = ConnectionMonitor(lambda: None)  # type: ignore[arg-type,return-value]
     with MongoClient("mongodb://127.0.0.1:9", event_listeners=list(monitor.watchers), heartbeatFrequencyMS=500):
-        until(lambda: monitor.network()["attempts"] >= 1)
-    assert monitor.network()["lastHeartbeatError"] == "AutoReconnect"
+        until(lambda: monitor.network().to_json()["attempts"] >= 1)
+    assert monitor.network().to_json()["lastHeartbeatError"] == "AutoReconnect"
 
 
 # -- the pool ---------------------------------------------------------------------------------------------------------------

@@ -112,7 +112,7 @@ def test_a_document_that_is_locked_holds_back_what_touches_it_and_nothing_else(
 
 def begun_at(told: Any) -> bool:
     """Whether it says since when it waits."""
-    return told.to_json()["waitingSince"] is not None and told.created <= told.since + 0.01
+    return told.answer().to_json()["waitingSince"] is not None and told.created <= told.since + 0.01
 
 
 def test_an_insert_that_is_locked_holds_back_nobody(

@@ -35,7 +35,7 @@ from prodfix.errors import (
 from prodfix.logs.sinks import render
 from prodfix.records.error_log import ErrorLog
 from prodfix.records.lookup import Lookup
-from prodfix.records.records import ErrorRecord, error_summary, summary
+from prodfix.records.records import ErrorRecord, ErrorSummary, summary
 from prodfix.signals import error_recorded
 from prodfix.statistics.storms import Storms
 from tests.unit.counting import HOUR, Worker
@@ -226,7 +226,7 @@ def test_a_service_tells_of_no_error_as_dropped_whose_line_or_receiver_failed(se
         services.error_log.log_error(ValueError("x"))
     services.logs.sinks.put("nothing", b"a line that no sink takes")
     state = services.state()
-    assert (state["dropped"], state["failedSteps"], state["logs"]["dropped"]) == (0, 1, 1)
+    assert (state.dropped, state.failed_steps, state.logs.dropped) == (0, 1, 1)
 
 
 def test_neither_a_broken_receiver_nor_a_broken_log_reaches_the_request(
@@ -314,10 +314,10 @@ def test_only_a_write_has_an_outcome(error_log: Recording, nowhere: Any) -> None
 
 def test_a_summary_is_the_seeds(error_log: Recording, context: RequestContext) -> None:
     made = record(error_log, DatabaseUnavailable(), context)
-    (found,) = error_log.lookup.recent()
-    assert error_summary(found) == {
+    (found,) = error_log.lookup.errors(limit=20).records
+    assert ErrorSummary.of(found).to_json() == {
         "id": str(made.id),
-        "timestamp": error_summary(made.to_document() | {"_id": made.id})["timestamp"],
+        "timestamp": ErrorSummary.of(made.to_document() | {"_id": made.id}).to_json()["timestamp"],
         "requestId": context.request_id,
         "category": "database_connection",
         "severity": "critical",
@@ -481,7 +481,7 @@ def test_in_a_storm_an_error_is_still_of_its_operation_and_collection(
     assert whole["database"]["query"] is not None, "the control"
     assert trace["database"] == {**whole["database"], "query": None}
     assert (trace["database"]["operation"], trace["database"]["collection"]) == ("find", "orders")
-    assert error_summary(trace)["database"] == trace["database"]
+    assert ErrorSummary.of(trace).to_json()["database"] == trace["database"]
     assert len(render(trace)) < len(render(whole)) / 1.5
 
 

@@ -372,7 +372,7 @@ class Instance:
                 within = range(answer.first, answer.last + 1)
                 assert answer.tally.total_errors == sum(self.truth[minute] for minute in within), time_range
                 assert answer.tally.whole().requests == sum(self.requests[minute] for minute in within), time_range
-                plotted = [sum(point["errors"].values()) for point in answer.to_json()["series"]["points"]]
+                plotted = [sum(point["errors"].values()) for point in answer.statistics().to_json()["series"]["points"]]
                 assert sum(plotted) == answer.tally.total_errors, time_range
 
     def check_hours(self) -> None:

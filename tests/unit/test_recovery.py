@@ -290,7 +290,7 @@ def test_without_a_budget_left_nothing_is_tried_again() -> None:
             made.run(operation, idempotent=True)
         calls.append(operation.calls)
     assert calls == [4, 2, 1, 1, 1]
-    facts = made.to_json()
+    facts = made.status().to_json()
     assert (facts["tries"], facts["retries"], facts["refusedByBudget"]) == (5, 4, 4)
 
 

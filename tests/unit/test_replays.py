@@ -112,7 +112,7 @@ class Host:
 
     @property
     def counts(self) -> dict[str, int]:
-        counts: dict[str, int] = self.app.extensions["prodfix"].idempotency.to_json()
+        counts: dict[str, int] = self.app.extensions["prodfix"].idempotency.counts().to_json()
         return counts
 
 

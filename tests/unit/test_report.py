@@ -31,7 +31,7 @@ def diagnostics(journal: Journal) -> Diagnostics:
 
 def test_without_a_database_everything_else_is_there(diagnostics: Diagnostics, journal: Journal) -> None:
     worker(journal, "w", state="reconnecting", lastError="AutoReconnect")
-    report = diagnostics.database()
+    report = diagnostics.database().to_json()
     assert (report["scope"], report["collections"], report["recentErrors"]) == ("instance", None, [])
     assert (report["connection"]["state"], report["connection"]["lastError"]) == ("reconnecting", "AutoReconnect")
     assert report["deferred"] == {
@@ -59,7 +59,7 @@ def test_on_a_disk_that_does_not_answer_the_workers_are_there(
 
     monkeypatch.setattr(journal, "read", refuse)
     diagnostics._workers.state = live
-    report = diagnostics.database()
+    report = diagnostics.database().to_json()
     assert report["journal"] == {"failing": "OSError 30", "quarantined": 1, "lostWrites": 0, "otherVersions": 0}
     assert (report["recentErrors"], report["deferred"]["enabled"]) == (None, True)
     assert [report["deferred"][name] for name in ("waiting", "dead", "oldestSeconds", "bytes")] == [None] * 4

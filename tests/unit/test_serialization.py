@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import TypeAdapter
 
-from prodfix.serialization import INLINE, OMITTED, Description, Serializable, camel, to_json
+from prodfix.serialization import INLINE, OMITTED, Description, Serializable, camel, inlined, json_maker, to_json
 
 AT = datetime(2026, 11, 29, 2, 3, 4, 567000, UTC)
 
@@ -83,6 +83,14 @@ def test_what_is_none_is_null_and_only_what_is_marked_is_left_out() -> None:
     assert (nothing["first"], nothing["anything"], nothing["shares"]) == (None, None, [])
 
 
+def test_a_maker_of_json_is_called_as_the_class_and_returns_what_its_object_would() -> None:
+    make = json_maker(Share)
+    assert make(1.5) == Share(1.5).to_json()
+    assert make(tries=2) == Share(tries=2).to_json()
+    extent = json_maker(Extent)
+    assert extent(AT) == {"from": "2026-11-29T02:03:04.567Z", "to": None}
+
+
 def test_an_heir_has_what_is_its_own() -> None:
     @dataclass(frozen=True, slots=True)
     class Heir(Share):
@@ -129,6 +137,7 @@ def test_a_whole_number_is_a_number_and_true_is_none() -> None:
 
 def test_the_schema_says_what_is_written() -> None:
     schema = TypeAdapter(Whole).json_schema(mode="serialization")
+    inlined(schema["$defs"] | {"Whole": schema})
     assert set(schema["properties"]) == set(JSON)
     assert set(schema["required"]) == set(Whole().to_json())
     assert schema["$defs"]["Share"]["properties"]["p95Ms"]["description"] == "Milliseconds"

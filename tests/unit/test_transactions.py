@@ -318,7 +318,7 @@ def test_retries_of_transactions_are_of_the_same_budget_as_all_others() -> None:
 
         with pytest.raises(OperationFailure):
             transactions.run(again)
-    facts = budget.to_json()
+    facts = budget.status().to_json()
     assert (len(calls), facts["tries"], facts["retries"], facts["refusedByBudget"]) == (3, 1, 2, 1)
 
 
