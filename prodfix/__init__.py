@@ -1,7 +1,7 @@
 """prodfix: production error management for Flask services on MongoDB.
 
 Everything that an application, a blueprint or a check relies on is a name of this package; what only those who show answers
-need is in :mod:`prodfix.answers`. Each is loaded when it is first asked for (PEP 562): who needs one of them does not load the
+need is in :mod:`prodfix.models`. Each is loaded when it is first asked for (PEP 562): who needs one of them does not load the
 driver, Flask and all the rest of it. gunicorn's arbiter, which must not load them, redacts with :mod:`prodfix.redaction` as
 everybody does.
 """

@@ -170,7 +170,7 @@ class Background:
             services.logs.note(severity, "background", f"journal {message}", facts={"failing": failure})
 
         for damage in services.journal.damages():
-            services.tell_of_damage(damage.to_json())
+            services.tell_of_damage(damage.report())
 
     def _put_state(self, services: Services) -> None:
         entry = orjson.dumps(services.state().to_json())

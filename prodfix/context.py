@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from contextvars import Context, ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Any
 
 from prodfix.devices import LONGEST, DeviceType, client_hint, device_type, looks_mobile, quick_device
 from prodfix.effects import Effects
@@ -18,7 +18,7 @@ from prodfix.errors import Outcome
 from prodfix.fingerprints import CommandKey
 from prodfix.operations import DatabaseOperation
 from prodfix.redaction import redact_text
-from prodfix.serialization import Description, Serializable, iso, json_maker
+from prodfix.serialization import Millis, Serializable, iso, json_maker
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 # W3C Trace Context, section 3.2: nothing follows version 00, and whatever is new another hyphen in a higher one; ff is none.
@@ -38,7 +38,7 @@ class SentCommand(Serializable):
 
     operation: str
     collection: str | None = None
-    duration_ms: Annotated[float | None, Description("Milliseconds")] = None
+    duration_ms: Millis = None
     failed: bool = False
 
 

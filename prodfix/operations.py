@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
-from prodfix.serialization import Description, Serializable
+from prodfix.serialization import Millis, Serializable
 
 _COMMANDS = {
     "insert_one": "insert",
@@ -88,7 +88,7 @@ class DatabaseOperation(Serializable):
     operation: str
     collection: str | None = None
     query: dict[str, Any] | None = None
-    duration_ms: Annotated[float | None, Description("Milliseconds")] = None
+    duration_ms: Millis = None
 
     @property
     def writes(self) -> bool:

@@ -52,6 +52,9 @@ class Description:
         return {**handler(core), "description": self.text}
 
 
+Millis = Annotated[float | None, Description("Milliseconds")]
+
+
 class Marker(Enum):
     """How a field is written, where that is not by its name and value: ``Annotated[int | None, OMITTED]``."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, cast
 
@@ -31,6 +31,7 @@ from prodfix.diagnostics.selftest import SelfTest
 from prodfix.documents import Documents
 from prodfix.errors import Severity
 from prodfix.journal.journal import Journal
+from prodfix.journal.quarantine import DamageReport
 from prodfix.logs.logs import Logs
 from prodfix.queries.advice import Advisor
 from prodfix.queries.interceptor import QueryInterceptor
@@ -170,13 +171,13 @@ class Services:
             environment=environment(),
         )
 
-    def tell_of_damage(self, facts: Mapping[str, Any]) -> None:
+    def tell_of_damage(self, damage: DamageReport) -> None:
         """Tell that a journal was damaged, what came home of it and what is gone: once, by the worker that has adopted it."""
-        gone, certain = facts["lostWrites"], facts["certain"]
+        gone, certain = damage.lost_writes, damage.certain
         least = "" if certain else "at least "
         lost = f"{least}{gone} acknowledged writes are gone" if gone or not certain else "no acknowledged write is gone"
         message = f"a journal was damaged: {lost}"
-        self.logs.note(Severity.CRITICAL, "journal-damaged", message, "error", "database", facts=facts)
+        self.logs.note(Severity.CRITICAL, "journal-damaged", message, "error", "database", facts=damage.to_json())
 
     def loop_failed(self, name: str, error: Exception) -> None:
         """Tell that a background loop failed this time."""

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from prodfix import Outcome, Severity
-from prodfix.answers import (
+from prodfix.models import (
     INLINE,
     AlarmKind,
     AlertPart,
@@ -21,6 +21,7 @@ from prodfix.answers import (
     DeliveryState,
     Description,
     ErrorSummary,
+    FieldProblem,
     GroupSummary,
     Incident,
     QueryPage,
@@ -37,13 +38,6 @@ class Answer(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel)
 
 
-class Problem(Answer):
-    field: str
-    pointer: str
-    code: str
-    message: str
-
-
 class Error(Answer):
     """Every error of the application has this shape (RFC 9457, and the seed's members)."""
 
@@ -53,7 +47,7 @@ class Error(Answer):
     detail: str
     code: str
     message: str
-    details: list[Problem]
+    details: list[FieldProblem]
     request_id: str
     timestamp: datetime
     retryable: bool

@@ -8,7 +8,7 @@ from blueprints.diagnostics import answers, parameters
 from blueprints.diagnostics.endpoints import blueprint_of, endpoint
 from blueprints.diagnostics.paging import after_number, number_of
 from prodfix import NotFound, current_prodfix
-from prodfix.answers import DatabaseReport, DeferredWrite, ErrorStatistics, RequestReport
+from prodfix.models import DatabaseReport, DeferredWrite, ErrorStatistics, RequestReport
 
 blueprint = blueprint_of("api")
 

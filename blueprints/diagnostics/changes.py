@@ -6,7 +6,7 @@ from blueprints.diagnostics import answers, parameters
 from blueprints.diagnostics.endpoints import blueprint_of, endpoint
 from blueprints.diagnostics.guard import admin, spend_trial
 from prodfix import NotFound, current_prodfix
-from prodfix.answers import DeferredCommand, Ordered, Tested
+from prodfix.models import DeferredCommand, Ordered, Tested
 
 blueprint = blueprint_of("changes")
 

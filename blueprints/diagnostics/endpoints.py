@@ -12,7 +12,7 @@ from flask import Blueprint, Response, jsonify, request
 from blueprints.diagnostics.guard import PREFIX
 from blueprints.diagnostics.paging import link_to_next
 from blueprints.diagnostics.parameters import Parameters, body_of, query_of
-from prodfix.answers import to_json
+from prodfix.models import to_json
 
 View = TypeVar("View", bound=Callable[..., Any])
 

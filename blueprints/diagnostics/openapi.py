@@ -14,7 +14,7 @@ from pydantic.json_schema import JsonSchemaMode, JsonSchemaValue
 from blueprints.diagnostics import answers
 from blueprints.diagnostics.endpoints import ENDPOINTS, NO_INPUT, Endpoint, blueprint_of
 from blueprints.diagnostics.guard import guarded
-from prodfix.answers import inlined
+from prodfix.models import inlined
 
 VERSION = "1.0.0"  # of the API
 _SCHEMA = "#/components/schemas/{model}"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from blueprints.diagnostics.plots import SERVICE, Stretch, categories, errors_over_time
+from blueprints.diagnostics.plots import SERVICE, Bar, Stretch, categories, errors_over_time
 from prodfix import current_prodfix, iso
-from prodfix.answers import GroupSummary, Incident, InstanceReport, TimeRange, to_json
+from prodfix.models import GroupSummary, Incident, InstanceReport, SeriesPoint, TimeRange
 
 GROUPS, ENDPOINTS, QUERIES, INCIDENTS, ALERTS = 8, 8, 6, 10, 10  # rows
 SHOWN_OTHERWISE = ("database_lost", "log_sink", "journal_failing")  # by the state itself, which is known earlier
@@ -26,62 +25,59 @@ def overview(time_range: TimeRange, errors_at: Link, *, everything: bool = False
     read = services.statistics.read(time_range)
     statistics = read.statistics()
     step = statistics.series.step_minutes * BARS[time_range]
-    points = _together(to_json(statistics.series.points), step)
+    bars = _together(statistics.series.points, step)
     begin, end = statistics.coverage.window_from, statistics.coverage.window_to
     incidents = services.incident_log.read(begin=begin, limit=200).incidents
     instance = services.diagnostics.instance()
-    names = categories(points) if everything else categories(points, SERVICE)
+    names = categories(bars) if everything else categories(bars, SERVICE)
 
-    def label(at: str) -> str:
-        return datetime.fromisoformat(at).strftime("%H:%M" if time_range != "7d" else "%a %H:%M")
+    def label(at: datetime) -> str:
+        return at.strftime("%H:%M" if time_range != "7d" else "%a %H:%M")
 
     links = {
-        (point["at"], name): errors_at(**{"from": point["at"], "to": point["to"]}, category=name)
-        for point in points
+        (bar.at, name): errors_at(**{"from": iso(bar.at), "to": iso(bar.to)}, category=name)
+        for bar in bars
         for name in names
-        if name in point["errors"]
+        if name in bar.errors
     }
-    stretches = [_stretch(incident, points, step) for incident in incidents]
-    rows = [point for point in points if any(name in point["errors"] for name in names)]
+    stretches = [_stretch(incident, bars, step) for incident in incidents]
+    rows = [bar for bar in bars if any(name in bar.errors for name in names)]
     return {
         "time_range": time_range,
         "everything": everything,
-        "statistics": statistics.to_json(),
+        "statistics": statistics,
         "errors": _split(statistics.errors_by_category),
         "categories": names,
         # In a native thread, which knows no request: drawing takes some 50 ms.
         "plot": services.journal.aside(
-            errors_over_time, points, names, label, lambda at, name: links[at, name], stretches
+            errors_over_time, bars, names, label, lambda at, name: links[at, name], stretches
         )
         if rows
         else None,
         "rows": [
-            {"label": label(row["at"]), **row, "href": {name: links.get((row["at"], name)) for name in names}}
-            for row in rows
+            {"label": label(bar.at), "bar": bar, "href": {name: links.get((bar.at, name)) for name in names}}
+            for bar in rows
         ],
-        "instance": instance.to_json(),
+        "instance": instance,
         "alerts": _alerts(),
         "database": _database(instance, incidents, begin, end),
-        "incidents": to_json(incidents[:INCIDENTS]),
+        "incidents": incidents[:INCIDENTS],
         "groups": _groups(services.groups.page(read.window)[0], everything=everything),
-        "endpoints": to_json(
-            [one for one in statistics.endpoints if one.errors or one.rates.failed_requests][:ENDPOINTS]
-        ),
-        "queries": to_json(services.queries.read("total", limit=QUERIES).queries),
+        "endpoints": [one for one in statistics.endpoints if one.errors or one.rates.failed_requests][:ENDPOINTS],
+        "queries": services.queries.read("total", limit=QUERIES).queries,
     }
 
 
-def _together(points: Sequence[dict[str, Any]], step: int) -> list[dict[str, Any]]:
+def _together(points: Sequence[SeriesPoint], step: int) -> list[Bar]:
     """The points of every ``step`` minutes of the clock as one."""
-    bars: dict[int, dict[str, Any]] = {}
+    bars: dict[int, Bar] = {}
     for point in points:
-        number = int(datetime.fromisoformat(point["at"]).timestamp() // 60) // step
-        end = iso(datetime.fromtimestamp((number + 1) * step * 60, UTC))
-        empty = {"at": point["at"], "to": end, "requests": 0, "failedRequests": 0, "errors": Counter()}
-        bar = bars.setdefault(number, empty)
-        bar["requests"] += point["requests"]
-        bar["failedRequests"] += point["failedRequests"]
-        bar["errors"].update(point["errors"])
+        number = int(point.at.timestamp() // 60) // step
+        end = datetime.fromtimestamp((number + 1) * step * 60, UTC)
+        bar = bars.setdefault(number, Bar(point.at, end))
+        bar.requests += point.requests
+        bar.failed_requests += point.failed_requests
+        bar.errors.update(point.errors)
     return list(bars.values())
 
 
@@ -90,10 +86,10 @@ def _split(counts: dict[str, int]) -> dict[str, int]:
     return {"service": service, "clients": sum(counts.values()) - service}
 
 
-def _groups(found: Sequence[GroupSummary], *, everything: bool) -> Any:
+def _groups(found: Sequence[GroupSummary], *, everything: bool) -> list[GroupSummary]:
     """What is back after it was resolved comes first."""
     groups = [group for group in found if everything or group.category in SERVICE]
-    return to_json(sorted(groups, key=lambda group: group.status != "regressed")[:GROUPS])
+    return sorted(groups, key=lambda group: group.status != "regressed")[:GROUPS]
 
 
 def _alerts() -> dict[str, Any]:
@@ -105,11 +101,11 @@ def _alerts() -> dict[str, Any]:
     }
 
 
-def _stretch(incident: Incident, points: Sequence[dict[str, Any]], step: int) -> Stretch:
-    """Where it is among the points."""
-    begin = datetime.fromisoformat(points[0]["to"]) - timedelta(minutes=step)
+def _stretch(incident: Incident, bars: Sequence[Bar], step: int) -> Stretch:
+    """Where it is among the bars."""
+    begin = bars[0].to - timedelta(minutes=step)
     first, last = ((at - begin).total_seconds() / 60 / step for at in (incident.from_, incident.to))
-    return max(0.0, first), min(last, float(len(points))), incident.cause
+    return max(0.0, first), min(last, float(len(bars))), incident.cause
 
 
 def _database(
@@ -119,7 +115,7 @@ def _database(
     lost = [incident for incident in incidents if incident.cause == "database_lost"]
     down = sum(_seconds(incident, begin, end) for incident in lost)
     connected = instance.connection.state == "connected"
-    since = next((iso(incident.from_) for incident in lost if incident.status == "open"), None)
+    since = next((incident.from_ for incident in lost if incident.status == "open"), None)
     return {
         "connected": connected,
         "since": None if connected else since,

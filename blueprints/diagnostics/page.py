@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, redirect, render_template, request, url_for
@@ -14,8 +15,8 @@ from blueprints.diagnostics.guard import COOKIE, PREFIX, admin, csrf_token, guar
 from blueprints.diagnostics.overview import overview
 from blueprints.diagnostics.paging import after_number, next_address, number_of, with_query
 from blueprints.diagnostics.security import secured
-from prodfix import NotFound, NotKnownNow, current_prodfix
-from prodfix.answers import DeferredCommand, Tested, to_json
+from prodfix import NotFound, NotKnownNow, current_prodfix, iso
+from prodfix.models import DeferredCommand, Tested
 
 REFRESH = 10  # seconds
 REQUEST_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
@@ -29,6 +30,12 @@ DONE = {
     "replay": "Ordered: the worker that has the write tries it within a second.",
     "discard": "Ordered: the write is given up.",
 }
+
+
+@blueprint.app_template_filter("iso")
+def _iso(moment: datetime | str) -> str:
+    """As all moments are written; one that was asked for is text already."""
+    return iso(moment) if isinstance(moment, datetime) else moment
 
 
 @blueprint.context_processor
@@ -80,7 +87,7 @@ def errors() -> str:
     asked = {name: value for name, value in request.args.items() if name not in ("cursor", "limit")}
     return render_template(
         "diagnostics/errors.html",
-        records=to_json(page.summaries),
+        records=page.summaries,
         scope=page.scope,
         asked=asked,
         following=next_address(page.next),
@@ -98,8 +105,8 @@ def group(fingerprint: str) -> str:
     newest = current_prodfix.lookup.errors(fingerprint=found.fingerprint, limit=20)
     return render_template(
         "diagnostics/group.html",
-        group=found.to_json(),
-        records=to_json(newest.summaries),
+        group=found,
+        records=newest.summaries,
         time_range=query.time_range,
         done=DONE.get(query.done or ""),
     )
@@ -135,7 +142,7 @@ def one_request(request_id: str) -> str:
         found, told = current_prodfix.requests.find(request_id), True
     except NotKnownNow:
         found, told = None, False
-    return render_template("diagnostics/request.html", request_id=request_id[:64], found=to_json(found), told=told)
+    return render_template("diagnostics/request.html", request_id=request_id[:64], found=found, told=told)
 
 
 @blueprint.get("/page/deferred")
@@ -147,9 +154,9 @@ def deferred() -> str:
     following = after_number(offset + query.limit) if page.more else None
     return render_template(
         "diagnostics/deferred.html",
-        counts=current_prodfix.diagnostics.deferred().to_json(),
-        entries=to_json(page.entries),
-        orders=to_json(current_prodfix.backlog.orders(most=10)),
+        deferred=current_prodfix.diagnostics.deferred(),
+        entries=page.entries,
+        orders=current_prodfix.backlog.orders(most=10),
         state=query.state,
         following=next_address(following),
         done=DONE.get(query.done or ""),
@@ -182,9 +189,9 @@ def _database(tested: Tested | None) -> str:
     events = current_prodfix.lookup.connection_events(limit=20)
     return render_template(
         "diagnostics/database.html",
-        report=current_prodfix.diagnostics.database().to_json(),
-        events=to_json(events.events),
-        tested=to_json(tested),
+        report=current_prodfix.diagnostics.database(),
+        events=events.events,
+        tested=tested,
     )
 
 

@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from blueprints.diagnostics.paging import NUMBER, PLACE
 from prodfix import ConnectionState, DeviceType, ErrorCategory, FieldError, Severity, ValidationFailed
-from prodfix.answers import (
+from prodfix.models import (
     BacklogState,
     GroupState,
     IncidentCause,

@@ -129,7 +129,7 @@ def salvage(file: str, apply: bool, as_json: bool) -> None:
         services.clients.close()
     taken = found.handed is not None and _within(OBEYED, lambda: rescue.taken(str(found.handed)))
     if as_json:
-        _json({**found.to_json(), "taken": taken})
+        _json({**found.report().to_json(), "taken": taken})
         return
     _tell(found, applied=apply, taken=taken)
 
@@ -189,7 +189,7 @@ def drain(timeout: int, as_json: bool) -> None:
         services.clients.close()
         services.journal.close()
     for damage in services.journal.damages():
-        services.tell_of_damage(damage.to_json())
+        services.tell_of_damage(damage.report())
     counts = _asked(services.backlog.counts)
     result = {"before": before, "waiting": left, "dead": counts.dead}
     _json(result) if as_json else click.echo(f"{before - left} done, {left} waiting, {counts.dead} failed in all")

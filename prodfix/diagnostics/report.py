@@ -10,9 +10,10 @@ from prodfix.connection.status import ConnectionStatus
 from prodfix.deferral.backlog import Backlog, BacklogCounts, QueueMode
 from prodfix.diagnostics.collections import CollectionFigures, Collections
 from prodfix.logs.sinks import SinkStatus
-from prodfix.records.lookup import Lookup, Scope
+from prodfix.records.lookup import Lookup
 from prodfix.records.records import ErrorSummary
 from prodfix.serialization import INLINE, Description, Serializable
+from prodfix.statistics.windows import Scope
 from prodfix.worker_state import JournalStatus, WorkerState
 from prodfix.workers import Workers, breaker_of, connection_of, journal_of, sinks_of, told
 

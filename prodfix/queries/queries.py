@@ -12,13 +12,11 @@ import orjson
 from prodfix.journal.journal import Journal, Statement
 from prodfix.profile import KindTotals, Profile, quantile
 from prodfix.queries.advice import QueryAdvice
-from prodfix.serialization import INLINE, Description, Serializable
+from prodfix.serialization import INLINE, Description, Millis, Serializable
 
 QuerySort = Literal["total", "p95", "count"]
 QUERY_SORTS: tuple[QuerySort, ...] = get_args(QuerySort)
 MOST = 100
-
-Millis = Annotated[float | None, Description("Milliseconds")]
 
 
 @dataclass(frozen=True, slots=True)

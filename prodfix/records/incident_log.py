@@ -26,6 +26,7 @@ from prodfix.journal.journal import Journal
 from prodfix.records.incidents import COUNTED, FOLLOWED, GAP, IncidentCause, IncidentPart
 from prodfix.records.storage import INCIDENTS
 from prodfix.serialization import OMITTED, Serializable
+from prodfix.statistics.windows import Scope
 
 HEADS = "incident_heads"
 
@@ -74,7 +75,7 @@ class Incident(Serializable):
 class IncidentPage:
     """Incidents, newest first; ``more`` says whether others follow."""
 
-    scope: Literal["all", "instance"]
+    scope: Scope
     incidents: list[Incident]
     more: bool
 
@@ -137,7 +138,7 @@ class IncidentLog:
             if (begin is None or document["to"] >= begin) and (end is None or document["from"] <= end)
         ]
         found = [one for one in found if cause in (None, one.cause) and status in (None, one.status)]
-        scope: Literal["all", "instance"] = "instance" if stored is None else "all"
+        scope: Scope = "instance" if stored is None else "all"
         return IncidentPage(scope, found[offset : offset + limit], more=len(found) > offset + limit)
 
     def _stored(self, begin: datetime | None, end: datetime | None) -> list[dict[str, Any]] | None:

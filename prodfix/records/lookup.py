@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, NamedTuple, TypedDict, Unpack
+from typing import Any, NamedTuple, TypedDict, Unpack
 
 import bson
 import pymongo
@@ -22,6 +22,7 @@ from prodfix.journal.journal import Journal
 from prodfix.records.records import ErrorSummary
 from prodfix.records.storage import CONNECTION_EVENTS, ERROR_LOG
 from prodfix.serialization import iso
+from prodfix.statistics.windows import Scope
 
 LIMIT = 3.0  # seconds for MongoDB's part of one answer
 CHUNK = 200  # rows that are looked at together
@@ -35,8 +36,6 @@ _FORGIVING: bson.CodecOptions[dict[str, Any]] = bson.CodecOptions(
     datetime_conversion=DatetimeConversion.DATETIME_CLAMP,
     unicode_decode_error_handler="replace",
 )
-
-Scope = Literal["all", "instance"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST = 253_370_764_800_000  # milliseconds: the year 9999

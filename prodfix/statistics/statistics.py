@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Literal, Protocol, get_args
 
-from prodfix.serialization import INLINE, Description, Serializable
+from prodfix.serialization import INLINE, Description, Millis, Serializable
 from prodfix.statistics.windows import HOUR, Point, Scope, Window, Windows, moment_of
 from prodfix.tallies import OTHER, Tally, Traffic
 
@@ -22,9 +22,6 @@ _STEPS = {"1h": 1, "24h": 15, "7d": HOUR}  # minutes from one point of the serie
 
 TOP = 10
 ENDPOINTS = 20
-
-
-Millis = Annotated[float | None, Description("Milliseconds")]
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,7 +117,7 @@ def _promise_more(document: Any) -> str:
 
 
 def _promise_another_type(document: Any) -> str:
-    document["components"]["schemas"]["Statistics"]["properties"]["totalErrors"] = {"type": "string"}
+    document["components"]["schemas"]["ErrorStatistics"]["properties"]["totalErrors"] = {"type": "string"}
     return f"{PREFIX}/errors"
 
 

@@ -113,7 +113,7 @@ def test_what_is_gone_is_told_to_whoever_asks_for_it(
     assert sorted(damage.operations) == sorted(write.id for write in writes)
     assert [state(traces, write.id) for write in writes] == [("failed", "LOST")] * 3
     assert (journal.quarantine.files, journal.quarantine.lost) == (1, 3)
-    assert damage.to_json()["lostWrites"] == 3
+    assert damage.report().to_json()["lostWrites"] == 3
     other = open_journal()
     other.adopt()
     assert other.quarantine == journal.quarantine, "every worker says so, also one that has begun later"

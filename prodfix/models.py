@@ -12,6 +12,7 @@ from prodfix.deferral.orders import Command as DeferredCommand
 from prodfix.diagnostics.report import DatabaseReport, DeferredCounts, InstanceReport
 from prodfix.diagnostics.requests import RequestReport
 from prodfix.diagnostics.selftest import Tested, TestOperation
+from prodfix.errors import FieldProblem
 from prodfix.queries.queries import QueryPage, QuerySort
 from prodfix.records.incident_log import Incident, IncidentState
 from prodfix.records.incidents import IncidentCause
@@ -38,6 +39,7 @@ __all__ = [
     "Description",
     "ErrorStatistics",
     "ErrorSummary",
+    "FieldProblem",
     "GroupState",
     "GroupSummary",
     "Incident",
