@@ -36,7 +36,7 @@ KINDS = 200  # kinds of commands of a request that are told apart
 class SentCommand(Serializable):
     """One command of a request."""
 
-    operation: str
+    operation: str = ""
     collection: str | None = None
     duration_ms: Millis = None
     failed: bool = False

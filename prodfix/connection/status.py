@@ -93,7 +93,7 @@ class ConnectionEvent(Serializable):
     """One change of state (the seed's Connection Event Log): a document of the collection ``connection_events``."""
 
     timestamp: datetime
-    event: ConnectionState
+    event: ConnectionState = "disconnected"
     details: ConnectionDetails = field(default_factory=ConnectionDetails)
     environment: ProcessEnvironment = field(default_factory=ProcessEnvironment)
 

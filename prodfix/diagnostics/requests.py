@@ -74,10 +74,11 @@ class Requests:
     def _find(self, request_id: str) -> RequestReport | None:
         records, scope = self._lookup.of_request(request_id)
         unasked = self._configured and scope == "instance"
-        if not records:
-            if unasked:
-                raise NotKnownNow
-            return None
+        if not records and unasked:
+            raise NotKnownNow
+        return self._report(request_id, records, unasked=unasked) if records else None
+
+    def _report(self, request_id: str, records: Sequence[dict[str, Any]], *, unasked: bool) -> RequestReport:
         deferred = [self._operation(identity) for identity in _operations(records)]
         incidents, of_all = self._touched(records)
         missing: dict[RequestPart, bool] = {
@@ -85,21 +86,18 @@ class Requests:
             "deferred": unasked and any(one.status == "unknown" for one in deferred),
             "incidents": self._configured and not of_all,
         }
-        found = [ErrorSummary.of(record) for record in records]
-        answered = next((one for one, record in zip(found, records, strict=True) if not _survived(record)), None)
-        context = next((record["context"] for record in records if record.get("context")), None)
+        context, recovery = _first(records, "context"), records[0].get("recovery")
         described = replace(ErrorContext.from_json(context), request_id=request_id)
-        trail: Sequence[Any] = next((record["trail"] for record in records if record.get("trail")), [])
-        recovery = records[0].get("recovery")
+        answered = next((ErrorSummary.of(record) for record in records if not _survived(record)), None)
         return RequestReport(
             context=described,
             client=description(described.user_agent or ""),
-            timestamp=found[0].timestamp,
+            timestamp=records[0]["timestamp"],
             status=answered.status if answered else None,
             code=answered.code if answered else None,
             outcome=answered.outcome if answered else None,
             errors=[shown(record) for record in records],
-            commands=[SentCommand.from_json(one) for one in trail],
+            commands=[SentCommand.from_json(one) for one in _first(records, "trail") or ()],
             recovery=RecoveryAttempts.from_json(recovery) if recovery else None,
             deferred=deferred,
             incidents=incidents,
@@ -119,6 +117,11 @@ class Requests:
         early, late = min(moments), max(moments)
         found = self._incidents.read(begin=early, end=late + timedelta(seconds=NOTICED))
         return [incident for incident in found.incidents if _fits(incident, records)], found.scope == "all"
+
+
+def _first(records: Iterable[Mapping[str, Any]], part: str) -> Any:
+    """Of the newest record that has it: not each was made while the request was served."""
+    return next((record[part] for record in records if record.get(part)), None)
 
 
 def _survived(record: Mapping[str, Any]) -> bool:

@@ -12,6 +12,7 @@ from bson.datetime_ms import DatetimeMS
 from bson.errors import InvalidBSON
 from pymongo import MongoClient
 
+from prodfix.connection.status import ConnectionDetails, ProcessEnvironment
 from prodfix.records import lookup as module
 from prodfix.records.lookup import Lookup, Page, Place, RecordFields
 from prodfix.records.storage import CONNECTION_EVENTS, ERROR_LOG
@@ -203,6 +204,14 @@ def test_events_have_pages_of_their_own(make_worker: Callable[..., Worker], data
     assert len(lookup(worker).connection_events().records) == 3
     page = lookup(worker).connection_events(event="connected", limit=1)
     assert (len(page.records), page.next is None) == (1, False)
+
+
+def test_an_event_of_another_release_hides_no_other(worker: Worker) -> None:
+    put(worker, "r", 0, CONNECTION_EVENTS, event="connected", details={"state": "connected", "poolSize": 3})
+    put(worker, "r", 1, CONNECTION_EVENTS, event="asleep", details="none", environment={"driver": 7})
+    odd, known = lookup(worker).connection_events().events
+    assert (odd.event, odd.details, odd.environment) == ("disconnected", ConnectionDetails(), ProcessEnvironment())
+    assert (known.event, known.details.pool_size, len(known._id)) == ("connected", 3, 24)
 
 
 def test_a_long_search_ends_at_its_bound(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
