@@ -9,9 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from prodfix.alerts.outbox import State as DeliveryState
-    from prodfix.alerts.rules import Kind as AlarmKind
-    from prodfix.alerts.texts import Part as AlertPart
+    from prodfix.alerts.conditions import AlertKind
+    from prodfix.alerts.messages import AlertPart
+    from prodfix.alerts.notifications import DeliveryState
     from prodfix.classification.classifications import Classification
     from prodfix.classification.classifier import Classifier, classify
     from prodfix.connection.clients import Clients
@@ -66,9 +66,9 @@ if TYPE_CHECKING:
 
 # The same once more, for when the program runs: module to names, with the public name behind a colon where it differs.
 _NAMES = {
-    "alerts.outbox": "State:DeliveryState",
-    "alerts.rules": "Kind:AlarmKind",
-    "alerts.texts": "Part:AlertPart",
+    "alerts.conditions": "AlertKind",
+    "alerts.messages": "AlertPart",
+    "alerts.notifications": "DeliveryState",
     "classification.classifications": "Classification",
     "classification.classifier": "Classifier classify",
     "connection.clients": "Clients",
@@ -130,7 +130,7 @@ if not TYPE_CHECKING:  # for mypy a name that is not above does not exist
 
 __all__ = [
     "RECORD_FIELDS",
-    "AlarmKind",
+    "AlertKind",
     "AlertPart",
     "AuthenticationRequired",
     "BacklogState",

@@ -6,13 +6,8 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-from prodfix import memory
-from prodfix.alerts import dispatch
-from prodfix.alerts.alerts import Alerts
-from prodfix.alerts.ledger import Ledger
-from prodfix.alerts.situation import Observer
-from prodfix.alerts.teller import Teller
-from prodfix.alerts.texts import Origin
+from prodfix.alerts import service as alerts
+from prodfix.alerts.service import Alerts
 from prodfix.background import Background
 from prodfix.connection.status import ConnectionEvent
 from prodfix.context import current_context
@@ -184,33 +179,15 @@ class Assembly(Foundations):
 
     @cached_property
     def alerts(self) -> Alerts:
-        settings = self.settings
-        channels = dispatch.channels(settings.alert_channels)
-        link = f"{settings.address}{DIAGNOSTICS}" if settings.address else ""
-        origin = Origin(settings.instance, settings.release, link)
-
-        def teller(ledger: Ledger) -> Teller:
-            return Teller(
-                ledger,
-                self.answering,
-                origin=origin,
-                channels=channels,
-                cool_down=settings.alert_cooldown_minutes * 60.0,
-                most=settings.alert_max_per_hour,
-                report=self.reports.alarm,
-            )
-
-        observer = Observer(
+        return alerts.made(
+            self.settings,
             self.journal,
             self.workers,
-            instance=settings.instance,
-            max_entries=settings.deferred_max_entries,
-            max_bytes=settings.deferred_max_bytes,
-            memory_limit=lambda: memory.limit(settings.memory_limit_mb),
+            self.answering,
+            link=lambda: f"{self.settings.address}{DIAGNOSTICS}" if self.settings.address else "",
             rates=lambda: compared(self.windows.recent(RECENT + BEFORE), self.windows.now()),
+            report=self.reports.alarm,
         )
-        report = self.reports.alarm
-        return Alerts(self.journal, observer, teller=teller, origin=origin, channels=channels, report=report)
 
     # -- all of it ----------------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import orjson
 import pymongo
 
-from prodfix.alerts.alerts import DELIVER, LOOK
+from prodfix.alerts.service import DELIVER, LOOK
 from prodfix.errors import Severity
 from prodfix.loops import Loop, stop_all
 from prodfix.recovery.breaker import PATIENCE

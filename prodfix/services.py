@@ -12,8 +12,8 @@ from flask import current_app
 from pymongo.synchronous.client_session import ClientSession
 from werkzeug.local import LocalProxy
 
-from prodfix.alerts.alerts import Alerts
-from prodfix.alerts.rules import LOSS_PERIOD
+from prodfix.alerts.conditions import LOSS_PERIOD
+from prodfix.alerts.service import Alerts
 from prodfix.classification.classifier import Classifier
 from prodfix.connection.clients import Clients
 from prodfix.connection.monitor import ConnectionMonitor

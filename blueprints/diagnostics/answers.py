@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from prodfix import (
-    AlarmKind,
+    AlertKind,
     AlertPart,
     ConnectionState,
     DeferredCommand,
@@ -384,7 +384,7 @@ class Alarm(Answer):
     """Something that is wrong now."""
 
     key: str
-    kind: AlarmKind
+    kind: AlertKind
     severity: Severity
     title: str
     since: datetime
@@ -405,7 +405,7 @@ class Alert(Answer):
 
     id: str
     key: str
-    kind: AlarmKind
+    kind: AlertKind
     part: AlertPart
     severity: Severity
     title: str

@@ -109,7 +109,7 @@ def incidents(query: parameters.Incidents) -> Any:
 @endpoint(blueprint, "GET", "/alerts", answers.Alerts)
 def alerts() -> Any:
     """What is wrong with this instance now, and the last alerts with what became of them."""
-    return current_prodfix.alerts.read()
+    return current_prodfix.alerts.read().to_json()
 
 
 @endpoint(blueprint, "GET", "/connection-events", answers.ConnectionEvents, query=parameters.ConnectionEvents)

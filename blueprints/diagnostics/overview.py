@@ -94,7 +94,7 @@ def _groups(found: Sequence[Any], *, everything: bool) -> list[dict[str, Any]]:
 
 
 def _alerts() -> dict[str, Any]:
-    found = current_prodfix.alerts.read()
+    found = current_prodfix.alerts.read().to_json()
     return {
         "alarms": [alarm for alarm in found["alarms"] if alarm["kind"] not in SHOWN_OTHERWISE],
         "alerts": found["alerts"][:ALERTS],

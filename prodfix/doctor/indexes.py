@@ -7,7 +7,7 @@ from typing import Any
 
 from pymongo import IndexModel
 
-from prodfix.alerts.claims import ALERT_CLAIMS
+from prodfix.alerts.agreement import ALERT_CLAIMS
 from prodfix.deferral.traces import OPERATIONS
 from prodfix.doctor.examined import Examined
 from prodfix.doctor.findings import Finding, NotApplicable, error, note, warning
@@ -29,7 +29,7 @@ _OURS = {
     HEADS: {"incident"},
     KEYS: {"claim", "expires"},
     OPERATIONS: {"operation", "state", "timestamp"},
-    ALERT_CLAIMS: {"revision"},
+    ALERT_CLAIMS: {"condition", "at"},
 }
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from prodfix.alerts.sender import NAME
+from prodfix.alerts.leader import LOCK
 from tests.receivers import MailServer, Told, WebHook
 from tests.served import Served
 from tests.servers import DatabaseServer
@@ -59,7 +59,7 @@ def serve(folder: Path, server: DatabaseServer, receivers: Receivers, workers: i
 
 def sender(served: Served) -> int | None:
     """The PID of the worker that has the lock, as the kernel tells it."""
-    inode = (served.folder / "state" / "journal" / NAME).stat().st_ino
+    inode = (served.folder / "state" / "journal" / LOCK).stat().st_ino
     locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
     found = [int(lock[4]) for lock in locks if lock[1] == "FLOCK" and lock[5].endswith(f":{inode}")]
     return found[0] if len(found) == 1 and found[0] in served.worker_pids() else None

@@ -1,21 +1,23 @@
-"""Instances with alerts whose clock a test turns, and whose sender can be killed at every single step."""
+"""Instances with alerts whose clock a test turns, and whose leader can be killed at every single step."""
 
 from __future__ import annotations
 
 import os
+import pathlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
+import pytest
 
-from prodfix.alerts.alerts import LOOK, Alerts
-from prodfix.alerts.ledger import Ledger
-from prodfix.alerts.rules import Backlog
+from prodfix.alerts import agreement, leader_state
+from prodfix.alerts.conditions import JournalUse
+from prodfix.alerts.messages import Origin
+from prodfix.alerts.policy import Policy
+from prodfix.alerts.service import LOOK, Alerts
 from prodfix.alerts.situation import Observer
-from prodfix.alerts.teller import Teller
-from prodfix.alerts.texts import Origin
 from prodfix.journal.journal import Journal
 from prodfix.workers import Workers
 from tests.unit.counting import Clock
@@ -28,7 +30,7 @@ class Killed(BaseException):
 
 
 class Steps:
-    """Counts what a sender does, and kills it at the ``at``-th step."""
+    """Counts what a leader does, and kills it at the ``at``-th step."""
 
     def __init__(self) -> None:
         self.at: int | None = None
@@ -52,6 +54,43 @@ class Steps:
         return stepped
 
 
+class Stepped:
+    """A module of which some functions are steps."""
+
+    def __init__(self, module: Any, *names: str) -> None:
+        self._module, self._names = module, names
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._module, name)
+        return stepped(found) if name in self._names else found
+
+
+def stepped(work: Callable[..., Any]) -> Callable[..., Any]:
+    """``work`` with a step of the instance whose turn it is before it, and one after it."""
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        return Instance.turning.steps.around(work)(*arguments, **options)
+
+    return counted
+
+
+def step_files(patch: pytest.MonkeyPatch) -> None:
+    """Each thing that is done to the leader's file is a step: a draft may be torn, whole, or in its place and not noted."""
+    replace = pathlib.Path.replace
+    patch.setattr(leader_state, "os", Stepped(os, "open"))
+    patch.setattr(
+        pathlib.Path,
+        "replace",
+        lambda path, target: (stepped(replace) if path.name == "alerts.new" else replace)(path, target),
+    )
+
+
+def step_claims(patch: pytest.MonkeyPatch) -> None:
+    """Each thing that is asked of MongoDB is a step."""
+    for name in ("look", "add", "hold", "release"):
+        patch.setattr(agreement, name, stepped(getattr(agreement, name)))
+
+
 class Couriers:
     """What has arrived, and where: ``failing`` are channels that refuse everything."""
 
@@ -66,7 +105,12 @@ class Couriers:
             self.tried[job["channel"]] += 1
             if reason is None:
                 self.arrived.append(job)
-            answer = {"alert": job["alert"], "channel": job["channel"], "ok": reason is None, "reason": reason}
+            answer = {
+                "notification": job["notification"],
+                "channel": job["channel"],
+                "ok": reason is None,
+                "reason": reason,
+            }
             os.write(stdout, orjson.dumps(answer) + b"\n")
 
     def titles(self, channel: str = "json #2") -> list[str]:
@@ -82,7 +126,7 @@ class Instance:
         self.steps, self.couriers = Steps(), Couriers()
         self.told: list[tuple[str, str, dict[str, Any]]] = []
         self.seen: list[dict[str, Any]] = []
-        self.backlog: Backlog | None = Backlog(0, 0.0)
+        self.backlog: JournalUse | None = JournalUse(0, 0.0)
         self._options: dict[str, Any] = {"cool_down": 0.0, "most": 20, "channels": CHANNELS} | options
         self.well()
         self.start()
@@ -101,8 +145,6 @@ class Instance:
     def start(self) -> None:
         self.journal = Journal(self.folder)
         self.journal.open()
-        write = self.journal.write
-        self.journal.write = self.steps.around(write)  # type: ignore[method-assign]
         self.alerts = self._made(self.journal)
 
     def _made(self, journal: Journal) -> Alerts:
@@ -110,25 +152,15 @@ class Instance:
         workers.read = lambda: [{"worker": journal.boot, "pid": 1, **one} for one in self.seen]  # type: ignore[method-assign]
         limits: dict[str, Any] = {"max_entries": 10, "max_bytes": 10_000, "memory_limit": lambda: None}
         observer = Observer(journal, workers, instance=self.name, **limits)
-        observer._count = lambda: setattr(observer, "_backlog", self.backlog)  # type: ignore[method-assign]
-        options, channels = dict(self._options), self._options["channels"]
-
-        def teller(ledger: Ledger) -> Teller:
-            return Teller(
-                ledger,
-                lambda: self.database,
-                origin=Origin(self.name, "v1", "https://example.org/api/v1/diagnostics"),
-                channels=channels,
-                cool_down=options["cool_down"],
-                most=options["most"],
-                report=self._report,
-            )
-
+        observer._count = lambda: setattr(observer, "_use", self.backlog)  # type: ignore[method-assign]
+        channels = self._options["channels"]
+        origin = Origin(self.name, "v1", lambda: "https://example.org/api/v1/diagnostics")
+        policy = Policy(lambda: self.database, origin=origin, report=self._report, **self._options)
         return Alerts(
             journal,
             observer,
-            teller=teller,
-            origin=Origin(self.name),
+            policy,
+            origin=origin,
             channels=channels,
             report=self._report,
             send=self.steps.around(self.couriers),
@@ -162,7 +194,7 @@ class Instance:
 
     def kill(self) -> None:
         """The kernel closes what it had open."""
-        self.alerts._sender.release()
+        self.alerts._leader.release()
         self.journal.close()
 
     @property

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from prodfix.alerts import situation as module
-from prodfix.alerts.rules import Backlog
+from prodfix.alerts.conditions import JournalUse
 from prodfix.alerts.situation import Observer
 from prodfix.deferral.deferred import Deferred
 from prodfix.journal.journal import Journal
@@ -41,7 +41,7 @@ def test_while_the_disk_tells_nothing_this_worker_is_seen_and_the_backlog_unknow
 
     monkeypatch.setattr(journal, "read", hang)
     found = watch.situation("TimeoutError")
-    assert ([worker["pid"] for worker in found.workers], found.backlog, found.disk) == ([7], None, "TimeoutError")
+    assert ([worker["pid"] for worker in found.workers], found.journals, found.disk) == ([7], None, "TimeoutError")
 
 
 def test_what_waits_and_is_dead_is_counted_over_all_files_and_the_fullest_is_told(
@@ -57,10 +57,10 @@ def test_what_waits_and_is_dead_is_counted_over_all_files_and_the_fullest_is_tol
     first.write([(dead, ("d1",))])
     second.write([(dead, ("d2",))])
     found = observer(second, clock).situation()
-    assert found.backlog == Backlog(2, 0.4)
+    assert found.journals == JournalUse(2, 0.4)
     by_size = observer(second, clock, max_bytes=500).situation()
-    assert by_size.backlog is not None
-    assert by_size.backlog.fullest > 0.5
+    assert by_size.journals is not None
+    assert by_size.journals.fullest > 0.5
 
 
 def test_counting_that_takes_long_is_done_less_often(

@@ -40,16 +40,16 @@ def test_a_dead_letter_is_told_and_that_there_is_none_any_more(
     services.start()
     services.journal.write([(DEAD, ())])
     until(lambda: hook.told, 30.0)
-    assert [alarm["key"] for alarm in services.alerts.read()["alarms"]] == ["dead_letters@web-1"]
-    until(lambda: services.alerts.read()["sent"] == 1)
+    assert [alarm["key"] for alarm in services.alerts.read().to_json()["alarms"]] == ["dead_letters@web-1"]
+    until(lambda: services.alerts.read().to_json()["sent"] == 1)
     services.journal.write([("DELETE FROM dead", ())])
     until(lambda: len(hook.told) == 2, 30.0)
     assert [told.title for told in hook.told] == [
         "[error] Deferred writes were put aside (web-1)",
         "[over] No deferred write is put aside (web-1)",
     ]
-    until(lambda: services.alerts.read()["sent"] == 2)
-    answer = services.alerts.read()
+    until(lambda: services.alerts.read().to_json()["sent"] == 2)
+    answer = services.alerts.read().to_json()
     assert answer["alarms"] == []
     assert answer["sender"] == {"worker": services.journal.boot, "pid": services.state()["pid"]}
     services.logs.sinks.flush()
@@ -72,9 +72,9 @@ def test_a_worker_says_how_it_is(services: Services) -> None:
 def test_a_worker_that_ends_leaves_the_lock(services: Services, until: Callable[..., Any]) -> None:
     services.start()
     until(lambda: services.alerts.state()["sender"])
-    assert services.alerts._sender.held
+    assert services.alerts._leader.held
     services.close()
-    assert not services.alerts._sender.held
+    assert not services.alerts._leader.held
     assert services.alerts.state() == {"sender": False}
 
 
@@ -163,7 +163,7 @@ def test_no_worker_imports_apprise(python: Callable[..., str], tmp_path: Path) -
         services.close()
         services.alerts.close()
         services.journal.close()
-        print("apprise" in sys.modules, services.alerts.read()["channels"])
+        print("apprise" in sys.modules, services.alerts.read().to_json()["channels"])
         """
     assert python(code, tmp_path) == "False ['json #1']\n"
 
@@ -179,10 +179,10 @@ def test_the_settings_reach_the_alerts(serve: Callable[..., Any]) -> None:
         deferred_max_entries=5,
     ).extensions["prodfix"]
     alerts = parts.alerts
-    assert alerts.read()["channels"] == ["json #1", "slack #2"]
-    assert (alerts.origin.link, alerts.origin.release) == ("https://example.org/api/v1/diagnostics", "v7")
-    assert (alerts._teller._cool_down, alerts._teller._most) == (420.0, 3)
+    assert alerts.read().to_json()["channels"] == ["json #1", "slack #2"]
+    assert (alerts.origin.link(), alerts.origin.release) == ("https://example.org/api/v1/diagnostics", "v7")
+    assert (alerts._policy._cool_down, alerts._policy._most) == (420.0, 3)
     assert alerts.observer.situation().memory_limit == 100.0
     assert alerts.observer._share(5, 0.0) == 1.0
     bare: Services = serve().extensions["prodfix"]
-    assert (bare.alerts.read()["channels"], bare.alerts.origin.link) == ([], "")
+    assert (bare.alerts.read().to_json()["channels"], bare.alerts.origin.link()) == ([], "")

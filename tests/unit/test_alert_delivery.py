@@ -1,4 +1,4 @@
-"""The courier against a real mail server and a real web hook: what arrives, what is told of what does not, and what leaks."""
+"""The program that delivers, against a real mail server and web hook: what arrives, what is told of the rest, and what leaks."""
 
 from __future__ import annotations
 
@@ -21,26 +21,27 @@ import requests
 
 from config.ports import free_port
 from prodfix import native
-from prodfix.alerts import courier, dispatch
-from prodfix.alerts.dispatch import REASONS, Result
+from prodfix.alerts import apprise_program, delivery
+from prodfix.alerts.delivery import REASONS
+from prodfix.alerts.notifications import DeliveryResult
 from tests.receivers import MailServer, WebHook
 
 CANARY = "canary7f3a"
 
 
 def job(url: str, channel: str = "one #1", **more: Any) -> dict[str, Any]:
-    whole = {"alert": "e:begin", "channel": channel, "url": url, "part": "begin", "severity": "critical"}
+    whole = {"notification": "e:begin", "channel": channel, "url": url, "part": "begin", "severity": "critical"}
     return whole | {"title": "[critical] Tïtle", "body": "Line *one*\nseverity: critical & <b>"} | more
 
 
-def send(*jobs: dict[str, Any], limit: float = 20.0) -> list[Result]:
+def send(*jobs: dict[str, Any], limit: float = 20.0) -> list[DeliveryResult]:
     file = os.memfd_create("results", os.MFD_CLOEXEC)
     try:
-        dispatch.send(jobs, file, limit=limit)
-        found = dispatch.results(os.pread(file, 1_000_000, 0))
+        delivery.send(jobs, file, limit=limit)
+        found = delivery.results(os.pread(file, 1_000_000, 0))
     finally:
         os.close(file)
-    return sorted([*found, *dispatch.missing(jobs, found, "no_result")], key=lambda result: result.channel)
+    return sorted(delivery.with_missing(jobs, found, "no_result"), key=lambda result: result.channel)
 
 
 def reasons(*jobs: dict[str, Any], limit: float = 20.0) -> list[str | None]:
@@ -49,7 +50,7 @@ def reasons(*jobs: dict[str, Any], limit: float = 20.0) -> list[str | None]:
 
 def test_it_arrives_at_a_mail_server_and_at_a_web_hook(mail: MailServer, hook: WebHook) -> None:
     jobs = (job(mail.url, "mailto #1"), job(hook.url, "json #2"))
-    assert send(*jobs) == [Result("e:begin", "json #2", True), Result("e:begin", "mailto #1", True)]
+    assert send(*jobs) == [DeliveryResult("e:begin", "json #2", True), DeliveryResult("e:begin", "mailto #1", True)]
     for receiver in (mail, hook):
         (told,) = receiver.told
         assert told.title == "[critical] Tïtle"
@@ -139,7 +140,7 @@ def test_at_the_limit_it_is_over_and_what_has_arrived_is_told(mail: MailServer, 
 
 
 def test_alerts_of_one_channel_arrive_in_order(hook: WebHook) -> None:
-    jobs = [job(hook.url, title=f"{number}", alert=f"{number}:begin") for number in range(8)]
+    jobs = [job(hook.url, title=f"{number}", notification=f"{number}:begin") for number in range(8)]
     assert all(result.ok for result in send(*jobs))
     assert [told.title for told in hook.told] == [str(number) for number in range(8)]
 
@@ -160,7 +161,7 @@ def test_no_url_is_on_a_command_line_or_in_the_environment_or_in_what_it_writes(
     file = os.memfd_create("results", os.MFD_CLOEXEC)
     secret = f"json://user:{CANARY}@127.0.0.1:{hook.port}/{CANARY}"
     hook.status = 401
-    dispatch.send([job(secret)], file)
+    delivery.send([job(secret)], file)
     written = os.pread(file, 1_000_000, 0)
     os.close(file)
     assert b'"credentials"' in written
@@ -173,7 +174,7 @@ def test_no_url_is_on_a_command_line_or_in_the_environment_or_in_what_it_writes(
 def test_it_imports_nothing_of_prodfix_and_ends_by_itself_when_nobody_watches(hook: WebHook) -> None:
     hook.released.clear()
     order = {"limit": 6.0, "jobs": [job(f"{hook.url}?rto=60")]}
-    command = [sys.executable, "-X", "importtime", "-P", str(dispatch.COURIER)]
+    command = [sys.executable, "-X", "importtime", "-P", str(delivery.PROGRAM)]
     done = subprocess.run(command, input=orjson.dumps(order), capture_output=True, timeout=20, check=False)
     assert (done.returncode, done.stdout) == (0, b"")
     assert b"apprise" in done.stderr
@@ -181,14 +182,14 @@ def test_it_imports_nothing_of_prodfix_and_ends_by_itself_when_nobody_watches(ho
 
 
 def fake(folder: Path, code: str) -> dict[str, str]:
-    """The environment of a courier whose Apprise is ``code``."""
+    """The environment of a program whose Apprise is ``code``."""
     (folder / "apprise.py").write_text(code)
     return {"PYTHONPATH": str(folder)}
 
 
 def run_with(environment: dict[str, str], limit: float) -> subprocess.CompletedProcess[bytes]:
     order = orjson.dumps({"limit": limit, "jobs": [job("json://127.0.0.1/")]})
-    command = [sys.executable, "-P", str(dispatch.COURIER)]
+    command = [sys.executable, "-P", str(delivery.PROGRAM)]
     return subprocess.run(command, input=order, env=environment, capture_output=True, timeout=30, check=False)
 
 
@@ -212,17 +213,17 @@ def test_waiting_of_a_plug_in_is_limited_whatever_the_url_says(monkeypatch: pyte
 
     plugin = Plugin()
     monkeypatch.setattr(apprise.Apprise, "instantiate", lambda url, **options: plugin)
-    assert courier.deliver(job("json://h?rto=60"), courier.Clues()) is None
-    assert (plugin.socket_connect_timeout, plugin.socket_read_timeout) == (3.0, courier.LARGEST_TIMEOUT)
+    assert apprise_program.deliver(job("json://h?rto=60"), apprise_program.Clues()) is None
+    assert (plugin.socket_connect_timeout, plugin.socket_read_timeout) == (3.0, apprise_program.LARGEST_TIMEOUT)
 
 
 def test_a_plug_in_that_breaks_is_a_delivery_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apprise.Apprise, "instantiate", lambda url, **options: 7)
-    assert courier.deliver(job("json://h"), courier.Clues()) == "failed"
+    assert apprise_program.deliver(job("json://h"), apprise_program.Clues()) == "failed"
 
 
-def test_a_courier_that_cannot_be_started_or_breaks_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dispatch, "COURIER", dispatch.COURIER.with_name("none.py"))
+def test_a_program_that_cannot_be_started_or_breaks_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivery, "PROGRAM", delivery.PROGRAM.with_name("none.py"))
     assert reasons(job("json://127.0.0.1/")) == ["no_result"]
     monkeypatch.setattr(sys, "executable", "/no/such/python")
     with pytest.raises(FileNotFoundError):
@@ -259,12 +260,12 @@ REASONS_OF: list[tuple[BaseException | None, int | None, str]] = [
 
 @pytest.mark.parametrize(("error", "status", "reason"), REASONS_OF)
 def test_each_error_has_its_word(error: BaseException | None, status: int | None, reason: str) -> None:
-    assert courier.reason_of(error, status) == reason
+    assert apprise_program.reason_of(error, status) == reason
     assert reason in REASONS
 
 
 def test_clues_are_those_of_the_delivery_in_this_thread() -> None:
-    clues = courier.Clues()
+    clues = apprise_program.Clues()
     log = logging.getLogger("test.clues")
     log.setLevel(logging.DEBUG)
     log.addHandler(clues)
@@ -284,22 +285,23 @@ def test_clues_are_those_of_the_delivery_in_this_thread() -> None:
 
 
 @pytest.mark.parametrize(
-    "line", [b"", b"{", b"[]", b"7", b'{"alert": "e"}', b'{"alert": "e", "channel": "c", "ok": 1}', b"\xff"]
+    "line",
+    [b"", b"{", b"[]", b"7", b'{"notification": "e"}', b'{"notification": "e", "channel": "c", "ok": 1}', b"\xff"],
 )
 def test_what_is_no_result_is_none(line: bytes) -> None:
-    good = b'{"alert":"e","channel":"c","ok":true,"reason":null}\n'
-    assert dispatch.results(line + b"\n" + good + good[:20]) == [Result("e", "c", True)]
+    good = b'{"notification":"e","channel":"c","ok":true,"reason":null}\n'
+    assert delivery.results(line + b"\n" + good + good[:20]) == [DeliveryResult("e", "c", True)]
 
 
 def test_a_channels_name_tells_its_scheme_and_nothing_else() -> None:
-    names = dispatch.channels([f"mailtos://u:{CANARY}@h", f"SLACK://{CANARY}"])
+    names = delivery.channels([f"mailtos://u:{CANARY}@h", f"SLACK://{CANARY}"])
     assert list(names) == ["mailtos #1", "slack #2"]
 
 
 def test_results_of_many_threads_at_once_are_all_there(python: Callable[..., str]) -> None:
     code = """
     import os, sys, threading
-    from prodfix.alerts import courier
+    from prodfix.alerts import apprise_program
 
     def lines(work):
         answers, stdout = os.memfd_create("answers"), os.dup(1)
@@ -314,9 +316,9 @@ def test_results_of_many_threads_at_once_are_all_there(python: Callable[..., str
         os.dup2(stdout, 1)
         return len(os.pread(answers, os.fstat(answers).st_size, 0).splitlines())
 
-    courier.deliver = lambda job, clues: None
-    jobs = [{"alert": "a", "channel": "json #1"}] * 500
-    print(lines(lambda: courier._deliver_all(jobs, None)))
+    apprise_program.deliver = lambda job, clues: None
+    jobs = [{"notification": "a", "channel": "json #1"}] * 500
+    print(lines(lambda: apprise_program._deliver_all(jobs, None)))
     print(lines(lambda: [os.write(1, b"line\\n") for _ in jobs]))
     """
     told, without = map(int, python(code).split())

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 from prodfix.errors import Severity
 
@@ -17,37 +17,10 @@ NEARLY_FULL = 0.8  # of what a worker's journal may hold
 MEMORY_SHARE = 0.9  # of the limit
 RATES_KNOWN = 20.0  # seconds after its start in which a worker may not have looked at the error rate yet
 
-Kind = Literal[
-    "database_lost",
-    "connection_failures",
-    "error_rate",
-    "regression",
-    "dead_letters",
-    "log_sink",
-    "journal_failing",
-    "journal_full",
-    "journal_damaged",
-    "memory",
-]
-
-SEVERITIES: dict[Kind, Severity] = {
-    "database_lost": Severity.CRITICAL,
-    "connection_failures": Severity.ERROR,
-    "error_rate": Severity.ERROR,
-    "regression": Severity.ERROR,
-    "dead_letters": Severity.ERROR,
-    "log_sink": Severity.ERROR,
-    "journal_failing": Severity.CRITICAL,
-    "journal_full": Severity.ERROR,
-    "journal_damaged": Severity.CRITICAL,
-    "memory": Severity.CRITICAL,
-}
-SHARED: frozenset[Kind] = frozenset({"database_lost", "connection_failures", "error_rate"})
-"""Kinds that several instances see at the same time, and only one of them tells."""
-
-
-_HEARD_OF: frozenset[Kind] = frozenset({"error_rate", "log_sink", "memory"})
-"""Kinds that one worker may see alone, and the others hear of by its journal: while one fails, its silence says nothing."""
+AlertKind = Literal[
+    "database_lost", "connection_failures", "error_rate", "regression", "dead_letters", "log_sink", "journal_failing",
+    "journal_full", "journal_damaged", "memory",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +28,13 @@ class Condition:
     """Something that is wrong now. ``facts`` are codes and counts. ``level`` grows as it gets worse where more of it is worth
     another alert. ``certain``: what says so has waited already, and one look is enough."""
 
-    kind: Kind
-    key: str
     facts: Mapping[str, Any] = field(default_factory=dict)
     level: int = 0
     certain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Backlog:
+class JournalUse:
     """Writes that were put aside, over all workers, and how full the fullest worker's journal is (0 to 1)."""
 
     dead: int
@@ -72,12 +43,12 @@ class Backlog:
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """How the instance is. ``workers`` are the states that its live workers wrote in the last seconds; ``backlog`` is None
-    while the disk does not tell; ``disk`` is why the alerts' own reading or writing of the journal failed."""
+    """How the instance is. ``workers`` are the states that its live workers wrote in the last seconds; ``journals`` is None
+    while the disk does not tell; ``disk`` is why the alerts' own reading or writing failed."""
 
     instance: str
     workers: Sequence[Mapping[str, Any]]
-    backlog: Backlog | None = None
+    journals: JournalUse | None = None
     disk: str | None = None
     memory_limit: float | None = None
     """MiB"""
@@ -92,6 +63,13 @@ class Unknown:
 UNKNOWN: Final = Unknown()
 Finding = Condition | Unknown | None
 Rule = Callable[[Situation], Finding]
+
+SEVERITIES: dict[AlertKind, Severity] = {"regression": Severity.ERROR}  # which is an event, and has no rule
+RULES: dict[AlertKind, Rule] = {}
+SHARED: set[AlertKind] = set()
+"""Kinds that several instances see at the same time, and only one of them tells."""
+_HEARD_OF: set[AlertKind] = set()
+"""Kinds that one worker may see alone, and the others hear of by its journal: while one fails, its silence says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +96,27 @@ def conditions(situation: Situation) -> Findings:
     return Findings(found, frozenset(unknown))
 
 
-def key_of(kind: Kind, instance: str) -> str:
+def key_of(kind: AlertKind, instance: str) -> str:
     return kind if kind in SHARED else f"{kind}@{instance}"
 
 
-def _condition(kind: Kind, situation: Situation, *, level: int = 0, certain: bool = False, **facts: Any) -> Condition:
-    return Condition(kind, key_of(kind, situation.instance), facts, level, certain)
+def kind_of(key: str) -> AlertKind:
+    return cast(AlertKind, key.partition("@")[0])
+
+
+# -- the rules --------------------------------------------------------------------------------------------------------------
+
+
+def _rule(
+    kind: AlertKind, severity: Severity, *, shared: bool = False, heard_of: bool = False
+) -> Callable[[Rule], Rule]:
+    def register(rule: Rule) -> Rule:
+        SEVERITIES[kind], RULES[kind] = severity, rule
+        SHARED.update([kind] if shared else [])
+        _HEARD_OF.update([kind] if heard_of else [])
+        return rule
+
+    return register
 
 
 def _seeing(situation: Situation, cause: str) -> int:
@@ -134,36 +127,40 @@ def _uptime(situation: Situation) -> float:
     return max((worker.get("uptimeSeconds", 0.0) for worker in situation.workers), default=0.0)
 
 
+@_rule("database_lost", Severity.CRITICAL, shared=True)
 def _database_lost(situation: Situation) -> Finding:
     if seeing := _seeing(situation, "database_lost"):
-        workers = f"{seeing} of {len(situation.workers)}"
-        return _condition("database_lost", situation, certain=True, workers=workers)
+        return Condition({"workers": f"{seeing} of {len(situation.workers)}"}, certain=True)
     # A worker that has just begun has lost nothing yet, and says nothing.
     answered = any(worker["connection"]["state"] == "connected" for worker in situation.workers)
     return None if answered else UNKNOWN
 
 
+@_rule("connection_failures", Severity.ERROR, shared=True)
 def _connection_failures(situation: Situation) -> Finding:
     # Each worker sees each loss.
     losses = max((worker.get("losses", 0) for worker in situation.workers), default=0)
     if losses >= LOSSES:
-        return _condition("connection_failures", situation, certain=True, losses=losses, minutes=int(LOSS_PERIOD / 60))
+        return Condition({"losses": losses, "minutes": int(LOSS_PERIOD / 60)}, certain=True)
     return None if _uptime(situation) >= LOSS_PERIOD else UNKNOWN
 
 
+@_rule("error_rate", Severity.ERROR, shared=True, heard_of=True)
 def _error_rate(situation: Situation) -> Finding:
     if _seeing(situation, "error_rate"):
-        return _condition("error_rate", situation, certain=True, **situation.rates)
+        return Condition(dict(situation.rates), certain=True)
     return None if _uptime(situation) >= RATES_KNOWN else UNKNOWN
 
 
+@_rule("dead_letters", Severity.ERROR)
 def _dead_letters(situation: Situation) -> Finding:
-    if situation.backlog is None:
+    if situation.journals is None:
         return UNKNOWN
-    dead = situation.backlog.dead
-    return _condition("dead_letters", situation, level=dead, dead=dead) if dead else None
+    dead = situation.journals.dead
+    return Condition({"dead": dead}, level=dead) if dead else None
 
 
+@_rule("log_sink", Severity.ERROR, heard_of=True)
 def _log_sink(situation: Situation) -> Finding:
     failing = {
         sink["name"]: sink["failing"]
@@ -173,22 +170,25 @@ def _log_sink(situation: Situation) -> Finding:
     }
     if not failing:
         return None if situation.workers else UNKNOWN
-    return _condition("log_sink", situation, sinks=dict(sorted(failing.items())))
+    return Condition({"sinks": dict(sorted(failing.items()))})
 
 
+@_rule("journal_failing", Severity.CRITICAL)
 def _journal_failing(situation: Situation) -> Finding:
     failing = {worker.get("journal", {}).get("failing") for worker in situation.workers} | {situation.disk}
     reasons = sorted(reason for reason in failing if reason)
-    return _condition("journal_failing", situation, reason=", ".join(reasons)) if reasons else None
+    return Condition({"reason": ", ".join(reasons)}) if reasons else None
 
 
+@_rule("journal_full", Severity.ERROR)
 def _journal_full(situation: Situation) -> Finding:
-    if situation.backlog is None:
+    if situation.journals is None:
         return UNKNOWN
-    share = situation.backlog.fullest
-    return _condition("journal_full", situation, percent=int(share * 100)) if share >= NEARLY_FULL else None
+    share = situation.journals.fullest
+    return Condition({"percent": int(share * 100)}) if share >= NEARLY_FULL else None
 
 
+@_rule("journal_damaged", Severity.CRITICAL)
 def _journal_damaged(situation: Situation) -> Finding:
     # Each worker looks at the same folder; more files, or more that is gone, are worth another alert.
     told = [worker.get("journal", {}) for worker in situation.workers]
@@ -196,9 +196,10 @@ def _journal_damaged(situation: Situation) -> Finding:
     lost = max((one.get("lostWrites", 0) for one in told), default=0)
     if not files:
         return None if told else UNKNOWN
-    return _condition("journal_damaged", situation, level=files + lost, certain=True, files=files, lost=lost)
+    return Condition({"files": files, "lost": lost}, level=files + lost, certain=True)
 
 
+@_rule("memory", Severity.CRITICAL, heard_of=True)
 def _memory(situation: Situation) -> Finding:
     limit = situation.memory_limit
     told = [worker.get("memory", {}) for worker in situation.workers]
@@ -206,20 +207,5 @@ def _memory(situation: Situation) -> Finding:
     if limit is None or not sizes:
         return None if limit is None else UNKNOWN
     used = sum(whole - shared for whole, shared in sizes) + max(shared for _, shared in sizes)
-    if used <= limit * MEMORY_SHARE:
-        return None
     facts = {"usedMb": round(used), "limitMb": round(limit), "workers": len(sizes)}
-    return _condition("memory", situation, **facts)
-
-
-RULES: dict[Kind, Rule] = {
-    "database_lost": _database_lost,
-    "connection_failures": _connection_failures,
-    "error_rate": _error_rate,
-    "dead_letters": _dead_letters,
-    "log_sink": _log_sink,
-    "journal_failing": _journal_failing,
-    "journal_full": _journal_full,
-    "journal_damaged": _journal_damaged,
-    "memory": _memory,
-}
+    return Condition(facts) if used > limit * MEMORY_SHARE else None

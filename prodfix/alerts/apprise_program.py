@@ -4,7 +4,7 @@ Apprise takes half a second to import and some 30 MB, which a worker should not 
 ways of their own. So this runs in a fresh interpreter, by its path and not as ``python -m``: that would import all of prodfix
 first. It imports nothing of prodfix, and knows nothing but what it reads from stdin: the URLs, which are secrets, and the texts.
 
-It answers with a line of JSON on stdout for each delivery as soon as it is over: ``{"alert", "channel", "ok", "reason"}``.
+It answers with a line of JSON on stdout for each delivery as soon as it is over: ``{"notification", "channel", "ok", "reason"}``.
 ``reason`` is a word of the list in :func:`reason_of`; no text of an error or an answer is passed on.
 """
 
@@ -56,7 +56,7 @@ class Clues(logging.Handler):
 
 
 def reason_of(error: BaseException | None, status: int | None) -> str:
-    """One word for why a delivery failed: a key of ``prodfix.alerts.dispatch.REASONS``."""
+    """One word for why a delivery failed: a key of ``prodfix.alerts.delivery.REASONS``."""
     kinds = {kind.__name__ for kind in type(error).__mro__}
     if isinstance(error, smtplib.SMTPAuthenticationError):
         return "credentials"
@@ -140,7 +140,12 @@ def main() -> None:
 def _deliver_all(jobs: list[dict[str, Any]], clues: Clues) -> None:
     for job in jobs:
         reason = deliver(job, clues)
-        result = {"alert": job["alert"], "channel": job["channel"], "ok": reason is None, "reason": reason}
+        result = {
+            "notification": job["notification"],
+            "channel": job["channel"],
+            "ok": reason is None,
+            "reason": reason,
+        }
         line = json.dumps(result).encode() + b"\n"
         # The kernel keeps the place in a file that several threads write to, but not in one of memfd_create.
         with _writing:

@@ -1,21 +1,21 @@
-"""The way from a worker to the channels: the courier's process, what it is given and what it answers."""
+"""The way to the channels: a program of its own sends (:mod:`prodfix.alerts.apprise_program`), and this runs it."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from prodfix.alerts.notifications import DeliveryResult, Notification
 from prodfix.native import run_program
 
-COURIER = Path(__file__).with_name("courier.py")
-LIMIT = 30.0  # seconds for all deliveries of one courier
-MOST = 40  # of them
+PROGRAM = Path(__file__).with_name("apprise_program.py")
+LIMIT = 30.0  # seconds for all deliveries of one program
+MOST = 40  # deliveries of one program
 
 # What a program needs that sends: names, certificates and proxies. Neither MONGODB_URI nor a key is among it.
 _INHERITED = (
@@ -42,17 +42,9 @@ REASONS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What became of one delivery. ``reason`` is a key of :data:`REASONS`, None for one that arrived."""
-
-    alert: str
-    channel: str
-    ok: bool
-    reason: str | None = None
-
-
-Run = Callable[..., int | None]
+Job = dict[str, Any]
+"""One delivery: ``notification``, ``channel``, ``url``, ``part``, ``severity``, ``title`` and ``body``."""
+Send = Callable[[Sequence[Job], int], None]
 
 
 def channels(urls: Sequence[str]) -> dict[str, str]:
@@ -60,48 +52,64 @@ def channels(urls: Sequence[str]) -> dict[str, str]:
     return {f"{url.partition('://')[0].lower()} #{number}": url for number, url in enumerate(urls, 1)}
 
 
-def send(jobs: Sequence[Mapping[str, Any]], stdout: int, *, limit: float = LIMIT, run: Run = run_program) -> None:
-    """Run a courier with ``jobs`` to its end, in the native thread that calls. Its results are in ``stdout``, a file.
+def job(one: Notification, channel: str, url: str) -> Job:
+    told = {"part": one.part, "severity": one.severity, "title": one.title, "body": one.body}
+    return {"notification": one.id, "channel": channel, "url": url, **told}
 
-    A job has ``alert``, ``channel``, ``url``, ``part``, ``severity``, ``title`` and ``body``. Raises ``OSError``.
+
+def nameless() -> int:
+    """A file in memory."""
+    return os.memfd_create("prodfix-alerts", os.MFD_CLOEXEC)
+
+
+def run(jobs: Sequence[Job], file: int, send: Send) -> bytes:
+    """Deliver ``jobs``, in the native thread that calls: what the program has written into ``file``, which is closed then.
+
+    Raises ``OSError``.
     """
-    order = os.memfd_create("prodfix-alerts", os.MFD_CLOEXEC)  # no pipe, which could be full, and nothing on a disk
+    try:
+        os.ftruncate(file, 0)
+        send(jobs, file)
+        return os.pread(file, os.fstat(file).st_size, 0)
+    finally:
+        os.close(file)
+
+
+def send(
+    jobs: Sequence[Job], stdout: int, *, limit: float = LIMIT, run: Callable[..., int | None] = run_program
+) -> None:
+    """Run the program with ``jobs`` to its end. Its results are in ``stdout``, a file. Raises ``OSError``."""
+    order = nameless()  # no pipe, which could be full, and nothing on a disk
     try:
         with os.fdopen(os.dup(order), "wb") as file:
             file.write(orjson.dumps({"limit": limit, "jobs": list(jobs)}))
         os.lseek(order, 0, os.SEEK_SET)
         # -P: the folder of the program is none of its libraries.
-        run(
-            [_python(), "-P", str(COURIER)],
-            environment=_environment(),
-            stdin=order,
-            stdout=stdout,
-            limit=limit + 1,
-        )
+        command = [_python(), "-P", str(PROGRAM)]
+        run(command, environment=_environment(), stdin=order, stdout=stdout, limit=limit + 1)
     finally:
         os.close(order)
 
 
-def results(written: bytes) -> list[Result]:
-    """The results in what a courier has written. A line that is cut off is none."""
+def results(written: bytes) -> list[DeliveryResult]:
+    """The results in what a program has written. A line that is cut off is none."""
     found = []
     for line in written.splitlines():
         try:
-            answer = orjson.loads(line)
-            found.append(Result(answer["alert"], answer["channel"], answer["ok"] is True, answer["reason"]))
+            one = orjson.loads(line)
+            found.append(DeliveryResult(one["notification"], one["channel"], one["ok"] is True, one["reason"]))
         except (orjson.JSONDecodeError, KeyError, TypeError):
             continue
     return found
 
 
-def missing(jobs: Iterable[Mapping[str, Any]], found: Iterable[Result], reason: str) -> list[Result]:
-    """A result for each of ``jobs`` that has none."""
-    known = {(result.alert, result.channel) for result in found}
-    return [
-        Result(job["alert"], job["channel"], False, reason)
-        for job in jobs
-        if (job["alert"], job["channel"]) not in known
-    ]
+def with_missing(jobs: Iterable[Job], found: Iterable[DeliveryResult], reason: str) -> list[DeliveryResult]:
+    """``found``, and a result for each of ``jobs`` that has none."""
+    known = {(one.notification, one.channel): one for one in found}
+    for one in jobs:
+        where = (one["notification"], one["channel"])
+        known.setdefault(where, DeliveryResult(*where, False, reason))
+    return list(known.values())
 
 
 def _python() -> str:

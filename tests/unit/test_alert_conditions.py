@@ -8,18 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prodfix.alerts.rules import (
+from prodfix.alerts.conditions import (
     LOSS_PERIOD,
     RATES_KNOWN,
     RULES,
     SEVERITIES,
     SHARED,
-    Backlog,
+    JournalUse,
     Situation,
     conditions,
     key_of,
+    kind_of,
 )
-from prodfix.alerts.texts import WORDS
+from prodfix.alerts.messages import WORDS
 from prodfix.errors import Severity
 
 HOUR = 3600.0
@@ -44,7 +45,7 @@ def worker(**facts: Any) -> dict[str, Any]:
 
 
 def situation(*workers: dict[str, Any], **facts: Any) -> Situation:
-    return Situation("a", workers or (worker(),), **({"backlog": Backlog(0, 0.0)} | facts))
+    return Situation("a", workers or (worker(),), **({"journals": JournalUse(0, 0.0)} | facts))
 
 
 def found(*workers: dict[str, Any], **facts: Any) -> dict[str, dict[str, Any]]:
@@ -70,12 +71,12 @@ WRONG: list[tuple[str, tuple[dict[str, Any], ...], dict[str, Any], dict[str, Any
     ("database_lost", (worker(**LOST), worker()), {}, {"workers": "1 of 2"}),
     ("connection_failures", (worker(losses=2), worker(losses=3)), {}, {"losses": 3, "minutes": 15}),
     ("error_rate", (worker(), worker(incidents=["error_rate"])), {"rates": {"failed": "9 of 10"}}, {"failed": "9 of 10"}),
-    ("dead_letters@a", (), {"backlog": Backlog(2, 0.1)}, {"dead": 2}),
+    ("dead_letters@a", (), {"journals": JournalUse(2, 0.1)}, {"dead": 2}),
     ("log_sink@a", (worker(logs=sinks("error.log", "No space left on device")), worker()), {},
      {"sinks": {"error.log": "No space left on device"}}),
     ("journal_failing@a", (worker(journal={"failing": "OSError 28"}), worker()), {}, {"reason": "OSError 28"}),
     ("journal_failing@a", (), {"disk": "TimeoutError"}, {"reason": "TimeoutError"}),
-    ("journal_full@a", (), {"backlog": Backlog(0, 0.8)}, {"percent": 80}),
+    ("journal_full@a", (), {"journals": JournalUse(0, 0.8)}, {"percent": 80}),
     ("journal_damaged@a", (worker(journal={"quarantined": 1, "lostWrites": 3}), worker(journal={"quarantined": 1})), {},
      {"files": 1, "lost": 3}),
     ("memory@a", (worker(memory=memory(70.0)), worker(memory=memory(60.0))), {"memory_limit": 122.0},
@@ -97,7 +98,7 @@ RIGHT: list[tuple[str, tuple[dict[str, Any], ...], dict[str, Any]]] = [
         {},
     ),
     ("two losses in each of two workers", (worker(losses=2), worker(losses=2)), {}),
-    ("nothing is put aside", (), {"backlog": Backlog(0, 0.79)}),
+    ("nothing is put aside", (), {"journals": JournalUse(0, 0.79)}),
     ("memory at the limit's share", (worker(memory=memory(90.0)),), {"memory_limit": 100.0}),
     ("shared memory counts once", (worker(memory=memory(60.0)),) * 10, {"memory_limit": 470.0}),
     ("memory without a limit", (worker(memory=memory(1e6)),), {"memory_limit": None}),
@@ -118,8 +119,8 @@ UNKNOWN: list[tuple[str, tuple[dict[str, Any], ...], dict[str, Any]]] = [
     ("database_lost", (worker(connection={"state": "disconnected"}, uptimeSeconds=1.0),), {}),
     ("connection_failures", (worker(uptimeSeconds=LOSS_PERIOD - 1),), {}),
     ("error_rate", (worker(uptimeSeconds=RATES_KNOWN - 1),), {}),
-    ("dead_letters@a", (), {"backlog": None}),
-    ("journal_full@a", (), {"backlog": None}),
+    ("dead_letters@a", (), {"journals": None}),
+    ("journal_full@a", (), {"journals": None}),
     ("memory@a", (worker(memory=memory(None, None)),), {"memory_limit": 100.0}),
     # Of others nobody hears while a journal fails.
     ("log_sink@a", (worker(journal={"failing": "OSError 28"}),), {}),
@@ -169,10 +170,10 @@ WORKERS = st.builds(
 
 @given(st.lists(WORKERS, max_size=6), st.sampled_from([None, 512.0]), st.integers(0, 3))
 def test_more_workers_never_hide_what_one_sees(workers: list[dict[str, Any]], limit: float | None, dead: int) -> None:
-    backlog = Backlog(dead, 0.0)
-    before = conditions(Situation("a", workers, backlog=backlog, memory_limit=limit))
-    after = conditions(Situation("a", [*workers, worker()], backlog=backlog, memory_limit=limit))
+    journals = JournalUse(dead, 0.0)
+    before = conditions(Situation("a", workers, journals=journals, memory_limit=limit))
+    after = conditions(Situation("a", [*workers, worker()], journals=journals, memory_limit=limit))
     assert set(before.found) <= set(after.found)
     for findings in (before, after):
         assert not findings.found.keys() & findings.unknown
-        assert all(condition.key == key for key, condition in findings.found.items())
+        assert all(key == key_of(kind_of(key), "a") for key in findings.found)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from prodfix.alerts.rules import Kind
+from prodfix.alerts.conditions import AlertKind
 from prodfix.context import iso
 from prodfix.redaction import redact_text
 
-Part = Literal["begin", "more", "end"]
+AlertPart = Literal["begin", "more", "end"]
 
 LONGEST = 4000  # characters of a text
 LONGEST_FACT = 300
@@ -26,7 +26,7 @@ class Words:
     meaning: str
 
 
-WORDS: dict[Kind, Words] = {
+WORDS: dict[AlertKind, Words] = {
     "database_lost": Words(
         "The database does not answer",
         "The database answers again",
@@ -80,50 +80,40 @@ WORDS: dict[Kind, Words] = {
     ),
 }
 
+# In their order.
 _LABELS = {
-    "failed": "failed",
-    "before": "failed before that",
-    "workers": "workers",
-    "losses": "losses",
-    "minutes": "within minutes",
-    "dead": "put aside",
-    "sinks": "sinks",
-    "reason": "reason",
-    "percent": "percent used",
-    "files": "damaged files",
-    "lost": "acknowledged writes that are gone, at least",
-    "usedMb": "used MB",
-    "limitMb": "limit MB",
-    "fingerprint": "fingerprint",
-    "error": "error",
-    "releases": "releases",
-}
+    "failed": "failed", "before": "failed before that", "workers": "workers", "losses": "losses", "minutes": "within minutes",
+    "dead": "put aside", "sinks": "sinks", "reason": "reason", "percent": "percent used", "files": "damaged files",
+    "lost": "acknowledged writes that are gone, at least", "usedMb": "used MB", "limitMb": "limit MB",
+    "fingerprint": "fingerprint", "error": "error", "releases": "releases",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where an alert comes from. ``link`` leads to the diagnostics; empty if nobody has said where the service is."""
+    """Where an alert comes from. ``link`` leads to the diagnostics; empty if nobody has said where the service is, or where
+    the diagnostics are in it. It is asked with each alert: plug-ins are registered later."""
 
     instance: str
     release: str = ""
-    link: str = ""
+    link: Callable[[], str] = str
 
 
-def title(kind: Kind, part: Part, severity: str) -> str:
+def title(kind: AlertKind, part: AlertPart, severity: str) -> str:
     words = WORDS[kind]
     if part == "end":
         return f"[over] {words.end}"
     return f"[{severity}] {words.begin}{': more of them' if part == 'more' else ''}"
 
 
-def subject(kind: Kind, part: Part, severity: str, origin: Origin) -> str:
+def subject(kind: AlertKind, part: AlertPart, severity: str, origin: Origin) -> str:
     """The title of an alert, which may stand among those of other services."""
     return clean(f"{title(kind, part, severity)} ({_shown(origin.instance)})")
 
 
 def body(
-    kind: Kind,
-    part: Part,
+    kind: AlertKind,
+    part: AlertPart,
     facts: Mapping[str, Any],
     origin: Origin,
     *,
@@ -140,8 +130,7 @@ def body(
         rows += [("until", moment(until)), ("lasted seconds", max(0, round(until - since)))]
     else:
         rows += [(_LABELS[name], _shown(facts[name])) for name in _LABELS if facts.get(name)]
-    rows += [("instance", origin.instance), ("release", origin.release), ("details", origin.link)]
-    lines += [f"{label}: {value}" for label, value in rows if value != ""]
+    lines += _lines([*rows, *_whence(origin)])
     if held:
         lines += ["", f"not sent before this one: {held} (ALERT_MAX_PER_HOUR is {most})"]
     return clean("\n".join(lines))
@@ -149,11 +138,17 @@ def body(
 
 def trial(origin: Origin, now: float) -> tuple[str, str]:
     """The title and the text of `flask prodfix alerts test`."""
-    rows = [("sent", moment(now)), ("instance", origin.instance), ("release", origin.release), ("details", origin.link)]
-    lines = ["This is a test: alerts of this service arrive here.", ""]
-    return clean(f"[test] Alerts arrive ({_shown(origin.instance)})"), clean(
-        "\n".join(lines + [f"{label}: {value}" for label, value in rows if value])
-    )
+    rows = _lines([("sent", moment(now)), *_whence(origin)])
+    text = "\n".join(["This is a test: alerts of this service arrive here.", "", *rows])
+    return clean(f"[test] Alerts arrive ({_shown(origin.instance)})"), clean(text)
+
+
+def _whence(origin: Origin) -> list[tuple[str, Any]]:
+    return [("instance", origin.instance), ("release", origin.release), ("details", origin.link())]
+
+
+def _lines(rows: list[tuple[str, Any]]) -> list[str]:
+    return [f"{label}: {value}" for label, value in rows if value != ""]
 
 
 def clean(text: str) -> str:
