@@ -45,8 +45,6 @@ class Verdict(Enum):
     """Another one has told it, or will."""
     WAIT = auto()
     """It was told too short a time ago, or nobody can say now."""
-    LOST = auto()
-    """What was held is over."""
 
 
 class Contended(Exception):
@@ -80,6 +78,10 @@ class Agreed:
         """The beginning that was told and is not over."""
         return self.last if self.last is not None and self.last.part == "begin" else None
 
+    def lasts(self, begin: str) -> bool:
+        """Whether what ``begin`` has told is not over."""
+        return self.open is not None and self.open.notification == begin
+
     def others(self, instance: str, now: float) -> set[str]:
         """The other instances that see it."""
         return {name for name, at in self.holders.items() if name != instance and now - at < STALE}
@@ -97,7 +99,7 @@ def begun(agreed: Agreed, notification: str, instance: str, now: float, cool_dow
     new, last = Entry("begin", notification, now, now), agreed.last
     if last is None:
         return new, Verdict.TELL
-    if agreed.open and last.notification == notification:
+    if agreed.lasts(notification):
         return None, Verdict.TELL
     cooling = 0 <= now - last.begun_at < cool_down
     if agreed.open and (cooling or agreed.others(instance, now)):
@@ -105,16 +107,11 @@ def begun(agreed: Agreed, notification: str, instance: str, now: float, cool_dow
     return (None, Verdict.WAIT) if cooling else (new, Verdict.TELL)
 
 
-def held(agreed: Agreed, begin: str) -> Verdict:
-    """This instance still sees what ``begin`` has told."""
-    return Verdict.SILENT if agreed.open and agreed.open.notification == begin else Verdict.LOST
-
-
 def ended(agreed: Agreed, notification: str, instance: str, now: float, *, begin: str) -> Decision:
     """``notification`` is to tell the end of what ``begin`` has told, under a claim."""
     if agreed.last is None or _told(agreed, notification):
         return None, Verdict.TELL
-    if held(agreed, begin) is Verdict.LOST or agreed.others(instance, now):
+    if not agreed.lasts(begin) or agreed.others(instance, now):
         return None, Verdict.SILENT
     return Entry("end", notification, now, agreed.last.begun_at), Verdict.TELL
 

@@ -11,15 +11,109 @@ A disk that fails must not silence the alert about it. Who cannot lock the file 
 from __future__ import annotations
 
 import _socket  # the bare one: gevent's would bring a hub into the native thread that runs this
+import contextlib
 import fcntl
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
-LOCK = "alerts.leader"
+from prodfix.alerts import leader_state
+from prodfix.alerts.leader_state import LOCK, LeaderState
+from prodfix.native import Pool, Task
+
+DISK_LIMIT = 2.0  # seconds for each access to the disk
+READING_TRIES = 5  # looks in which the disk may fail to tell what was before, until the leader begins from nothing
+
+Answer = TypeVar("Answer")
 
 
 class Leader:
+    """This worker, as the one that leads while it does. It waits for the disk in one native thread, one access after another."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.lock = LeaderLock(folder)
+        self.state: LeaderState | None = None
+        """What the leader knows; None in who does not lead, or does not know yet what was before."""
+        self.failure: str | None = None
+        """Why the disk did not take or tell it; None while it does."""
+        self._pid = 0
+
+    def begin(self) -> bool:
+        """What belongs to one process is made in the process that uses it; whether it was made now."""
+        if self._pid == os.getpid():
+            return False
+        self.lock.release()  # a parent's: its lock stays its own
+        self.state, self._unread = None, 0
+        self._disk = Pool(1)
+        self._accessing: Task[Any] | None = None
+        self._pid = os.getpid()
+        return True
+
+    def lead(self) -> ValueError | None:
+        """Lead if nobody else does, and know what was before; why that is not known, if it is damaged."""
+        try:
+            leads = self._on_disk(self.lock.take)
+        except TimeoutError:
+            leads = self.lock.held  # the disk hangs: a lock that is held stays held
+        if not leads:
+            self.state, self._unread = None, 0
+        elif self.state is None:
+            try:
+                self.state = self._read()
+            except ValueError as error:
+                self.state = LeaderState()
+                return error
+        return None
+
+    def _read(self) -> LeaderState | None:
+        """What was before; None if the disk does not tell, and may yet. Raises ``ValueError`` if it is damaged."""
+        try:
+            return self._on_disk(leader_state.read, self._folder)
+        except FileNotFoundError:
+            return LeaderState()  # nobody has led here
+        except OSError as error:
+            self.failure = type(error).__name__
+            self._unread += 1
+            return LeaderState() if self._unread >= READING_TRIES else None
+
+    def save(self, now: float) -> None:
+        """Never raises: what the disk does not take comes again with the next change, and is an alert of its own."""
+        if self.state is not None:
+            self.state.prune(now)
+            try:
+                self._on_disk(leader_state.write, self._folder, leader_state.encode(self.state))
+                self.failure = None
+            except OSError as error:
+                self.failure = type(error).__name__
+
+    def results(self) -> bytes:
+        """What the last program wrote; nothing if the disk does not tell."""
+        try:
+            return self._on_disk(self.lock.results)
+        except OSError:
+            return b""
+
+    def stand_down(self) -> None:
+        """Let another worker lead."""
+        if self._pid == os.getpid():
+            self.state = None
+            with contextlib.suppress(
+                TimeoutError
+            ):  # while the disk hangs, only the end of the process lets go of the lock
+                self._on_disk(self.lock.release)
+
+    def _on_disk(self, work: Callable[..., Answer], *arguments: Any) -> Answer:
+        """Raises what ``work`` raises, and ``TimeoutError``: it, or what was begun before, goes on."""
+        if self._accessing is not None and not self._accessing.ended(DISK_LIMIT):
+            raise TimeoutError
+        self._accessing = task = self._disk.submit(work, *arguments)
+        return task.wait(DISK_LIMIT)
+
+
+class LeaderLock:
     """Of all workers that have ``folder`` one holds this. All methods may wait for the disk: call them in a native thread."""
 
     def __init__(self, folder: Path) -> None:

@@ -19,11 +19,11 @@ from pydantic import TypeAdapter
 from prodfix.alerts import notifications
 from prodfix.alerts.alert import Alert
 from prodfix.alerts.conditions import SEVERITIES
-from prodfix.alerts.leader import LOCK
 from prodfix.alerts.notifications import Notification
 from prodfix.journal.file import sync_folder
 
 FILE = "alerts.json"
+LOCK = "alerts.leader"
 KEPT = 2 * 86_400.0  # seconds in which what is resolved is remembered, for the cool-down
 
 

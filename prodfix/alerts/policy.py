@@ -177,7 +177,7 @@ class Policy:
 
     def _still_there(self, alert: Alert, database: Database[Any]) -> bool:
         agreement.hold(database, alert.key, self._origin.instance, agreement.server_time(database))
-        if agreement.held(agreement.look(database, alert.key), alert.shared) is Verdict.LOST:
+        if not agreement.look(database, alert.key).lasts(alert.shared):
             alert.begin_anew()
         return True
 

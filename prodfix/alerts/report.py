@@ -103,7 +103,7 @@ class AlertsReport(_Answer):
     held_back: int
 
 
-def report(
+def reported(
     state: LeaderState, workers: list[dict[str, Any]], *, channels: Mapping[str, str], complete: bool
 ) -> AlertsReport:
     leading = [LeadingWorker(one["worker"], one["pid"]) for one in workers if one.get("alerts", {}).get("sender")]

@@ -7,13 +7,12 @@ are left to native threads.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import orjson
 from pymongo.synchronous.database import Database
@@ -23,22 +22,20 @@ from prodfix.alerts import delivery, leader_state, messages, notifications
 from prodfix.alerts.alert import Alert, Change
 from prodfix.alerts.conditions import Findings, conditions, kind_of
 from prodfix.alerts.delivery import REASONS, Send
-from prodfix.alerts.leader import Leader
+from prodfix.alerts.leader import DISK_LIMIT, Leader
 from prodfix.alerts.leader_state import LeaderState
 from prodfix.alerts.notifications import DeliveryResult, DeliveryState, Notification
 from prodfix.alerts.policy import Policy, Report
-from prodfix.alerts.report import AlertsReport, report
+from prodfix.alerts.report import AlertsReport, reported
 from prodfix.alerts.situation import Observer
 from prodfix.errors import Severity
 from prodfix.journal.journal import Journal
-from prodfix.native import Pool, Task
+from prodfix.native import Pool
 from prodfix.settings import Settings
 from prodfix.workers import Workers
 
 LOOK = 2.0  # seconds
 DELIVER = 0.5  # seconds
-DISK_LIMIT = 2.0  # seconds for each access to the disk
-READING_TRIES = 5  # looks in which the disk may fail to tell what was before, until the leader begins from nothing
 REST = 3 * LOOK  # seconds in which a leader that has failed leaves the lock to others
 MOST_ALERTS = 500  # resolved errors that are back are kinds of their own
 NEWS = 3600.0  # seconds in which such an error is told by the worker that saw it
@@ -48,8 +45,6 @@ _REGRESSED = (
     " DO UPDATE SET at = excluded.at, entry = excluded.entry"
 )
 _REGRESSIONS = "SELECT fingerprint, at, entry FROM regressions WHERE at > ? ORDER BY at LIMIT 1000"
-
-Answer = TypeVar("Answer")
 
 
 def made(
@@ -105,12 +100,9 @@ class Alerts:
         self.origin = origin
         self._send = send
         self._leader = Leader(journal.folder)
-        self._state: LeaderState | None = None
-        """What the leader knows; None in who does not lead, or does not know yet what was before."""
         self._lock = threading.Lock()
-        self._pid = 0
         self._rest_until = 0.0
-        self._failures: dict[str, str] = {}
+        self._unread: str | None = None
 
     # -- looking --------------------------------------------------------------------------------------------------------------
 
@@ -124,75 +116,41 @@ class Alerts:
                 self._look(self._clock())
             except Exception:
                 # Not known to be possible. But who cannot look must not keep the others from it.
-                self._stand_down()
+                self._leader.stand_down()
                 self._rest_until = time.monotonic() + REST
                 raise
 
     def _look(self, now: float) -> None:
-        state = self._led(now)
+        led = self._leader.state is not None
+        if (damage := self._leader.lead()) is not None:
+            message = "the file of the alerts is damaged: what was told before is not known"
+            self._report(Severity.ERROR, message, {"error": type(damage).__name__})
+        state = self._leader.state
         if state is None:
             return
-        findings = conditions(self.observer.situation(next(iter(self._failures.values()), None)))
+        if not led:
+            self._take_over(state, now)
+        findings = conditions(self.observer.situation(self._leader.failure or self._unread))
         self._see(state, findings, now)
         self._see_regressions(state, now)
-        self._save(state, now)  # before anything is claimed: whoever goes on after a kill claims the same
+        self._leader.save(now)  # before anything is claimed: whoever goes on after a kill claims the same
         if self._channels:
             self._policy.notify(state, now)
             self._policy.compare(state, findings, now)
-            self._save(state, now)
+            self._leader.save(now)
 
     def _begin(self) -> None:
-        """What belongs to one process is made in the process that uses it."""
-        if self._pid != os.getpid():
-            self._leader.release()  # a parent's: its lock stays its own
-            self._state, self._delivering, self._unread = None, False, 0
-            self._disk, self._sender = Pool(1), Pool(1)
-            self._accessing: Task[Any] | None = None
-            self._pid = os.getpid()
-
-    def _led(self, now: float) -> LeaderState | None:
-        """What this worker knows, if it leads."""
-        if not self._take():
-            self._state, self._unread = None, 0
-        elif self._state is None:
-            self._state = self._read()
-            if self._state is not None:
-                self._take_over(self._state, now)
-        return self._state
-
-    def _take(self) -> bool:
-        try:
-            return self._on_disk(self._leader.take)
-        except TimeoutError:
-            return self._leader.held  # the disk hangs: a lock that is held stays held
-
-    def _read(self) -> LeaderState | None:
-        """What was before; None if the disk does not tell, and may yet."""
-        try:
-            return self._on_disk(leader_state.read, self._journal.folder)
-        except FileNotFoundError:
-            pass  # nobody has led here
-        except OSError as error:
-            self._failures["file"] = type(error).__name__
-            self._unread += 1
-            if self._unread < READING_TRIES:
-                return None
-        except ValueError:
-            self._report(Severity.ERROR, "the file of the alerts is damaged: what was told before is not known", {})
-        return LeaderState()
+        if self._leader.begin():
+            self._delivering, self._sender = False, Pool(1)
 
     def _take_over(self, state: LeaderState, now: float) -> None:
         """Go on where the leader before has stopped: it was killed perhaps, and its program has come to its end since."""
-        try:
-            written = self._on_disk(self._leader.results)
-        except OSError:
-            written = b""
-        self._record(state, delivery.results(written), now)
+        self._record(state, delivery.results(self._leader.results()), now)
         if not self._delivering:
             notifications.try_again(state.notifications)
         if self._channels:
             self._policy.notify(state, now)
-        self._save(state, now)
+        self._leader.save(now)
 
     def _see(self, state: LeaderState, findings: Findings, now: float) -> None:
         for key in findings.found:
@@ -246,9 +204,9 @@ class Alerts:
         try:
             rows = self._journal.read(_REGRESSIONS, (now - NEWS,))
         except (OSError, sqlite3.Error) as error:  # a TimeoutError is one
-            self._failures["journal"] = type(error).__name__
+            self._unread = type(error).__name__
             return []
-        self._failures.pop("journal", None)
+        self._unread = None
         return sorted(rows, key=lambda row: float(row[1]))
 
     # -- delivering -------------------------------------------------------------------------------------------------------------
@@ -257,28 +215,28 @@ class Alerts:
         """Send what is due, if this worker leads; returns when the program that sends has ended."""
         with self._lock:
             self._begin()
-            state = self._state
+            state = self._leader.state
             jobs = self._due(state, self._clock()) if state is not None else []
             if state is None or not jobs:
                 return
             # The program writes into the lock's file, and so holds the lock; else into one without a name.
-            file = delivery.nameless() if self._leader.file is None else os.dup(self._leader.file)
+            file = delivery.nameless() if self._leader.lock.file is None else os.dup(self._leader.lock.file)
             self._delivering = True
         try:
             results = self._sent(jobs, file)
         finally:
             self._delivering = False
         with self._lock:
-            if self._state is state:  # else the lock was lost: the next leader reads the results from its file
+            if self._leader.state is state:  # else the lock was lost: the next leader reads the results from its file
                 self._record(state, results, self._clock())
-                self._save(state, self._clock())
+                self._leader.save(self._clock())
 
     def _due(self, state: LeaderState, now: float) -> list[delivery.Job]:
         due = notifications.due(state.notifications, now, self._channels)[: delivery.MOST]
         for one, channel in due:
             one.channels[channel].begin()
         if due:
-            self._save(state, now)  # before it is sent: whoever goes on after a kill looks for the results
+            self._leader.save(now)  # before it is sent: whoever goes on after a kill looks for the results
         return [delivery.job(one, channel, self._channels[channel]) for one, channel in due]
 
     def _sent(self, jobs: list[delivery.Job], file: int) -> list[DeliveryResult]:
@@ -305,44 +263,19 @@ class Alerts:
         message = "an alert was not delivered, and is given up" if given_up else "an alert was not delivered yet"
         self._report(Severity.ERROR if given_up else Severity.WARN, message, facts)
 
-    # -- the leader's file ------------------------------------------------------------------------------------------------------
-
-    def _save(self, state: LeaderState, now: float) -> None:
-        """Never raises: what the disk does not take comes again with the next change, and is an alert of its own."""
-        state.prune(now)
-        try:
-            self._on_disk(leader_state.write, self._journal.folder, leader_state.encode(state))
-        except OSError as error:
-            self._failures["file"] = type(error).__name__
-        else:
-            self._failures.pop("file", None)
-
-    def _on_disk(self, work: Callable[..., Answer], *arguments: Any) -> Answer:
-        """Run it in the one native thread for files, after what was begun before. Raises what it raises, and ``TimeoutError``."""
-        if self._accessing is not None and not self._accessing.ended(DISK_LIMIT):
-            raise TimeoutError
-        self._accessing = task = self._disk.submit(work, *arguments)
-        return task.wait(DISK_LIMIT)
-
     def close(self) -> None:
         """Let another worker lead. A program that still runs ends by itself, and holds the lock until then."""
         if self._lock.acquire(timeout=DISK_LIMIT):  # else the end of the process does
             try:
-                if self._pid == os.getpid():
-                    self._stand_down()
+                self._leader.stand_down()
             finally:
                 self._lock.release()
-
-    def _stand_down(self) -> None:
-        self._state = None
-        with contextlib.suppress(TimeoutError):  # while the disk hangs, only the end of the process lets go of the lock
-            self._on_disk(self._leader.release)
 
     # -- reading: the same in every worker --------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
         """For this worker's state, which all workers read."""
-        return {"sender": self._state is not None}
+        return {"sender": self._leader.state is not None}
 
     def read(self) -> AlertsReport:
         """What is wrong now, and the last alerts with what became of them: from the leader's file, so that all workers say the
@@ -352,4 +285,4 @@ class Alerts:
             state = self._journal.aside(leader_state.read, self._journal.folder)
         except (OSError, ValueError):
             complete = False
-        return report(state, self.observer.workers.read(), channels=self._channels, complete=complete)
+        return reported(state, self.observer.workers.read(), channels=self._channels, complete=complete)

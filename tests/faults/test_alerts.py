@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from prodfix.alerts.leader import LOCK
+from prodfix.alerts.leader_state import LOCK
 from tests.receivers import MailServer, Told, WebHook
 from tests.served import Served
 from tests.servers import DatabaseServer

@@ -194,7 +194,7 @@ class Instance:
 
     def kill(self) -> None:
         """The kernel closes what it had open."""
-        self.alerts._leader.release()
+        self.alerts._leader.lock.release()
         self.journal.close()
 
     @property

@@ -31,7 +31,7 @@ from prodfix.alerts.agreement import (
 
 COOL_DOWN = 1800.0
 NOW = 1_800_000_000.0
-TELL, SILENT, WAIT, LOST = Verdict.TELL, Verdict.SILENT, Verdict.WAIT, Verdict.LOST
+TELL, SILENT, WAIT = Verdict.TELL, Verdict.SILENT, Verdict.WAIT
 
 
 def begun(agreed: Agreed, instance: str = "a", now: float = NOW, notification: str = "") -> Decision:
@@ -89,10 +89,10 @@ def test_who_is_not_heard_of_holds_nothing() -> None:
 
 
 def test_who_comes_too_late_is_told() -> None:
-    assert agreement.held(told("a"), "a:begin") is SILENT
+    assert told("a").lasts("a:begin")
     over, _ = after(told("a"), agreement.ended(told("a"), "b:end", "b", NOW + 200, begin="a:begin"))
-    assert agreement.held(over, "a:begin") is LOST
-    assert agreement.held(NOTHING, "a:begin") is LOST
+    assert not over.lasts("a:begin")
+    assert not NOTHING.lasts("a:begin")
 
 
 def test_what_ended_a_moment_ago_cools_down_for_all() -> None:
@@ -176,7 +176,7 @@ def test_over_three_instances_beginnings_and_ends_take_turns(events: list[tuple[
             holding[instance] = agreed.open.notification
             told_parts += ["begin"] if verdict is TELL else []
         elif sees:
-            if agreement.held(agreed, holding[instance]) is LOST:
+            if not agreed.lasts(holding[instance]):
                 del holding[instance]
         elif instance in holding:
             agreed = seen(agreed, **{instance: None})

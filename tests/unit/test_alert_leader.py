@@ -11,19 +11,20 @@ from pathlib import Path
 import pytest
 
 from prodfix.alerts import leader as module
-from prodfix.alerts.leader import LOCK, Leader
+from prodfix.alerts.leader import LeaderLock
+from prodfix.alerts.leader_state import LOCK
 from prodfix.journal.journal import Journal
 
 
 @pytest.fixture
-def locks(tmp_path: Path) -> Iterator[list[Leader]]:
-    made = [Leader(tmp_path / "journal") for _ in range(3)]
+def locks(tmp_path: Path) -> Iterator[list[LeaderLock]]:
+    made = [LeaderLock(tmp_path / "journal") for _ in range(3)]
     yield made
     for lock in made:
         lock.release()
 
 
-def test_one_of_many_has_it_until_it_lets_go(locks: list[Leader]) -> None:
+def test_one_of_many_has_it_until_it_lets_go(locks: list[LeaderLock]) -> None:
     for _ in range(2):
         assert [lock.take() for lock in locks] == [True, False, False]
     locks[0].release()
@@ -31,13 +32,13 @@ def test_one_of_many_has_it_until_it_lets_go(locks: list[Leader]) -> None:
     assert [lock.held for lock in locks] == [False, False, True]
 
 
-def test_instances_do_not_know_each_other(locks: list[Leader], tmp_path: Path) -> None:
-    other = Leader(tmp_path / "other")
+def test_instances_do_not_know_each_other(locks: list[LeaderLock], tmp_path: Path) -> None:
+    other = LeaderLock(tmp_path / "other")
     assert (locks[0].take(), other.take()) == (True, True)
     other.release()
 
 
-def test_the_file_is_private_and_no_journal_of_a_dead_worker(locks: list[Leader], tmp_path: Path) -> None:
+def test_the_file_is_private_and_no_journal_of_a_dead_worker(locks: list[LeaderLock], tmp_path: Path) -> None:
     locks[0].take()
     path = tmp_path / "journal" / LOCK
     assert path.stat().st_mode & 0o777 == 0o600
@@ -49,7 +50,7 @@ def test_the_file_is_private_and_no_journal_of_a_dead_worker(locks: list[Leader]
     assert locks[0].take()
 
 
-def test_a_program_holds_it_for_a_worker_that_was_killed(locks: list[Leader]) -> None:
+def test_a_program_holds_it_for_a_worker_that_was_killed(locks: list[LeaderLock]) -> None:
     first, second, _ = locks
     first.take()
     assert first.file is not None
@@ -62,7 +63,7 @@ def test_a_program_holds_it_for_a_worker_that_was_killed(locks: list[Leader]) ->
     assert second.results() == b"done\n"
 
 
-def test_a_lock_whose_file_was_removed_is_none(locks: list[Leader], tmp_path: Path) -> None:
+def test_a_lock_whose_file_was_removed_is_none(locks: list[LeaderLock], tmp_path: Path) -> None:
     first, second, _ = locks
     first.take()
     (tmp_path / "journal" / LOCK).unlink()
@@ -71,7 +72,7 @@ def test_a_lock_whose_file_was_removed_is_none(locks: list[Leader], tmp_path: Pa
     assert not first.held
 
 
-def test_without_the_file_one_has_the_name(locks: list[Leader], tmp_path: Path) -> None:
+def test_without_the_file_one_has_the_name(locks: list[LeaderLock], tmp_path: Path) -> None:
     folder = tmp_path / "journal"
     folder.write_text("no folder")
     for _ in range(2):
@@ -84,7 +85,7 @@ def test_without_the_file_one_has_the_name(locks: list[Leader], tmp_path: Path) 
 
 
 def test_who_has_the_file_keeps_the_name_from_those_who_cannot_open_it(
-    locks: list[Leader], monkeypatch: pytest.MonkeyPatch
+    locks: list[LeaderLock], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse() -> int:
         raise PermissionError
@@ -98,7 +99,7 @@ def test_who_has_the_file_keeps_the_name_from_those_who_cannot_open_it(
 
 
 def test_on_a_disk_that_can_only_be_read_who_has_the_file_keeps_it_and_then_one_has_the_name(
-    locks: list[Leader], monkeypatch: pytest.MonkeyPatch
+    locks: list[LeaderLock], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second, third = locks
     assert first.take()
@@ -116,7 +117,7 @@ def test_on_a_disk_that_can_only_be_read_who_has_the_file_keeps_it_and_then_one_
     assert (second.file, second.results()) == (None, b""), "a program cannot write into it"
 
 
-def test_what_the_disk_does_not_tell_changes_nothing(locks: list[Leader], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_disk_does_not_tell_changes_nothing(locks: list[LeaderLock], monkeypatch: pytest.MonkeyPatch) -> None:
     locks[0].take()
 
     def fail(path: object) -> None:
@@ -127,7 +128,7 @@ def test_what_the_disk_does_not_tell_changes_nothing(locks: list[Leader], monkey
 
 
 def test_a_system_that_knows_no_locks_of_files_has_the_name(
-    locks: list[Leader], monkeypatch: pytest.MonkeyPatch
+    locks: list[LeaderLock], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(descriptor: int, operation: int) -> None:
         raise OSError(37, os.strerror(37))  # ENOLCK

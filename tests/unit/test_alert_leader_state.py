@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from prodfix.alerts import leader_state
 from prodfix.alerts.alert import Alert
 from prodfix.alerts.conditions import Condition
-from prodfix.alerts.leader import LOCK
-from prodfix.alerts.leader_state import FILE, KEPT, LeaderState, Totals, decode, encode, read, write
+from prodfix.alerts.leader_state import FILE, KEPT, LOCK, LeaderState, Totals, decode, encode, read, write
 from prodfix.alerts.notifications import KEPT as SHOWN
 from prodfix.alerts.notifications import LATE, Delivery, Notification
 from tests.unit.alerting import Instance, Killed, Steps, step_files

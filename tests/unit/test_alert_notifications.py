@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from prodfix.alerts import notifications
 from prodfix.alerts.leader_state import LeaderState
 from prodfix.alerts.notifications import KEPT, LATE, LIFE, Delivery, DeliveryResult, Notification, Notifications
-from prodfix.alerts.report import AlertsReport, report
+from prodfix.alerts.report import AlertsReport, reported
 
 NOW = 1_800_000_000.0
 CHANNELS = {"mailto #1": "mailto://a", "json #2": "json://b"}
@@ -43,7 +43,7 @@ def send(box: Notifications, now: float, *failing: str) -> list[tuple[str, str]]
 
 
 def shown(box: Notifications) -> AlertsReport:
-    return report(LeaderState({}, box), [], channels=CHANNELS, complete=True)
+    return reported(LeaderState({}, box), [], channels=CHANNELS, complete=True)
 
 
 def states(box: Notifications, identity: str = "e:begin") -> list[str]:

@@ -19,8 +19,7 @@ from pymongo.errors import ServerSelectionTimeoutError
 from prodfix.alerts import agreement, leader_state, policy
 from prodfix.alerts.agreement import ALERT_CLAIMS, STALE
 from prodfix.alerts.conditions import JournalUse
-from prodfix.alerts.leader import LOCK
-from prodfix.alerts.leader_state import LeaderState
+from prodfix.alerts.leader_state import LOCK, LeaderState
 from prodfix.alerts.messages import moment
 from prodfix.alerts.service import NEWS, Alerts
 from prodfix.journal.journal import Journal
@@ -298,10 +297,10 @@ def test_a_child_of_the_sender_is_none(make: Make) -> None:
     one.turn()
     assert one.alerts.state() == {"sender": True}
     # As after a fork: the child has copies of all descriptors, and another PID.
-    inherited = os.dup(one.alerts._leader.file or 0)
-    one.alerts._pid = 1
+    inherited = os.dup(one.alerts._leader.lock.file or 0)
+    one.alerts._leader._pid = 1
     one.alerts._begin()
-    assert (one.alerts.state(), one.alerts._leader.held) == ({"sender": False}, False)
+    assert (one.alerts.state(), one.alerts._leader.lock.held) == ({"sender": False}, False)
     other = one.another(one.journal)
     other.look()
     assert other.state() == {"sender": False}, "the parent's own descriptor has the lock still"
@@ -496,7 +495,7 @@ def test_a_leader_that_has_lost_its_lock_while_it_delivers_leaves_the_file_to_th
     def slow(jobs: Any, stdout: int) -> None:
         (one.folder / LOCK).unlink()
         one.alerts.look()  # it takes the file that is made anew, and lets another one have it
-        one.alerts._leader.release()
+        one.alerts._leader.lock.release()
         other.look()
         one.alerts.look()
         send(jobs, stdout)
@@ -580,8 +579,8 @@ def test_the_end_of_what_an_instance_left_that_is_gone_is_told_by_another(make: 
     gone.kill()
     other.turns(int(STALE / 2) - 4)
     assert other.titles == []
-    assert other.alerts._state is not None
-    assert other.alerts._state.alerts == {}, "it is not this one's yet"
+    assert other.alerts._leader.state is not None
+    assert other.alerts._leader.state.alerts == {}, "it is not this one's yet"
     other.turns(40)
     assert other.titles == [CALM]
     gone.start()  # for the fixture to end
