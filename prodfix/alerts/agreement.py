@@ -52,7 +52,7 @@ class Contended(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class AgreedEntry:
     """``notification`` told a beginning or an end, at ``at``; ``begun_at`` is when its beginning was told."""
 
     part: Literal["begin", "end"]
@@ -65,16 +65,16 @@ class Entry:
 class Agreed:
     """What all instances know of one condition: ``entries``, the newest first, and when each instance saw it last."""
 
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[AgreedEntry, ...] = ()
     holders: Mapping[str, float] = field(default_factory=dict)
     number: int = 0
 
     @property
-    def last(self) -> Entry | None:
+    def last(self) -> AgreedEntry | None:
         return self.entries[0] if self.entries else None
 
     @property
-    def open(self) -> Entry | None:
+    def open(self) -> AgreedEntry | None:
         """The beginning that was told and is not over."""
         return self.last if self.last is not None and self.last.part == "begin" else None
 
@@ -87,7 +87,7 @@ class Agreed:
         return {name for name, at in self.holders.items() if name != instance and now - at < STALE}
 
 
-Decision = tuple[Entry | None, Verdict]
+Decision = tuple[AgreedEntry | None, Verdict]
 """The entry to add, if one is, and the verdict once it is added."""
 
 
@@ -96,7 +96,7 @@ Decision = tuple[Entry | None, Verdict]
 
 def begun(agreed: Agreed, notification: str, instance: str, now: float, cool_down: float) -> Decision:
     """``notification`` is to tell the beginning."""
-    new, last = Entry("begin", notification, now, now), agreed.last
+    new, last = AgreedEntry("begin", notification, now, now), agreed.last
     if last is None:
         return new, Verdict.TELL
     if agreed.lasts(notification):
@@ -113,7 +113,7 @@ def ended(agreed: Agreed, notification: str, instance: str, now: float, *, begin
         return None, Verdict.TELL
     if not agreed.lasts(begin) or agreed.others(instance, now):
         return None, Verdict.SILENT
-    return Entry("end", notification, now, agreed.last.begun_at), Verdict.TELL
+    return AgreedEntry("end", notification, now, agreed.last.begun_at), Verdict.TELL
 
 
 def merged(agreed: Agreed, notification: str, instance: str, now: float, *, since: float) -> Decision:
@@ -128,7 +128,7 @@ def merged(agreed: Agreed, notification: str, instance: str, now: float, *, sinc
     if any(since <= at and now - at < STALE for at in ends) or (agreed.open and agreed.others(instance, now)):
         return None, Verdict.SILENT
     begun_at = max(agreed.last.begun_at, since) if agreed.last else since
-    return Entry("end", notification, now, begun_at), Verdict.TELL
+    return AgreedEntry("end", notification, now, begun_at), Verdict.TELL
 
 
 def admitted(agreed: Agreed, notification: str, now: float, most: int) -> Decision:
@@ -137,7 +137,7 @@ def admitted(agreed: Agreed, notification: str, now: float, most: int) -> Decisi
         return None, Verdict.TELL
     if len(agreed.entries) >= most and 0 <= now - agreed.entries[most - 1].at < PERIOD:
         return None, Verdict.WAIT
-    return Entry("begin", notification, now, now), Verdict.TELL
+    return AgreedEntry("begin", notification, now, now), Verdict.TELL
 
 
 def _told(agreed: Agreed, notification: str) -> bool:
@@ -149,7 +149,7 @@ def _told(agreed: Agreed, notification: str) -> bool:
 
 def claim(
     database: Database[Any], condition: str, decide: Callable[[Agreed], Decision], *, kept: int = KEPT
-) -> tuple[Verdict, Entry | None]:
+) -> tuple[Verdict, AgreedEntry | None]:
     """Add to the list what ``decide`` says; the verdict, and the newest entry then. Raises :class:`Contended`."""
     for _ in range(TRIES):
         agreed = look(database, condition)
@@ -165,13 +165,13 @@ def look(database: Database[Any], condition: str) -> Agreed:
     found = list(database[ALERT_CLAIMS].find({"condition": condition}))
     entries = sorted((one for one in found if "number" in one), key=lambda one: -one["number"])
     return Agreed(
-        tuple(Entry(e["part"], e["notification"], _seconds(e["at"]), _seconds(e["begunAt"])) for e in entries),
+        tuple(AgreedEntry(e["part"], e["notification"], _seconds(e["at"]), _seconds(e["begunAt"])) for e in entries),
         {one["instance"]: _seconds(one["at"]) for one in found if "instance" in one},
         entries[0]["number"] if entries else 0,
     )
 
 
-def add(database: Database[Any], condition: str, number: int, entry: Entry, kept: int) -> bool:
+def add(database: Database[Any], condition: str, number: int, entry: AgreedEntry, kept: int) -> bool:
     """Whether it is the ``number``-th entry now: False if another one was faster, or the driver has sent it twice."""
     moments = {"at": _moment(entry.at), "begunAt": _moment(entry.begun_at)}
     told = {"part": entry.part, "notification": entry.notification, **moments}

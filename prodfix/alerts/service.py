@@ -20,13 +20,13 @@ from pymongo.synchronous.database import Database
 from prodfix import memory
 from prodfix.alerts import delivery, leader_state, messages, notifications
 from prodfix.alerts.alert import Alert, Change
+from prodfix.alerts.alerts_report import AlertsReport, reported
 from prodfix.alerts.conditions import Findings, conditions, kind_of
 from prodfix.alerts.delivery import REASONS, Send
 from prodfix.alerts.leader import DISK_LIMIT, Leader
 from prodfix.alerts.leader_state import LeaderState
 from prodfix.alerts.notifications import DeliveryResult, DeliveryState, Notification
 from prodfix.alerts.policy import Policy, Report
-from prodfix.alerts.report import AlertsReport, reported
 from prodfix.alerts.situation import Observer
 from prodfix.errors import Severity
 from prodfix.journal.journal import Journal

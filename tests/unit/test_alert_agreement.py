@@ -23,9 +23,9 @@ from prodfix.alerts.agreement import (
     PERIOD,
     STALE,
     Agreed,
+    AgreedEntry,
     Contended,
     Decision,
-    Entry,
     Verdict,
 )
 
@@ -108,7 +108,7 @@ def test_what_an_instance_left_that_is_gone_is_joined_while_it_cools_down_and_to
 
 
 def test_a_server_clock_that_was_turned_back_silences_nobody() -> None:
-    over = Agreed((Entry("end", "a:end", NOW + 1e6, NOW + 1e6),))
+    over = Agreed((AgreedEntry("end", "a:end", NOW + 1e6, NOW + 1e6),))
     assert begun(over, "b")[1] is TELL
 
 
@@ -204,7 +204,7 @@ def finish(database: Any, instance: str, begin: str, condition: str = "error_rat
 
 
 def test_documents_hold_all_that_is_known(database: Any) -> None:
-    entry = Entry("begin", "a:begin", NOW + 1.5, NOW)
+    entry = AgreedEntry("begin", "a:begin", NOW + 1.5, NOW)
     assert agreement.add(database, "k", 1, entry, KEPT)
     agreement.hold(database, "k", "a.b$c", NOW + 2)
     assert agreement.look(database, "k") == Agreed((entry,), {"a.b$c": NOW + 2}, 1)
@@ -233,7 +233,7 @@ def test_of_eight_at_the_same_moment_one_tells(connect: Callable[..., Any], data
         key = f"k{number}"
         if there:
             long_ago = NOW - 2 * COOL_DOWN
-            agreement.add(database, key, 1, Entry("end", "old:end", long_ago, long_ago), KEPT)
+            agreement.add(database, key, 1, AgreedEntry("end", "old:end", long_ago, long_ago), KEPT)
         verdicts = at_once(connect, 8, lambda client, i, key=key: claim(client, f"i{i}", key))  # type: ignore[misc]
         assert verdicts == ["SILENT"] * 7 + ["TELL"]
         agreed = agreement.look(database, key)
@@ -266,7 +266,7 @@ def test_looking_first_and_writing_then_would_let_several_tell(
     # The control: without numbers the race is lost.
     start = threading.Barrier(4)
 
-    def careless(database: Any, condition: str, number: int, entry: Entry, kept: int) -> bool:
+    def careless(database: Any, condition: str, number: int, entry: AgreedEntry, kept: int) -> bool:
         start.wait()
         database[ALERT_CLAIMS].insert_one({"condition": condition, "notification": entry.notification})
         return True
@@ -291,7 +291,7 @@ def test_the_hour_is_counted_over_all_that_come_at_once(connect: Callable[..., A
 def test_what_is_kept_is_bounded_and_counts_on(database: Any) -> None:
     for number in range(1, 30):
         agreement.hold(database, "k", f"i{number}", NOW + number * STALE)
-        agreement.add(database, "k", number, Entry("end", str(number), NOW + number * STALE, NOW), KEPT)
+        agreement.add(database, "k", number, AgreedEntry("end", str(number), NOW + number * STALE, NOW), KEPT)
     agreed = agreement.look(database, "k")
     assert [entry.notification for entry in agreed.entries] == [str(number) for number in range(29, 29 - KEPT, -1)]
     assert (agreed.number, set(agreed.holders)) == (29, {"i28", "i29"}), "of those who are gone nothing is left"
@@ -299,8 +299,8 @@ def test_what_is_kept_is_bounded_and_counts_on(database: Any) -> None:
 
 def test_who_is_always_too_late_says_so(database: Any) -> None:
     def slow(agreed: Agreed) -> Decision:
-        agreement.add(database, "k", agreed.number + 1, Entry("end", "x", NOW, NOW), KEPT)
-        return Entry("end", "y", NOW, NOW), TELL
+        agreement.add(database, "k", agreed.number + 1, AgreedEntry("end", "x", NOW, NOW), KEPT)
+        return AgreedEntry("end", "y", NOW, NOW), TELL
 
     with pytest.raises(Contended):
         agreement.claim(database, "k", slow)

@@ -14,7 +14,7 @@ from flask import Flask
 from pydantic import SecretStr
 
 from config.ports import free_port
-from prodfix.alerts.report import AlertsReport, ChannelDelivery, FiringAlert, SentAlert
+from prodfix.alerts.alerts_report import AlertsReport, ChannelDelivery, FiringAlert, SentAlert
 from prodfix.alerts.service import Alerts
 from prodfix.commands import alerts as module
 from tests.receivers import MailServer, WebHook

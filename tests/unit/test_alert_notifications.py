@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prodfix.alerts import notifications
+from prodfix.alerts.alerts_report import AlertsReport, reported
 from prodfix.alerts.leader_state import LeaderState
 from prodfix.alerts.notifications import KEPT, LATE, LIFE, Delivery, DeliveryResult, Notification, Notifications
-from prodfix.alerts.report import AlertsReport, reported
 
 NOW = 1_800_000_000.0
 CHANNELS = {"mailto #1": "mailto://a", "json #2": "json://b"}
