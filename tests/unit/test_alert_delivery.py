@@ -319,8 +319,9 @@ def test_results_of_many_threads_at_once_are_all_there(python: Callable[..., str
     apprise_program.deliver = lambda job, clues: None
     jobs = [{"notification": "a", "channel": "json #1"}] * 500
     print(lines(lambda: apprise_program._deliver_all(jobs, None)))
-    print(lines(lambda: [os.write(1, b"line\\n") for _ in jobs]))
+    # On a busy machine threads may take turns by chance.
+    print(any(lines(lambda: [os.write(1, b"line\\n") for _ in jobs]) < 8 * 500 for _ in range(200)))
     """
-    told, without = map(int, python(code).split())
-    assert told == 8 * 500
-    assert without < 8 * 500, "the control: the kernel does not take care of it"
+    told, missing = python(code).split()
+    assert int(told) == 8 * 500
+    assert missing == "True", "the control: the kernel does not take care of it"
