@@ -19,6 +19,7 @@ from pymongo.errors import ServerSelectionTimeoutError
 from prodfix.alerts import agreement, leader_state, policy
 from prodfix.alerts.agreement import ALERT_CLAIMS, STALE
 from prodfix.alerts.conditions import JournalUse
+from prodfix.alerts.leader import READING_TRIES
 from prodfix.alerts.leader_state import LOCK, LeaderState
 from prodfix.alerts.messages import moment
 from prodfix.alerts.service import NEWS, Alerts
@@ -484,6 +485,28 @@ def test_a_file_that_is_damaged_while_somebody_leads_is_written_again(make: Make
         one.turn()
         assert one.alerts.read() == before
     assert one.titles == [DEAD]
+
+
+def test_where_nothing_can_be_kept_alerts_go_out_all_the_same_and_answers_say_what_they_do_not_know(
+    make: Make, tmp_path: Path
+) -> None:
+    (tmp_path / "a").write_text("no folder")
+    one = make()
+    other = one.another(one.journal)
+    one.sees("database_lost")
+    for _ in range(READING_TRIES + 4):
+        one.turn()
+        other.look()
+        other.deliver()
+    assert [alerts.state()["sender"] for alerts in (one.alerts, other)] == [True, False]
+    assert sorted(one.titles) == sorted([LOST, "[critical] The journal cannot be written"])
+    assert one.couriers.titles("mailto #1") == one.titles
+    assert [alerts.read().complete for alerts in (one.alerts, other)] == [False, False]
+    (tmp_path / "a").unlink()
+    one.turns(4)
+    assert one.titles[2:] == ["[over] The journal is written again"]
+    assert (one.alerts.read().complete, one.alerts.read().sent) == (True, 6)
+    other.close()
 
 
 def test_a_leader_that_has_lost_its_lock_while_it_delivers_leaves_the_file_to_the_next(make: Make) -> None:
