@@ -1,15 +1,15 @@
 # The commands of this repository. Each makes .venv first if it is missing or out of date.
-# PYTHON names the interpreter that makes .venv (3.11 to 3.13); ARGS goes to pytest.
+# PYTHON names the interpreter that makes .venv (3.11 to 3.13); ARGS goes to pytest, or to the benchmarks.
 
 PYTHON ?= python3
 ARGS ?=
 export PYTHON
 
-.PHONY: help run database test check bench faults trials clean
+.PHONY: help run database test check bench bench-quick bench-gate faults trials clean
 
 help: ## list the targets
 	@echo "usage: make TARGET    (PYTHON=python3.12 make ... chooses the interpreter that makes .venv)"
-	@awk -F': ## ' '/^[a-z]+: ## / {printf "  %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F': ## ' '/^[a-z-]+: ## / {printf "  %-11s %s\n", $$1, $$2}' Makefile
 
 run: ## start the application on http://127.0.0.1:8000 (HOST, PORT), with a database if MONGODB_URI is not set
 	@sh config/environment.sh run
@@ -30,9 +30,17 @@ check: ## check format, style, types and the order of imports
 	.venv/bin/python -m mypy
 	.venv/bin/lint-imports
 
-bench: ## measure
+bench: ## measure beside other libraries, and how costs grow: benchmarks/REPORT.md (ARGS="--small" tries it, ARGS=--help)
 	@sh config/environment.sh development
-	@.venv/bin/python -m benchmarks
+	@.venv/bin/python -m benchmarks full $(ARGS)
+
+bench-quick: ## one table of what it costs, in under 3 minutes (ARGS="--rows 1 5 7", ARGS="--json FILE")
+	@sh config/environment.sh development
+	@.venv/bin/python -m benchmarks quick $(ARGS)
+
+bench-gate: ## fail if instruction counts grew by 3 % over those in benchmarks/figures.json
+	@sh config/environment.sh development
+	@.venv/bin/python -m benchmarks gate $(ARGS)
 
 faults: ## run only the tests that break the database or a worker on purpose
 	@sh config/environment.sh development
