@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,27 +92,17 @@ def counted(uri: str, rows: Sequence[Row], tick: Tick) -> dict[str, float]:
             options = ["--counted", "--gevent"] if gevent else ["--counted"]
             member = Member(uri, setups, *options, before=callgrind.command(folder))
             stack.callback(member.close)
-            orders.append((member, iter(works)))
-        _give_all(orders, tick)
+            orders.append((member, works))
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda order: _count_all(*order, tick), orders))
         counts = {name: count for folder in folders for name, count in callgrind.read(folder).items()}
     return {label: count / COUNTED for label, count in counts.items()}
 
 
-def _give_all(orders: list[tuple[Member, Iterator[str]]], tick: Tick) -> None:
-    """Keep each member at work until it has done all of its own."""
-    for member, _ in orders:
-        member.ready()
-    while orders:
-        told = []
-        for member, works in orders:
-            work = next(works, None)
-            if work is not None:
-                member.tell("count", work=work.replace(" again/", "/"), times=COUNTED, label=work)
-                told.append((member, works))
-        for member, _ in told:
-            member.answer()
-            tick()
-        orders = told
+def _count_all(member: Member, works: Sequence[str], tick: Tick) -> None:
+    for work in works:
+        member.ask("count", work=work.replace(" again/", "/"), times=COUNTED, label=work)
+        tick()
 
 
 # -- time -----------------------------------------------------------------------------------------------------------------

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import itertools
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pymongo
 from pymongo import monitoring
 
-from benchmarks.works import Works, commands, flask_app, repeated, requests, routes
+from benchmarks.works import Work, Works, commands, flask_app, repeated, requests, routes
 
 Setup = Callable[[str], Works]
 FIELDS = (10, 100, 1_000, 10_000, 100_000)
 DEPTHS = (1, 10, 100, 900)
+CROWD = 200  # deferred writes that are put at once
 AGENTS = (
     "Mozilla/5.0 (Linux; Android 14; SM-X{}) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Mobile Safari/537.36",
     "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Mobile/15E{}",
@@ -139,16 +140,59 @@ def parts(uri: str) -> Works:
     def wrapped() -> None:
         breaker.call(_nothing)
 
-    works = {
+    works: dict[str, Work] = {
         "device": repeated(lambda: device_type(next(agents))),
         "retry and breaker": repeated(lambda: recovery.run(wrapped)),
     }
-    documents: dict[str, dict[str, Any]] = {str(size): _wide(size) for size in FIELDS}
-    documents |= {f"deep {depth}": _deep(depth) for depth in DEPTHS}
-    for name, document in documents.items():
-        for kind, millis in (("normal", 0.1), ("slow", 100.0), ("failed", 0.1)):
-            works[f"{kind} {name}"] = repeated(_event(seen, document, millis, failed=kind == "failed"))
-    return works
+    return works | events(seen, ("normal", "slow", "failed"))
+
+
+def events(seen: Any, kinds: Iterable[str]) -> Works:
+    """What a listener does with commands that end normally, slowly or in failure, of so many fields or levels: ``slow 10``."""
+    documents = {str(size): _wide(size) for size in FIELDS} | {f"deep {depth}": _deep(depth) for depth in DEPTHS}
+    return {
+        f"{kind} {name}": repeated(_event(seen, document, 100.0 if kind == "slow" else 0.1, failed=kind == "failed"))
+        for kind in kinds
+        for name, document in documents.items()
+    }
+
+
+def kinds(uri: str) -> Works:
+    """Errors of which no two are of one kind: counted as far as the bounds let them (``kind``), and recorded (``error``)."""
+    from prodfix.tallies import ErrorKey
+
+    app = application(uri)
+    services, numbers = app.extensions["prodfix"], itertools.count()
+
+    def kind() -> None:
+        print_ = f"{next(numbers):016x}"
+        services.error_log.storms.admit(print_, f"Kind{print_}")
+        services.counters.error(ErrorKey("unknown", "mobile", "/boom", print_, f"Kind{print_}"))
+
+    def error() -> None:
+        services.error_log.log_error(type(f"Kind{next(numbers)}", (Exception,), {})("it does not work"))
+
+    return {"kind": repeated(kind), "error": repeated(error)}
+
+
+def backlog(uri: str) -> Works:
+    """Deferred writes: ``fill`` keeps many at once, ``put`` one after another, ``look`` asks how many wait."""
+    import gevent
+
+    from prodfix import Insert, Write
+
+    app = application(uri, deferred_max_entries=10_000_000, deferred_max_bytes=2**34)
+    deferred = app.extensions["prodfix"].deferred
+    deferred.register("note", lambda arguments: [Insert("notes", arguments)])
+
+    def put() -> None:
+        deferred.put(Write("note", {"title": "A title", "body": "x" * 250}))
+
+    def fill(times: int) -> None:
+        for done in range(0, times, CROWD):
+            gevent.joinall([gevent.spawn(put) for _ in range(min(CROWD, times - done))], raise_error=True)
+
+    return {"fill": fill, "put": repeated(put), "look": repeated(app.extensions["prodfix"].backlog.counts)}
 
 
 def _nothing() -> None: ...
@@ -199,4 +243,6 @@ SETUPS: dict[str, Setup] = {
     "debug": lambda uri: served(uri, log_level="debug"),
     "held": lambda uri: served(uri, error_burst=1, error_rate=1e-9),
     "parts": parts,
+    "kinds": kinds,
+    "backlog": backlog,
 }
