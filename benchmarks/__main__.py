@@ -72,6 +72,9 @@ def _parser() -> argparse.ArgumentParser:
     full.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder of REPORT.md and its plots")
     full.add_argument("--no-peers", action="store_true", help="without an environment for other libraries")
     full.add_argument("--small", action="store_true", help="a trial of all of it with small counts: no figures to keep")
+    full.add_argument(
+        "--again", action="store_true", help="measure nothing: write the report of the last run once more"
+    )
     full.set_defaults(run=_full)
 
     keeper = commands.add_parser("gate", help="fail if a gated row grew by 3 %%", description=gate.__doc__)

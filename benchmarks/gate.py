@@ -1,7 +1,8 @@
 """What keeps the figures: instructions of the gated rows may not grow by more than 3 % over those in ``figures.json``.
 
 Instructions are counted, so the machine's load and speed do not matter; versions do. There are kept figures for some sets of
-versions, and where none is of this one the gate says so and fails nothing.
+versions (``gate --keep`` with the interpreter of each), and where none is of this one the gate says so and fails nothing.
+Gated is the ratio to what is beneath, counted in the same run, so that nothing is blamed on us which only Python costs.
 """
 
 from __future__ import annotations

@@ -36,6 +36,9 @@ the client's cost shows: beside a real one every ratio is smaller. Other librari
 
 def write(options: argparse.Namespace, console: Any, bar: Callable[[str, int], Any]) -> int:
     """Measure and write. The raw figures stay in var/bench/last.json."""
+    if options.again:
+        console.print(str(render(json.loads(LAST.read_text()), options.out)))
+        return 0
     begun = time.monotonic()
     count = 3 if options.small else max(2, options.rounds)
     python = None if options.no_peers else beside.environment(console.print)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 By = Literal["instructions", "cpu", "caller", "least", "start", "memory"]
 AGAIN = " again"
+NOISE = 0.1  # of a control, beyond which a figure says nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +61,11 @@ class Figure:
 
     @property
     def verdict(self) -> str:
+        """Whether it is held; or that the machine was so restless that the same differed from itself by more than a tenth."""
         if self.hold is None:
             return ""
+        if self.control is not None and not 1 - NOISE <= self.control <= 1 + NOISE:
+            return "noise"
         if self.aim is not None and self.value <= self.aim:
             return "aim"
         return "held" if self.value <= self.hold else "missed"

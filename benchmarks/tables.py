@@ -8,7 +8,7 @@ from rich.table import Table
 
 from benchmarks.rows import Figure
 
-_COLOURS = {"aim": "green", "held": "cyan", "missed": "red", "": ""}
+_COLOURS = {"aim": "green", "held": "cyan", "missed": "red", "noise": "yellow", "": ""}
 TITLES = ("row", "what", "by", "figure", "A/A", "hold", "aim", "")
 
 

@@ -95,12 +95,11 @@ def rounds(members: Sequence[Member], works: Collection[str], count: int, tick: 
         first = member.ask("time", work=work, times=5)
         took = member.ask("time", work=work, times=20) if first["wall"] < 5000 else first
         sizes[number, work] = max(3, min(2000, int(BLOCK * 1e6 / max(1.0, took["wall"]))))
-    taken: Taken = {}
+    taken: Taken = {_key(member, work, turns, number): [] for number, (member, work) in enumerate(turns)}
     for _ in range(count):
         for number, (member, work) in random.sample(list(enumerate(turns)), len(turns)):
-            taken.setdefault(_key(member, work, turns, number), []).append(
-                member.ask("time", work=work, times=sizes[number, work])
-            )
+            took = member.ask("time", work=work, times=sizes[number, work])
+            taken[_key(member, work, turns, number)].append(took)
         tick()
     return taken
 

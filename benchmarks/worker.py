@@ -112,19 +112,20 @@ class Worker:
         text = Path("/proc/self/smaps_rollup").read_text()
         return int(text.partition("\nPss:")[2].split()[0]) / 1024
 
-    def _profile(self, work: str, times: int) -> list[tuple[str, str, int, float]]:
-        """Functions by own time: file, name, calls and share."""
+    def _profile(self, work: str, times: int) -> list[tuple[str, str, float, float, float]]:
+        """Functions of the process, native threads included: file, name, calls for one piece, and the shares of its CPU time
+        that they take themselves and with all that they call."""
         import cProfile
         import pstats
 
         self.works[work](WARM_UP)
-        profile = cProfile.Profile(builtins=False)
+        profile = cProfile.Profile(time.process_time, builtins=False)
         with contextlib.suppress(ValueError), profile:
             self.works[work](times)
         stats: Any = pstats.Stats(profile)
-        rows = [(file, name, calls, own) for (file, _, name), (_, calls, own, _, _) in stats.stats.items()]
-        whole = sum(own for *_, own in rows) or 1.0
-        return sorted(((file, name, calls, own / whole) for file, name, calls, own in rows), key=lambda row: -row[3])
+        rows = [(file, name, *taken[1:4]) for (file, _, name), taken in stats.stats.items()]
+        whole = sum(own for *_, own, _ in rows) or 1.0
+        return [(file, name, calls / times, own / whole, below / whole) for file, name, calls, own, below in rows]
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,13 @@ def test_the_figure_is_the_lesser_count_of_both_and_the_control_is_the_base_with
 @pytest.mark.parametrize(("value", "verdict"), [(1.04, "aim"), (1.05, "aim"), (1.08, "held"), (1.11, "missed")])
 def test_a_figure_is_held_or_missed(value: float, verdict: str) -> None:
     assert figure(value).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("control", "verdict"), [(None, "aim"), (0.95, "aim"), (1.09, "aim"), (0.31, "noise"), (1.2, "noise")]
+)
+def test_what_differs_from_itself_says_nothing(control: float | None, verdict: str) -> None:
+    assert replace(figure(0.49), control=control).verdict == verdict
 
 
 def test_what_grows_by_more_than_three_in_a_hundred_fails_and_says_which_by_how_much_and_what_to_do() -> None:

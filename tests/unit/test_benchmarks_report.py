@@ -103,11 +103,13 @@ def test_a_plot_of_what_grows_steeply_is_logarithmic_and_one_of_what_does_not_be
 
 
 def test_a_profile_says_which_functions_and_files_and_how_much_of_it_is_ours() -> None:
-    lines = [Line("prodfix/redaction.py redact_text", 7.0, 0.5), Line("flask/app.py wsgi_app", 1.0, 0.3)]
-    text = profiles.shown([*lines, Line("prodfix/redaction.py _rest", 1.0, 0.2)])
-    assert "| prodfix/redaction.py redact_text | 7.0 | 50.0 % |" in text
+    lines = [Line("prodfix/redaction.py redact_text", 7.0, 0.5, 0.7), Line("flask/app.py wsgi_app", 1.0, 0.3, 1.0)]
+    text = profiles.shown([*lines, Line("prodfix/redaction.py _rest", 1.0, 0.2, 0.2)])
+    first = text.index("| prodfix/redaction.py redact_text | 7.0 | 50.0 % | 70.0 % |")
+    assert text.index("| prodfix/redaction.py _rest |") > first
+    assert text.count("flask/app.py wsgi_app") == 1
     assert "(prodfix: 70 %)" in text
-    assert "| prodfix/redaction.py |  | 70.0 % |" in text
+    assert "| prodfix/redaction.py |  | 70.0 % |  |" in text
     assert profiles.short(str(ROOT / "prodfix" / "names.py")) == "prodfix/names.py"
     assert profiles.short("/x/lib/python3.13/site-packages/flask/app.py") == "flask/app.py"
     assert profiles.short("/usr/lib/python3.13/json/encoder.py") == "json/encoder.py"
