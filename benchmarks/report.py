@@ -75,8 +75,10 @@ def _measure_beside(uri: str, bar: Callable[[str, int], Any], count: int, python
         ("commands", beside.COMMANDS, ("find", "insert")),
         ("requests", beside.REQUESTS, ("ping", "boom", "twice")),
     ):
-        with bar(f"beside others: {group}", count) as tick:
-            found, memory, failed = beside.measure(uri, group, (*ours, *beside.PEERS), works, count, tick, python)
+        variants = (*ours, *beside.PEERS)
+        steps = count + (0 if callgrind.missing() else 1 + len(variants))
+        with bar(f"beside others: {group}", steps) as tick:
+            found, memory, failed = beside.measure(uri, group, variants, works, count, tick, python)
         result["beside"] += [each.to_json() for each in found]
         result["memory"][group] = memory
         result["left out"] += failed
@@ -156,7 +158,7 @@ def _profiles(
 
 def render(result: dict[str, Any], out: Path) -> Path:
     """Write the report of ``result`` and its plots into ``out``; the report's path."""
-    folder = out / "plots"
+    folder = out / "pictures"
     folder.mkdir(parents=True, exist_ok=True)
     parts = [INTRODUCTION, _machine(result), _rows(result["figures"])]
     if result["beside"]:
@@ -208,7 +210,7 @@ def _beside(result: dict[str, Any], folder: Path) -> str:
         works = list(dict.fromkeys(each["work"] for each in some))
         chosen = {name: None for each in some if (name := each["variant"]) != "bare again"}
         by = {(each["variant"], each["work"]): each for each in some}
-        values = {work: {name: by[name, work]["ratio"] for name in chosen if (name, work) in by} for work in works}
+        values = {work: {name: _best(by[name, work]) for name in chosen if (name, work) in by} for work in works}
         for work, series in values.items():
             name = f"beside-{work}.svg"
             shown = dict(sorted(series.items(), key=lambda item: item[1]))
@@ -221,7 +223,7 @@ def _beside(result: dict[str, Any], folder: Path) -> str:
             lines.append((variant, *cells, tables.number(size - memory["bare"], "MB") if size else ""))
         titles = ("", *(_TOLD[work] for work in works), "memory over bare")
         text += [f"### {title}\n", tables.markdown(titles, lines), ""]
-        text += [f"![{_TOLD[work]}](plots/beside-{work}.svg)" for work in works] + [""]
+        text += [f"![{_TOLD[work]}](pictures/beside-{work}.svg)" for work in works] + [""]
     text.append(_EXPLAINED)
     text += [f"Not measured: {reason}." for reason in result["left out"]]
     return "\n".join(text) + "\n"
@@ -235,7 +237,8 @@ _TOLD = {
     "twice": "a DuplicateKeyError",
 }
 _EXPLAINED = """\
-Each cell: times the bare one (p10; quartiles of the rounds' pairs), microseconds added. *served* is the application of
+Each cell, to the bare one: **instructions** of the thread that does the work, where they could be counted (and in the plots) ·
+CPU time (p10; quartiles of the rounds' pairs), microseconds added. *served* is the application of
 `create_app`, *extension* is `ProdFix().init_app(app)`, *listener* is `QueryInterceptor()` alone, *off* has
 `ENABLE_QUERY_LOGGING=false`, *sampled* logs every command, *debug* logs each twice, *held* has told of so many errors of the
 kind that it tells of no more. *loguru* and *structlog* write a line for each command and each error; *loguru untuned* with the
@@ -243,11 +246,18 @@ values of variables. *sentry* records errors only, *sentry traced* and *elastic*
 """
 
 
+def _best(found: dict[str, Any]) -> float:
+    """The ratio of instructions, or of time where none were counted."""
+    counted: float | None = found["instructions"]
+    return float(found["ratio"]) if counted is None else counted
+
+
 def _cell(found: dict[str, Any] | None) -> str:
     if found is None:
         return ""
+    counted = "" if found["instructions"] is None else f"**{tables.number(found['instructions'])}** · "
     spread = f"{tables.number(found['low'])}–{tables.number(found['high'])}"
-    return f"{tables.number(found['ratio'])} ({spread}), {found['added']:+,.0f} µs"
+    return f"{counted}{tables.number(found['ratio'])} ({spread}), {found['added']:+,.0f} µs"
 
 
 def _growth(curves: Iterable[dict[str, Any]], folder: Path) -> str:
@@ -263,7 +273,7 @@ def _growth(curves: Iterable[dict[str, Any]], folder: Path) -> str:
             f"### {curve['title']}\n",
             tables.markdown(titles, lines),
             "",
-            f"![{curve['title']}](plots/{name})",
+            f"![{curve['title']}](pictures/{name})",
             "",
         ]
         text += [curve["note"], ""] if curve["note"] else []

@@ -22,6 +22,7 @@ TAKEN = {
     "served/find": [{"cpu": 150.0}, {"cpu": 165.0}, {"cpu": 160.0}],
     "sentry/find": [{"cpu": 220.0}, {"cpu": 230.0}, {"cpu": 240.0}],
 }
+COUNTS = {"bare/find": 400_000.0, "served/find": 560_000.0}
 CURVE = {
     "name": "connections",
     "title": "One request",
@@ -47,7 +48,7 @@ def result() -> dict[str, Any]:
         "seconds": 7,
         "peers": {"sentry-sdk": "2.75.0"},
         "figures": [missed.to_json(), *(each.to_json() for each in _served([CURVE]))],
-        "beside": [each.to_json() for each in costs("commands", TAKEN, "cpu")],
+        "beside": [each.to_json() for each in costs("commands", TAKEN, "cpu", COUNTS)],
         "memory": {"commands": {"bare": 30.0, "served": 52.0, "sentry": 38.0}, "requests": {}},
         "left out": ["the worker of elastic ended with 1"],
         "curves": [CURVE],
@@ -68,6 +69,7 @@ def test_the_report_has_figures_with_controls_and_spread_and_what_was_left_out(
     assert "sentry-sdk 2.75.0" in text
     assert "Not measured: the worker of elastic ended with 1." in text
     assert "Ended early." in text
+    assert "| served | **1.400** · 1.505 (1.500–1.524), +51 µs | 22.0 MB |" in text
     assert "### served/boom\n\n| a table |" in text
     assert str(ROOT) not in text
 
@@ -77,7 +79,7 @@ def test_every_plot_that_is_named_is_there_and_needs_nothing_from_elsewhere(
 ) -> None:
     text = render(result, tmp_path).read_text()
     named = {part.partition(")")[0] for part in text.split("](")[1:]}
-    files = {f"plots/{file.name}" for file in (tmp_path / "plots").iterdir()}
+    files = {f"pictures/{file.name}" for file in (tmp_path / "pictures").iterdir()}
     assert named == files != set()
     for name in files:
         tree = ET.parse(tmp_path / name)
@@ -86,12 +88,14 @@ def test_every_plot_that_is_named_is_there_and_needs_nothing_from_elsewhere(
 
 
 def test_who_is_beside_is_compared_with_the_bare_one_of_the_same_round() -> None:
-    found = {each.variant: each for each in costs("commands", TAKEN, "cpu")}
+    found = {each.variant: each for each in costs("commands", TAKEN, "cpu", COUNTS)}
     assert set(found) == {"bare again", "served", "sentry"}
     assert found["bare again"].ratio == pytest.approx(1.0, abs=0.02)
     assert found["served"].ratio == pytest.approx(152 / 101)
     assert found["served"].low <= 1.5 <= found["served"].high
     assert found["served"].added == pytest.approx(51.0)
+    assert found["served"].instructions == pytest.approx(1.4)
+    assert found["sentry"].instructions is None
 
 
 def test_a_plot_of_what_grows_steeply_is_logarithmic_and_one_of_what_does_not_begins_at_zero() -> None:
