@@ -9,7 +9,7 @@ import itertools
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pymongo
 from pymongo import monitoring
@@ -90,10 +90,46 @@ def _settings(uri: str, **others: Any) -> Any:
     )
 
 
+class Inside(NamedTuple):
+    """The parts of an application's services that are measured one by one."""
+
+    background: Any
+    journal: Any
+    breaker: Any
+    errors: Any
+    counters: Any
+    deferred: Any
+    backlog: Any
+
+
+def inside(services: Any) -> Inside:
+    """Where they are."""
+    return Inside(
+        services.background,
+        services.journal,
+        services.breaker,
+        services.error_log,
+        services.counters,
+        services.deferred,
+        services.backlog,
+    )
+
+
+class Kind(NamedTuple):
+    """A kind of error, as it is counted."""
+
+    category: str
+    device: str
+    endpoint: str
+    fingerprint: str
+    title: str
+
+
 def _hold(services: Any) -> None:
     """Let no loop of the background run: in a process that does one work after another, all would fire in one of them."""
-    services.background.hold()
-    services.journal.open()
+    parts = inside(services)
+    parts.background.hold()
+    parts.journal.open()
 
 
 def application(uri: str, **others: Any) -> Any:
@@ -135,7 +171,7 @@ def parts(uri: str) -> Works:
     services, seen = prodfix.services, prodfix.listeners[0]
     _hold(services)
     agents = (kind.format(number) for number in itertools.count() for kind in AGENTS)
-    recovery, breaker = services.recovery, services.breaker
+    recovery, breaker = services.recovery, inside(services).breaker
 
     def wrapped() -> None:
         breaker.call(_nothing)
@@ -159,18 +195,15 @@ def events(seen: Any, kinds: Iterable[str]) -> Works:
 
 def kinds(uri: str) -> Works:
     """Errors of which no two are of one kind: counted as far as the bounds let them (``kind``), and recorded (``error``)."""
-    from prodfix.tallies import ErrorKey
-
-    app = application(uri)
-    services, numbers = app.extensions["prodfix"], itertools.count()
+    parts, numbers = inside(application(uri).extensions["prodfix"]), itertools.count()
 
     def kind() -> None:
-        print_ = f"{next(numbers):016x}"
-        services.error_log.storms.admit(print_, f"Kind{print_}")
-        services.counters.error(ErrorKey("unknown", "mobile", "/boom", print_, f"Kind{print_}"))
+        mark = f"{next(numbers):016x}"
+        parts.errors.storms.admit(mark, f"Kind{mark}")
+        parts.counters.error(Kind("unknown", "mobile", "/boom", mark, f"Kind{mark}"))
 
     def error() -> None:
-        services.error_log.log_error(type(f"Kind{next(numbers)}", (Exception,), {})("it does not work"))
+        parts.errors.log_error(type(f"Kind{next(numbers)}", (Exception,), {})("it does not work"))
 
     return {"kind": repeated(kind), "error": repeated(error)}
 
@@ -182,7 +215,8 @@ def backlog(uri: str) -> Works:
     from prodfix import Insert, Write
 
     app = application(uri, deferred_max_entries=10_000_000, deferred_max_bytes=2**34)
-    deferred = app.extensions["prodfix"].deferred
+    parts = inside(app.extensions["prodfix"])
+    deferred = parts.deferred
     deferred.register("note", lambda arguments: [Insert("notes", arguments)])
 
     def put() -> None:
@@ -192,7 +226,7 @@ def backlog(uri: str) -> Works:
         for done in range(0, times, CROWD):
             gevent.joinall([gevent.spawn(put) for _ in range(min(CROWD, times - done))], raise_error=True)
 
-    return {"fill": fill, "put": repeated(put), "look": repeated(app.extensions["prodfix"].backlog.counts)}
+    return {"fill": fill, "put": repeated(put), "look": repeated(parts.backlog.counts)}
 
 
 def _nothing() -> None: ...
