@@ -50,6 +50,6 @@ trials: ## 1,200 faults under 100,000 writes, an hour or so (ARGS="--rounds 1 --
 	@sh config/environment.sh development
 	@.venv/bin/python -m tests.faults.trials $(ARGS)
 
-clean: ## remove .venv and the caches; the data and logs in var/ stay
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+clean: ## remove .venv, the environment of `make bench` and the caches; the data and logs in var/ stay
+	rm -rf .venv var/bench-peers .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from benchmarks import __main__ as program
 from benchmarks import callgrind, gate, tables
 from benchmarks.measuring import Plan, p10, timed_figures
 from benchmarks.rows import GATED, ROWS, Figure, Part, Row, chosen, instructions_of
@@ -161,6 +164,46 @@ def test_a_table_tells_row_figure_control_and_verdict() -> None:
     assert tables.number(1234.5, "µs") == "1,234 µs"
     assert tables.number(None) == ""
     assert json.loads(json.dumps(figure(1.29).to_json()))["verdict"] == "missed"
+
+
+def nothing_is_measured(*given: object) -> None:
+    raise AssertionError("it was to be skipped")
+
+
+def test_the_gate_skips_with_a_word_where_valgrind_is_missing_or_the_versions_are_others(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(program, "console", Console(file=sys.stdout, width=200))
+    monkeypatch.setattr(program, "measure", nothing_is_measured)
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "gate"])
+    monkeypatch.setattr(callgrind, "missing", lambda: "valgrind is not installed")
+    assert program.main() == 0
+    assert "SKIPPED: valgrind is not installed. Nothing was measured." in capsys.readouterr().out
+    monkeypatch.setattr(callgrind, "missing", lambda: None)
+    monkeypatch.setattr(gate, "versions", lambda: {**gate.load()[0]["versions"], "pymongo": "9.9"})
+    assert program.main() == 0
+    said = capsys.readouterr().out
+    assert "SKIPPED: nothing is kept for these versions (pymongo" in said
+    assert "-> 9.9)" in said
+
+
+@pytest.mark.parametrize(("growth", "code"), [(1.0, 0), (1.029, 0), (1.031, 1)])
+def test_the_gate_fails_when_one_figure_grew(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], growth: float, code: int
+) -> None:
+    entry = gate.load()[0]
+    monkeypatch.setattr(callgrind, "missing", lambda: None)
+    monkeypatch.setattr(gate, "versions", lambda: entry["versions"])
+    monkeypatch.setattr(program, "canned_server", lambda: nullcontext("mongodb://nowhere"))
+    figures = [
+        replace(figure(ratio), row=name.partition(" ")[0], part=name.partition(" ")[2])
+        for name, ratio in entry["ratios"].items()
+    ]
+    figures[3] = replace(figures[3], value=figures[3].value * growth)
+    monkeypatch.setattr(program, "measure", lambda plan, uri, tick: figures)
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "gate"])
+    assert program.main() == code
+    assert ("GREW  1b insert" in capsys.readouterr().out) == bool(code)
 
 
 def test_help_tells_of_every_command() -> None:
