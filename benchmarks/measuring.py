@@ -81,7 +81,8 @@ def _counted_works(rows: Iterable[Row]) -> list[str]:
 def counted(uri: str, rows: Sequence[Row], tick: Tick) -> dict[str, float]:
     """Instructions of one piece of each work. Both processes, without and with gevent, run at once."""
     with ExitStack() as stack:
-        folders, orders = [], []
+        folders: list[Path] = []
+        orders: list[tuple[Member, list[str]]] = []
         for gevent, some in _by_gevent(rows).items():
             if not some:
                 continue

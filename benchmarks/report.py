@@ -66,7 +66,7 @@ def _measured(
     yield known(figures)
     if python is not None:
         result["peers"] = _versions_of(python)
-        for _ in _measure_beside(uri, bar, count, python, result):
+        for _ in _measure_beside(uri, bar, count, python, result, 1 if small else 99):
             yield known(figures)
     for curve in growth.measure(uri, bar, python=python, small=small):
         result["curves"].append(curve.to_json())
@@ -77,15 +77,18 @@ def _measured(
     yield known(figures)
 
 
-def _measure_beside(uri: str, bar: Callable[[str, int], Any], count: int, python: str, result: dict[str, Any]) -> None:
+def _measure_beside(
+    uri: str, bar: Callable[[str, int], Any], count: int, python: str, result: dict[str, Any], most: int
+) -> Iterator[None]:
+    """Adds to ``result``, group by group. ``most``: of how many variants instructions are counted."""
     for group, ours, works in (
         ("commands", beside.COMMANDS, ("find", "insert")),
         ("requests", beside.REQUESTS, ("ping", "boom", "twice")),
     ):
         variants = (*ours, *beside.PEERS)
-        steps = count + (0 if callgrind.missing() else 1 + len(variants))
+        steps = count + (0 if callgrind.missing() else 1 + min(most, len(variants)))
         with bar(f"beside others: {group}", steps) as tick:
-            found, memory, failed = beside.measure(uri, group, variants, works, count, tick, python)
+            found, memory, failed = beside.measure(uri, group, variants, works, count, tick, python, most)
         result["beside"] += [each.to_json() for each in found]
         result["memory"][group] = memory
         result["left out"] += failed
@@ -223,11 +226,11 @@ def _beside(result: dict[str, Any], folder: Path) -> str:
             name = f"beside-{work}.svg"
             shown = dict(sorted(series.items(), key=lambda item: item[1]))
             (folder / name).write_bytes(plots.bars(f"{_TOLD[work]}, times the bare one", shown))
-        lines = []
+        lines: list[tuple[str, ...]] = []
         for variant in ("bare again", *chosen):
             cells = [_cell(by.get((variant, work))) for work in works]
             memory = result["memory"][group]
-            size = memory.get(variant)
+            size = memory.get(variant) if group == "requests" else None  # all of these have Flask
             lines.append((variant, *cells, tables.number(size - memory["bare"], "MB") if size else ""))
         titles = ("", *(_TOLD[work] for work in works), "memory over bare")
         text += [f"### {title}\n", tables.markdown(titles, lines), ""]
