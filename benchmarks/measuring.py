@@ -95,7 +95,7 @@ def counted(uri: str, rows: Sequence[Row], tick: Tick) -> dict[str, float]:
             stack.callback(member.close)
             orders.append((member, works))
         with ThreadPoolExecutor() as pool:
-            list(pool.map(lambda order: _count_all(*order, tick), orders))
+            list(pool.map(lambda order: _count_all(order[0], order[1], tick), orders))
         counts = {name: count for folder in folders for name, count in callgrind.read(folder).items()}
     return {label: count / COUNTED for label, count in counts.items()}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -221,7 +221,7 @@ def _beside(result: dict[str, Any], folder: Path) -> str:
         works = list(dict.fromkeys(each["work"] for each in some))
         chosen = {name: None for each in some if (name := each["variant"]) != "bare again"}
         by = {(each["variant"], each["work"]): each for each in some}
-        values = {work: {name: _best(by[name, work]) for name in chosen if (name, work) in by} for work in works}
+        values = {work: _plotted({name: by[name, work] for name in chosen if (name, work) in by}) for work in works}
         for work, series in values.items():
             name = f"beside-{work}.svg"
             shown = dict(sorted(series.items(), key=lambda item: item[1]))
@@ -257,10 +257,10 @@ values of variables. *sentry* records errors only, *sentry traced* and *elastic*
 """
 
 
-def _best(found: dict[str, Any]) -> float:
-    """The ratio of instructions, or of time where none were counted."""
-    counted: float | None = found["instructions"]
-    return float(found["ratio"]) if counted is None else counted
+def _plotted(found: Mapping[str, dict[str, Any]]) -> dict[str, float]:
+    """The ratios of instructions, or of time where not all were counted: one or the other."""
+    counted = all(each["instructions"] is not None for each in found.values())
+    return {name: each["instructions" if counted else "ratio"] for name, each in found.items()}
 
 
 def _cell(found: dict[str, Any] | None) -> str:
