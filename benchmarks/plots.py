@@ -74,7 +74,8 @@ def lines(title: str, along: str, unit: str, series: Mapping[str, Sequence[tuple
         **_options(title),
         height=480,
         show_legend=len(series) > 1,
-        legend_at_bottom_columns=min(4, len(series)),  # of more than there are none is drawn
+        # pygal leaves room for whole rows only.
+        legend_at_bottom_columns=next((some for some in (4, 3, 2) if len(series) % some == 0), len(series)),
         x_title=along,
         y_title=unit,
         dots_size=4,
