@@ -1,15 +1,15 @@
 # The commands of this repository. Each makes .venv first if it is missing or out of date.
-# PYTHON names the interpreter that makes .venv (3.11 to 3.13); ARGS goes to pytest.
+# PYTHON names the interpreter that makes .venv (3.11 to 3.13); ARGS goes to pytest, or to the benchmarks.
 
 PYTHON ?= python3
 ARGS ?=
 export PYTHON
 
-.PHONY: help run database test check bench faults trials clean
+.PHONY: help run database test check bench bench-quick bench-gate faults trials clean
 
 help: ## list the targets
 	@echo "usage: make TARGET    (PYTHON=python3.12 make ... chooses the interpreter that makes .venv)"
-	@awk -F': ## ' '/^[a-z]+: ## / {printf "  %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F': ## ' '/^[a-z-]+: ## / {printf "  %-11s %s\n", $$1, $$2}' Makefile
 
 run: ## start the application on http://127.0.0.1:8000 (HOST, PORT), with a database if MONGODB_URI is not set
 	@sh config/environment.sh run
@@ -19,9 +19,10 @@ database: ## start the embedded database alone: the one that `make run` uses, sa
 	@sh config/environment.sh development
 	@exec .venv/bin/python -m config.development database
 
-test: ## run all tests, two at once (ARGS="-k name" for some, ARGS=-n0 for one by one; TEST_MONGODB_URI for a real MongoDB)
+test: ## run all tests in five processes, which mostly wait (ARGS="-k name" for some, ARGS=-n0 for one by one; TEST_MONGODB_URI for a real MongoDB)
 	@sh config/environment.sh development
-	@.venv/bin/python -m pytest -n 2 $(ARGS)
+	@# Five processes, and those that they start, read the same modules: what one has compiled is kept for the others.
+	@env -u PYTHONDONTWRITEBYTECODE .venv/bin/python -m pytest -n 5 $(ARGS)
 
 check: ## check format, style, types and the order of imports
 	@sh config/environment.sh development
@@ -30,9 +31,17 @@ check: ## check format, style, types and the order of imports
 	.venv/bin/python -m mypy
 	.venv/bin/lint-imports
 
-bench: ## measure
+bench: ## measure beside other libraries, and how costs grow: benchmarks/REPORT.md (ARGS="--small" tries it, ARGS=--help)
 	@sh config/environment.sh development
-	@.venv/bin/python -m benchmarks
+	@.venv/bin/python -m benchmarks full $(ARGS)
+
+bench-quick: ## one table of what it costs, in under 3 minutes (ARGS="--rows 1 5 7", ARGS="--json FILE")
+	@sh config/environment.sh development
+	@.venv/bin/python -m benchmarks quick $(ARGS)
+
+bench-gate: ## fail if instruction counts grew by 3 % over those in benchmarks/figures.json
+	@sh config/environment.sh development
+	@.venv/bin/python -m benchmarks gate $(ARGS)
 
 faults: ## run only the tests that break the database or a worker on purpose
 	@sh config/environment.sh development
@@ -42,6 +51,6 @@ trials: ## 1,200 faults under 100,000 writes, an hour or so (ARGS="--rounds 1 --
 	@sh config/environment.sh development
 	@.venv/bin/python -m tests.faults.trials $(ARGS)
 
-clean: ## remove .venv and the caches; the data and logs in var/ stay
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+clean: ## remove .venv, the environment of `make bench` and the caches; the data and logs in var/ stay
+	rm -rf .venv var/bench-peers .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,7 +1,7 @@
 """A responder that speaks just enough of MongoDB's wire protocol to answer at once, so that the client's cost shows.
 
 OP_MSG only (mongodb.com/docs/manual/reference/mongodb-wire-protocol), one thread for each connection, in a process of its
-own. It looks for the command's name in the bytes and parses nothing.
+own. It looks for the command's name in the bytes and parses nothing. What is inserted into ``twice`` was there already.
 """
 
 from __future__ import annotations
@@ -38,12 +38,30 @@ _FOUND = bson.encode(
     {"ok": 1.0, "cursor": {"id": 0, "ns": "bench.notes", "firstBatch": [{"_id": 1, "title": "A note"}]}}
 )
 _WRITTEN = bson.encode({"ok": 1.0, "n": 1})
+_TAKEN = bson.encode(
+    {
+        "ok": 1.0,
+        "n": 0,
+        "writeErrors": [
+            {
+                "index": 0,
+                "code": 11000,
+                "keyPattern": {"title": 1},
+                "keyValue": {"title": "A note"},
+                "errmsg": 'E11000 duplicate key error collection: bench.twice index: title_1 dup key: { title: "A note" }',
+            }
+        ],
+    }
+)
+_TWICE = b"insert\0" + struct.pack("<i", 6) + b"twice\0"
 
 
 def _reply_to(message: bytes) -> bytes:
-    name = message[26:40]
+    name = message[26:48]
     if name.startswith((b"hello", b"isMaster", b"ismaster")):
         return _HELLO
+    if name.startswith(_TWICE):
+        return _TAKEN
     return _FOUND if name.startswith(b"find\0") else _WRITTEN
 
 

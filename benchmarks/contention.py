@@ -27,7 +27,7 @@ from prodfix.deferral import guards
 from prodfix.deferral.deferred import Deferred
 from prodfix.journal.journal import Journal
 from prodfix.recovery.transactions import Transactions
-from tests.servers import DatabaseServer
+from tests.support.servers import DatabaseServer
 
 CROWDS = (1, 4, 8, 16)
 LIMIT = 9.5  # seconds: the database's part of a request's deadline

@@ -18,10 +18,10 @@ from http import HTTPStatus
 from pathlib import Path
 
 from benchmarks.load import Load
-from tests.proxy import Proxy
-from tests.served import Served
-from tests.servers import DatabaseServer
-from tests.waiting import until
+from tests.support.proxy import Proxy
+from tests.support.served import Served
+from tests.support.servers import DatabaseServer
+from tests.support.waiting import until
 
 CLIENTS = 8
 WARM = 1.5  # seconds of load before it counts: after a return the driver itself looks for its server for that long

@@ -32,17 +32,18 @@ def main() -> None:
         print(json.dumps(_worker(Path(folder), float(rate), float(seconds))))
         return
     for rate in RATES:
-        _print(rate, _instance(rate, options.seconds))
+        _print(rate, instance(rate, options.seconds))
     if options.uri:
         _drain(options.uri)
         return
-    from tests.servers import DatabaseServer
+    from tests.support.servers import DatabaseServer
 
     with DatabaseServer() as server:
         _drain(server.uri)
 
 
-def _instance(rate: int, seconds: float) -> list[dict[str, Any]]:
+def instance(rate: int, seconds: float) -> list[dict[str, Any]]:
+    """What each worker of an instance took, at so many writes a second."""
     with tempfile.TemporaryDirectory() as folder:
         line = [sys.executable, "-m", "benchmarks.journal", "--worker", folder, str(rate / WORKERS), str(seconds)]
         running = [subprocess.Popen(line, stdout=subprocess.PIPE, text=True) for _ in range(WORKERS)]

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tests.served import Served
+from tests.support.served import Served
 
 PAUSE = 0.05  # seconds between two requests of one client
 

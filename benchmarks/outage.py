@@ -16,9 +16,9 @@ import time
 from pathlib import Path
 
 from benchmarks.load import Load, Seen
-from tests.proxy import Proxy
-from tests.served import Served
-from tests.servers import DatabaseServer
+from tests.support.proxy import Proxy
+from tests.support.served import Served
+from tests.support.servers import DatabaseServer
 
 IDLE, DATABASE = "/probe/idle", "/probe/find?status=new"
 DISCOVERED = 0.1  # seconds; who waits longer has waited for the database

@@ -12,11 +12,20 @@ from functools import partial
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
+from flask.blueprints import BlueprintSetupState
 
-from prodfix import HealthCheckResult, current_prodfix, require_role, uncounted
+from prodfix import HealthCheckResult, HealthRoutes, current_prodfix, links_of, require_role, uncounted
 
 blueprint = Blueprint("health", __name__, url_prefix="/health")
 blueprint.before_request(partial(uncounted, logged=False))
+
+
+@blueprint.record
+def tell_routes(state: BlueprintSetupState) -> None:
+    """For the doctor, which judges what a platform is told to ask."""
+    name = f"{state.name_prefix}.{state.name}".lstrip(".")
+    waiting = frozenset(f"{name}.{view}" for view in ("ready", "startup", "db"))
+    links_of(state.app.extensions).health_is_at(HealthRoutes(f"{name}.startup", f"{name}.db", waiting))
 
 
 @blueprint.get("/live")
@@ -29,9 +38,9 @@ def live() -> Response:
 def ready() -> Response:
     """503 while this worker ends, and before its first good ping."""
     services = current_prodfix
-    if not services.background.serving():
+    if not services.runtime.background.serving():
         return _answer(False, {"status": "draining"})
-    if not services.monitor.health().ever_healthy:
+    if not services.database.monitor.health().ever_healthy:
         return _answer(False, {"status": "starting"})
     return _answer(True, {"status": "ready"})
 
@@ -42,20 +51,20 @@ def startup() -> Response:
 
     The deploy gate for a platform that has one path for deploys and for restarts: a later outage restarts nothing.
     """
-    begun = current_prodfix.monitor.health().ever_healthy
+    begun = current_prodfix.database.monitor.health().ever_healthy
     return _answer(begun, {"status": "started" if begun else "starting"})
 
 
 @blueprint.get("/db")
 def db() -> Response:
     """The database, as the pinger of this worker found it at most ``HEALTH_MAX_AGE_MS`` ago."""
-    result = current_prodfix.monitor.health()
+    result = current_prodfix.database.monitor.health()
     return _answer(result.healthy, {"healthy": result.healthy, "database": _database(result)})
 
 
 def _database(result: HealthCheckResult) -> dict[str, Any]:
     # An exhausted pool of this worker's is no dead database, and says so.
-    exhausted = {"poolExhausted": True} if result.details.exhausted else {}
+    exhausted = {"poolExhausted": True} if result.details.pool_exhausted else {}
     return exhausted | {
         "connected": result.healthy,
         "latencyMs": result.latency_ms if result.healthy else None,
@@ -74,12 +83,12 @@ def _details() -> dict[str, Any]:
     return {
         "worker": {
             "pid": os.getpid(),
-            "serving": services.background.serving(),
-            "everHealthy": services.monitor.health().ever_healthy,
-            "connection": services.monitor.status().to_json(),
-            "network": services.monitor.network(),
-            "breaker": services.breaker.to_json(),
-            "loopLagMs": services.background.lag_ms,
+            "serving": services.runtime.background.serving(),
+            "everHealthy": services.database.monitor.health().ever_healthy,
+            "connection": services.database.monitor.status().to_json(),
+            "network": services.database.monitor.network().to_json(),
+            "breaker": services.database.breaker.status().to_json(),
+            "loopLagMs": services.runtime.background.lag_ms,
         }
     }
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from config import log_lines
+from prodfix.logs import lines
 
 if TYPE_CHECKING:
     from prodfix import Settings, SettingsError
@@ -37,5 +37,5 @@ def refuse(error: SettingsError) -> NoReturn:
         from prodfix.commands.refusal import SettingsRefused
 
         raise SettingsRefused(error) from None
-    log_lines.tell("critical", "The settings are not usable", problems=error.problems)
+    lines.tell("critical", "The settings are not usable", problems=error.problems)
     sys.exit(APP_LOAD_ERROR)

@@ -7,12 +7,12 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from gunicorn.glogging import Logger
 
-from config import log_lines
+from prodfix.logs import lines
 from prodfix.names import mask_key
 
 LONGEST_PATH = 512  # characters
@@ -64,7 +64,7 @@ class AccessLog(Logger):  # type: ignore[misc]  # gunicorn has no types
     def _raw(self, path: str) -> Entry:
         if self.loglevel > logging.DEBUG:
             return {}
-        return {"rawPath": log_lines.redacted(_readable(path))[:LONGEST_PATH]}
+        return {"rawPath": lines.redacted(_readable(path))[:LONGEST_PATH]}
 
     # gunicorn writes pieces of requests that it cannot read into its messages, and whole addresses with their query strings.
 
@@ -83,15 +83,15 @@ class AccessLog(Logger):  # type: ignore[misc]  # gunicorn has no types
 
     def _set_handler(self, log: Any, output: Any, fmt: Any, stream: Any = None) -> None:
         """Called by gunicorn for each log, with "-" or the name of a file (`--error-logfile`)."""
-        super()._set_handler(log, output, log_lines.Formatter() if log is self.error_log else fmt, stream)
+        super()._set_handler(log, output, lines.Formatter() if log is self.error_log else fmt, stream)
         if output == "-":
             log.handlers.remove(self._get_gunicorn_handler(log))
-            handler = log_lines.Handler()
+            handler = lines.Handler()
             handler._gunicorn = True  # type: ignore[attr-defined]  # so that gunicorn finds it again
             log.addHandler(handler)
 
     def _print(self, entry: Entry) -> None:
-        log_lines.write(log_lines.encoded(entry | {"path": log_lines.redacted(entry["path"])}))
+        lines.write(lines.encoded(entry | {"path": lines.redacted(entry["path"])}))
 
 
 def _unlogged(environ: Mapping[str, Any]) -> bool:
@@ -103,7 +103,7 @@ def _unlogged(environ: Mapping[str, Any]) -> bool:
 
 def _line(resp: Any, path: str, environ: Mapping[str, Any], request_time: timedelta) -> Entry:
     return {
-        "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "timestamp": lines.timestamp(),
         "level": "info",
         "event": "request",
         "method": str(environ.get("REQUEST_METHOD", ""))[:32],

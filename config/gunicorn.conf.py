@@ -14,7 +14,7 @@ from typing import Any
 from dotenv import dotenv_values
 from gunicorn.errors import AppImportError, HaltServer
 
-from config import log_lines
+from prodfix.logs import lines
 
 # Of gunicorn.arbiter.Arbiter: at these the arbiter halts, instead of starting the worker for ever.
 WORKER_BOOT_ERROR, APP_LOAD_ERROR = 3, 4
@@ -53,7 +53,7 @@ loglevel = {"debug": "debug", "warn": "warning", "warning": "warning", "error": 
 def on_starting(server: Any) -> None:
     """Refuse to serve without a database, once and before any worker."""
     if not _setting("MONGODB_URI"):
-        log_lines.tell("critical", "MONGODB_URI is not set. Set it, or use `make run`, which brings a database.")
+        lines.tell("critical", "MONGODB_URI is not set. Set it, or use `make run`, which brings a database.")
         sys.exit(APP_LOAD_ERROR)
     if server is not None:
         server.reap_workers = _halting_once(server.reap_workers)
@@ -103,8 +103,8 @@ def _telling(worker: Any, init_process: Callable[[], None]) -> Callable[[], None
             init_process()
         except Exception as error:  # noqa: BLE001 - see above
             reason = "The worker has failed" if worker.booted else "The application cannot be loaded"
-            facts = {"error": log_lines.described(error), "stack": log_lines.places(error)}
-            log_lines.tell("critical", reason, logger="gunicorn.error", **facts)
+            facts = {"error": lines.described(error), "stack": lines.places(error)}
+            lines.tell("critical", reason, logger="gunicorn.error", **facts)
             code = APP_LOAD_ERROR if isinstance(error, AppImportError) else WORKER_BOOT_ERROR
             sys.exit(1 if worker.booted else code)
 
@@ -116,8 +116,7 @@ def post_worker_init(worker: Any) -> None:
     services = getattr(worker.wsgi, "extensions", {}).get("prodfix")
     if services is None:
         return  # an application without prodfix
-    services.background.serving = lambda: worker.alive
-    services.start()
+    services.start(serving=lambda: worker.alive)
     worker.log.hand_over(lambda entry: _log_request(services, entry))
 
 

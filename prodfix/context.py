@@ -18,6 +18,7 @@ from prodfix.errors import Outcome
 from prodfix.fingerprints import CommandKey
 from prodfix.operations import DatabaseOperation
 from prodfix.redaction import redact_text
+from prodfix.serialization import Millis, Serializable, iso, json_maker
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 # W3C Trace Context, section 3.2: nothing follows version 00, and whatever is new another hyphen in a higher one; ff is none.
@@ -29,6 +30,35 @@ _ZEROS = "0" * 32
 
 TRAIL = 20  # commands of a request that an error record shows
 KINDS = 200  # kinds of commands of a request that are told apart
+
+
+@dataclass(frozen=True, slots=True)
+class SentCommand(Serializable):
+    """One command of a request."""
+
+    operation: str = ""
+    collection: str | None = None
+    duration_ms: Millis = None
+    failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorContext(Serializable):
+    """The seed's ErrorContext, as records have it: without the notes, and with its text redacted."""
+
+    request_id: str = ""
+    trace_id: str | None = None
+    user_id: str | None = None
+    endpoint: str | None = None
+    method: str | None = None
+    user_agent: str | None = None
+    device_type: DeviceType | None = None
+    app_version: str | None = None
+    ip: str | None = None
+    timestamp: str | None = None
+
+
+_sent, _context = json_maker(SentCommand), json_maker(ErrorContext)
 
 
 @dataclass(slots=True)
@@ -75,11 +105,8 @@ class Notes:
         return seen + 1
 
     def trail_json(self) -> list[dict[str, Any]]:
-        """The last commands of the request, oldest first."""
-        return [
-            {"operation": key.operation, "collection": key.collection, "durationMs": micros / 1e3, "failed": failed}
-            for key, micros, failed in self.trail
-        ]
+        """The last commands of the request, oldest first: each a :class:`SentCommand`."""
+        return [_sent(key.operation, key.collection, micros / 1e3, failed) for key, micros, failed in self.trail]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,19 +140,19 @@ class RequestContext:
         return device_type(self.user_agent, {"Sec-CH-UA-Mobile": self.mobile_hint} if self.mobile_hint else None)
 
     def to_json(self) -> dict[str, Any]:
-        """The seed's ErrorContext."""
-        return {
-            "requestId": self.request_id,
-            "traceId": self.trace_id,
-            "userId": self.notes.user_id,
-            "endpoint": self.endpoint,
-            "method": self.method,
-            "userAgent": redact_text(self.user_agent),
-            "deviceType": self.device_type,
-            "appVersion": self.app_version or None,
-            "ip": self.ip,
-            "timestamp": iso(self.timestamp),
-        }
+        """The seed's :class:`ErrorContext`."""
+        return _context(
+            request_id=self.request_id,
+            trace_id=self.trace_id,
+            user_id=self.notes.user_id,
+            endpoint=self.endpoint,
+            method=self.method,
+            user_agent=redact_text(self.user_agent),
+            device_type=self.device_type,
+            app_version=self.app_version or None,
+            ip=self.ip,
+            timestamp=iso(self.timestamp),
+        )
 
 
 def is_request_id(text: str) -> bool:
@@ -214,8 +241,3 @@ def context_of(variables: Context | None) -> RequestContext | None:
 
 set_context = _current.set
 reset_context = _current.reset
-
-
-def iso(moment: datetime) -> str:
-    """ISO 8601 in UTC with milliseconds and ``Z``."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

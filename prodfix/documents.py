@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -22,6 +21,7 @@ from pymongo.synchronous.collection import Collection
 from pymongo.synchronous.database import Database
 
 from prodfix.errors import ConcurrentModification, FieldError, NotFound, ValidationFailed
+from prodfix.process.per_process import in_each_process
 from prodfix.schemas import GUARD, json_schema
 from prodfix.shapes import document_shape, type_name
 
@@ -67,8 +67,11 @@ class Documents:
         self._database, self._own_database = database, own_database
         self._auto_index, self._answering = auto_index, answering
         self._report = report
-        self._indexed: set[tuple[int, type[Document]]] = set()
         self.models: list[type[Document]] = []
+        in_each_process(self._begin)
+
+    def _begin(self) -> None:
+        self._indexed: set[type[Document]] = set()
 
     def register(self, *models: type[Document]) -> None:
         """Make models known to what keeps their indexes."""
@@ -81,10 +84,10 @@ class Documents:
 
     def collection(self, model: type[Model]) -> Documents.Bound[Model]:
         # While the database is down there is nothing to index, and the operation itself is what should fail.
-        if self._auto_index and (os.getpid(), model) not in self._indexed and self._answering():
+        if self._auto_index and model not in self._indexed and self._answering():
             with contextlib.suppress(ConnectionFailure):  # as above, before it is known to be down
                 self._make_indexes(model)
-                self._indexed.add((os.getpid(), model))
+                self._indexed.add(model)
         return Documents.Bound(model, self._database()[model.collection_name], self._report)
 
     def differences(self) -> list[str]:

@@ -43,6 +43,7 @@ from pydantic import ValidationError as PydanticError
 from pymongo import errors as mongo
 
 from prodfix import origins
+from prodfix.serialization import Serializable, json_maker
 
 
 class ErrorCategory(StrEnum):
@@ -77,6 +78,19 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class FieldProblem(Serializable):
+    """What an answer says of one field."""
+
+    field: str
+    pointer: str
+    code: str
+    message: str
+
+
+_problem = json_maker(FieldProblem)
+
+
+@dataclass(frozen=True, slots=True)
 class FieldError:
     """One thing that is wrong with one field. ``pointer`` is a JSON pointer (RFC 6901) into the request's body, made of
     ``field`` where none is given; the whole body's is empty."""
@@ -86,17 +100,13 @@ class FieldError:
     message: str
     pointer: str | None = None
 
-    def to_json(self) -> dict[str, str]:
+    def to_json(self) -> dict[str, Any]:
+        """A :class:`FieldProblem`."""
         pointer = self.pointer
         if pointer is None:
             pointer = "/" + self.field.replace("~", "~0").replace("/", "~1").replace(".", "/")
         # The names may be the client's own (an unknown field), and as long as its body.
-        return {
-            "field": self.field[:100],
-            "pointer": pointer[:200],
-            "code": self.code[:60],
-            "message": self.message[:200],
-        }
+        return _problem(self.field[:100], pointer[:200], self.code[:60], self.message[:200])
 
 
 class ProdFixError(Exception):

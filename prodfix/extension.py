@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 
 from flask import Flask
-from pymongo.monitoring import _EventListener
 
-from prodfix.assembly import Assembly
 from prodfix.classification.classifications import Row
 from prodfix.commands import group as cli
-from prodfix.connection.monitor import ConnectionMonitor
-from prodfix.queries.interceptor import QueryInterceptor
+from prodfix.composition import Composition
+from prodfix.driver import EventListener
+from prodfix.links import links_of
+from prodfix.observers import Observers
 from prodfix.services import EXTENSION, Services
 from prodfix.settings import Settings
 from prodfix.web import boundary, handlers, hooks, tokens
@@ -20,9 +21,10 @@ from prodfix.web import boundary, handlers, hooks, tokens
 class ProdFix:
     """prodfix for one Flask application.
 
-    ``settings``: default :meth:`Settings.from_env`. ``uri``: where our own records go; default ``MONGODB_URI``; without
-    one, statistics and records are this instance's only. ``classifications``: rows for the application's own errors, each a
-    :class:`Classification` or a callable ``(error) -> Classification``.
+    ``settings``: default :meth:`Settings.from_env`, when they are first needed: for ``listeners``, or by ``init_app``. ``uri``:
+    where our own records go; default ``MONGODB_URI``; without one, statistics and records are this instance's only.
+    ``classifications``: rows for the application's own errors, each a :class:`Classification` or a callable
+    ``(error) -> Classification``.
     ``deadline``: one deadline for each request; off for adopters until they ask for it. ``logging``: prodfix takes over the
     process's logging: JSON lines with the request's ID for everybody's loggers. ``served``: that too, and all else that the
     application of :func:`prodfix.create_app` has.
@@ -41,39 +43,44 @@ class ProdFix:
     ) -> None:
         self._settings, self._uri, self._classifications = settings, uri, classifications
         self._deadline, self._served, self._logging = deadline, served, logging or served
-        self._interceptor = QueryInterceptor()
-        self._monitor = ConnectionMonitor(lambda: self.services.clients.watch)
-        self._services: Services | None = None
+        self._composition: Composition | None = None
         if app is not None:
             self.init_app(app)
 
     @property
-    def listeners(self) -> tuple[_EventListener, ...]:
+    def listeners(self) -> tuple[EventListener, ...]:
         """Command and pool listeners for the host's ``MongoClient(event_listeners=[*prodfix.listeners])``."""
-        return (self._interceptor, self._monitor.pool)
+        return (self._observers.interceptor, self._observers.monitor.pool)
+
+    @cached_property
+    def _observers(self) -> Observers:
+        """One for all applications that this is given one after the other: a host makes its client once."""
+        return Observers.made(self._settings or Settings.from_env(), lambda: self._composition)
 
     @property
     def services(self) -> Services:
         """What :func:`init_app` made. Raises ``RuntimeError`` before it was called."""
-        if self._services is None:
+        if self._composition is None:
             raise RuntimeError("ProdFix.init_app has not been called")
-        return self._services
+        return self._composition.services
 
     def init_app(self, app: Flask) -> None:
         """Attach everything. Opens nothing and connects to nothing: that happens in the process that serves."""
         settings = self._settings or Settings.from_env()
-        services = self._services = Assembly(
+        composition = Composition(
             settings,
             uri=self._uri or (settings.mongodb_uri.get_secret_value() if settings.mongodb_uri else None),
             classifications=self._classifications,
-            interceptor=self._interceptor,
-            monitor=self._monitor,
+            observers=self._observers,
+            links=links_of(app.extensions),
             served=self._served,
             owning=self._logging,
-        ).services()
-        app.extensions[EXTENSION] = services
+        )
+        services = app.extensions[EXTENSION] = composition.services
+        self._composition = composition
         if self._logging:
             services.logs.take_over(settings.log_level)
+            services.runtime.uncaught.take_over()
         hooks.attach(app, services, deadline=self._deadline)
         boundary.attach(app, services, answers=self._served and settings.enable_error_handler)
         if settings.enable_error_handler:

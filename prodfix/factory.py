@@ -16,14 +16,18 @@ from prodfix.extension import ProdFix
 from prodfix.settings import Settings
 from prodfix.web.application import Application
 
-DIAGNOSTICS = "diagnostics"
-
 
 def _models(module: str) -> list[type[Document]]:
     """The models that a plug-in's module defines, so that ``prodfix indexes`` knows them without being told."""
     found = vars(sys.modules[module]).values() if module in sys.modules else ()
     kinds = [value for value in found if isinstance(value, type) and issubclass(value, Document)]
     return [kind for kind in kinds if kind.__module__ == module]
+
+
+def _wanted(blueprint: Blueprint, settings: Settings) -> bool:
+    """A plug-in may say beside its ``blueprint``, with ``registered_when(settings)``, whether it has a place in here."""
+    says = getattr(sys.modules.get(blueprint.import_name), "registered_when", None)
+    return says is None or bool(says(settings))
 
 
 def create_app(settings: Settings, blueprints: Iterable[Blueprint | ModuleType] = ()) -> Application:
@@ -48,12 +52,12 @@ def create_app(settings: Settings, blueprints: Iterable[Blueprint | ModuleType] 
         blueprint = getattr(plug_in, "blueprint", plug_in)
         if not isinstance(blueprint, Blueprint):
             raise ValueError(f"{plug_in!r} is not a Blueprint and exposes none as `blueprint`")
-        if blueprint.name != DIAGNOSTICS or settings.enable_diagnostics:
+        if _wanted(blueprint, settings):
             app.register_blueprint(blueprint)
             models = _models(blueprint.import_name)
             services.documents.register(*models)
             for model in models:
                 for field in unique_fields(model):
-                    services.deferred.unique(model.collection_name, field)
-            services.deferred.know(declared_in(blueprint.import_name))
+                    services.deferral.queue.unique(model.collection_name, field)
+            services.deferral.queue.know(declared_in(blueprint.import_name))
     return app

@@ -19,8 +19,6 @@ import gridfs
 import pymongo
 from bson import SON
 from pymongo.errors import BulkWriteError, ClientBulkWriteException, WriteError
-from pymongo.synchronous.bulk import _Bulk
-from pymongo.synchronous.client_bulk import _ClientBulk
 from pymongo.synchronous.client_session import ClientSession
 from pymongo.synchronous.collection import Collection
 from pymongo.synchronous.command_cursor import CommandCursor
@@ -28,6 +26,7 @@ from pymongo.synchronous.cursor import Cursor
 from pymongo.synchronous.database import Database
 from pymongo.synchronous.mongo_client import MongoClient
 
+from prodfix import driver
 from prodfix.errors import chain
 from prodfix.operations import DatabaseOperation, command_of, merges
 from prodfix.redaction import redact_text
@@ -71,6 +70,22 @@ def driver_call(error: BaseException, within: FrameType | None = None) -> Driver
     return DriverCall(operation, client, halfway)
 
 
+@dataclass(frozen=True, slots=True)
+class ErrorFrames:
+    """What the frames of one error know of it: see :func:`name_of`, :func:`driver_call`, :func:`stack` and :func:`places`."""
+
+    error_type: str
+    call: DriverCall | None
+    stack: str = ""
+    places: tuple[str, ...] = ()
+
+
+def examined(error: BaseException, *, whole: bool) -> ErrorFrames:
+    """All of that; without ``whole`` neither stack nor places, which say nothing where the client is at fault."""
+    kind, call = name_of(error), driver_call(error)
+    return ErrorFrames(kind, call, stack(error), tuple(places(error))) if whole else ErrorFrames(kind, call)
+
+
 def database_operation(error: BaseException) -> DatabaseOperation | None:
     """The operation of :func:`driver_call`."""
     return _operation(frame for link in chain(error) for frame in _frames(link.__traceback__))
@@ -86,8 +101,10 @@ def _client(frame: FrameType) -> MongoClient[Any] | None:
     target = frame.f_locals.get("self") if frame.f_code.co_filename.startswith(_DRIVER) else None
     if isinstance(target, MongoClient):
         return target
-    if isinstance(target, (Cursor, CommandCursor)):
-        target = target._collection
+    if isinstance(target, Cursor):
+        target = target.collection
+    elif isinstance(target, CommandCursor):
+        target = driver.collection_of(target)
     database = target.database if isinstance(target, Collection) else target
     return database.client if isinstance(database, Database) else None
 
@@ -134,16 +151,13 @@ def _describe(frame: FrameType) -> Iterator[DatabaseOperation]:
         operation = command_of(name)
         yield DatabaseOperation(operation, target.name, _shape(operation, target.name, values))
     elif isinstance(target, Cursor):
-        query = redact_command({"find": target.collection.name, "filter": getattr(target, "_spec", None) or {}})
+        query = redact_command({"find": target.collection.name, "filter": driver.filter_of(target)})
         yield DatabaseOperation("find", target.collection.name, query)
     elif isinstance(target, CommandCursor):
-        collection = target._collection
-        yield DatabaseOperation("getMore", collection.name, None)
+        yield DatabaseOperation("getMore", getattr(driver.collection_of(target), "name", None), None)
     elif isinstance(target, Database):
         yield _database_method(name, target, values)
-    elif isinstance(target, _Bulk):
-        yield DatabaseOperation("bulkWrite", target.collection.name, None)
-    elif isinstance(target, _ClientBulk):
+    elif isinstance(target, driver.CLIENT_BULKS):
         yield DatabaseOperation("bulkWrite", _namespaces(target), None)
     elif isinstance(target, (ClientSession, MongoClient)) and not name.startswith("_"):
         yield DatabaseOperation(command_of(name))
@@ -171,7 +185,7 @@ def _database_method(name: str, database: Database[Any], values: dict[str, Any])
     return DatabaseOperation(command_of(name), collection if isinstance(collection, str) else None)
 
 
-def _namespaces(bulk: _ClientBulk) -> str | None:
+def _namespaces(bulk: Any) -> str | None:
     names = {str(namespace).partition(".")[2] for namespace in getattr(bulk, "namespaces", ())}
     return ",".join(sorted(names))[:200] or None
 

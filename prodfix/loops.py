@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from prodfix.process.per_process import this_process
+
 
 @dataclass(slots=True)
 class Loop:
@@ -36,24 +38,37 @@ class Loop:
             self._thread.join(limit)
 
     def _run(self) -> None:
+        process = this_process()
         self._stopped.wait(self.delay)
         while not self._stopped.is_set():
+            if process is not this_process():
+                _wait_for_ever()
             begun = time.monotonic()
-            self._work()
+            self._work(process)
             self._stopped.wait(max(0.01, self.interval - (time.monotonic() - begun)))
 
-    def _work(self) -> None:
+    def _work(self, process: object) -> None:
         before = self._failing
         try:
             self.work()
         except Exception as error:  # noqa: BLE001 - a loop that ended would end its part of the service in silence
             self._failing = type(error)
-            if self._failing is not before:
+            if self._failing is not before and process is this_process():
                 self.on_error(self.name, error)
         else:
             self._failing = None
             if before is not None:
                 self.on_recovery(self.name)
+
+
+_waiting: list[threading.Event] = []
+
+
+def _wait_for_ever() -> None:
+    """gevent's fork copies greenlets: a parent's loop is not the child's, and its end there would be a KeyError on stderr, as
+    ``threading`` has forgotten it."""
+    _waiting.append(threading.Event())
+    _waiting[-1].wait()
 
 
 def stop_all(loops: Iterable[Loop], limit: float = 2.0) -> None:

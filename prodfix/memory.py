@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import resource
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from prodfix.serialization import Description, Serializable
 
 MB = 1024 * 1024
 STATM = Path("/proc/self/statm")
@@ -12,16 +16,21 @@ GROUPS = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")
 
 
-def used(statm: Path = STATM) -> dict[str, float | None]:
-    """``residentMb``: what this process has in memory; ``sharedMb``: what of it others may have too; ``peakMb``: the most
-    that it ever had. The first two are None where nobody counts them.
+@dataclass(frozen=True, slots=True)
+class MemoryUse(Serializable):
+    """What one process has. The first two are None where nobody counts them."""
 
-    Source: proc_pid_statm(5), getrusage(2).
-    """
+    resident_mb: Annotated[float | None, Description("MiB in memory")] = None
+    shared_mb: Annotated[float | None, Description("MiB of them that others may have too")] = None
+    peak_mb: Annotated[float, Description("MiB that it had at most")] = 0.0
+
+
+def used(statm: Path = STATM) -> MemoryUse:
+    """What this process has now. Source: proc_pid_statm(5), getrusage(2)."""
     resident, shared = _resident(statm) or (None, None)
     # The kernel looks for the peak now and then only: it may be a few pages less than what is there.
     peak = max(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MB, resident or 0.0)
-    return {"residentMb": resident, "sharedMb": shared, "peakMb": round(peak, 1)}
+    return MemoryUse(resident, shared, round(peak, 1))
 
 
 def _resident(statm: Path) -> tuple[float, float] | None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from prodfix.serialization import Millis, Serializable
+
 _COMMANDS = {
     "insert_one": "insert",
     "insert_many": "insert",
@@ -80,13 +82,13 @@ MAY_CHANGE = _CHANGES | {"aggregate", "mapReduce", "mapreduce"}
 
 
 @dataclass(frozen=True, slots=True)
-class DatabaseOperation:
+class DatabaseOperation(Serializable):
     """``query`` is a redacted shape; ``duration_ms`` is known only where the driver published a command event."""
 
     operation: str
     collection: str | None = None
     query: dict[str, Any] | None = None
-    duration_ms: float | None = None
+    duration_ms: Millis = None
 
     @property
     def writes(self) -> bool:
@@ -94,14 +96,6 @@ class DatabaseOperation:
 
     def _writes_out(self) -> bool:
         return not _OUT.isdisjoint(_last_stage(self.query or {}))
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "operation": self.operation,
-            "collection": self.collection,
-            "query": self.query,
-            "durationMs": self.duration_ms,
-        }
 
 
 def command_of(method: str) -> str:

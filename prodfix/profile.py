@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
 
 from ddsketch.mapping import LogarithmicMapping
 
 from prodfix.fingerprints import CommandKey
 from prodfix.names import mask_key
 from prodfix.native import allocate_lock
+from prodfix.serialization import Serializable
 
 KINDS = 500  # kinds of commands that are told apart; further ones are counted together
 OTHER = CommandKey("__other__", None, ())
@@ -27,6 +27,18 @@ def bin_of(micros: int) -> int:
     """The place of a duration in a sketch; what has the same place differs by 2 % at most."""
     place: int = _MAPPING.key(micros or 1)
     return place
+
+
+@dataclass(frozen=True, slots=True)
+class KindTotals(Serializable):
+    """A :class:`Kind` as all workers read it."""
+
+    count: int = 0
+    errors: int = 0
+    micros: int = 0
+    repeated: int = 0
+    sampled: int = 0
+    bins: list[tuple[int, int]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -47,15 +59,8 @@ class Kind:
             self.bins[bin_of(micros)] += 1
             self.sampled += 1
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "count": self.count,
-            "errors": self.errors,
-            "micros": self.micros,
-            "repeated": self.repeated,
-            "sampled": self.sampled,
-            "bins": list(self.bins.items()),
-        }
+    def totals(self) -> KindTotals:
+        return KindTotals(self.count, self.errors, self.micros, self.repeated, self.sampled, list(self.bins.items()))
 
 
 class Profile:
@@ -107,12 +112,12 @@ def masked(key: CommandKey) -> CommandKey:
     return CommandKey(key.operation, key.collection, tuple(sorted({mask_key(name) for name in key.fields})))
 
 
-def quantile(entries: Iterable[Mapping[str, Any]], share: float) -> float | None:
-    """The duration in microseconds under which ``share`` of the commands were, over what several processes have written
-    with :meth:`Kind.to_json`; ``None`` without a duration."""
+def quantile(parts: Iterable[Iterable[tuple[int, int]]], share: float) -> float | None:
+    """The duration in microseconds under which ``share`` of the commands were, over the bins of several processes; ``None``
+    without a duration."""
     bins: Counter[int] = Counter()
-    for entry in entries:
-        for place, count in entry["bins"]:
+    for part in parts:
+        for place, count in part:
             bins[place] += count
     # The nearest rank, rounded up: of few durations the slow one must show.
     rank, passed = max(1, math.ceil(share * bins.total())), 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, cast
 
@@ -12,8 +12,9 @@ from flask import current_app
 from pymongo.synchronous.client_session import ClientSession
 from werkzeug.local import LocalProxy
 
-from prodfix.alerts.alerts import Alerts
-from prodfix.alerts.rules import LOSS_PERIOD
+from prodfix import driver
+from prodfix.alerts.conditions import LOSS_PERIOD
+from prodfix.alerts.service import Alerts
 from prodfix.classification.classifier import Classifier
 from prodfix.connection.clients import Clients
 from prodfix.connection.monitor import ConnectionMonitor
@@ -31,6 +32,8 @@ from prodfix.diagnostics.selftest import SelfTest
 from prodfix.documents import Documents
 from prodfix.errors import Severity
 from prodfix.journal.journal import Journal
+from prodfix.journal.quarantine import DamageReport
+from prodfix.links import Links
 from prodfix.logs.logs import Logs
 from prodfix.queries.advice import Advisor
 from prodfix.queries.interceptor import QueryInterceptor
@@ -50,6 +53,8 @@ from prodfix.statistics.groups import Groups
 from prodfix.statistics.minutes import Minutes
 from prodfix.statistics.statistics import Statistics
 from prodfix.statistics.windows import Windows
+from prodfix.uncaught import Uncaught
+from prodfix.worker_state import CommandCounts, JournalStatus, WorkerState
 from prodfix.workers import Workers
 
 Result = TypeVar("Result")
@@ -60,12 +65,16 @@ EXTENSION = "prodfix"
 class Runner(Protocol):
     """What runs beside the requests of one process: :class:`prodfix.background.Background`.
 
-    ``serving`` is set by the server's hook: whether this worker still takes requests, or drains. ``lag_ms`` is how late its
-    loops wake up, ``uptime`` how many seconds they have been running.
+    ``serving``: whether this worker still takes requests, or drains. ``lag_ms`` is how late its loops wake up, ``uptime`` how
+    many seconds they have been running. ``held``: this process begins nothing, and is none of the workers.
     """
 
-    serving: Callable[[], bool]
     lag_ms: float
+
+    def serving(self) -> bool: ...
+
+    @property
+    def held(self) -> bool: ...
 
     @property
     def uptime(self) -> float: ...
@@ -73,7 +82,7 @@ class Runner(Protocol):
     @property
     def running(self) -> bool: ...
 
-    def start(self, services: Services) -> None: ...
+    def start(self, services: Services, serving: Callable[[], bool] | None = None) -> None: ...
 
     def hold(self) -> None: ...
 
@@ -81,104 +90,160 @@ class Runner(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Services:
-    """Everything that an application has of prodfix. Its parts are public: they are what blueprints and tests use."""
+class DatabaseServices:
+    """How the database is reached, and what knows whether it answers. ``readable`` is our own, while it can be read."""
 
-    settings: Settings
-    classifier: Classifier
     clients: Clients
-    interceptor: QueryInterceptor
     monitor: ConnectionMonitor
-    readable: Readable
     breaker: Breaker
-    logs: Logs
-    journal: Journal
-    storage: Storage
+    readable: Readable
+    transactions: Transactions
+
+
+@dataclass(frozen=True, slots=True)
+class RequestServices:
+    """What is counted of requests, minute by minute, and which of them came before."""
+
     counters: Counters
     minutes: Minutes
     windows: Windows
-    groups: Groups
     statistics: Statistics
+    idempotency: Idempotency
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorServices:
+    """What is recorded of errors, and where it is found again."""
+
+    log: ErrorLog
+    storage: Storage
     lookup: Lookup
+    groups: Groups
     incidents: Incidents
     incident_log: IncidentLog
-    queries: QueryStatistics
+
+
+@dataclass(frozen=True, slots=True)
+class QueryServices:
+    """What is seen of the application's commands."""
+
+    interceptor: QueryInterceptor
+    statistics: QueryStatistics
     advisor: Advisor
-    error_log: ErrorLog
-    deferred: Deferred
+
+
+@dataclass(frozen=True, slots=True)
+class DeferralServices:
+    """Writes that wait on disk. ``status`` is what became of each, ``activity`` whether requests need the database meanwhile;
+    ``orders`` and ``backlog`` are an admin's."""
+
+    queue: Deferred
     drainer: Drainer
-    traces: Traces
-    traffic: Traffic
+    status: Traces
+    activity: Traffic
     orders: Orders
     backlog: Backlog
-    recovery: Recovery
-    idempotency: Idempotency
-    transactions: Transactions
-    documents: Documents
-    diagnostics: Diagnostics
-    workers: Workers
+
+
+@dataclass(frozen=True, slots=True)
+class DiagnosticServices:
+    """What an admin is answered over all the others."""
+
+    report: Diagnostics
     requests: Requests
     selftest: SelfTest
-    alerts: Alerts
-    background: Runner
 
-    def __post_init__(self) -> None:
-        self.workers.state = self.state
+
+@dataclass(frozen=True, slots=True)
+class RuntimeServices:
+    """This process, and the others of the instance."""
+
+    background: Runner
+    journal: Journal
+    workers: Workers
+    uncaught: Uncaught
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything that an application has of prodfix, by rooms. Its parts are public: blueprints and tests use them.
+
+    An application itself needs :attr:`db`, ``recovery`` and ``documents``.
+    """
+
+    settings: Settings
+    links: Links
+    classifier: Classifier
+    recovery: Recovery
+    documents: Documents
+    database: DatabaseServices
+    requests: RequestServices
+    errors: ErrorServices
+    queries: QueryServices
+    deferral: DeferralServices
+    alerts: Alerts
+    logs: Logs
+    diagnostics: DiagnosticServices
+    runtime: RuntimeServices
 
     @property
     def db(self) -> Any:
         """The application's database."""
-        return self.clients.db
+        return self.database.clients.db
 
-    def start(self) -> None:
-        """Start this process's background work, if it does not run yet."""
-        if not self.background.running:
-            self.background.start(self)
+    def start(self, serving: Callable[[], bool] | None = None) -> None:
+        """Start this process's background work, if it does not run yet. ``serving`` is what the server knows: whether this
+        process still takes requests."""
+        if serving is not None or not self.runtime.background.running:
+            self.runtime.background.start(self, serving)
 
     def close(self) -> None:
         """End this process's background work, after storing what waits."""
-        self.background.stop(self)
+        self.runtime.background.stop(self)
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> WorkerState:
         """How this worker is, for all workers to read."""
-        return {
-            "pid": os.getpid(),
-            "uptimeSeconds": round(self.background.uptime, 1),
-            "connection": self.monitor.status().to_json(),
-            "servers": self.monitor.status().servers,
-            "network": self.monitor.network(),
-            "losses": self.monitor.losses(LOSS_PERIOD),
-            "incidents": sorted(self.incidents.open),
-            "alerts": self.alerts.state(),
-            "breaker": self.breaker.to_json(),
-            "recovery": self.recovery.to_json(),
-            "aborts": self.transactions.aborts.to_json(),
-            "commands": {"observed": self.interceptor.commands, "listenerErrors": self.interceptor.errors},
-            "logs": self.logs.sinks.status(),
-            "journal": {
-                "failing": self.journal.failure,
-                "quarantined": self.journal.quarantine.files,
-                "lostWrites": self.journal.quarantine.lost,
-                "otherVersions": self.journal.other_versions,
-            },
-            "idempotency": self.idempotency.to_json(),
-            "deferredRefused": self.deferred.refused,
-            "idleSeconds": self.traffic.idle_seconds,
-            "dropped": self.storage.dropped + self.minutes.dropped + self.counters.dropped + self.journal.lost,
-            "failedSteps": self.error_log.failures,
-            "suppressed": self.error_log.storms.held,
-            "failedRows": self.classifier.failures,
-            "loopLagMs": self.background.lag_ms,
-            **environment(),
-        }
+        quarantine = self.runtime.journal.quarantine
+        return WorkerState(
+            worker=self.runtime.journal.boot,
+            pid=os.getpid(),
+            uptime_seconds=round(self.runtime.background.uptime, 1),
+            connection=self.database.monitor.status(),
+            servers=self.database.monitor.servers(),
+            network=self.database.monitor.network(),
+            losses=self.database.monitor.losses(LOSS_PERIOD),
+            incidents=tuple(sorted(self.errors.incidents.open)),
+            alerts=self.alerts.state(),
+            breaker=self.database.breaker.status(),
+            recovery=self.recovery.status(),
+            aborts=self.database.transactions.aborts.counts(),
+            driver_missing=tuple(name.name for name in driver.missing()),
+            commands=CommandCounts(self.queries.interceptor.commands, self.queries.interceptor.errors),
+            logs=self.logs.sinks.status(),
+            journal=JournalStatus(
+                self.runtime.journal.failure, quarantine.files, quarantine.lost, self.runtime.journal.other_versions
+            ),
+            idempotency=self.requests.idempotency.counts(),
+            deferred_refused=self.deferral.queue.refused,
+            idle_seconds=self.deferral.activity.idle_seconds,
+            dropped=self.errors.storage.dropped
+            + self.requests.minutes.dropped
+            + self.requests.counters.dropped
+            + self.runtime.journal.lost,
+            failed_steps=self.errors.log.failures,
+            suppressed=self.errors.log.storms.held,
+            failed_rows=self.classifier.failures,
+            loop_lag_ms=self.runtime.background.lag_ms,
+            environment=environment(),
+        )
 
-    def tell_of_damage(self, facts: Mapping[str, Any]) -> None:
+    def tell_of_damage(self, damage: DamageReport) -> None:
         """Tell that a journal was damaged, what came home of it and what is gone: once, by the worker that has adopted it."""
-        gone, certain = facts["lostWrites"], facts["certain"]
+        gone, certain = damage.lost_writes, damage.certain
         least = "" if certain else "at least "
         lost = f"{least}{gone} acknowledged writes are gone" if gone or not certain else "no acknowledged write is gone"
         message = f"a journal was damaged: {lost}"
-        self.logs.note(Severity.CRITICAL, "journal-damaged", message, "error", "database", facts=facts)
+        self.logs.note(Severity.CRITICAL, "journal-damaged", message, "error", "database", facts=damage.to_json())
 
     def loop_failed(self, name: str, error: Exception) -> None:
         """Tell that a background loop failed this time."""
@@ -204,6 +269,6 @@ def run_transaction(
 ) -> Result:
     """:meth:`prodfix.recovery.transactions.Transactions.run` of the current application, within ``deadline`` seconds if given."""
     if deadline is None:
-        return current_prodfix.transactions.run(callback, retries=retries)
+        return current_prodfix.database.transactions.run(callback, retries=retries)
     with pymongo.timeout(deadline):
-        return current_prodfix.transactions.run(callback, retries=retries)
+        return current_prodfix.database.transactions.run(callback, retries=retries)

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bson.errors import BSONError
-from bson.raw_bson import RawBSONDocument
-
 from prodfix.names import mask_key
 
 NODES = 200  # how many values of one command are looked at
@@ -130,11 +127,12 @@ class _Walk:
     def _mapping(self, value: Mapping[str, Any], parent: str, level: int, path: str) -> Any:
         if level >= LEVELS or self.left <= 0:
             return "?document"
-        if isinstance(value, RawBSONDocument) and len(value.raw) > RAW_BYTES:
-            return "?document"
         try:
+            raw = getattr(value, "raw", None)  # a RawBSONDocument's, known by that: bson is not loaded for shapes
+            if isinstance(raw, bytes) and len(raw) > RAW_BYTES:
+                return "?document"
             items = value.items()
-        except BSONError:  # a raw document is decoded here for the first time
+        except Exception:  # noqa: BLE001 - a raw document is decoded here for the first time, perhaps by somebody's decoder
             return "?document"
         named = _COLLECTION_OF.get(parent)
         shape: dict[str, Any] = {}

@@ -6,7 +6,6 @@ number of keys is bounded all the same; what is beyond it is counted under ``__o
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -57,7 +56,7 @@ class Traffic:
 
     def millis(self, share: float) -> float | None:
         """The duration under which ``share`` of the requests were, within 2 %; ``None`` without any."""
-        micros = quantile([{"bins": self.bins.items()}], share)
+        micros = quantile([self.bins.items()], share)
         return None if micros is None else round(micros / 1e3, 2)
 
 
@@ -146,19 +145,3 @@ class Tally:
         for key, seen in self.errors.items():
             found[key[place]] += seen.count
         return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
-
-
-def rows_of_counts(counts: Sequence[Row], minute: int) -> list[Row]:
-    """:meth:`Tally.error_rows` of the rows ``[category, device, endpoint, message, count]`` that version 1 wrote.
-
-    Its message, a bounded and redacted text, is the title; what has one title is of one kind.
-    """
-    at = minute * 60.0
-    return [
-        [category, device, endpoint, _digest(message), message, count, at, at, []]
-        for category, device, endpoint, message, count in counts
-    ]
-
-
-def _digest(message: str) -> str:
-    return OTHER if message == OTHER else hashlib.blake2b(message.encode("utf-8", "replace"), digest_size=8).hexdigest()

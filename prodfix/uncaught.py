@@ -1,6 +1,7 @@
 """What nobody catches: exceptions of background greenlets and threads, of destructors, and of the main program.
 
-Python and gevent print those to stderr, with whatever their texts hold. Here they become records like any other error.
+Python and gevent print those to stderr, with whatever their texts hold. Here they become records like any other error, and
+before and after a process serves a line of the log. Nobody else in this library touches their hooks.
 """
 
 from __future__ import annotations
@@ -16,19 +17,38 @@ from prodfix.deadlines import REQUEST
 from prodfix.native import under_gevent
 
 Tell = Callable[[BaseException, RequestContext | None], Any]
+Line = Callable[[str, BaseException], None]
 
 
 class Uncaught:
     """Has ``tell`` hear of every uncaught exception of this process, with the request that began the work, if it is known.
 
-    Attach it in the process that serves: a hub belongs to one.
+    Attach it in the process that serves: a hub belongs to one. While it is not attached, and where ``tell`` fails, ``line`` is
+    told of what has ended a thread or a greenlet, once :meth:`take_over` was called.
     """
 
-    def __init__(self, tell: Tell) -> None:
-        self._tell = tell
+    def __init__(self, tell: Tell, line: Line = lambda kind, error: None) -> None:
+        self._tell, self._line = tell, line
         self._before = (sys.excepthook, threading.excepthook, sys.unraisablehook)
         self._hub: Any = None
         self._hubs_own: Any = None
+
+    def take_over(self) -> None:
+        """From now on nothing of what ends a thread or a greenlet reaches stderr: for who owns the process's logging."""
+        threading.excepthook = self._thread_ended
+        if under_gevent():
+            from gevent.hub import Hub
+
+            line = self._line
+
+            def greenlet_ended(hub: Any, context: Any, kind: Any, value: Any, trace: Any) -> None:
+                line("greenlet", value if isinstance(value, BaseException) else kind())
+
+            Hub.print_exception = greenlet_ended  # type: ignore[method-assign, assignment]
+
+    def _thread_ended(self, failed: threading.ExceptHookArgs) -> None:
+        if failed.exc_value is not None and not isinstance(failed.exc_value, SystemExit):
+            self._line("thread", failed.exc_value)
 
     def attach(self) -> None:
         self._before = (sys.excepthook, threading.excepthook, sys.unraisablehook)

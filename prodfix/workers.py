@@ -4,44 +4,54 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TypeVar
 
 import orjson
 
+from prodfix.connection.status import ConnectionStatus
 from prodfix.journal.journal import Journal
+from prodfix.logs.sinks import SinkStatus
+from prodfix.recovery.breaker import BreakerState
+from prodfix.worker_state import JournalStatus, WorkerState
 
 Answer = TypeVar("Answer")
 
 STALE = 10.0  # seconds after which a worker's status no longer counts; it writes one each second
 
 _WORST_FIRST = ("error", "disconnected", "reconnecting", "connected")
-_SUMMED = ("poolSize", "availableConnections", "checkedOut", "waiting", "capacity")
-_OF_FOLDER = ("quarantined", "lostWrites", "otherVersions")  # they look at the same one
-_LOST = ("lost", "dropped", "waiting")  # lines
 
 
 class Workers:
-    """Reads what they have put into their journals."""
+    """Reads what they have put into their journals. ``state`` is how this worker is now."""
 
-    def __init__(self, journal: Journal, clock: Callable[[], float] = time.time) -> None:
-        self._journal, self._clock = journal, clock
-        self.state: Callable[[], Mapping[str, Any]] | None = None
-        """How this worker is now; set by who knows all of its parts."""
+    def __init__(
+        self,
+        journal: Journal,
+        *,
+        state: Callable[[], WorkerState] | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._journal, self._state, self._clock = journal, state, clock
 
-    def read(self) -> list[dict[str, Any]]:
-        """One entry for each live worker.
+    def read(self) -> list[WorkerState]:
+        """The state of each live worker.
 
         A worker that reads is there in any case, as it is now if its own entry cannot be read: a broken disk must not look
         like a lost database. An entry whose time is yet to come counts too: the clock was turned back.
         """
         query = "SELECT worker, at, entry FROM status WHERE at > ?"
         rows = told(lambda: self._journal.read(query, (self._clock() - STALE,))) or []
-        found = {worker: orjson.loads(entry) for worker, _, entry in sorted(rows, key=lambda row: row[1])}
+        found = {worker: WorkerState.from_json(orjson.loads(entry)) for worker, _, entry in sorted(rows, key=_moment)}
         own = self._journal.boot  # none in the command line, which is no worker
-        if self.state is not None and own and own not in found:
-            found[own] = orjson.loads(orjson.dumps(self.state()))
-        return [{"worker": worker, **entry} for worker, entry in sorted(found.items())]
+        if self._state is not None and own and own not in found:
+            found[own] = self._state()
+        return [replace(state, worker=worker) for worker, state in sorted(found.items(), key=lambda one: one[0])]
+
+
+def _moment(row: Sequence[float]) -> float:
+    return row[1]
 
 
 def told(ask: Callable[[], Answer]) -> Answer | None:
@@ -52,45 +62,58 @@ def told(ask: Callable[[], Answer]) -> Answer | None:
         return None
 
 
-def connection_of(workers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def connection_of(workers: Sequence[WorkerState]) -> ConnectionStatus:
     """The ConnectionStatus of the instance: the worst state, the shortest uptime, and the sums of the pools."""
-    if not workers:
-        nothing = {"state": "disconnected", "uptime": 0.0, "lastError": None, "reconnectAttempts": 0}
-        return nothing | dict.fromkeys(_SUMMED, 0) | {"poolExhausted": False}
-    parts = [worker["connection"] for worker in workers]
-    worst = min(parts, key=lambda part: _WORST_FIRST.index(part["state"]))
-    return {
-        "state": worst["state"],
-        "uptime": min(part["uptime"] for part in parts),
-        "lastError": worst["lastError"],
-        "reconnectAttempts": max(part["reconnectAttempts"] for part in parts),
-        **{name: sum(part[name] for part in parts) for name in _SUMMED},
-        "poolExhausted": any(part["poolExhausted"] for part in parts),
-    }
+    parts = [worker.connection for worker in workers]
+    if not parts:
+        return ConnectionStatus()
+    worst = min(parts, key=lambda part: _WORST_FIRST.index(part.state))
+    return ConnectionStatus(
+        state=worst.state,
+        uptime=min(part.uptime for part in parts),
+        last_error=worst.last_error,
+        reconnect_attempts=max(part.reconnect_attempts for part in parts),
+        pool_size=sum(part.pool_size for part in parts),
+        available_connections=sum(part.available_connections for part in parts),
+        checked_out=sum(part.checked_out for part in parts),
+        waiting=sum(part.waiting for part in parts),
+        capacity=sum(part.capacity for part in parts),
+        pool_exhausted=any(part.pool_exhausted for part in parts),
+    )
 
 
-def journal_of(workers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Why the journal of a worker fails, if one does; the damaged files that are kept, and files of other versions."""
-    parts: list[Mapping[str, Any]] = [worker.get("journal", {}) for worker in workers]
-    failing = sorted({part["failing"] for part in parts if part.get("failing")})
-    return {
-        "failing": ", ".join(failing) or None,
-        **{name: max((part.get(name, 0) for part in parts), default=0) for name in _OF_FOLDER},
-    }
+def journal_of(workers: Sequence[WorkerState]) -> JournalStatus:
+    """Why the journal of a worker fails, if one does; the damaged files that are kept, and files of other versions, which all
+    of them find in the same folder."""
+    parts = [worker.journal for worker in workers]
+    return JournalStatus(
+        failing=", ".join(sorted({part.failing for part in parts if part.failing})) or None,
+        quarantined=max((part.quarantined for part in parts), default=0),
+        lost_writes=max((part.lost_writes for part in parts), default=0),
+        other_versions=max((part.other_versions for part in parts), default=0),
+    )
 
 
-def sinks_of(workers: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def sinks_of(workers: Sequence[WorkerState]) -> list[SinkStatus]:
     """Each log sink over all workers: why it fails in one of them, if it does, and the lines that are missing or wait."""
-    found: dict[str, dict[str, Any]] = {}
-    for sink in (sink for worker in workers for sink in worker.get("logs", {}).get("sinks", ())):
-        whole = found.setdefault(sink["name"], {"name": sink["name"], "failing": None} | dict.fromkeys(_LOST, 0))
-        whole["failing"] = whole["failing"] or sink["failing"]
-        for name in _LOST:
-            whole[name] += sink[name]
+    found: dict[str, SinkStatus] = {}
+    for sink in (sink for worker in workers for sink in worker.logs.sinks):
+        known = found.get(sink.name)
+        found[sink.name] = sink if known is None else _together(known, sink)
     return list(found.values())
 
 
-def breaker_of(workers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _together(one: SinkStatus, other: SinkStatus) -> SinkStatus:
+    return SinkStatus(
+        one.name,
+        one.failing or other.failing,
+        lost=one.lost + other.lost,
+        dropped=one.dropped + other.dropped,
+        waiting=one.waiting + other.waiting,
+    )
+
+
+def breaker_of(workers: Sequence[WorkerState]) -> dict[str, int]:
     """How many workers have their circuit breaker in which state."""
-    states = [str(worker["breaker"]["state"]) for worker in workers if "breaker" in worker]
-    return {state: states.count(state) for state in sorted({"open", "half_open", "closed", *states})}
+    states = [worker.breaker.state.value for worker in workers if worker.breaker is not None]
+    return {state.value: states.count(state.value) for state in sorted(BreakerState)}

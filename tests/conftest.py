@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, settings
 from pymongo import MongoClient
 
 from config import ports
-from tests.servers import CLIENT_LIMITS, DatabaseServer
+from tests.support import scheduling
+from tests.support.servers import CLIENT_LIMITS, DatabaseServer
 
 # `prodfix` gives the same answer each time, as a gate must; `search` looks for what nobody has thought of yet:
 # pytest --hypothesis-profile=search
@@ -29,30 +30,21 @@ settings.register_profile("search", settings.get_profile("prodfix"), max_example
 settings.register_profile("gevent", settings.get_profile("prodfix"), max_examples=30)
 settings.load_profile("prodfix")
 
-# `make test` runs two processes (pytest-xdist): one tests what is served, one thing after the other, and the other one all the
-# rest, giving way to it. With a group's mark instead xdist 3.8 does not group anything under pytest 9.2.
-WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
-ALONE = ("tests/browser/", "tests/faults/", "tests/hosts/", "tests/integration/")
+# Of pytest-xdist: the name of this process, and how many there are.
+WORKER, COUNT = os.environ.get("PYTEST_XDIST_WORKER", ""), os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")
 if WORKER:
     # A port whose server was killed is still that process's.
-    number, count = int(WORKER.removeprefix("gw")), int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
-    ports.CANDIDATES = ports.CANDIDATES[number::count]
+    ports.CANDIDATES = ports.CANDIDATES[scheduling.number_of(WORKER) :: int(COUNT)]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(config, "workerinput"):  # of a process of xdist, and of none that a test in it has started
+        config.pluginmanager.register(scheduling.Priority(), "priority")
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    from xdist.scheduler import LoadScopeScheduling
-
-    class Scheduler(LoadScopeScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            return "served" if nodeid.startswith(ALONE) else nodeid
-
-    return Scheduler(config, log)
-
-
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    if WORKER and not item.nodeid.startswith(ALONE) and os.nice(0) == 0:
-        os.nice(10)
+    return scheduling.Scheduler(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -5,10 +5,17 @@ from __future__ import annotations
 from flask import Blueprint
 
 from blueprints.diagnostics import api, changes, guard, openapi, page, sign_in
+from prodfix import Settings
 
 blueprint = Blueprint("diagnostics", __name__)
 guard.attach(blueprint)
 for part in (api, changes, openapi, page, sign_in):
     blueprint.register_blueprint(part.blueprint)
 
-__all__ = ["blueprint"]
+
+def registered_when(settings: Settings) -> bool:
+    """:func:`prodfix.create_app` leaves the diagnostics out with ``ENABLE_DIAGNOSTICS=false``."""
+    return settings.enable_diagnostics
+
+
+__all__ = ["blueprint", "registered_when"]

@@ -2,60 +2,61 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from blueprints.diagnostics import answers, parameters
 from blueprints.diagnostics.endpoints import blueprint_of, endpoint
 from blueprints.diagnostics.guard import admin, spend_trial
-from prodfix import DeferredCommand, NotFound, current_prodfix
+from prodfix import NotFound, current_prodfix
+from prodfix.models import DeferredCommand, Ordered, Tested
 
 blueprint = blueprint_of("changes")
 
 
 @endpoint(blueprint, "POST", "/errors/groups/<fingerprint>/resolve", answers.Changed, body=parameters.Resolution)
-def resolve(fingerprint: str, body: parameters.Resolution) -> Any:
+def resolve(fingerprint: str, body: parameters.Resolution) -> answers.Changed:
     """Mark a kind of error as done: what comes back is a regression.
 
     With `inNextRelease` only in a release that it was not seen in yet.
     """
-    window = current_prodfix.statistics.read("7d").window
-    done = current_prodfix.groups.resolve(fingerprint[:64], window, by=admin(), in_next_release=body.in_next_release)
+    window = current_prodfix.requests.statistics.read("7d").window
+    done = current_prodfix.errors.groups.resolve(
+        fingerprint[:64], window, by=admin(), in_next_release=body.in_next_release
+    )
     return _changed(done)
 
 
 @endpoint(blueprint, "POST", "/errors/groups/<fingerprint>/reopen", answers.Changed)
-def reopen(fingerprint: str) -> Any:
+def reopen(fingerprint: str) -> answers.Changed:
     """Take that back."""
-    return _changed(current_prodfix.groups.reopen(fingerprint[:64]))
+    return _changed(current_prodfix.errors.groups.reopen(fingerprint[:64]))
 
 
-@endpoint(blueprint, "POST", "/deferred/<operation_id>/replay", answers.Ordered, status=202)
-def replay(operation_id: str) -> Any:
+@endpoint(blueprint, "POST", "/deferred/<operation_id>/replay", Ordered, status=202)
+def replay(operation_id: str) -> Ordered:
     """Try a write again that was put aside, or one that waits at once. The worker that has it does so within a second."""
     return _order("replay", operation_id)
 
 
-@endpoint(blueprint, "POST", "/deferred/<operation_id>/discard", answers.Ordered, status=202)
-def discard(operation_id: str) -> Any:
+@endpoint(blueprint, "POST", "/deferred/<operation_id>/discard", Ordered, status=202)
+def discard(operation_id: str) -> Ordered:
     """Give a write up for good. Its owner is told that it failed."""
     return _order("discard", operation_id)
 
 
-@endpoint(blueprint, "POST", "/test", answers.Tested, body=parameters.Test)
-def test(body: parameters.Test) -> Any:
+@endpoint(blueprint, "POST", "/test", Tested, body=parameters.Test)
+def test(body: parameters.Test) -> Tested:
     """Try an operation on the database, in a collection of its own, and leave nothing behind.
 
     The answer is 200 also if the operation fails: then `success` is false, and `steps` says where.
     """
     spend_trial()
-    return current_prodfix.selftest.run(body.operation)
+    return current_prodfix.diagnostics.selftest.run(body.operation)
 
 
-def _order(command: DeferredCommand, operation_id: str) -> Any:
-    return current_prodfix.backlog.order(command, operation_id, admin())
+def _order(command: DeferredCommand, operation_id: str) -> Ordered:
+    return current_prodfix.deferral.backlog.order(command, operation_id, admin())
 
 
-def _changed(found: bool) -> dict[str, bool]:
+def _changed(found: bool) -> answers.Changed:
     if not found:
         raise NotFound("no such group")
-    return {"changed": True}
+    return answers.Changed()

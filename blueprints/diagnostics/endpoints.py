@@ -12,6 +12,7 @@ from flask import Blueprint, Response, jsonify, request
 from blueprints.diagnostics.guard import PREFIX
 from blueprints.diagnostics.paging import link_to_next
 from blueprints.diagnostics.parameters import Parameters, body_of, query_of
+from prodfix.models import to_json
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -52,7 +53,7 @@ def endpoint(
     body: type[Parameters] | None = None,
     status: int = 200,
 ) -> Callable[[View], View]:
-    """Register a view that gets ``query`` and ``body``, checked, and returns what is to be JSON. Its docstring is the
+    """Register a view that gets ``query`` and ``body``, checked, and returns an ``answer``. Its docstring is the
     document's text."""
 
     def register(view: View) -> View:
@@ -65,10 +66,9 @@ def endpoint(
             if body is not None:
                 given["body"] = body_of(request, body)
             content = view(**given)
-            response = jsonify(content)
+            response = jsonify(to_json(content))
             response.status_code = status
-            if isinstance(content, dict):
-                response.headers.update(link_to_next(content.get("next")))
+            response.headers.update(link_to_next(getattr(content, "next", None)))
             return response
 
         blueprint.add_url_rule(rule, view.__name__, run, methods=[method])

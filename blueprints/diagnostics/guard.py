@@ -19,7 +19,7 @@ from flask.blueprints import BlueprintSetupState
 
 from blueprints.diagnostics.limits import RateLimits
 from blueprints.diagnostics.paging import with_query
-from prodfix import Claims, Forbidden, Severity, current_prodfix, require_role, uncounted
+from prodfix import Claims, Forbidden, Severity, current_prodfix, links_of, require_role, uncounted
 
 PREFIX = "/api/v1/diagnostics"
 ROLE = "admin"
@@ -46,7 +46,8 @@ def attach(blueprint: Blueprint) -> None:
     @blueprint.record
     def remember(state: BlueprintSetupState) -> None:
         name = f"{state.name_prefix}.{state.name}".lstrip(".")
-        state.app.extensions[_EXTENSION] = Guarded(name, f"{state.url_prefix or ''}{PREFIX}")
+        here = state.app.extensions[_EXTENSION] = Guarded(name, f"{state.url_prefix or ''}{PREFIX}")
+        links_of(state.app.extensions).diagnostics_are_below(here.prefix)
 
     blueprint.before_app_request(admit)
     blueprint.after_app_request(tell)

@@ -9,11 +9,12 @@ from typing import Any
 
 from flask import Response, jsonify
 from pydantic import TypeAdapter
-from pydantic.json_schema import JsonSchemaMode, JsonSchemaValue, models_json_schema
+from pydantic.json_schema import JsonSchemaMode, JsonSchemaValue
 
 from blueprints.diagnostics import answers
 from blueprints.diagnostics.endpoints import ENDPOINTS, NO_INPUT, Endpoint, blueprint_of
 from blueprints.diagnostics.guard import guarded
+from prodfix.models import inlined
 
 VERSION = "1.0.0"  # of the API
 _SCHEMA = "#/components/schemas/{model}"
@@ -72,8 +73,27 @@ def _schemas(endpoints: Iterable[Endpoint]) -> tuple[dict[Key, JsonSchemaValue],
     for one in endpoints:
         used.append((one.answer, "serialization"))
         used += [(body, "validation") for body in (one.body,) if body is not None]
-    schemas, whole = models_json_schema(list(dict.fromkeys(used)), ref_template=_SCHEMA, by_alias=True)
-    return schemas, whole["$defs"]
+    models = [(model, mode, TypeAdapter(model)) for model, mode in dict.fromkeys(used)]
+    schemas, whole = TypeAdapter.json_schemas(models, ref_template=_SCHEMA, by_alias=True)
+    definitions = whole["$defs"]
+    inlined(definitions)
+    used_names = set(_names([*schemas.values()], definitions))
+    return schemas, {name: schema for name, schema in definitions.items() if name in used_names}
+
+
+def _names(value: Any, definitions: dict[str, Any]) -> Iterator[str]:
+    """What ``value`` refers to, directly and through others. None of ours refers to itself."""
+    if isinstance(value, dict):
+        reference = value.get("$ref")
+        if isinstance(reference, str):
+            name = reference.rpartition("/")[2]
+            yield name
+            yield from _names(definitions[name], definitions)
+        for part in value.values():
+            yield from _names(part, definitions)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _names(part, definitions)
 
 
 def _operation(one: Endpoint, schemas: dict[Key, JsonSchemaValue]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, redirect, render_template, request, url_for
@@ -12,9 +13,10 @@ from blueprints.diagnostics import parameters
 from blueprints.diagnostics.endpoints import ENDPOINTS
 from blueprints.diagnostics.guard import COOKIE, PREFIX, admin, csrf_token, guarded, spend_trial
 from blueprints.diagnostics.overview import overview
-from blueprints.diagnostics.paging import after_number, after_place, next_address, number_of, place_of, with_query
+from blueprints.diagnostics.paging import after_number, next_address, number_of, with_query
 from blueprints.diagnostics.security import secured
-from prodfix import DeferredCommand, NotFound, NotKnownNow, Wanted, current_prodfix, error_summary, shown
+from prodfix import NotFound, NotKnownNow, current_prodfix, iso
+from prodfix.models import DeferredCommand, Tested
 
 REFRESH = 10  # seconds
 REQUEST_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
@@ -28,6 +30,12 @@ DONE = {
     "replay": "Ordered: the worker that has the write tries it within a second.",
     "discard": "Ordered: the write is given up.",
 }
+
+
+@blueprint.app_template_filter("iso")
+def _iso(moment: datetime | str) -> str:
+    """As all moments are written; one that was asked for is text already."""
+    return iso(moment) if isinstance(moment, datetime) else moment
 
 
 @blueprint.context_processor
@@ -75,15 +83,14 @@ def _errors_with(**filters: str) -> str:
 def errors() -> str:
     """Single errors, newest first."""
     query = parameters.query_of(request, parameters.Records)
-    page = current_prodfix.lookup.errors(query.wanted(), after=place_of(query.cursor), limit=query.limit)
+    page = current_prodfix.errors.lookup.errors(**query.asked())
     asked = {name: value for name, value in request.args.items() if name not in ("cursor", "limit")}
-    following = after_place(page.next)
     return render_template(
         "diagnostics/errors.html",
-        records=[error_summary(record) for record in page.records],
+        records=page.summaries,
         scope=page.scope,
         asked=asked,
-        following=next_address(following),
+        following=next_address(page.next),
     )
 
 
@@ -91,15 +98,15 @@ def errors() -> str:
 def group(fingerprint: str) -> str:
     """One kind of error."""
     query = parameters.query_of(request, parameters.Shown)
-    window = current_prodfix.statistics.read(query.time_range).window
-    found = current_prodfix.groups.find(fingerprint[:64], window)
+    window = current_prodfix.requests.statistics.read(query.time_range).window
+    found = current_prodfix.errors.groups.find(fingerprint[:64], window)
     if found is None:
         raise NotFound("no such group")
-    newest = current_prodfix.lookup.errors(Wanted(fields=(("fingerprint", found.fingerprint),)), limit=20)
+    newest = current_prodfix.errors.lookup.errors(fingerprint=found.fingerprint, limit=20)
     return render_template(
         "diagnostics/group.html",
-        group=found.to_json(),
-        records=[error_summary(record) for record in newest.records],
+        group=found,
+        records=newest.summaries,
         time_range=query.time_range,
         done=DONE.get(query.done or ""),
     )
@@ -107,9 +114,9 @@ def group(fingerprint: str) -> str:
 
 @blueprint.post("/page/groups/<fingerprint>/<change>")
 def change_group(fingerprint: str, change: str) -> Response:
-    groups = current_prodfix.groups
+    groups = current_prodfix.errors.groups
     if change == "resolve":
-        window = current_prodfix.statistics.read("7d").window
+        window = current_prodfix.requests.statistics.read("7d").window
         later = request.form.get("inNextRelease") == "true"
         found = groups.resolve(fingerprint[:64], window, by=admin(), in_next_release=later)
     else:
@@ -132,7 +139,7 @@ def search() -> ResponseReturnValue:
 def one_request(request_id: str) -> str:
     """All that is known of one request, or that nothing is, or that nobody can tell now."""
     try:
-        found, told = current_prodfix.requests.find(request_id), True
+        found, told = current_prodfix.diagnostics.requests.find(request_id), True
     except NotKnownNow:
         found, told = None, False
     return render_template("diagnostics/request.html", request_id=request_id[:64], found=found, told=told)
@@ -143,13 +150,15 @@ def deferred() -> str:
     """Writes that wait or were put aside."""
     query = parameters.query_of(request, parameters.DeferredShown)
     offset = number_of(query.cursor)
-    page = current_prodfix.backlog.page(state=query.state, operation=query.operation, limit=query.limit, offset=offset)
-    following = after_number(offset + query.limit) if page["more"] else None
+    page = current_prodfix.deferral.backlog.page(
+        state=query.state, operation=query.operation, limit=query.limit, offset=offset
+    )
+    following = after_number(offset + query.limit) if page.more else None
     return render_template(
         "diagnostics/deferred.html",
-        counts=current_prodfix.diagnostics.deferred(),
-        entries=page["entries"],
-        orders=current_prodfix.backlog.orders(most=10),
+        deferred=current_prodfix.diagnostics.report.deferred(),
+        entries=page.entries,
+        orders=current_prodfix.deferral.backlog.orders(most=10),
         state=query.state,
         following=next_address(following),
         done=DONE.get(query.done or ""),
@@ -161,7 +170,7 @@ def order(operation_id: str, command: str) -> Response:
     known: dict[str, DeferredCommand] = {"replay": "replay", "discard": "discard"}
     if command not in known:
         raise NotFound("no such command")
-    current_prodfix.backlog.order(known[command], operation_id, admin())
+    current_prodfix.deferral.backlog.order(known[command], operation_id, admin())
     return _back(".deferred", done=command)
 
 
@@ -175,15 +184,15 @@ def database() -> str:
 def test() -> str:
     wanted = parameters.form_of(request, parameters.Test)
     spend_trial()
-    return _database(current_prodfix.selftest.run(wanted.operation))
+    return _database(current_prodfix.diagnostics.selftest.run(wanted.operation))
 
 
-def _database(tested: dict[str, Any] | None) -> str:
-    events = current_prodfix.lookup.connection_events(Wanted(), limit=20)
+def _database(tested: Tested | None) -> str:
+    events = current_prodfix.errors.lookup.connection_events(limit=20)
     return render_template(
         "diagnostics/database.html",
-        report=current_prodfix.diagnostics.database(),
-        events=[shown(event) for event in events.records],
+        report=current_prodfix.diagnostics.report.database(),
+        events=events.events,
         tested=tested,
     )
 

@@ -7,36 +7,17 @@ moves nothing from one page to the next; or the number of entries before a page 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from urllib.parse import quote, urlencode
 
 from flask import request
 
-from prodfix import Place
-
 PLACE = r"^[0-9]{1,15}-[0-9a-f]{24}$"
 NUMBER = r"^[0-9]{1,6}$"
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LATEST = 253_370_764_800_000  # milliseconds: the year 9999
-
-
-def after_place(place: Place | None) -> str | None:
-    """The cursor of the page that follows ``place``."""
-    return None if place is None else f"{(place.at - _EPOCH) // timedelta(milliseconds=1)}-{place.identity}"
 
 
 def after_number(number: int | None) -> str | None:
     """The cursor of the page that follows so many entries."""
     return None if number is None else str(number)
-
-
-def place_of(cursor: str | None) -> Place | None:
-    """The place of a cursor that looks like :data:`PLACE`."""
-    if cursor is None:
-        return None
-    millis, _, identity = cursor.partition("-")
-    return Place(_EPOCH + timedelta(milliseconds=min(int(millis), _LATEST)), identity)
 
 
 def number_of(cursor: str | None) -> int:

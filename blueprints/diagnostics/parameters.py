@@ -11,22 +11,15 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, 
 from pydantic_core import PydanticCustomError
 
 from blueprints.diagnostics.paging import NUMBER, PLACE
-from prodfix import (
-    RECORD_FIELDS,
+from prodfix import ConnectionState, DeviceType, ErrorCategory, FieldError, Severity, ValidationFailed
+from prodfix.models import (
     BacklogState,
-    ConnectionState,
-    DeviceType,
-    ErrorCategory,
-    FieldError,
     GroupState,
     IncidentCause,
     IncidentState,
     QuerySort,
-    Severity,
     TestOperation,
     TimeRange,
-    ValidationFailed,
-    Wanted,
 )
 
 Asked = TypeVar("Asked", bound="Parameters")
@@ -94,6 +87,11 @@ class InPlaces(InTime):
     limit: Limit = 50
     cursor: Annotated[str | None, Field(pattern=PLACE, description=CURSOR)] = None
 
+    def asked(self) -> dict[str, Any]:
+        """For :class:`prodfix.records.lookup.Lookup`, whose names for what is asked are the same."""
+        values = self.model_dump()
+        return {"after": values.pop("cursor"), **values}
+
 
 class Records(InPlaces):
     category: ErrorCategory | None = None
@@ -104,10 +102,6 @@ class Records(InPlaces):
     device: DeviceType | None = None
     user: Annotated[str | None, Field(min_length=1, max_length=128, description="The user's ID")] = None
 
-    def wanted(self) -> Wanted:
-        values = {name: getattr(self, name) for name in RECORD_FIELDS}
-        return Wanted(self.begin, self.end, tuple((name, str(value)) for name, value in values.items() if value))
-
 
 class Groups(InTimeRange, InPages):
     status: GroupState | None = None
@@ -116,9 +110,6 @@ class Groups(InTimeRange, InPages):
 
 class ConnectionEvents(InPlaces):
     event: ConnectionState | None = None
-
-    def wanted(self) -> Wanted:
-        return Wanted(self.begin, self.end, (("event", self.event),) if self.event else ())
 
 
 class Incidents(InTime, InPages):

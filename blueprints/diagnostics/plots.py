@@ -7,7 +7,10 @@ would be dark on dark at night: they are taken out, and each series gets the cla
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cache
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement, tostring
@@ -39,20 +42,31 @@ _ALL = (*SERVICE, *(str(category) for category in ErrorCategory if category not 
 _DROPPED = ("defs", "desc", "title")
 
 Stretch = tuple[float, float, str]
-"""Where an incident begins and ends, in points, and its cause."""
+"""Where an incident begins and ends, in bars, and its cause."""
+
+
+@dataclass(slots=True)
+class Bar:
+    """What happened from one moment to another; errors by category."""
+
+    at: datetime
+    to: datetime
+    requests: int = 0
+    failed_requests: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
 
 
 def errors_over_time(
-    points: Sequence[dict[str, Any]],
+    points: Sequence[Bar],
     shown: Sequence[str],
-    label: Callable[[str], str],
-    link: Callable[[str, str], str],
+    label: Callable[[datetime], str],
+    link: Callable[[datetime, str], str],
     incidents: Sequence[Stretch] = (),
 ) -> Markup:
-    """One bar for each point, one part of it for each category in ``shown``; ``link`` leads from a point and category to its
-    errors. Below the bars are the incidents."""
+    """Of each of ``points`` one part for each category in ``shown``; ``link`` leads from a bar and category to its errors. Below
+    the bars are the incidents."""
     bars = _bars()
-    most = max((sum(point["errors"].get(name, 0) for name in shown) for point in points), default=0)
+    most = max((sum(point.errors[name] for name in shown) for point in points), default=0)
     places = [round(number * (len(points) - 1) / (LABELS - 1)) for number in range(LABELS)]
     chart = bars(
         css=[],
@@ -94,24 +108,24 @@ def _bars() -> Any:
     return Bars
 
 
-def categories(points: Sequence[dict[str, Any]], among: Sequence[str] = _ALL) -> list[str]:
+def categories(points: Sequence[Bar], among: Sequence[str] = _ALL) -> list[str]:
     """Those that occur, always in the same order: what the service is to blame for comes first."""
-    there = {category for point in points for category in point["errors"]}
+    there = {category for point in points for category in point.errors}
     return [category for category in among if category in there]
 
 
 def _value(
-    point: dict[str, Any], category: str, label: Callable[[str], str], link: Callable[[str, str], str]
+    point: Bar, category: str, label: Callable[[datetime], str], link: Callable[[datetime, str], str]
 ) -> dict[str, Any] | None:
-    count = point["errors"].get(category)
+    count = point.errors[category]
     if not count:
         return None
-    words = f"{label(point['at'])}: {count} {category.replace('_', ' ')}"
-    return {"value": count, "label": words, "xlink": {"href": link(point["at"], category), "target": "_self"}}
+    words = f"{label(point.at)}: {count} {category.replace('_', ' ')}"
+    return {"value": count, "label": words, "xlink": {"href": link(point.at, category), "target": "_self"}}
 
 
 def _name_the_times(
-    tree: Element, points: Sequence[dict[str, Any]], label: Callable[[str], str], incidents: Sequence[Stretch]
+    tree: Element, points: Sequence[Bar], label: Callable[[datetime], str], incidents: Sequence[Stretch]
 ) -> None:
     """pygal knows points by their numbers, so that none is taken for another of the same time of day. Where they are on its
     axis the incidents are, too."""
@@ -119,7 +133,7 @@ def _name_the_times(
     words = [text for axis in plot.iter("g") if axis.get("class") == "axis x" for text in axis.iter("text")]
     known = sorted((int(text.text or 0), float(text.get("x", 0))) for text in words)
     for text in words:
-        text.text = label(points[int(text.text or 0)]["at"])
+        text.text = label(points[int(text.text or 0)].at)
     (first, begin), (last, end) = known[0], known[-1]
     unit = (end - begin) / max(1, last - first)
     floor = float(next(plot.iter("rect")).get("height", HEIGHT))

@@ -89,7 +89,7 @@ def _look(token: str) -> tuple[str | None, float]:
     try:
         claims = require_role(ROLE, token=token)
     except (AuthenticationRequired, Forbidden) as error:
-        current_prodfix.error_log.log_error(error)  # as one with the same token in the header is
+        current_prodfix.errors.log.log_error(error)  # as one with the same token in the header is
         return "role" if isinstance(error, Forbidden) else "invalid", 0
     return ("large" if len(token.encode()) > LARGEST_COOKIE else None), claims.expires
 

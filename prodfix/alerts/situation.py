@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
-from prodfix.alerts.rules import Backlog, Situation
+from prodfix.alerts.conditions import JournalUse, Situation
 from prodfix.journal.journal import Journal
 from prodfix.workers import Workers, told
 
@@ -37,7 +37,7 @@ class Observer:
         self.workers, self._journal = workers, journal
         self._instance, self._memory_limit, self._rates = instance, cache(memory_limit), rates
         self._max_entries, self._max_bytes = max_entries, max_bytes
-        self._backlog: Backlog | None = None
+        self._use: JournalUse | None = None
         self._count_at = 0.0
 
     def situation(self, disk: str | None = None) -> Situation:
@@ -47,10 +47,10 @@ class Observer:
         return Situation(
             self._instance,
             workers,
-            backlog=self._backlog,
+            journals=self._use,
             disk=disk,
             memory_limit=self._memory_limit(),
-            rates=self._compared() if any("error_rate" in worker.get("incidents", ()) for worker in workers) else {},
+            rates=self._compared() if any("error_rate" in worker.incidents for worker in workers) else {},
         )
 
     def _compared(self) -> Mapping[str, Any]:
@@ -62,9 +62,9 @@ class Observer:
             return
         files = told(lambda: self._journal.read(_COUNTS))  # a row of each file
         if files is None:
-            self._backlog = None
+            self._use = None
         else:
-            self._backlog = Backlog(
+            self._use = JournalUse(
                 sum(dead for _, _, dead, _ in files),
                 max((self._share(row[0] + row[2], row[1] + row[3]) for row in files), default=0.0),
             )

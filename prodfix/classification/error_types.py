@@ -17,8 +17,8 @@ import pydantic_core
 import tenacity
 from pydantic import ValidationError as PydanticError
 from pymongo import errors as mongo
-from pymongo.pool_shared import _PoolClosedError
 
+from prodfix import driver
 from prodfix.classification.classifications import (
     APPLIED_LATE,
     BODY_BROKEN,
@@ -112,7 +112,7 @@ TYPES: dict[type[BaseException], Classification] = {
     mongo.ConnectionFailure: INTERRUPTED,
     mongo.ServerSelectionTimeoutError: UNAVAILABLE,
     mongo.WaitQueueTimeoutError: BUSY,
-    _PoolClosedError: INTERRUPTED,
+    **dict.fromkeys(driver.CLOSED, INTERRUPTED),
     mongo.NetworkTimeout: TIMED_OUT,
     mongo.ExecutionTimeout: TIMED_OUT,
     mongo.WTimeoutError: APPLIED_LATE,

@@ -21,6 +21,12 @@ def code_of(part: Mapping[str, Any]) -> int | None:
     return code if isinstance(code, int) else None
 
 
+def server_code(error: BaseException) -> int | None:
+    """The server's error code. ``NotPrimaryError`` carries it only in its details (pymongo 4.20)."""
+    code = getattr(error, "code", None)
+    return code if isinstance(code, int) else code_of(details_of(error))
+
+
 def key_fields(part: Mapping[str, Any]) -> tuple[FieldError, ...]:
     """The names of the fields that clashed, never their values: an echoed value tells who has an account."""
     pattern = part.get("keyPattern")

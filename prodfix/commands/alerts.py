@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,8 +10,10 @@ import click
 from flask.cli import AppGroup
 from rich.text import Text
 
-from prodfix.alerts import dispatch, texts
-from prodfix.alerts.dispatch import REASONS
+from prodfix.alerts import delivery, messages
+from prodfix.alerts.delivery import REASONS
+from prodfix.alerts.leader_state import FILE
+from prodfix.alerts.notifications import DeliveryResult
 from prodfix.commands.looking import as_json_option, console, echo_json, looking, short_time, table, words
 from prodfix.services import Services
 
@@ -40,12 +41,20 @@ def test(as_json: bool) -> None:
 
 
 def _tried(services: Services) -> list[dict[str, Any]]:
-    channels = dispatch.channels(services.settings.alert_channels)
+    channels = delivery.channels(services.settings.alert_channels)
     if not channels:
         raise click.ClickException("ALERT_URLS is not set: nobody would be told of anything")
-    title, body = texts.trial(services.alerts.origin, time.time())
+    title, body = messages.trial(services.alerts.origin, time.time())
     jobs = [
-        {"alert": _TRIAL, "channel": name, "url": url, "part": _TRIAL, "severity": "info", "title": title, "body": body}
+        {
+            "notification": _TRIAL,
+            "channel": name,
+            "url": url,
+            "part": _TRIAL,
+            "severity": "info",
+            "title": title,
+            "body": body,
+        }
         for name, url in channels.items()
     ]
     return [
@@ -59,29 +68,27 @@ def _tried(services: Services) -> list[dict[str, Any]]:
     ]
 
 
-def _sent(jobs: list[dict[str, Any]]) -> list[dispatch.Result]:
-    file = os.memfd_create("prodfix-alerts-test", os.MFD_CLOEXEC)
+def _sent(jobs: list[dict[str, Any]]) -> list[DeliveryResult]:
     try:
-        dispatch.send(jobs, file)
-        found = dispatch.results(os.pread(file, os.fstat(file).st_size, 0))
+        written = delivery.run(jobs, delivery.nameless(), delivery.send)
     except OSError:
-        return dispatch.missing(jobs, (), "not_started")
-    finally:
-        os.close(file)
-    return [*found, *dispatch.missing(jobs, found, "no_result")]
+        return delivery.with_missing(jobs, (), "not_started")
+    return delivery.with_missing(jobs, delivery.results(written), "no_result")
 
 
 @alerts.command("list")
 @as_json_option
 def show_list(as_json: bool) -> None:
-    """What is wrong now, and the last alerts with what became of them, from the journals of this instance."""
+    """What is wrong now, and the last alerts with what became of them, from the file of the worker that leads."""
     with looking(ask_database=False) as services:
-        found = services.alerts.read()
+        found = services.alerts.read().to_json()
     if as_json:
         echo_json(found)
         return
     counts = f"{found['sent']} delivered, {found['failed']} given up, {found['heldBack']} held back"
     click.echo(f"channels: {', '.join(found['channels']) or 'none (ALERT_URLS is not set)'}; {counts}")
+    if not found["complete"]:
+        click.echo(f"{FILE} of STATE_DIR/journal cannot be read: what the service knows of alerts is not known here")
     _draw_alarms(found["alarms"])
     _draw_alerts(found["alerts"])
 

@@ -22,6 +22,7 @@ from prodfix.deferral.orders import Command
 from prodfix.deferral.rescue import Occupied, Rescue, Rescued
 from prodfix.errors import DatabaseNotConfigured, JournalUnavailable, NotFound
 from prodfix.logs.sinks import Console
+from prodfix.serialization import iso, to_json
 from prodfix.services import Services, current_prodfix
 
 STDERR = 2
@@ -42,20 +43,20 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @_as_json
 def show_list(state: BacklogState | None, operation: str | None, limit: int, offset: int, as_json: bool) -> None:
     """Counts and entries, oldest first."""
-    backlog = current_prodfix.backlog
+    backlog = current_prodfix.deferral.backlog
     counts = _asked(backlog.counts)
     page = _asked(lambda: backlog.page(state=state, operation=operation, limit=limit, offset=offset))
     if as_json:
-        _json({**counts, **page})
+        _json({**counts.to_json(), "entries": to_json(page.entries), "more": page.more})
         return
-    oldest = f", the oldest for {counts['oldestSeconds']:.0f} s" if counts["oldestSeconds"] is not None else ""
-    click.echo(f"{counts['waiting']} waiting{oldest}; {counts['dead']} failed; {counts['bytes']} bytes")
-    if counts["note"]:
-        click.echo(counts["note"])
-    for entry in page["entries"]:
-        reason = f"  {entry['reason']} ({entry['attempts']} tries)" if entry["reason"] else ""
-        click.echo(f"{entry['operationId']}  {entry['status']:<7}  {entry['createdAt']}  {entry['operation']}{reason}")
-    if page["more"]:
+    oldest = f", the oldest for {counts.oldest_seconds:.0f} s" if counts.oldest_seconds is not None else ""
+    click.echo(f"{counts.waiting} waiting{oldest}; {counts.dead} failed; {counts.bytes} bytes")
+    if counts.note:
+        click.echo(counts.note)
+    for entry in page.entries:
+        reason = f"  {entry.reason} ({entry.attempts} tries)" if entry.reason else ""
+        click.echo(f"{entry.operation_id}  {entry.status:<7}  {iso(entry.created_at)}  {entry.operation}{reason}")
+    if page.more:
         click.echo(f"... more: --offset {offset + limit}")
 
 
@@ -64,7 +65,7 @@ def show_list(state: BacklogState | None, operation: str | None, limit: int, off
 @_as_json
 def show(identity: str, as_json: bool) -> None:
     """One entry: names and types of its arguments, never a value."""
-    entry = _asked(lambda: current_prodfix.backlog.show(identity))
+    entry = _asked(lambda: current_prodfix.deferral.backlog.show(identity)).to_json()
     if as_json:
         _json(entry)
         return
@@ -75,13 +76,13 @@ def show(identity: str, as_json: bool) -> None:
 def _order(command: Command, identity: str, as_json: bool) -> None:
     """Order it, and wait until a worker has done it."""
     services = current_prodfix
-    known = {order["at"] for order in _asked(lambda: services.backlog.orders(identity))}
-    _asked(lambda: services.backlog.order(command, identity, f"command line ({getpass.getuser()})"[:100]))
+    known = {order.at for order in _asked(lambda: services.deferral.backlog.orders(identity))}
+    _asked(lambda: services.deferral.backlog.order(command, identity, f"command line ({getpass.getuser()})"[:100]))
     end = time.monotonic() + OBEYED
     while time.monotonic() < end:
-        done = [order for order in _asked(lambda: services.backlog.orders(identity)) if order["at"] not in known]
+        done = [order for order in _asked(lambda: services.deferral.backlog.orders(identity)) if order.at not in known]
         if done:
-            _json(done[0]) if as_json else click.echo(f"{identity} {done[0]['result']}")
+            _json(done[0].to_json()) if as_json else click.echo(f"{identity} {done[0].result}")
             return
         time.sleep(LOOK)
     raise click.ClickException("ordered, but no worker has done it yet: does the service run, with this STATE_DIR?")
@@ -113,22 +114,22 @@ def discard(identity: str, yes: bool, as_json: bool) -> None:
 def salvage(file: str, apply: bool, as_json: bool) -> None:
     """What is whole in a damaged journal: FILE is a path, or a name in STATE_DIR/journal. Changes nothing without --apply."""
     services = current_prodfix
-    rescue = Rescue(services.journal, services.traces)
+    rescue = Rescue(services.runtime.journal, services.deferral.status)
     try:
         path = rescue.find(file)
     except NotFound:
         raise click.ClickException("there is no such file") from None
-    services.monitor.ping()
+    services.database.monitor.ping()
     try:
         by = f"command line ({getpass.getuser()})"[:100]
         found = _asked(lambda: rescue.hand_over(path, by) if apply else rescue.look(path))
     except Occupied:
         raise click.ClickException("its worker lives, and looks after it itself") from None
     finally:
-        services.clients.close()
+        services.database.clients.close()
     taken = found.handed is not None and _within(OBEYED, lambda: rescue.taken(str(found.handed)))
     if as_json:
-        _json({**found.to_json(), "taken": taken})
+        _json({**found.report().to_json(), "taken": taken})
         return
     _tell(found, applied=apply, taken=taken)
 
@@ -170,36 +171,36 @@ def drain(timeout: int, as_json: bool) -> None:
     """Apply what dead workers have left, and wait until living ones have applied theirs."""
     services = current_prodfix
     services.logs.sinks.replace(Console(STDERR))
-    _asked(lambda: services.clients.uri)
-    services.monitor.ping()
-    if not services.monitor.healthy:
-        services.clients.close()
+    _asked(lambda: services.database.clients.uri)
+    services.database.monitor.ping()
+    if not services.database.monitor.healthy:
+        services.database.clients.close()
         raise click.ClickException("the database does not answer: nothing was drained")
     before = _left(services)
     end = time.monotonic() + timeout
-    services.journal.open()
+    services.runtime.journal.open()
     try:
-        _asked(services.journal.adopt)
+        _asked(services.runtime.journal.adopt)
         with click.progressbar(
             length=before, label="deferred writes", show_pos=True, hidden=as_json, file=sys.stderr
         ) as bar:
             left = _drain(services, end, before, bar.update)
     finally:
-        services.clients.close()
-        services.journal.close()
-    for damage in services.journal.damages():
-        services.tell_of_damage(damage.to_json())
-    counts = _asked(services.backlog.counts)
-    result = {"before": before, "waiting": left, "dead": counts["dead"]}
-    _json(result) if as_json else click.echo(f"{before - left} done, {left} waiting, {counts['dead']} failed in all")
+        services.database.clients.close()
+        services.runtime.journal.close()
+    for damage in services.runtime.journal.damages():
+        services.tell_of_damage(damage.report())
+    counts = _asked(services.deferral.backlog.counts)
+    result = {"before": before, "waiting": left, "dead": counts.dead}
+    _json(result) if as_json else click.echo(f"{before - left} done, {left} waiting, {counts.dead} failed in all")
     if left:
         raise click.exceptions.Exit(1)
 
 
 def _left(services: Services) -> int:
     """How many wait that can be drained by this version."""
-    counts = _asked(services.backlog.counts)
-    return int(counts["waiting"] - counts["otherVersions"])
+    counts = _asked(services.deferral.backlog.counts)
+    return (counts.waiting or 0) - counts.other_versions
 
 
 def _drain(services: Services, end: float, before: int, progress: Callable[[int], None]) -> int:
@@ -215,9 +216,9 @@ def _drain(services: Services, end: float, before: int, progress: Callable[[int]
         return left
 
     while True:
-        services.monitor.ping()
-        if services.monitor.healthy:
-            _asked(lambda: services.drainer.drain(look))
+        services.database.monitor.ping()
+        if services.database.monitor.healthy:
+            _asked(lambda: services.deferral.drainer.drain(look))
         left = look()
         if not left or time.monotonic() > end:
             return left

@@ -18,10 +18,10 @@ from rich.text import Text
 from prodfix.commands.looking import as_json_option, console, echo_json, only_look
 from prodfix.doctor import deployment
 from prodfix.doctor.checks import FAMILIES
-from prodfix.doctor.examination import examine
-from prodfix.doctor.examined import Examined
 from prodfix.doctor.findings import Finding, Level, counted
 from prodfix.doctor.launch import Launch
+from prodfix.doctor.registry import examine, explanation
+from prodfix.doctor.subject import Subject
 from prodfix.logs.sinks import Console as Stderr
 from prodfix.services import current_prodfix
 
@@ -33,11 +33,49 @@ _STYLES = {Level.OK: "green", Level.NOTE: "cyan", Level.WARNING: "yellow", Level
 Found = dict[str, list[Finding]]
 
 
+def _list(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
+    """Each check with what is found where nothing is wrong."""
+    if wanted:
+        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
+        for family, checks in FAMILIES.items():
+            for check in checks:
+                table.add_row(family, check.code, Text(check.good))
+        console().print(table)
+        context.exit()
+
+
+def _explain(context: click.Context, parameter: click.Parameter, code: str | None) -> None:
+    if code is None:
+        return
+    found = next((check for checks in FAMILIES.values() for check in checks if check.code == code), None)
+    if found is None:
+        raise click.BadParameter(f"no check has the code {code!r}; --list shows them all", context, parameter)
+    click.echo(explanation(found))
+    context.exit()
+
+
 @click.command("doctor")
 @as_json_option
 @click.option("--only", type=click.Choice(list(FAMILIES)), multiple=True, help="Only this family; may be given again.")
 @click.option("--strict", is_flag=True, help="Exit code 1 for warnings, too.")
 @click.option("--verbose", is_flag=True, help="Show each check that found nothing.")
+@click.option(
+    "--list",
+    "listed",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_list,
+    help="List the checks, and look at nothing.",
+)
+@click.option(
+    "--explain",
+    metavar="CODE",
+    is_eager=True,
+    expose_value=False,
+    callback=_explain,
+    help="Say what a check looks for, and look at nothing.",
+)
 @with_appcontext
 def doctor(as_json: bool, only: tuple[str, ...], strict: bool, verbose: bool) -> None:
     """Check settings, database, disk, process and application; exit code 1 if there is an error.
@@ -67,7 +105,7 @@ def _examined(only: tuple[str, ...]) -> Found:
     launch = Launch(target, read.command, folder=folder)
     if not only or not _LAUNCHING.isdisjoint(only):
         launch.start()
-    examined = Examined(
+    subject = Subject(
         app=current_app._get_current_object(),  # type: ignore[attr-defined]
         environ=os.environ,
         deployment=read,
@@ -75,10 +113,10 @@ def _examined(only: tuple[str, ...]) -> Found:
         module=target.partition(":")[0] if target else None,
     )
     try:
-        return examine(examined, only)
+        return examine(subject, only)
     finally:
         launch.close()
-        services.clients.close()
+        services.database.clients.close()
 
 
 def _target() -> tuple[str | None, str]:

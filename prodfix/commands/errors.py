@@ -16,14 +16,14 @@ from rich.text import Text
 
 from prodfix.classification.table import entries
 from prodfix.commands.looking import as_json_option, console, echo_json, looking, short_time, table, words
-from prodfix.context import iso
 from prodfix.errors import ErrorCategory
 from prodfix.logs.sinks import Console as Stderr
-from prodfix.records.lookup import Place, Wanted
-from prodfix.records.records import error_summary
+from prodfix.records.lookup import Place
+from prodfix.records.records import ErrorSummary
+from prodfix.serialization import to_json
 from prodfix.services import Services, current_prodfix
 from prodfix.statistics.groups import GroupState
-from prodfix.statistics.statistics import TIME_RANGES, TimeRange
+from prodfix.statistics.statistics import TIME_RANGES, Coverage, TimeRange
 
 _TITLES = {
     "type": "Exception types (the most derived class that has a row decides)",
@@ -63,30 +63,29 @@ errors = AppGroup("errors", help="What fails, and how errors are classified.")
 def top(time_range: TimeRange, category: str | None, status: GroupState | None, limit: int, as_json: bool) -> None:
     """The most frequent kinds of errors."""
     with looking() as services:
-        read = services.statistics.read(time_range)
-        found, total = services.groups.page(read.window, status=status, category=category, limit=limit)
-        statistics = read.to_json()
-    groups = [group.to_json() for group in found]
+        read = services.requests.statistics.read(time_range)
+        found, total = services.errors.groups.page(read.window, status=status, category=category, limit=limit)
+        statistics = read.statistics()
     if as_json:
-        echo_json({"groups": groups, "total": total, **read.coverage()})
+        echo_json({"groups": to_json(found), "total": total, **read.coverage().to_json()})
         return
-    rate = statistics["errorRate"]
-    failed = f", {rate:.2%} of {statistics['requests']} requests failed" if rate is not None else ""
-    click.echo(f"{statistics['totalErrors']} errors in {time_range}{failed}{_scope(statistics)}")
+    rates = statistics.requests.rates
+    failed = f", {rates.error_rate:.2%} of {rates.requests} requests failed" if rates.error_rate is not None else ""
+    click.echo(f"{statistics.total_errors} errors in {time_range}{failed}{_scope(statistics.coverage)}")
     drawn = table("count", "state", "category", "error", "last seen (UTC)", "fingerprint", numbers=("count",))
-    for group in groups:
-        state = "" if group["status"] in ("open", "unknown") else group["status"]
+    for group in found:
+        state = "" if group.status in ("open", "unknown") else group.status
         drawn.add_row(
-            words(group["count"]),
+            words(group.count),
             words(state, _STYLES.get(state, "")),
-            words(group["category"]),
-            words(group["message"]),
-            words(short_time(group["lastSeen"])),
-            words(group["fingerprint"]),
+            words(group.category),
+            words(group.message),
+            words(short_time(group.last_seen)),
+            words(group.fingerprint),
         )
     console().print(drawn)
-    if total > len(groups):
-        click.echo(f"... and {total - len(groups)} more kinds: --limit")
+    if total > len(found):
+        click.echo(f"... and {total - len(found)} more kinds: --limit")
 
 
 @errors.command("show")
@@ -96,13 +95,12 @@ def top(time_range: TimeRange, category: str | None, status: GroupState | None, 
 def show(fingerprint: str, time_range: TimeRange, as_json: bool) -> None:
     """One kind of error, with its newest records."""
     with looking() as services:
-        window = services.statistics.read(time_range).window
-        group = services.groups.find(fingerprint, window)
+        window = services.requests.statistics.read(time_range).window
+        group = services.errors.groups.find(fingerprint, window)
         if group is None:
             raise click.ClickException(f"no kind of error has this fingerprint in {time_range} (--range 7d for a week)")
-        page = services.lookup.errors(Wanted(fields=(("fingerprint", fingerprint),)), limit=10)
-    records = [error_summary(record) for record in page.records]
-    answer = {**group.to_json(), "records": records}
+        records = services.errors.lookup.errors(fingerprint=fingerprint, limit=10).summaries
+    answer = {**group.to_json(), "records": to_json(records)}
     if as_json:
         echo_json(answer)
         return
@@ -125,41 +123,40 @@ def show(fingerprint: str, time_range: TimeRange, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print each as one line of JSON.")
 def tail(follow: bool, category: str | None, limit: int, interval: float, as_json: bool) -> None:
     """The newest errors, oldest first, each on a line with its request's ID."""
-    fields = (("category", category),) if category else ()
     with looking() as services, suppress(KeyboardInterrupt):
-        for record in _tailed(services, fields, limit, interval if follow else None):
-            line = orjson.dumps(record).decode() if as_json else _line(record)
+        for record in _tailed(services, category, limit, interval if follow else None):
+            line = orjson.dumps(record.to_json()).decode() if as_json else _line(record)
             click.echo(line)
 
 
-def _tailed(
-    services: Services, fields: tuple[tuple[str, str], ...], limit: int, interval: float | None
-) -> Iterator[dict[str, Any]]:
+def _tailed(services: Services, category: str | None, limit: int, interval: float | None) -> Iterator[ErrorSummary]:
     """The newest, and then, every ``interval`` seconds, what is new. What comes late is not missed."""
     seen: dict[Place, None] = {}
-    newest = services.lookup.errors(Wanted(fields=fields), limit=limit).records
+    newest = services.errors.lookup.errors(category=category, limit=limit).records
     while True:
         for record in reversed(newest):
             place = Place.of(record)
             if place not in seen:
                 seen[place] = None
-                yield error_summary(record)
+                yield ErrorSummary.of(record)
         while len(seen) > SEEN:
             del seen[next(iter(seen))]
         if interval is None:
             return
         time.sleep(interval)
-        services.monitor.ping()
+        services.database.monitor.ping()
         begin = max(seen).at - timedelta(seconds=LATE) if seen else None
-        newest = _all(services, Wanted(begin, None, fields), seen)
+        newest = _all(services, begin, category, seen)
 
 
-def _all(services: Services, wanted: Wanted, seen: Mapping[Place, None]) -> list[dict[str, Any]]:
-    """Every record that is wanted, as far as the first page on which nothing is new."""
+def _all(
+    services: Services, begin: datetime | None, category: str | None, seen: Mapping[Place, None]
+) -> list[dict[str, Any]]:
+    """Every record since ``begin``, as far as the first page on which nothing is new."""
     found: list[dict[str, Any]] = []
-    after: Place | None = None
+    after: str | None = None
     while len(found) < SEEN:
-        page = services.lookup.errors(wanted, after=after, limit=200)
+        page = services.errors.lookup.errors(begin=begin, category=category, after=after, limit=200)
         found += page.records
         after = page.next
         if after is None or all(Place.of(record) in seen for record in page.records):
@@ -167,25 +164,19 @@ def _all(services: Services, wanted: Wanted, seen: Mapping[Place, None]) -> list
     return found
 
 
-def _line(record: Mapping[str, Any]) -> str:
-    database = record["database"] or {}
-    place = " ".join(str(part) for part in (database.get("operation"), database.get("collection")) if part)
-    parts = (
-        short_time(record["timestamp"]),
-        record["requestId"],
-        record["status"],
-        record["code"],
-        record["endpoint"],
-        place,
-    )
-    return words("  ".join(str(part) for part in (*parts, record["message"]) if part)).plain
+def _line(record: ErrorSummary) -> str:
+    database = record.database
+    place = " ".join(part for part in (database.operation, database.collection) if part) if database else ""
+    moment = short_time(record.timestamp)
+    parts = (moment, record.request_id, record.status, record.code, record.endpoint, place, record.message)
+    return words("  ".join(str(part) for part in parts if part)).plain
 
 
-def _table_of(records: list[dict[str, Any]]) -> Table:
+def _table_of(records: list[ErrorSummary]) -> Table:
     drawn = table("time (UTC)", "request", "status", "endpoint", "device", "message")
     for record in records:
-        names = ("requestId", "status", "endpoint", "deviceType", "message")
-        drawn.add_row(words(short_time(record["timestamp"])), *(words(record[name]) for name in names))
+        values = (record.request_id, record.status, record.endpoint, record.device_type, record.message)
+        drawn.add_row(words(short_time(record.timestamp)), *map(words, values))
     return drawn
 
 
@@ -193,9 +184,8 @@ def _pairs(value: Any) -> list[str]:
     return [f"{name} {count}" for name, count in value.items()] if isinstance(value, dict) else list(value)
 
 
-def _scope(answer: Mapping[str, Any]) -> str:
-    covered = datetime.fromisoformat(answer["windowFrom"])
-    return f" ({answer['scope']}, since {short_time(iso(covered))} UTC)"
+def _scope(coverage: Coverage) -> str:
+    return f" ({coverage.scope}, since {short_time(coverage.window_from)} UTC)"
 
 
 @errors.command("table")

@@ -131,4 +131,4 @@ def _asked(work: Callable[[], list[str]]) -> list[str]:
         text = f"{meaning.code}: {type(error).__name__}. Is MONGODB_URI right, and the database up?"
         raise click.ClickException(text) from None
     finally:
-        current_prodfix.clients.close()
+        current_prodfix.database.clients.close()

@@ -6,6 +6,7 @@ import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 import click
@@ -17,6 +18,7 @@ from rich.text import Text
 from prodfix.errors import JournalUnavailable
 from prodfix.logs.files import FILES
 from prodfix.logs.sinks import Console as Stderr
+from prodfix.serialization import iso, to_json
 from prodfix.services import Services, current_prodfix
 
 STDERR = 2
@@ -39,8 +41,7 @@ class _Nowhere:
 def only_look(services: Services) -> None:
     """Let this process ask the application without becoming one of its workers: no background work, no journal of its
     own, nothing in the log files, and no word of a connection that only this process has."""
-    services.background.hold()
-    services.monitor.on_event, services.monitor.on_attempt = lambda event: None, lambda attempt, error: None
+    services.runtime.background.hold()
     for name in FILES:
         services.logs.sinks.replace(_Nowhere(f"{name}.log"))
 
@@ -51,24 +52,24 @@ def looking(*, ask_database: bool = True) -> Iterator[Services]:
     ``ask_database`` is false for what the journals know alone."""
     services = current_prodfix
     services.logs.sinks.replace(Stderr(STDERR))
-    services.readable.limit = PATIENCE
+    services.database.readable.allow(PATIENCE)
     only_look(services)
     try:
-        if ask_database and services.clients.configured and not ping(services):
+        if ask_database and services.database.clients.configured and not ping(services):
             click.echo("MongoDB does not answer: this is what the workers of this host know (STATE_DIR).", err=True)
         yield services
     except (JournalUnavailable, TimeoutError, sqlite3.Error) as error:
         raise click.ClickException(f"STATE_DIR cannot be read: {type(error).__name__}") from None
     finally:
-        services.clients.close()
+        services.database.clients.close()
 
 
 def ping(services: Services) -> bool:
     """Ask MongoDB whether it answers. The second time over a connection that is there, as a worker's is."""
-    monitor = services.monitor
-    workers = services.workers.read()
-    lost = bool(workers) and not any(worker["connection"]["state"] == "connected" for worker in workers)
-    monitor.max_age = monitor.interval + (DOUBT if lost else PATIENCE)
+    monitor = services.database.monitor
+    workers = services.runtime.workers.read()
+    lost = bool(workers) and not any(worker.connection.state == "connected" for worker in workers)
+    monitor.allow(DOUBT if lost else PATIENCE)
     monitor.ping()
     if monitor.healthy:
         monitor.ping()
@@ -76,7 +77,8 @@ def ping(services: Services) -> bool:
 
 
 def echo_json(value: Any) -> None:
-    click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2, default=str).decode())
+    """An answer of a service, or what is made of some."""
+    click.echo(orjson.dumps(to_json(value), option=orjson.OPT_INDENT_2, default=str).decode())
 
 
 def console() -> Console:
@@ -101,6 +103,7 @@ def words(value: Any, style: str = "") -> Text:
     return Text("".join(one if one.isprintable() else ascii(one)[1:-1] for one in text), style=style)
 
 
-def short_time(moment: str | None) -> str:
+def short_time(moment: datetime | str | None) -> str:
     """ISO 8601 in UTC without the date's ``T`` and the fraction."""
+    moment = iso(moment) if isinstance(moment, datetime) else moment
     return f"{moment[:10]} {moment[11:19]}" if moment else ""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import click
 from flask.cli import with_appcontext
 
 from prodfix.commands.looking import as_json_option, console, echo_json, looking, table, words
+from prodfix.queries.advice import QueryAdvice
 from prodfix.queries.queries import QUERY_SORTS, QuerySort
 
 
@@ -22,21 +20,21 @@ from prodfix.queries.queries import QUERY_SORTS, QuerySort
 def queries(sort: QuerySort, operation: str | None, collection: str | None, limit: int, as_json: bool) -> None:
     """Each kind of command over the live workers of this host, with advice for slow ones."""
     with looking() as services:
-        found = services.queries.read(sort, operation=operation, collection=collection, limit=limit)
+        found = services.queries.statistics.read(sort, operation=operation, collection=collection, limit=limit)
     if as_json:
         echo_json(found)
         return
-    click.echo(f"{found['total']} kinds of commands, by {sort}; {found['workers']} workers")
+    click.echo(f"{found.total} kinds of commands, by {sort}; {found.workers} workers")
     numbers = ("count", "failed", "total", "p50", "p95", "p99")
     drawn = table("command", *numbers, "advice", numbers=numbers)
-    for one in found["queries"]:
-        fields = f" {{{', '.join(one['fields'])}}}" if one["fields"] else ""
+    for one in found.queries:
+        fields = f" {{{', '.join(one.fields)}}}" if one.fields else ""
         drawn.add_row(
-            words(f"{one['operation']} {one['collection'] or ''}{fields}"),
-            words(one["count"]),
-            words(one["errors"] or ""),
-            *(words(_millis(one[name])) for name in ("totalMs", "p50Ms", "p95Ms", "p99Ms")),
-            words("; ".join(map(_advice, one["advice"]))),
+            words(f"{one.operation} {one.collection or ''}{fields}"),
+            words(one.count),
+            words(one.errors or ""),
+            *(words(_millis(value)) for value in (one.total_ms, one.p50_ms, one.p95_ms, one.p99_ms)),
+            words("; ".join(map(_advice, one.advice))),
         )
     console().print(drawn)
 
@@ -47,6 +45,6 @@ def _millis(value: float | None) -> str:
     return f"{value / 1000:.1f} s" if value >= 1000 else f"{value:.1f} ms"
 
 
-def _advice(advice: Mapping[str, Any]) -> str:
-    index = ", ".join(f"{field}: {direction}" for field, direction in advice["index"])
-    return f"{advice['plan']}, an index on {{{index}}} would serve it" if index else str(advice["plan"])
+def _advice(advice: QueryAdvice) -> str:
+    index = ", ".join(f"{field}: {direction}" for field, direction in advice.index)
+    return f"{advice.plan}, an index on {{{index}}} would serve it" if index else advice.plan

@@ -9,7 +9,10 @@ import click
 from flask.cli import with_appcontext
 
 from prodfix.commands.looking import as_json_option, console, echo_json, looking, short_time, table, words
+from prodfix.deferral.traces import OperationAnswer
+from prodfix.diagnostics.requests import RequestReport
 from prodfix.errors import NotKnownNow
+from prodfix.records.records import RecoveryAttempts
 
 
 @click.command("request")
@@ -20,7 +23,7 @@ def request(request_id: str, as_json: bool) -> None:
     """Its errors, its commands, what was tried again, its deferred writes and its incident; exit code 1 if nothing is known."""
     with looking() as services:
         try:
-            found = services.requests.find(request_id)
+            found = services.diagnostics.requests.find(request_id)
         except NotKnownNow:
             raise click.ClickException("this host does not know it, and MongoDB cannot be asked now") from None
     if found is None:
@@ -34,39 +37,39 @@ def request(request_id: str, as_json: bool) -> None:
         _draw(found)
 
 
-def _draw(found: Mapping[str, Any]) -> None:
-    outcome = f", the write: {found['outcome']}" if found["outcome"] else ""
-    recovery = found["recovery"] or {}
-    retries = f"{recovery.get('attempts', 0)} of ours, {recovery.get('driverRetries', 0)} of the driver"
+def _draw(found: RequestReport) -> None:
+    outcome = f", the write: {found.outcome}" if found.outcome else ""
+    recovery = found.recovery or RecoveryAttempts()
+    retries = f"{recovery.attempts} of ours, {recovery.driver_retries} of the driver"
+    asked, client = found.context, found.client
     facts = {
-        "answered": f"{found['status']} {found['code']}{outcome}" if found["code"] else "without an error",
-        "when": f"{short_time(found['timestamp'])} UTC",
-        "endpoint": f"{found['method']} {found['endpoint']}",
-        "user": found["userId"],
-        "device": f"{found['deviceType']} ({found['client']})" if found["client"] else found["deviceType"],
-        "app": found["appVersion"],
-        "trace": found["traceId"],
+        "answered": f"{found.status} {found.code}{outcome}" if found.code else "without an error",
+        "when": f"{short_time(found.timestamp)} UTC",
+        "endpoint": f"{asked.method} {asked.endpoint}",
+        "user": asked.user_id,
+        "device": f"{asked.device_type} ({client})" if client else asked.device_type,
+        "app": asked.app_version,
+        "trace": asked.trace_id,
         "retries": retries,
     }
     for name, value in facts.items():
         if value is not None:
             click.echo(f"{name + ':':<10} {words(value).plain}")
-    for one in found["deferred"]:
-        reason = f" ({one['reason']})" if one.get("reason") else ""
-        click.echo(f"deferred:  {words(one['operationId']).plain} {one['status']}{reason}")
-    for one in found["incidents"]:
-        click.echo(f"incident:  {one['cause']}, {short_time(one['from'])} to {short_time(one['to'])} UTC")
-    if found["missing"]:
-        click.echo(f"missing:   MongoDB cannot be asked now, and may know more: {', '.join(found['missing'])}")
-    for error in found["errors"]:
+    for one in found.deferred:
+        reason = f" ({one.reason})" if isinstance(one, OperationAnswer) and one.reason else ""
+        click.echo(f"deferred:  {words(one.operation_id).plain} {one.status}{reason}")
+    for incident in found.incidents:
+        click.echo(f"incident:  {incident.cause}, {short_time(incident.from_)} to {short_time(incident.to)} UTC")
+    if found.missing:
+        click.echo(f"missing:   MongoDB cannot be asked now, and may know more: {', '.join(found.missing)}")
+    for error in found.errors:
         _draw_error(error)
-    if found["commands"]:
+    if found.commands:
         drawn = table("command", "collection", "took", "result", numbers=("took",))
-        for one in found["commands"]:
-            result = words("failed", "bold red") if one["failed"] else words("ok")
-            drawn.add_row(
-                words(one["operation"]), words(one["collection"]), words(f"{one['durationMs']:.1f} ms"), result
-            )
+        for command in found.commands:
+            result = words("failed", "bold red") if command.failed else words("ok")
+            took = words("" if command.duration_ms is None else f"{command.duration_ms:.1f} ms")
+            drawn.add_row(words(command.operation), words(command.collection), took, result)
         click.echo()
         console().print(drawn)
 

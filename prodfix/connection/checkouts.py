@@ -6,17 +6,17 @@ after a wait that was in vain (client-side-operations-timeout specification): a 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
 import pymongo
-from pymongo import _csot
 from pymongo.errors import ServerSelectionTimeoutError, WaitQueueTimeoutError
-from pymongo.synchronous.pool import Connection, Pool
 
+from prodfix import driver
 from prodfix.connection.limits import LimitedConnection
 
-_outer: ContextVar[tuple[float | None, float] | None] = ContextVar("prodfix_checkout", default=None)
+_outer: ContextVar[driver.Deadline | None] = ContextVar("prodfix_checkout", default=None)
 
 
 class PoolExhausted(WaitQueueTimeoutError, ServerSelectionTimeoutError):
@@ -24,40 +24,35 @@ class PoolExhausted(WaitQueueTimeoutError, ServerSelectionTimeoutError):
     same length by the same request would help nobody."""
 
 
-class BoundedPool(Pool):
+class BoundedPool(driver.HookedPool):
     """The driver's pool, whose ``waitQueueTimeoutMS`` counts within a deadline as well.
 
-    Making a connection is no waiting: it may take all that is left. ``_get_conn`` is private, as is the ``_pool_class`` by
-    which the client takes this; a test fails when they move.
+    Making a connection is no waiting: it may take all that is left.
     """
 
-    def _get_conn(self, checkout_started_time: float, handler: Any = None) -> Connection:
-        limit, left = self.opts.wait_queue_timeout, _csot.remaining()
+    def prodfix_lent(self, lend: Callable[[], driver.Connection]) -> driver.Connection:
+        limit, left = self.opts.wait_queue_timeout, driver.remaining()
         try:
             if limit is None or left is None or left <= limit:
-                return super()._get_conn(checkout_started_time, handler)
-            token = _outer.set((_csot.get_timeout(), _csot.get_deadline()))
+                return lend()
+            token = _outer.set(driver.deadline())
             try:
                 with pymongo.timeout(limit):
-                    return super()._get_conn(checkout_started_time, handler)
+                    return lend()
             finally:
                 _outer.reset(token)
         except WaitQueueTimeoutError as error:
             raise PoolExhausted(str(error)) from None
 
-    def connect(self, handler: Any = None) -> Connection:
+    def connect(self, handler: Any = None) -> driver.Connection:
         made = self._connected(handler)
-        made.__class__ = LimitedConnection  # the driver's pool makes its own class by name
+        if type(made) is driver.Connection:
+            made.__class__ = LimitedConnection  # the driver's pool makes its own class by name
         return made
 
-    def _connected(self, handler: Any) -> Connection:
+    def _connected(self, handler: Any) -> driver.Connection:
         outer = _outer.get()
         if outer is None:
             return super().connect(handler)
-        # pymongo.timeout only ever shortens; what is left of the deadline is put back for this call.
-        timeout, end = _csot.TIMEOUT.set(outer[0]), _csot.DEADLINE.set(outer[1])
-        try:
+        with driver.restored(outer):
             return super().connect(handler)
-        finally:
-            _csot.TIMEOUT.reset(timeout)
-            _csot.DEADLINE.reset(end)

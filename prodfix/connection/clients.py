@@ -7,26 +7,25 @@ pings and one for those with patience, which an exhausted pool of the applicatio
 
 from __future__ import annotations
 
-import os
-import threading
 import time
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, Protocol, TypeVar, cast
 
 import pymongo
 from flask_pymongo.wrappers import MongoClient as FlaskMongoClient
-from pymongo import MongoClient, _csot
+from pymongo import MongoClient
 from pymongo.errors import ServerSelectionTimeoutError
-from pymongo.helpers_shared import _RetryPolicy
-from pymongo.monitoring import _EventListener
 from pymongo.synchronous.database import Database as DriverDatabase
 
+from prodfix import driver
 from prodfix.connection.checkouts import BoundedPool
 from prodfix.connection.databases import Database
-from prodfix.connection.limits import limited
+from prodfix.connection.limits import Work, limited
 from prodfix.connection.unlistened import followed
 from prodfix.errors import DatabaseNotConfigured
+from prodfix.process.per_process import PerProcess
 
 DEFAULT_DATABASE = "prodfix"
 TRIES = 2  # of one operation by the driver itself
@@ -55,32 +54,18 @@ class _Tries:
 _tries: ContextVar[_Tries | None] = ContextVar("prodfix_tries", default=None)
 
 
-class _OverloadPolicy(_RetryPolicy):
-    """The driver's policy for servers that are overloaded, which it asks before each of its waits for one: its tries are more,
-    and have pauses (client-backpressure specification, ``maxAdaptiveRetries``)."""
-
-    def should_retry(self, attempt: int, delay: float) -> bool:
-        again: bool = super().should_retry(attempt, delay)
-        tries = _tries.get()
-        if again and tries is not None:
-            tries.most = max(TRIES, 1 + self.attempts)
-        return again
-
-
 def _plainly(operation: Callable[[], Result]) -> Result:
     return operation()
 
 
-class GatedClient(FlaskMongoClient):
+class GatedClient(driver.HookedClient, FlaskMongoClient):
     """flask-pymongo's client, which asks ``gate`` before it selects a server, and runs each operation within ``call``.
 
     ``follow``: note what its writes came to, where no command listener does.
 
     The gate raises :class:`prodfix.errors.DatabaseUnavailable` while the database is known to be down; so every
     operation fails in microseconds, inside the driver, where the traceback still names operation and collection.
-    A request that already waits for a server learns of it within half a second. ``_select_server`` and
-    ``_retry_internal``, which all operations go through, are private: the driver has no public hook at these places
-    (``server_selector`` is not called while no server is known). A test fails when they move.
+    A request that already waits for a server learns of it within half a second.
 
     Each operation is tried twice at most, as the driver does without a deadline (retryable reads and writes
     specifications); three times, with its pauses, if the server says that it is overloaded. Under ``pymongo.timeout`` the
@@ -92,8 +77,7 @@ class GatedClient(FlaskMongoClient):
         self, *arguments: Any, gate: Gate, call: Call = _plainly, follow: bool = False, **options: Any
     ) -> None:
         self._prodfix_gate, self._prodfix_call, self._prodfix_follow = gate, call, follow
-        super().__init__(*arguments, _pool_class=BoundedPool, **options)
-        self._retry_policy = _OverloadPolicy(self.options.max_adaptive_retries)
+        super().__init__(*arguments, pool=BoundedPool, **options)
 
     def __getattr__(self, name: str) -> Any:
         return MongoClient.__getattr__(self, name)  # which refuses private names, and asks for the item of the others
@@ -101,17 +85,21 @@ class GatedClient(FlaskMongoClient):
     def __getitem__(self, name: str) -> Database:
         return Database(self, name)
 
-    def _retry_internal(
-        self, func: Any, session: Any, bulk: Any, operation: str, is_read: bool = False, *more: Any, **options: Any
+    def prodfix_operation(
+        self,
+        send: Callable[[Work], Any],
+        work: Work,
+        *,
+        session: Any,
+        bulk: Any,
+        name: str,
+        is_read: bool,
+        writes_out: bool,
     ) -> Any:
-        work, func = super()._retry_internal, limited(func, session, bulk, operation)
-
-        def run() -> Any:
-            return work(func, session, bulk, operation, is_read, *more, **options)
+        run = partial(send, limited(work, session, bulk, name))
 
         def follow() -> Any:
-            writes_out = options.get("is_aggregate_write", False)
-            return followed(run, operation, session, is_read=is_read, writes_out=writes_out)
+            return followed(run, name, session, is_read=is_read, writes_out=writes_out)
 
         token = _tries.set(_Tries())
         try:
@@ -119,14 +107,20 @@ class GatedClient(FlaskMongoClient):
         finally:
             _tries.reset(token)
 
-    def _select_server(self, *arguments: Any, **options: Any) -> Any:
+    @staticmethod
+    def prodfix_overloaded(retries: int) -> None:
+        tries = _tries.get()
+        if tries is not None:
+            tries.most = max(TRIES, 1 + retries)
+
+    def prodfix_selection(self, select: Callable[[], Any]) -> Any:
         tries = _tries.get()
         if tries is not None:
             if tries.made >= tries.most:
                 # In place of this error the driver raises the one that the operation has failed with.
                 raise ServerSelectionTimeoutError(f"tried {tries.made} times")
             tries.made += 1
-        limit = _csot.remaining()
+        limit = driver.remaining()
         if limit is None:
             limit = self.options.server_selection_timeout
         end = time.monotonic() + limit
@@ -135,41 +129,18 @@ class GatedClient(FlaskMongoClient):
             left = end - time.monotonic()
             try:
                 with pymongo.timeout(max(0.001, min(left, SELECTION_STEP))):
-                    return super()._select_server(*arguments, **options)
+                    return select()
             except ServerSelectionTimeoutError:
                 if left <= SELECTION_STEP:
                     raise
 
 
-class _PerProcess:
-    """Makes its client on first use, and again in a process that was forked since."""
-
-    def __init__(self, make: Callable[[], MongoClient[Any]]) -> None:
-        self._make = make
-        self._making = threading.Lock()
-        self._made: tuple[int, MongoClient[Any]] | None = None
-
-    def get(self) -> MongoClient[Any]:
-        made = self._made
-        if made is None or made[0] != os.getpid():
-            with self._making:
-                made = self._made
-                if made is None or made[0] != os.getpid():
-                    made = self._made = (os.getpid(), self._make())
-        return made[1]
-
-    @property
-    def made(self) -> MongoClient[Any] | None:
-        """The client of this process, if there is one yet."""
-        made = self._made
-        return made[1] if made is not None and made[0] == os.getpid() else None
-
-    def close(self) -> None:
-        made, self._made = self._made, None
-        if made is not None and made[0] == os.getpid():
-            # It tells the server which sessions are over, and would wait for one that is gone (serverSelectionTimeoutMS).
-            with pymongo.timeout(CLOSING):
-                made[1].close()
+def _close(client: PerProcess[MongoClient[Any]]) -> None:
+    made = client.take()
+    if made is not None:
+        # It tells the server which sessions are over, and would wait for one that is gone (serverSelectionTimeoutMS).
+        with pymongo.timeout(CLOSING):
+            made.close()
 
 
 class Clients:
@@ -184,8 +155,8 @@ class Clients:
         uri: str | None,
         options: dict[str, Any],
         *,
-        listeners: Sequence[_EventListener] = (),
-        watchers: Sequence[_EventListener] = (),
+        listeners: Sequence[driver.EventListener] = (),
+        watchers: Sequence[driver.EventListener] = (),
         gate: Gate = lambda: None,
         call: Call = _plainly,
         follow: bool = False,
@@ -201,17 +172,17 @@ class Clients:
             "serverMonitoringMode": "poll",
             "tz_aware": True,
         }
-        self._application = _PerProcess(
+        self._application: PerProcess[MongoClient[Any]] = PerProcess(
             lambda: GatedClient(
                 self.uri, connect=False, event_listeners=list(listeners), gate=gate, call=call, follow=follow, **options
             )
         )
-        self._own = _PerProcess(
+        self._own: PerProcess[MongoClient[Any]] = PerProcess(
             lambda: GatedClient(
                 self.uri, connect=False, gate=gate, **(brief | {"appname": "prodfix-own", "maxPoolSize": 4})
             )
         )
-        self._watch = _PerProcess(
+        self._watch: PerProcess[MongoClient[Any]] = PerProcess(
             lambda: MongoClient(
                 self.uri,
                 connect=False,
@@ -265,4 +236,4 @@ class Clients:
     def close(self) -> None:
         """Close the clients of this process. Safe to call twice."""
         for client in (self._application, self._own, self._watch):
-            client.close()
+            _close(client)

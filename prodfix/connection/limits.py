@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, MutableMapping
 from typing import Any
 
-from pymongo import _csot
-from pymongo.synchronous.pool import Connection
 from pymongo.write_concern import WriteConcern
+
+from prodfix import driver
 
 Work = Callable[..., Any]
 
@@ -21,11 +21,10 @@ class _Left(int):
     """What is left of a deadline, in a command that is the caller's own mapping: sent again, it must not look like his limit."""
 
 
-class LimitedConnection(Connection):
+class LimitedConnection(driver.Connection):
     """The driver's connection, whose commands have the shorter one of the caller's limit and what is left of the deadline.
 
-    ``apply_timeout``, which every command with a deadline passes, and ``command`` are no public names; a test fails when
-    they move. Without a limit of the caller's this is one look into the command.
+    Every command with a deadline passes ``apply_timeout``. Without a limit of the caller's this is one look into the command.
     """
 
     max_time: int | None = None
@@ -50,7 +49,7 @@ class LimitedConnection(Connection):
     def command(self, dbname: str, spec: MutableMapping[str, Any], *arguments: Any, **options: Any) -> Any:
         concern: WriteConcern | None = options.get("write_concern")
         if concern is not None and not concern.is_server_default:
-            wait, left = _wait(concern), _csot.remaining()
+            wait, left = _wait(concern), driver.remaining()
             if wait is not None and left is not None and wait < left * 1000:
                 spec, options["write_concern"] = {**spec, "writeConcern": concern.document}, None
         return super().command(dbname, spec, *arguments, **options)
@@ -59,10 +58,11 @@ class LimitedConnection(Connection):
 def limited(work: Work, session: Any, bulk: Any, operation: str) -> Work:
     """``work(session, connection, retryable)`` of one write, with those limits of its caller's that the driver puts into no
     command: of a commit, and of the write concern of a bulk write."""
-    if (bulk is None and operation != "commitTransaction") or _csot.get_timeout() is None:
+    if (bulk is None and operation != "commitTransaction") or driver.deadline() is None:
         return work
-    most = session._transaction.opts.max_commit_time_ms if bulk is None else None
-    wait = None if bulk is None else _wait(getattr(bulk, "write_concern", None) or bulk.collection.write_concern)
+    most = driver.commit_limit(session) if bulk is None else None
+    concern = driver.concern_of(bulk)
+    wait = None if concern is None else _wait(concern)
     if not most and wait is None:
         return work
 

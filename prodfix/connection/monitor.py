@@ -11,16 +11,28 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import pymongo
-from pymongo import MongoClient, monitoring
+from pymongo import MongoClient
 from pymongo.errors import ConfigurationError, OperationFailure, PyMongoError
 
-from prodfix.classification.classifier import classify, server_code
+from prodfix.classification.classifier import classify
+from prodfix.classification.server_replies import server_code
 from prodfix.connection.heartbeats import Heartbeats, Topology
 from prodfix.connection.pool import PoolCounter
-from prodfix.connection.status import ConnectionEvent, ConnectionState, ConnectionStatus, HealthCheckResult, environment
+from prodfix.connection.status import (
+    ConnectionEvent,
+    ConnectionState,
+    ConnectionStatus,
+    HealthCheckResult,
+    NetworkConditions,
+    ServerPool,
+    details,
+    environment,
+)
+from prodfix.driver import EventListener
 from prodfix.errors import DatabaseRefused, DatabaseUnavailable, ErrorCategory
 from prodfix.signals import connection_changed
 
@@ -52,6 +64,8 @@ class ConnectionMonitor:
     """Pings, and tells what it knows. One object for each application; its numbers are this process's.
 
     ``interval`` and ``max_age`` in seconds: how often it pings, and how old the last good ping of a healthy database is.
+    ``on_attempt`` is told of each failed ping: its number since the last good one, and the error's type. ``last_command`` is
+    when the application's last command succeeded, in the clock's seconds.
     """
 
     def __init__(
@@ -62,22 +76,19 @@ class ConnectionMonitor:
         max_age: float = 1.5,
         on_event: Callable[[ConnectionEvent], None] = lambda event: None,
         on_attempt: Callable[[int, str], None] = lambda attempt, error: None,
+        last_command: Callable[[], float | None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
         self.interval, self.max_age = interval, max_age
-        self.on_event = on_event
-        self.on_attempt = on_attempt
-        """Told of each failed ping: its number since the last good one, and the error's type."""
+        self._on_event, self._on_attempt, self._last_command = on_event, on_attempt, last_command
         self._clock = clock
         self.pool = PoolCounter()
-        self.last_command: Callable[[], float | None] = lambda: None
-        """When the application's last command succeeded, in the clock's seconds."""
         self._heartbeats, self._topology = Heartbeats(), Topology()
         self._seen = _Seen()
 
     @property
-    def watchers(self) -> tuple[monitoring._EventListener, ...]:
+    def watchers(self) -> tuple[EventListener, ...]:
         """Listeners for the client that pings."""
         return (self._heartbeats, self._topology)
 
@@ -101,7 +112,7 @@ class ConnectionMonitor:
         """
         if self.healthy or (self._seen.failures == 0 and not self._hanging()):
             return False
-        life, begun = self.last_command(), self._seen.begun
+        life, begun = self._last_command(), self._seen.begun
         return life is None or begun is None or life < begun
 
     def _hanging(self) -> bool:
@@ -127,19 +138,25 @@ class ConnectionMonitor:
 
     def status(self) -> ConnectionStatus:
         seen, pool = self._seen, self.pool.totals()
-        healthy = self.healthy
+        healthy, waiting = self.healthy, max(0, pool["waiting"])
+        available = max(0, pool["capacity"] - pool["out"])
+        uptime = self._clock() - seen.connected_since if healthy and seen.connected_since is not None else 0.0
         return ConnectionStatus(
             state=self._state(healthy),
-            uptime=self._clock() - seen.connected_since if healthy and seen.connected_since is not None else 0.0,
+            uptime=round(uptime, 1),
             last_error=seen.last_error,
             reconnect_attempts=0 if healthy else max(seen.failures, self._heartbeats.failed_in_a_row),
             pool_size=max(0, pool["total"]),
-            available_connections=max(0, pool["capacity"] - pool["out"]),
+            available_connections=available,
             checked_out=max(0, pool["out"]),
-            waiting=max(0, pool["waiting"]),
+            waiting=waiting,
             capacity=pool["capacity"],
-            servers=tuple(_server(address, counts) for address, counts in self.pool.servers()),
+            pool_exhausted=waiting > 0 and available == 0,
         )
+
+    def servers(self) -> tuple[ServerPool, ...]:
+        """The pools of the application's client, by server."""
+        return tuple(_server(address, counts) for address, counts in self.pool.servers())
 
     def _state(self, healthy: bool) -> ConnectionState:
         if healthy:
@@ -159,16 +176,15 @@ class ConnectionMonitor:
         now = self._clock()
         return sum(now - at < seconds for at in self._seen.losses)
 
-    def network(self) -> dict[str, Any]:
-        """The network conditions, without host names: topology, round trip, the heartbeat's last error, attempts."""
-        return {
-            "topology": self._topology.summary,
-            "roundTripMs": self._heartbeats.round_trip_ms,
-            "lastHeartbeatError": self._heartbeats.last_error,
-            "attempts": self._heartbeats.failed_in_a_row,
-        }
+    def network(self) -> NetworkConditions:
+        beats = self._heartbeats
+        return NetworkConditions(self._topology.summary, beats.round_trip_ms, beats.last_error, beats.failed_in_a_row)
 
     # -- pinging: in a background greenlet or thread ------------------------------------------------------------------------
+
+    def allow(self, seconds: float) -> None:
+        """From now on let a ping take so long: for who asks once, over a connection that is to be made first."""
+        self.max_age = self.interval + seconds
 
     def ping(self) -> None:
         """Ask once, within a limit, and remember the answer. Never raises."""
@@ -208,7 +224,7 @@ class ConnectionMonitor:
         seen.misconfigured = lasting and not meaning.transient
         refused = isinstance(error, (OperationFailure, ConfigurationError)) and not getattr(error, "timeout", False)
         seen.refused = refused or not isinstance(error, PyMongoError)
-        self.on_attempt(seen.failures, seen.last_error)
+        self._on_attempt(seen.failures, seen.last_error)
         if seen.failures >= HYSTERESIS and not self.healthy:
             if seen.announced == "connected":
                 seen.losses.append(self._clock())
@@ -219,16 +235,16 @@ class ConnectionMonitor:
         if self._seen.announced == state:
             return
         self._seen.announced = state
-        event = ConnectionEvent(state, self.status(), self.network(), environment())
-        self.on_event(event)
+        event = ConnectionEvent(datetime.now(UTC), state, details(self.status(), self.network()), environment())
+        self._on_event(event)
         connection_changed.send(self, event=event)
 
 
-def _server(address: Any, counts: Mapping[str, int]) -> dict[str, Any]:
-    return {
-        "address": ":".join(str(part) for part in address) if isinstance(address, tuple) else str(address),
-        "poolSize": counts["total"],
-        "availableConnections": max(0, counts["capacity"] - counts["out"]),
-        "checkedOut": counts["out"],
-        "waiting": counts["waiting"],
-    }
+def _server(address: Any, counts: Mapping[str, int]) -> ServerPool:
+    return ServerPool(
+        address=":".join(str(part) for part in address) if isinstance(address, tuple) else str(address),
+        pool_size=counts["total"],
+        available_connections=max(0, counts["capacity"] - counts["out"]),
+        checked_out=counts["out"],
+        waiting=counts["waiting"],
+    )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from typing import Any
 
 from pymongo import monitoring
+
+from prodfix.process.per_process import in_each_process
 
 
 class PoolCounter(monitoring.ConnectionPoolListener):
@@ -16,37 +17,34 @@ class PoolCounter(monitoring.ConnectionPoolListener):
     """
 
     def __init__(self) -> None:
+        in_each_process(self._begin)
+
+    def _begin(self) -> None:
+        """A fork inherits its parent's counts and no connection."""
         self._lock = threading.Lock()
         self._servers: dict[Any, dict[str, int]] = {}
-        self._pid = os.getpid()
-
-    def _mine(self) -> dict[Any, dict[str, int]]:
-        """This process's counts by server; call it with the lock. A fork inherits its parent's counts and no connection."""
-        if self._pid != os.getpid():
-            self._servers.clear()
-            self._pid = os.getpid()
-        return self._servers
 
     def _add(self, address: Any, **changes: int) -> None:
         with self._lock:
-            counts = self._mine().get(address)
+            counts = self._servers.get(address)
             if counts is not None:  # a removed server's connections may still come back: they count no more
                 for name, change in changes.items():
                     counts[name] += change
 
     def totals(self) -> dict[str, int]:
+        """The sums over all servers: ``total``, ``out``, ``waiting`` and ``capacity``."""
         servers = [counts for _, counts in self.servers()]
         return {name: sum(server[name] for server in servers) for name in ("total", "out", "waiting", "capacity")}
 
     def servers(self) -> list[tuple[Any, dict[str, int]]]:
         """The counts of each server, by its address."""
         with self._lock:
-            return [(address, dict(counts)) for address, counts in self._mine().items()]
+            return [(address, dict(counts)) for address, counts in self._servers.items()]
 
     def pool_created(self, event: monitoring.PoolCreatedEvent) -> None:
         capacity = int(event.options.get("maxPoolSize") or 100)
         with self._lock:
-            counts = self._mine().setdefault(event.address, {"total": 0, "out": 0, "waiting": 0, "capacity": 0})
+            counts = self._servers.setdefault(event.address, {"total": 0, "out": 0, "waiting": 0, "capacity": 0})
             counts["capacity"] = capacity
 
     def pool_ready(self, event: monitoring.PoolReadyEvent) -> None: ...
@@ -55,7 +53,7 @@ class PoolCounter(monitoring.ConnectionPoolListener):
 
     def pool_closed(self, event: monitoring.PoolClosedEvent) -> None:
         with self._lock:
-            self._mine().pop(event.address, None)
+            self._servers.pop(event.address, None)
 
     def connection_created(self, event: monitoring.ConnectionCreatedEvent) -> None:
         self._add(event.address, total=1)

@@ -33,9 +33,13 @@ class Readable:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._answering, self._clock = answering, clock
-        self.limit = limit
+        self._limit = limit
         self._asked_at = -HOLDS
         self._reads = False
+
+    def allow(self, seconds: float) -> None:
+        """From now on let the command take so long: for who asks once, over a connection that is to be made first."""
+        self._limit = seconds
 
     def __call__(self) -> Database[Any] | None:
         database = self._answering()
@@ -48,7 +52,7 @@ class Readable:
 
     def _ask(self, database: Database[Any]) -> bool:
         try:
-            with pymongo.timeout(self.limit):
+            with pymongo.timeout(self._limit):
                 database[ASKED].find_one({"_id": 0}, {"_id": 1})
         except PyMongoError:
             return False

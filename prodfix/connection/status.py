@@ -5,50 +5,64 @@ from __future__ import annotations
 import platform
 import sys
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any, Literal
+from datetime import datetime
+from typing import Annotated, Literal
 
 import pymongo
 
 from prodfix import memory
+from prodfix.memory import MemoryUse
+from prodfix.serialization import Description, Serializable
 
 ConnectionState = Literal["connected", "disconnected", "reconnecting", "error"]
 
 
 @dataclass(frozen=True, slots=True)
-class ConnectionStatus:
-    """The seed's ConnectionStatus of one worker. ``uptime`` in seconds since the connection was made, 0 while it is lost."""
+class ConnectionStatus(Serializable):
+    """The seed's ConnectionStatus of one worker; without any name of a server. ``uptime`` is 0 while the connection is lost;
+    ``pool_exhausted``: every connection is in use and somebody waits, so what fails now is the pool, not the server."""
 
-    state: ConnectionState
-    uptime: float
-    last_error: str | None
-    reconnect_attempts: int
-    pool_size: int
-    available_connections: int
-    checked_out: int
-    waiting: int
-    capacity: int
-    servers: tuple[dict[str, Any], ...] = ()
+    state: ConnectionState = "disconnected"
+    uptime: Annotated[float, Description("Seconds")] = 0.0
+    last_error: str | None = None
+    reconnect_attempts: int = 0
+    pool_size: int = 0
+    available_connections: int = 0
+    checked_out: int = 0
+    waiting: int = 0
+    capacity: int = 0
+    pool_exhausted: bool = False
 
-    @property
-    def exhausted(self) -> bool:
-        """Every connection is in use and somebody waits: what fails now is the pool, not the server."""
-        return self.waiting > 0 and self.available_connections == 0
 
-    def to_json(self) -> dict[str, Any]:
-        """Without ``servers``, whose names belong into an admin's answer only."""
-        return {
-            "state": self.state,
-            "uptime": round(self.uptime, 1),
-            "lastError": self.last_error,
-            "reconnectAttempts": self.reconnect_attempts,
-            "poolSize": self.pool_size,
-            "availableConnections": self.available_connections,
-            "checkedOut": self.checked_out,
-            "waiting": self.waiting,
-            "capacity": self.capacity,
-            "poolExhausted": self.exhausted,
-        }
+@dataclass(frozen=True, slots=True)
+class ServerPool(Serializable):
+    """The connections to one server, whose name belongs into an admin's answer only."""
+
+    address: str = ""
+    pool_size: int = 0
+    available_connections: int = 0
+    checked_out: int = 0
+    waiting: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkConditions(Serializable):
+    """The kinds of servers, the round trip, the heartbeat's last error, and failed heartbeats in a row; no host names."""
+
+    topology: str = ""
+    round_trip_ms: float | None = None
+    last_heartbeat_error: str | None = None
+    attempts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessEnvironment(Serializable):
+    """The seed's ``environment``; ``nodeVersion`` is ours ``pythonVersion``."""
+
+    python_version: str = ""
+    platform: str = ""
+    driver: str = ""
+    memory: MemoryUse | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,37 +77,39 @@ class HealthCheckResult:
 
 
 @dataclass(frozen=True, slots=True)
-class ConnectionEvent:
-    """One change of state (the seed's Connection Event Log). ``network`` has no host names."""
+class ConnectionDetails(Serializable):
+    """What the connection was like when it changed."""
 
-    event: ConnectionState
-    status: ConnectionStatus
-    network: dict[str, Any]
-    environment: dict[str, Any]
-    timestamp: datetime = field(default_factory=lambda: datetime.now(UTC))
-
-    def to_document(self) -> dict[str, Any]:
-        """The document of the collection ``connection_events``."""
-        return {
-            "timestamp": self.timestamp,
-            "event": self.event,
-            "details": {
-                "state": self.status.state,
-                "poolSize": self.status.pool_size,
-                "availableConnections": self.status.available_connections,
-                "error": self.status.last_error,
-                "reconnectAttempts": self.status.reconnect_attempts,
-                "network": self.network,
-            },
-            "environment": self.environment,
-        }
+    state: ConnectionState = "disconnected"
+    pool_size: int = 0
+    available_connections: int = 0
+    error: str | None = None
+    reconnect_attempts: int = 0
+    network: NetworkConditions = field(default_factory=NetworkConditions)
 
 
-def environment() -> dict[str, Any]:
-    """The seed's ``environment``; ``nodeVersion`` is ours ``pythonVersion``."""
-    return {
-        "pythonVersion": platform.python_version(),
-        "platform": sys.platform,
-        "driver": f"pymongo {pymongo.version}",
-        "memory": memory.used(),
-    }
+@dataclass(frozen=True, slots=True)
+class ConnectionEvent(Serializable):
+    """One change of state (the seed's Connection Event Log): a document of the collection ``connection_events``."""
+
+    timestamp: datetime
+    event: ConnectionState = "disconnected"
+    details: ConnectionDetails = field(default_factory=ConnectionDetails)
+    environment: ProcessEnvironment = field(default_factory=ProcessEnvironment)
+
+
+def details(status: ConnectionStatus, network: NetworkConditions) -> ConnectionDetails:
+    """What an event tells of a status."""
+    return ConnectionDetails(
+        state=status.state,
+        pool_size=status.pool_size,
+        available_connections=status.available_connections,
+        error=status.last_error,
+        reconnect_attempts=status.reconnect_attempts,
+        network=network,
+    )
+
+
+def environment() -> ProcessEnvironment:
+    """This process's."""
+    return ProcessEnvironment(platform.python_version(), sys.platform, f"pymongo {pymongo.version}", memory.used())

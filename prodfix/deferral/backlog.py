@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import bson
 import orjson
 
-from prodfix.context import iso
 from prodfix.deferral.deferred import Deferred
 from prodfix.deferral.orders import Command, Orders
 from prodfix.deferral.waiting import HELD
 from prodfix.errors import NotFound
 from prodfix.journal.journal import Journal
 from prodfix.journal.reading import Others
+from prodfix.serialization import INLINE, OMITTED, Description, Serializable
 from prodfix.shapes import redact_command
 
 BacklogState = Literal["waiting", "failed"]
@@ -32,13 +33,91 @@ _TABLES: dict[BacklogState, str] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class BacklogCounts(Serializable):
+    """What waits and what was put aside; as it is by default while the disk does not tell. By ``operations`` those that wait,
+    by ``reasons`` those that were put aside."""
+
+    waiting: int | None = None
+    other_versions: Annotated[int, Description("Of them in journals of another version, which no worker reads")] = 0
+    note: str | None = None
+    failing: Annotated[int | None, OMITTED] = None
+    dead: int | None = None
+    bytes: int | None = None
+    oldest_seconds: float | None = None
+    operations: Annotated[dict[str, int] | None, OMITTED] = None
+    reasons: Annotated[dict[str, int] | None, OMITTED] = None
+
+
+@dataclass(frozen=True, slots=True)
+class QueueMode(Serializable):
+    """Whether writes are deferred, and what they survive."""
+
+    enabled: bool
+    durability: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeferredEntry(Serializable):
+    """One write, without its arguments."""
+
+    operation_id: str
+    status: BacklogState
+    operation: str
+    reason: str | None
+    attempts: int
+    created_at: datetime
+    failed_at: datetime | None
+    waiting_since: Annotated[datetime | None, Description("Since when it waits for its `reason`")]
+    request_id: str | None
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class CarriedOut(Serializable):
+    """What an admin has ordered of a write, and what came of it."""
+
+    command: Command
+    operation_id: str
+    by: str | None
+    at: datetime
+    result: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeferredWrite(Serializable):
+    """One write with the shape of its arguments, and what was ordered of it."""
+
+    entry: Annotated[DeferredEntry, INLINE]
+    bytes: int
+    arguments: Annotated[Any, Description("Names and types, no values")]
+    orders: list[CarriedOut]
+
+
+@dataclass(frozen=True, slots=True)
+class Ordered(Serializable):
+    """An order that waits for the worker that has the write."""
+
+    ordered: Command
+    operation_id: str
+    status: BacklogState
+
+
+@dataclass(frozen=True, slots=True)
+class BacklogPage:
+    """Entries, oldest first; ``more`` says whether others follow."""
+
+    entries: list[DeferredEntry]
+    more: bool
+
+
 class Backlog:
     """Counts, pages and entries; and the orders of admins."""
 
     def __init__(self, journal: Journal, deferred: Deferred, orders: Orders) -> None:
         self._journal, self._deferred, self._orders = journal, deferred, orders
 
-    def counts(self) -> dict[str, Any]:
+    def counts(self) -> BacklogCounts:
         """Entries and bytes, how old the oldest that waits is (seconds), and by operation and reason. Raises ``TimeoutError``."""
         waiting = self._journal.read(
             "SELECT operation, count(*), total(length(entry)), min(created), sum(reason IS NOT NULL AND reason <> ?)"
@@ -48,27 +127,26 @@ class Backlog:
         dead = self._journal.read("SELECT operation, reason, count(*), total(length(entry)) FROM dead GROUP BY 1, 2")
         oldest = min((row[3] for row in waiting), default=None)
         others = self._journal.others()
-        return {
-            "waiting": sum(row[1] for row in waiting) + others.writes,
-            "otherVersions": others.writes,
-            "note": _note(others),
-            "failing": sum(row[4] for row in waiting),
-            "dead": sum(row[2] for row in dead),
-            "bytes": int(sum(row[2] for row in waiting) + sum(row[3] for row in dead)),
-            "oldestSeconds": None if oldest is None else round(max(0.0, time.time() - oldest), 1),
-            "operations": _summed((row[0], row[1]) for row in waiting),
-            "reasons": _summed((row[1], row[2]) for row in dead),
-        }
+        return BacklogCounts(
+            waiting=sum(row[1] for row in waiting) + others.writes,
+            other_versions=others.writes,
+            note=_note(others),
+            failing=sum(row[4] for row in waiting),
+            dead=sum(row[2] for row in dead),
+            bytes=int(sum(row[2] for row in waiting) + sum(row[3] for row in dead)),
+            oldest_seconds=None if oldest is None else round(max(0.0, time.time() - oldest), 1),
+            operations=_summed((row[0], row[1]) for row in waiting),
+            reasons=_summed((row[1], row[2]) for row in dead),
+        )
 
     @property
-    def mode(self) -> dict[str, Any]:
-        """Whether writes are deferred, and what they survive."""
-        return {"enabled": self._deferred.enabled, "durability": self._deferred.durability}
+    def mode(self) -> QueueMode:
+        return QueueMode(self._deferred.enabled, self._deferred.durability)
 
     def page(
         self, *, state: BacklogState | None = None, operation: str | None = None, limit: int = 50, offset: int = 0
-    ) -> dict[str, Any]:
-        """Entries, oldest first, without their arguments; ``more`` says whether others follow."""
+    ) -> BacklogPage:
+        """A page of those in ``state``, or of all."""
         last = offset + min(limit, MOST)
         condition = "" if operation is None else " WHERE operation = ?"
         values = (last + 1,) if operation is None else (operation, last + 1)
@@ -77,39 +155,34 @@ class Backlog:
             query = f"{_TABLES[shown]}{condition} ORDER BY created, id LIMIT ?"
             rows |= {row[0]: row for row in self._journal.read(query, values)}
         found = sorted(rows.values(), key=lambda row: (row[5], row[0]))
-        return {"entries": [_entry(row) for row in found[offset:last]], "more": len(found) > last}
+        return BacklogPage([_entry(row) for row in found[offset:last]], more=len(found) > last)
 
-    def show(self, identity: str) -> dict[str, Any]:
+    def show(self, identity: str) -> DeferredWrite:
         """One entry with the shape of its arguments, and what admins have ordered. Raises :class:`prodfix.errors.NotFound`."""
         rows = [row for query in _TABLES.values() for row in self._journal.read(f"{query} WHERE id = ?", (identity,))]
         if not rows:
             raise NotFound("no such deferred write on this instance")
         row = min(rows, key=lambda row: BACKLOG_STATES.index(row[1]))
-        return {
-            **_entry(row),
-            "bytes": len(row[8]),
-            "arguments": _shape(_content(row[8]).get("arguments", {})),
-            "orders": self.orders(identity),
-        }
+        arguments = _shape(_content(row[8]).get("arguments", {}))
+        return DeferredWrite(_entry(row), len(row[8]), arguments, self.orders(identity))
 
-    def orders(self, identity: str | None = None, most: int = 50) -> list[dict[str, Any]]:
+    def orders(self, identity: str | None = None, most: int = 50) -> list[CarriedOut]:
         """The last orders that were carried out, newest first."""
         condition = "" if identity is None else "WHERE operation_id = ?1"
         columns = "id, command, operation_id, ordered_by, at, result"
         query = f"SELECT {columns} FROM orders {condition} ORDER BY at DESC LIMIT {most:d}"  # noqa: S608 - no text
         found = {row[0]: row for row in self._journal.read(query, () if identity is None else (identity,))}
         newest = sorted(found.values(), key=lambda row: row[4], reverse=True)[:most]
-        names = ("command", "operationId", "by", "at", "result")
-        return [dict(zip(names, (*row[1:4], _iso(row[4]), row[5]), strict=True)) for row in newest]
+        return [CarriedOut(row[1], row[2], row[3], _moment(row[4]), row[5]) for row in newest]
 
-    def order(self, command: Command, identity: str, by: str | None) -> dict[str, Any]:
+    def order(self, command: Command, identity: str, by: str | None) -> Ordered:
         """Give an order to whichever worker has the write, which looks once a second.
 
         Raises :class:`prodfix.errors.NotFound` if none has it, and :class:`prodfix.errors.JournalUnavailable`.
         """
-        entry = self.show(identity)
+        status = self.show(identity).entry.status
         self._orders.give(command, identity, by)
-        return {"ordered": command, "operationId": identity, "status": entry["status"]}
+        return Ordered(command, identity, status)
 
     @property
     def ordered(self) -> int:
@@ -128,20 +201,20 @@ def _note(others: Others) -> str | None:
     )
 
 
-def _entry(row: Sequence[Any]) -> dict[str, Any]:
+def _entry(row: Sequence[Any]) -> DeferredEntry:
     identity, state, operation, reason, attempts, created, at, facts, entry, since = row
-    return {
-        "operationId": identity,
-        "status": state,
-        "operation": operation,
-        "reason": reason,
-        "attempts": attempts,
-        "createdAt": _iso(created),
-        "failedAt": None if at is None else _iso(at),
-        "waitingSince": None if at is not None else _iso(created if since is None else since),
-        "requestId": _content(entry).get("requestId"),
-        "facts": orjson.loads(facts),
-    }
+    return DeferredEntry(
+        operation_id=identity,
+        status=state,
+        operation=operation,
+        reason=reason,
+        attempts=attempts,
+        created_at=_moment(created),
+        failed_at=None if at is None else _moment(at),
+        waiting_since=None if at is not None else _moment(created if since is None else since),
+        request_id=_content(entry).get("requestId"),
+        facts=orjson.loads(facts),
+    )
 
 
 def _content(entry: bytes) -> Mapping[str, Any]:
@@ -163,5 +236,5 @@ def _summed(pairs: Any) -> dict[str, int]:
     return total
 
 
-def _iso(moment: float) -> str:
-    return iso(datetime.fromtimestamp(moment, UTC))
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

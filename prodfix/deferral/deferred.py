@@ -23,6 +23,7 @@ from prodfix.deferral.releases import Releases
 from prodfix.deferral.writes import Operation, Step, Steps, Write, check, declared, is_identity, order_key
 from prodfix.errors import JournalUnavailable, JournalUncertain, PartlyApplied, Severity, Uncertain, ValidationFailed
 from prodfix.journal.journal import Journal
+from prodfix.settings import Settings
 
 ENTRY_VERSION = 2
 RECOUNT = 30.0  # seconds after which what is on disk is counted again
@@ -85,6 +86,32 @@ class Deferred:
         """The marks of what is applied, until they are removed."""
         self.refused = 0
         """Writes that could not be kept: the journal was full, or its disk failed."""
+
+    @classmethod
+    def made(
+        cls,
+        settings: Settings,
+        journal: Journal,
+        database: Callable[[], Database[Any]],
+        *,
+        transact: Transact,
+        user: Callable[[], str | None],
+        report: Report,
+        count: Callable[[str], None],
+    ) -> Deferred:
+        """That of an application."""
+        return cls(
+            journal,
+            database,
+            enabled=settings.defers_writes,
+            durable=settings.durable,
+            max_entries=settings.deferred_max_entries,
+            max_bytes=settings.deferred_max_bytes,
+            transact=transact,
+            user=user,
+            report=report,
+            count=count,
+        )
 
     # -- operations ---------------------------------------------------------------------------------------------------
 

@@ -81,7 +81,14 @@ class Drainer:
         self._alone: set[str] = set()
         self._interrupted: dict[str, int] = {}
         self._forgotten: list[Entry] = []
-        self.stopped = False
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Begin no batch any more: this process comes to its end."""
+        self._stopped = True
+
+    def resume(self) -> None:
+        self._stopped = False
 
     def tick(self, healthy: bool) -> int:
         """Drain if the database answers, from a random moment after its return on; the number applied."""
@@ -102,7 +109,7 @@ class Drainer:
     @property
     def first(self) -> bool:
         """Whether what users wrote waits for a connection that has just returned: what is written about them can wait longer."""
-        return not self.stopped and (self._back is None or time.monotonic() - self._back < FIRST)
+        return not self._stopped and (self._back is None or time.monotonic() - self._back < FIRST)
 
     def drain(self, on_batch: Callable[[int], object] = lambda applied: None) -> int:
         """Apply what may be applied now; the number applied. ``on_batch`` is told of each batch's number.
@@ -112,7 +119,7 @@ class Drainer:
         """
         self._bury_old()
         applied = 0
-        while not self.stopped and (entries := self._selection.next(self._pace.size())):
+        while not self._stopped and (entries := self._selection.next(self._pace.size())):
             if self._adopt():
                 continue
             with self._pace.batch(len(entries)):

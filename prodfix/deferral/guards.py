@@ -251,12 +251,11 @@ def document_of(step: Update) -> dict[str, Any]:
 
 def _guarded(step: Update, marks: Sequence[str], since: float | None) -> tuple[dict[str, Any], dict[str, Any]]:
     """The filter that meets the document only while it remembers none of ``marks``, and the update that makes it remember."""
-    new = {"$nin": list(marks)}
-    guarded = {**step.filter, f"{GUARD}.id": new, GUARD: new}  # the second: as version 1 wrote it
+    guarded = {**step.filter, f"{GUARD}.id": {"$nin": list(marks)}}
     if since is not None:
         told = {f"{GUARD}.{SLACK}.at": {"$lt": _moment(since)}}
         guarded["$or"] = [{f"{GUARD}.{REMEMBERED - 1}": {"$exists": False}}, told]
-        guarded[GUARD] = {**new, "$not": {"$elemMatch": {"id": FORGOTTEN, "at": {"$gte": _moment(since)}}}}
+        guarded[GUARD] = {"$not": {"$elemMatch": {"id": FORGOTTEN, "at": {"$gte": _moment(since)}}}}
     now = datetime.now(UTC)
     entries = {"$each": [{"id": mark, "at": now} for mark in marks], "$slice": -REMEMBERED}
     changes = {**step.update, "$push": {**step.update.get("$push", {}), GUARD: entries}}
@@ -267,18 +266,18 @@ def _guarded(step: Update, marks: Sequence[str], since: float | None) -> tuple[d
 
 
 def _remembers(found: Mapping[str, Any], mark: str) -> bool:
-    return any((entry.get("id") if isinstance(entry, Mapping) else entry) == mark for entry in found.get(GUARD) or [])
+    return any(entry.get("id") == mark for entry in found.get(GUARD) or [])
 
 
 def _tells(found: Mapping[str, Any], since: float) -> bool:
     """Whether a write that was applied since then would still be in the guard."""
     entries = found.get(GUARD) or []
-    if any(isinstance(entry, Mapping) and _forgotten_since(entry, since) for entry in entries):
+    if any(_forgotten_since(entry, since) for entry in entries):
         return False
     if len(entries) < REMEMBERED:
         return True
-    early = entries[SLACK].get("at") if isinstance(entries[SLACK], Mapping) else None
-    return isinstance(early, datetime) and early.replace(tzinfo=UTC) < _moment(since)
+    early: datetime = entries[SLACK]["at"]
+    return early.replace(tzinfo=UTC) < _moment(since)
 
 
 def forget(database: Database[Any], marks: Mapping[Document, Sequence[str]]) -> None:

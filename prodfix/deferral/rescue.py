@@ -15,7 +15,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pymongo.errors import PyMongoError
 
@@ -23,8 +22,9 @@ from prodfix.deferral.traces import Traces
 from prodfix.errors import NotFound
 from prodfix.journal.file import MADE, dead_owner, sync_folder
 from prodfix.journal.journal import Journal
-from prodfix.journal.salvage import FATES, Salvaged, salvage
+from prodfix.journal.salvage import FATES, NAMED, Salvaged, salvage
 from prodfix.journal.tables import prepare
+from prodfix.serialization import Serializable
 
 _ALL = " UNION ALL ".join(f"SELECT id FROM {table}" for table in FATES)  # noqa: S608 - constants
 _ORDER = "INSERT INTO orders (id, command, operation_id, ordered_by, at, result) VALUES (?, 'salvage', ?, ?, ?, ?)"
@@ -32,6 +32,20 @@ _ORDER = "INSERT INTO orders (id, command, operation_id, ordered_by, at, result)
 
 class Occupied(Exception):
     """The file is that of a worker that lives: it looks after it itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class RescueReport(Serializable):
+    """What admins are told of a look into a damaged file: whole rows and lost ones by table, and what became of them."""
+
+    found: dict[str, int]
+    lost: dict[str, int]
+    lost_operations: list[str]
+    certain: bool
+    waiting: int
+    failed: int
+    asked_database: bool
+    handed_over: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +61,18 @@ class Rescued:
     asked: bool
     handed: str | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        news = {"waiting": self.waiting, "failed": self.dead, "askedDatabase": self.asked, "handedOver": self.handed}
-        return {**self.salvaged.to_json(), **news}
+    def report(self) -> RescueReport:
+        rows = self.salvaged
+        return RescueReport(
+            found=rows.found,
+            lost=rows.lost,
+            lost_operations=rows.operations[:NAMED],
+            certain=rows.certain,
+            waiting=self.waiting,
+            failed=self.dead,
+            asked_database=self.asked,
+            handed_over=self.handed,
+        )
 
 
 class Rescue:

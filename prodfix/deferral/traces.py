@@ -6,22 +6,22 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pymongo
 from pymongo import IndexModel, ReplaceOne
 from pymongo.errors import BulkWriteError, PyMongoError
 from pymongo.synchronous.database import Database
 
-from prodfix.context import iso
 from prodfix.deferral.pace import Pace
 from prodfix.deferral.writes import is_identity, owner_of
 from prodfix.errors import UNANSWERED, DatabaseUnavailable, JournalUnavailable, NotKnownNow
 from prodfix.journal.journal import Journal, Statement
 from prodfix.journal.turn import Turn
+from prodfix.serialization import Description, Serializable
 
 OPERATIONS = "operations"
 
@@ -58,6 +58,35 @@ AWAY, QUEUED = "DATABASE_UNAVAILABLE", "QUEUED"
 
 
 @dataclass(frozen=True, slots=True)
+class OperationAnswer(Serializable):
+    """What has become of a write, for its owner and for admins."""
+
+    operation_id: str
+    operation: str
+    status: State
+    reason: str | None
+    attempts: int
+    created_at: datetime
+    ended_at: datetime | None
+    waiting_since: Annotated[datetime | None, Description("Since when it waits for its `reason`")]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredOperation(Serializable):
+    """The same in MongoDB, where ``timestamp`` is when it ended, or was last looked at."""
+
+    _id: str
+    operation: str
+    state: State
+    reason: str | None
+    attempts: int
+    created: datetime
+    timestamp: datetime
+    owner: str | None
+    since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class OperationStatus:
     """``reason`` is a code: why it failed, or why it still waits, and ``since`` when. Times are seconds since the epoch."""
 
@@ -71,30 +100,26 @@ class OperationStatus:
     owner: str | None
     since: float | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "operationId": self.id,
-            "operation": self.operation,
-            "status": self.state,
-            "reason": self.reason,
-            "attempts": self.attempts,
-            "createdAt": _iso(self.created),
-            "endedAt": None if self.state == "waiting" else _iso(self.at),
-            "waitingSince": _iso(self.since) if self.state == "waiting" and self.since is not None else None,
-        }
+    def answer(self) -> OperationAnswer:
+        """What is told of it."""
+        waits = self.state == "waiting"
+        return OperationAnswer(
+            operation_id=self.id,
+            operation=self.operation,
+            status=self.state,
+            reason=self.reason,
+            attempts=self.attempts,
+            created_at=_moment(self.created),
+            ended_at=None if waits else _moment(self.at),
+            waiting_since=_moment(self.since) if waits and self.since is not None else None,
+        )
 
     def to_document(self) -> dict[str, Any]:
-        return {
-            "_id": self.id,
-            "operation": self.operation,
-            "state": self.state,
-            "reason": self.reason,
-            "attempts": self.attempts,
-            "created": datetime.fromtimestamp(self.created, UTC),
-            "timestamp": datetime.fromtimestamp(self.at, UTC),
-            "owner": self.owner,
-            "since": None if self.since is None else datetime.fromtimestamp(self.since, UTC),
-        }
+        """The document of the collection ``operations``."""
+        times = _moment(self.created), _moment(self.at)
+        since = None if self.since is None else _moment(self.since)
+        parts = (self.id, self.operation, self.state, self.reason, self.attempts, *times, self.owner, since)
+        return StoredOperation(*parts).to_document()
 
 
 class Traces:
@@ -265,19 +290,20 @@ def _status(row: Sequence[Any]) -> OperationStatus:
     return OperationStatus(identity, operation, state, reason, attempts, created, at, owner, since)
 
 
-def _from_document(document: dict[str, Any]) -> OperationStatus:
+def _from_document(document: Mapping[str, Any]) -> OperationStatus:
+    stored = StoredOperation.from_json(document)
     return OperationStatus(
-        document["_id"],
-        document["operation"],
-        document["state"],
-        document["reason"],
-        document["attempts"],
-        document["created"].timestamp(),
-        document["timestamp"].timestamp(),
-        document["owner"],
-        since.timestamp() if (since := document.get("since")) is not None else None,
+        stored._id,
+        stored.operation,
+        stored.state,
+        stored.reason,
+        stored.attempts,
+        stored.created.timestamp(),
+        stored.timestamp.timestamp(),
+        stored.owner,
+        stored.since.timestamp() if stored.since is not None else None,
     )
 
 
-def _iso(moment: float) -> str:
-    return iso(datetime.fromtimestamp(moment, UTC))
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

@@ -5,17 +5,31 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import pymongo
 from pymongo.synchronous.database import Database
 
-from prodfix.classification.classifier import server_code
+from prodfix.classification.server_replies import server_code
 from prodfix.errors import UNANSWERED
+from prodfix.serialization import Description, Serializable, camel
 
 MOST = 50
 LIMIT = 3.0  # seconds for all that MongoDB is asked
 EACH_LIMIT = 1.0  # seconds for one figure
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionFigures(Serializable):
+    """One collection or view."""
+
+    name: str
+    document_count: int | None
+    indexes: list[str] | None
+    avg_doc_size: Annotated[float | None, Description("Bytes")]
+    type: str
+    unavailable: Annotated[dict[str, str], Description("Why a figure is null")]
 
 
 class Collections:
@@ -25,7 +39,7 @@ class Collections:
     def __init__(self, database: Callable[[], Database[Any] | None]) -> None:
         self._database = database
 
-    def read(self) -> list[dict[str, Any]] | None:
+    def read(self) -> list[CollectionFigures] | None:
         """One entry for each collection, at most :data:`MOST`; None if not even their names can be had."""
         end = time.monotonic() + LIMIT
         try:
@@ -41,11 +55,12 @@ class Collections:
         return [_figures(database, name, known[name], end) for name in names[:MOST]]
 
 
-def _figures(database: Database[Any], name: str, kind: str, end: float) -> dict[str, Any]:
+def _figures(database: Database[Any], name: str, kind: str, end: float) -> CollectionFigures:
     collection = database[name]
     unavailable: dict[str, str] = {}
 
-    def figure(field: str, ask: Callable[[], Any]) -> Any:
+    def figure(name: str, ask: Callable[[], Any]) -> Any:
+        field = camel(name)
         left = end - time.monotonic()
         if left <= 0:
             unavailable[field] = "no time left"
@@ -58,10 +73,11 @@ def _figures(database: Database[Any], name: str, kind: str, end: float) -> dict[
             unavailable[field] = f"{type(error).__name__} (code {code})" if code else type(error).__name__
             return None
 
-    figures = {
-        "name": name,
-        "documentCount": figure("documentCount", collection.estimated_document_count),
-        "indexes": figure("indexes", lambda: sorted(collection.index_information())),
-        "avgDocSize": figure("avgDocSize", lambda: database.command("collStats", name).get("avgObjSize")),
-    }
-    return figures | {"type": kind, "unavailable": unavailable}
+    return CollectionFigures(
+        name=name,
+        document_count=figure("document_count", collection.estimated_document_count),
+        indexes=figure("indexes", lambda: sorted(collection.index_information())),
+        avg_doc_size=figure("avg_doc_size", lambda: database.command("collStats", name).get("avgObjSize")),
+        type=kind,
+        unavailable=unavailable,
+    )

@@ -2,22 +2,51 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
 
-from prodfix.deferral.backlog import Backlog
-from prodfix.diagnostics.collections import Collections
+from prodfix.connection.status import ConnectionStatus
+from prodfix.deferral.backlog import Backlog, BacklogCounts, QueueMode
+from prodfix.diagnostics.collections import CollectionFigures, Collections
+from prodfix.logs.sinks import SinkStatus
 from prodfix.records.lookup import Lookup
-from prodfix.records.records import error_summary
+from prodfix.records.records import ErrorSummary
+from prodfix.serialization import INLINE, Description, Serializable
+from prodfix.statistics.windows import Scope
+from prodfix.worker_state import JournalStatus, WorkerState
 from prodfix.workers import Workers, breaker_of, connection_of, journal_of, sinks_of, told
 
-_UNKNOWN: dict[str, Any] = {
-    "waiting": None,
-    "dead": None,
-    "oldestSeconds": None,
-    "bytes": None,
-    "otherVersions": 0,
-    "note": None,
-}
+
+@dataclass(frozen=True, slots=True)
+class DeferredCounts(Serializable):
+    """How many writes wait and are dead, how old and how large they are, and what was refused, over all workers."""
+
+    mode: Annotated[QueueMode, INLINE]
+    counts: Annotated[BacklogCounts, INLINE]
+    refused: int
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceReport(Serializable):
+    """What the workers know, and nothing that MongoDB must be asked for."""
+
+    scope: Annotated[Scope, Description("`instance` while MongoDB cannot be asked")]
+    connection: ConnectionStatus
+    deferred: DeferredCounts
+    journal: JournalStatus
+    sinks: list[SinkStatus]
+    breaker: Annotated[dict[str, int], Description("Workers by the state of their circuit breaker")]
+    workers: list[WorkerState]
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseReport(Serializable):
+    """The whole. What cannot be had is None."""
+
+    instance: Annotated[InstanceReport, INLINE]
+    collections: list[CollectionFigures] | None
+    recent_errors: list[ErrorSummary] | None
 
 
 class Diagnostics:
@@ -27,28 +56,25 @@ class Diagnostics:
         self._workers, self._collections = workers, collections
         self._lookup, self._backlog = lookup, backlog
 
-    def database(self) -> dict[str, Any]:
-        """The whole report."""
-        newest = told(lambda: [error_summary(document) for document in self._lookup.recent()])
-        return {**self.instance(), "collections": self._collections.read(), "recentErrors": newest}
+    def database(self) -> DatabaseReport:
+        newest = told(lambda: self._lookup.errors(limit=20).summaries)
+        return DatabaseReport(self.instance(), self._collections.read(), newest)
 
-    def instance(self) -> dict[str, Any]:
-        """How the instance is: what its workers know, and nothing that MongoDB must be asked for."""
+    def instance(self) -> InstanceReport:
         workers = self._workers.read()
-        return {
-            "scope": "instance",
-            "connection": connection_of(workers),
-            "deferred": self._deferred(workers),
-            "journal": journal_of(workers),
-            "sinks": sinks_of(workers),
-            "breaker": breaker_of(workers),
-            "workers": workers,
-        }
+        return InstanceReport(
+            scope="instance",
+            connection=connection_of(workers),
+            deferred=self._deferred(workers),
+            journal=journal_of(workers),
+            sinks=sinks_of(workers),
+            breaker=breaker_of(workers),
+            workers=workers,
+        )
 
-    def deferred(self) -> dict[str, Any]:
-        """How many writes wait and are dead, how old and how large they are, and what was refused, over all workers."""
+    def deferred(self) -> DeferredCounts:
         return self._deferred(self._workers.read())
 
-    def _deferred(self, workers: list[dict[str, Any]]) -> dict[str, Any]:
-        counts = told(self._backlog.counts) or _UNKNOWN
-        return {**self._backlog.mode, **counts, "refused": sum(worker.get("deferredRefused", 0) for worker in workers)}
+    def _deferred(self, workers: Sequence[WorkerState]) -> DeferredCounts:
+        counts = told(self._backlog.counts) or BacklogCounts()
+        return DeferredCounts(self._backlog.mode, counts, sum(worker.deferred_refused for worker in workers))

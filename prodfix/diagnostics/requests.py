@@ -5,23 +5,53 @@ became of its deferred writes, and the incident that it fell into.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
-from typing import Any
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Literal
 
 import pymongo
 
 from prodfix.classification.classifications import NETWORK_TIMED_OUT
-from prodfix.context import is_request_id, iso
-from prodfix.deferral.traces import Traces
+from prodfix.context import ErrorContext, SentCommand, is_request_id
+from prodfix.deferral.traces import OperationAnswer, Traces
 from prodfix.devices import description
-from prodfix.errors import UNANSWERED, ErrorCategory, JournalUnavailable, NotKnownNow
-from prodfix.records.incident_log import IncidentLog
+from prodfix.errors import UNANSWERED, ErrorCategory, JournalUnavailable, NotKnownNow, Outcome
+from prodfix.records.incident_log import Incident, IncidentLog
 from prodfix.records.incidents import NOTICED
 from prodfix.records.lookup import Lookup, shown
+from prodfix.records.records import ErrorSummary, RecoveryAttempts
+from prodfix.serialization import INLINE, Description, Serializable
 
 LIMIT = 0.7  # seconds for all that MongoDB is asked
 
-_SHOWN = ("traceId", "endpoint", "method", "deviceType", "appVersion", "userAgent", "userId", "ip")
+RequestPart = Literal["errors", "deferred", "incidents"]
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownOperation(Serializable):
+    """A deferred write that another instance has, or nobody any more."""
+
+    operation_id: str
+    status: Literal["unknown"] = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class RequestReport(Serializable):
+    """All that is known of one request. ``timestamp`` is that of its newest error. Without status and code it had no error for
+    an answer: a retry has saved it, or its write waits on disk."""
+
+    context: Annotated[ErrorContext, INLINE]
+    client: Annotated[str | None, Description("The user agent's device, system and client, in words")]
+    timestamp: datetime
+    status: Annotated[int | None, Description("HTTP status")]
+    code: str | None
+    outcome: Outcome | None
+    errors: Annotated[list[dict[str, Any]], Description("The whole records, newest first")]
+    commands: list[SentCommand]
+    recovery: RecoveryAttempts | None
+    deferred: list[OperationAnswer | UnknownOperation]
+    incidents: list[Incident]
+    missing: Annotated[list[RequestPart], Description("Parts of which MongoDB may know more, and cannot be asked now")]
 
 
 class Requests:
@@ -31,64 +61,67 @@ class Requests:
         self._lookup, self._traces, self._incidents = lookup, traces, incidents
         self._configured = configured
 
-    def find(self, request_id: str) -> dict[str, Any] | None:
-        """None if there is no record of it: most requests go well, and leave none. Without status and code it had no error for
-        an answer: a retry has saved it, or its write waits on disk. ``missing`` names the parts of which MongoDB may know more
-        than it tells now. Raises :class:`prodfix.errors.NotKnownNow` if nothing is known here and MongoDB cannot be asked, and
+    def find(self, request_id: str) -> RequestReport | None:
+        """None if there is no record of it: most requests go well, and leave none.
+
+        Raises :class:`prodfix.errors.NotKnownNow` if nothing is known here and MongoDB cannot be asked, and
         ``TimeoutError`` if the disk does not answer."""
         if not is_request_id(request_id):
             return None
         with pymongo.timeout(LIMIT):
             return self._find(request_id)
 
-    def _find(self, request_id: str) -> dict[str, Any] | None:
+    def _find(self, request_id: str) -> RequestReport | None:
         records, scope = self._lookup.of_request(request_id)
         unasked = self._configured and scope == "instance"
-        if not records:
-            if unasked:
-                raise NotKnownNow
-            return None
+        if not records and unasked:
+            raise NotKnownNow
+        return self._report(request_id, records, unasked=unasked) if records else None
+
+    def _report(self, request_id: str, records: Sequence[dict[str, Any]], *, unasked: bool) -> RequestReport:
         deferred = [self._operation(identity) for identity in _operations(records)]
         incidents, of_all = self._touched(records)
-        missing = {
+        missing: dict[RequestPart, bool] = {
             "errors": unasked,
-            "deferred": unasked and any(one["status"] == "unknown" for one in deferred),
+            "deferred": unasked and any(one.status == "unknown" for one in deferred),
             "incidents": self._configured and not of_all,
         }
-        newest = records[0]
-        answered = next((record for record in records if not _survived(record)), {})
-        context = next((record["context"] for record in records if record.get("context")), None) or {}
-        return {
-            "requestId": request_id,
-            **{name: context.get(name) for name in _SHOWN},
-            "client": description(context.get("userAgent") or ""),
-            "timestamp": iso(newest["timestamp"]),
-            "status": answered.get("status"),
-            "code": answered.get("code"),
-            "outcome": answered.get("outcome"),
-            "errors": [shown(record) for record in records],
-            "commands": next((record["trail"] for record in records if record.get("trail")), []),
-            "recovery": newest.get("recovery"),
-            "deferred": deferred,
-            "incidents": incidents,
-            "missing": [part for part, true in missing.items() if true],
-        }
+        context, recovery = _first(records, "context"), records[0].get("recovery")
+        described = replace(ErrorContext.from_json(context), request_id=request_id)
+        answered = next((ErrorSummary.of(record) for record in records if not _survived(record)), None)
+        return RequestReport(
+            context=described,
+            client=description(described.user_agent or ""),
+            timestamp=records[0]["timestamp"],
+            status=answered.status if answered else None,
+            code=answered.code if answered else None,
+            outcome=answered.outcome if answered else None,
+            errors=[shown(record) for record in records],
+            commands=[SentCommand.from_json(one) for one in _first(records, "trail") or ()],
+            recovery=RecoveryAttempts.from_json(recovery) if recovery else None,
+            deferred=deferred,
+            incidents=incidents,
+            missing=[part for part, true in missing.items() if true],
+        )
 
-    def _operation(self, identity: str) -> dict[str, Any]:
+    def _operation(self, identity: str) -> OperationAnswer | UnknownOperation:
         try:
             found = self._traces.status(identity)
         except (*UNANSWERED, JournalUnavailable):
             found = None
-        # Another instance has it, or nobody any more.
-        return found.to_json() if found is not None else {"operationId": identity, "status": "unknown"}
+        return found.answer() if found is not None else UnknownOperation(identity)
 
-    def _touched(self, records: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], bool]:
+    def _touched(self, records: Sequence[Mapping[str, Any]]) -> tuple[list[Incident], bool]:
         """The incidents during which something of it failed, and whether MongoDB was asked for them."""
         moments = [record["timestamp"] for record in records]
         early, late = min(moments), max(moments)
         found = self._incidents.read(begin=early, end=late + timedelta(seconds=NOTICED))
-        fitting = [incident for incident in found["incidents"] if _fits(incident, records)]
-        return fitting, found["scope"] == "all"
+        return [incident for incident in found.incidents if _fits(incident, records)], found.scope == "all"
+
+
+def _first(records: Iterable[Mapping[str, Any]], part: str) -> Any:
+    """Of the newest record that has it: not each was made while the request was served."""
+    return next((record[part] for record in records if record.get(part)), None)
 
 
 def _survived(record: Mapping[str, Any]) -> bool:
@@ -100,9 +133,9 @@ def _operations(records: Iterable[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(identity for identity in found if isinstance(identity, str)))
 
 
-def _fits(incident: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> bool:
+def _fits(incident: Incident, records: Sequence[Mapping[str, Any]]) -> bool:
     """What went wrong for another reason while the database was away is no part of that."""
-    return incident["cause"] != "database_lost" or any(map(_of_database, records))
+    return incident.cause != "database_lost" or any(map(_of_database, records))
 
 
 def _of_database(record: Mapping[str, Any]) -> bool:

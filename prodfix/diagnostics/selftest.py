@@ -10,8 +10,9 @@ import contextvars
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import bson
 import pymongo
@@ -22,6 +23,7 @@ from pymongo.synchronous.database import Database
 from prodfix.classification.classifier import Classifier
 from prodfix.errors import ProdFixError
 from prodfix.records.records import summary
+from prodfix.serialization import Description, Serializable
 
 TestOperation = Literal["read", "write", "transaction"]
 TEST_OPERATIONS: tuple[TestOperation, ...] = get_args(TestOperation)
@@ -34,22 +36,41 @@ SWEPT = 30.0  # seconds within which a command that was given up may still be ca
 LEFT = 1000  # documents that are remembered for a later deletion; the TTL has the others
 
 
+@dataclass(frozen=True, slots=True)
+class Step(Serializable):
+    """One command of a test, or its commit."""
+
+    name: str
+    success: bool
+    duration_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tested(Serializable):
+    """How a test went. ``code`` is the table's."""
+
+    operation: TestOperation
+    success: bool
+    duration_ms: float
+    steps: list[Step]
+    error: Annotated[str | None, Description("Types and codes, no values")]
+    code: str | None
+
+
 class Steps:
     """The steps of one operation, each with its duration."""
 
     def __init__(self) -> None:
-        self.done: list[dict[str, Any]] = []
+        self.done: list[Step] = []
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
-        begun = time.monotonic()
-        done = {"name": name, "success": False, "durationMs": 0.0}
-        self.done.append(done)
+        begun, success = time.monotonic(), False
         try:
             yield
-            done["success"] = True
+            success = True
         finally:
-            done["durationMs"] = _millis(begun)
+            self.done.append(Step(name, success, _millis(begun)))
 
 
 class SelfTest:
@@ -59,24 +80,22 @@ class SelfTest:
         self._database, self._classifier = database, classifier
         self._left: dict[bson.ObjectId, float] = {}
 
-    def run(self, operation: TestOperation) -> dict[str, Any]:
-        """``success``, ``durationMs``, the same for each of ``steps``, and what went wrong: the table's ``code``, and
-        ``error``, which names types and codes only. Never raises what the database says.
-        """
+    def run(self, operation: TestOperation) -> Tested:
+        """How it went, with each of its steps. Never raises what the database says."""
         begun, steps, failure = time.monotonic(), Steps(), None
         try:
             with pymongo.timeout(LIMIT):
                 _OPERATIONS[operation](self, self._database(), steps)
         except Exception as error:  # noqa: BLE001 - that it fails is the answer
             failure = error
-        return {
-            "operation": operation,
-            "success": failure is None,
-            "durationMs": _millis(begun),
-            "steps": steps.done,
-            "error": summary(failure) if failure else None,
-            "code": self._classifier.classify(failure).code if failure else None,
-        }
+        return Tested(
+            operation=operation,
+            success=failure is None,
+            duration_ms=_millis(begun),
+            steps=steps.done,
+            error=summary(failure) if failure else None,
+            code=self._classifier.classify(failure).code if failure else None,
+        )
 
     def sweep(self) -> None:
         """Delete what could not be deleted when it was due. Raises what MongoDB says; it is tried again then."""

@@ -8,20 +8,23 @@ from typing import Any
 
 from pymongo import AsyncMongoClient, MongoClient
 
+from prodfix import driver
 from prodfix.connection.clients import GatedClient
-from prodfix.doctor.examined import Examined
 from prodfix.doctor.findings import Finding, NotApplicable, counted, error, note, warning
+from prodfix.doctor.registry import check
+from prodfix.doctor.subject import Subject
 
 
-def flags(examined: Examined) -> Iterator[Finding]:
-    """Flask is configured for production."""
-    app = examined.app
+@check("flask-flags", "application")
+def flags(subject: Subject) -> Iterator[Finding]:
+    """The application is configured for its environment."""
+    app = subject.app
     propagates = app.config["PROPAGATE_EXCEPTIONS"]
     thrown = {"DEBUG": app.debug, "TESTING": app.testing, "PROPAGATE_EXCEPTIONS": bool(propagates)}
     names = [name for name, on in thrown.items() if on]
     if not names:
         return
-    level = error if examined.settings.production else note
+    level = error if subject.settings.production else note
     yield level(
         f"{', '.join(names)}: on, so that exceptions go past every handler, to a debugger or to gunicorn's page in HTML",
         "Switch them off in production; FLASK_DEBUG switches DEBUG on, too",
@@ -29,9 +32,13 @@ def flags(examined: Examined) -> Iterator[Finding]:
     )
 
 
-def json_provider(examined: Examined) -> Iterator[Finding]:
-    """No request body can become a Python object that a view does not expect."""
-    kind = type(examined.app.json)
+@check("json-provider", "application")
+def json_provider(subject: Subject) -> Iterator[Finding]:
+    """Bodies are plain JSON.
+
+    No request body can become a Python object that a view does not expect.
+    """
+    kind = type(subject.app.json)
     if kind.__module__.partition(".")[0] == "flask_pymongo":
         yield warning(
             'flask-pymongo has replaced the JSON provider: a body such as {"x": {"$oid": "zz"}} is answered with 500',
@@ -40,20 +47,24 @@ def json_provider(examined: Examined) -> Iterator[Finding]:
         )
 
 
-def clients(examined: Examined) -> Iterator[Finding]:
-    """Every client of the application has prodfix's listeners."""
-    services = examined.services
+@check("observed-clients", "application")
+def clients(subject: Subject) -> Iterator[Finding]:
+    """Every client of the application is observed.
+
+    It has prodfix's listeners.
+    """
+    services = subject.services
     if not services.settings.enable_query_logging:
         raise NotApplicable
     others = [client for client in _made() if not _ours(client)]
-    blind = [client for client in others if services.interceptor not in client.options.event_listeners]
+    blind = [client for client in others if services.queries.interceptor not in client.options.event_listeners]
     if blind:
         yield warning(
             f"{counted(len(blind), 'client')} of the application's own without prodfix's listeners: nothing observes them",
             "MongoClient(uri, event_listeners=[*prodfix.listeners]), or use current_prodfix.db",
             clients=len(blind),
         )
-    elif not others and not examined.served:
+    elif not others and not subject.served:
         yield note(
             "the application has made no client yet, so that nobody knows whether it is observed",
             "Give it the listeners where it is made: event_listeners=[*prodfix.listeners]",
@@ -69,4 +80,4 @@ def _made() -> list[Any]:
 def _ours(client: Any) -> bool:
     """prodfix's own, or one that is closed and watches nothing any more."""
     name = client.options.pool_options.appname
-    return isinstance(client, GatedClient) or name == "prodfix-watch" or bool(getattr(client, "_closed", False))
+    return isinstance(client, GatedClient) or name == "prodfix-watch" or driver.is_closed(client)

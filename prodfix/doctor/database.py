@@ -8,21 +8,23 @@ from pymongo.errors import PyMongoError
 
 from prodfix.classification.classifier import classify
 from prodfix.diagnostics.selftest import TestOperation
-from prodfix.doctor.examined import Examined
 from prodfix.doctor.findings import Finding, NotApplicable, error, note, warning
+from prodfix.doctor.registry import check
 from prodfix.doctor.server import reason
+from prodfix.doctor.subject import Subject
 
 OLDEST = (7, 0)  # the oldest release that MongoDB still mends (mongodb.com/legal/support-policy/lifecycles)
 LATE, WRONG = 2.0, 30.0  # seconds between two clocks: worth a word, and harmful
 
 
-def reachable(examined: Examined) -> Iterator[Finding]:
+@check("database-reachable", "database")
+def reachable(subject: Subject) -> Iterator[Finding]:
     """The database answers."""
-    if not examined.server.configured:
-        yield _no_uri(examined)
+    if not subject.server.configured:
+        yield _no_uri(subject)
         return
     try:
-        examined.server.first()
+        subject.server.first()
     except PyMongoError as failure:
         meaning = classify(failure)
         advice = "Is it up, is MONGODB_URI right, and does its access list allow this host?"
@@ -31,23 +33,24 @@ def reachable(examined: Examined) -> Iterator[Finding]:
         yield error(f"the database does not answer: {reason(failure)}", advice, code=meaning.code)
 
 
-def _no_uri(examined: Examined) -> Finding:
-    if not examined.served:
-        level = warning if examined.deployed else note
+def _no_uri(subject: Subject) -> Finding:
+    if not subject.served:
+        level = warning if subject.deployed else note
         return level(
             "prodfix knows no database: records and statistics are this instance's only, and gone with its disk",
             "Set MONGODB_URI, or give ProdFix(uri=...) what your own client has",
         )
-    if examined.deployed:
+    if subject.deployed:
         return error(
             "MONGODB_URI is not set, and without it gunicorn does not start", "Set it to a replica set or Atlas"
         )
     return note("MONGODB_URI is not set", "`make run` brings a database of its own; else set it")
 
 
-def version(examined: Examined) -> Iterator[Finding]:
-    """The server's release is one that is still mended."""
-    with examined.server.asked() as database:
+@check("server-version", "database")
+def version(subject: Subject) -> Iterator[Finding]:
+    """The server's release is one that gets fixes."""
+    with subject.server.asked() as database:
         told = str(database.client.admin.command("buildInfo")["version"])
     numbers = tuple(int(part) for part in told.split(".")[:2] if part.isdecimal())
     if numbers < OLDEST:
@@ -55,13 +58,17 @@ def version(examined: Examined) -> Iterator[Finding]:
             f"the server is MongoDB {told[:20]}, which gets no fixes any more",
             f"Move to {OLDEST[0]}.{OLDEST[1]} or later",
             version=told[:20],
-            maxWireVersion=examined.server.hello().reply.get("maxWireVersion"),
+            maxWireVersion=subject.server.hello().reply.get("maxWireVersion"),
         )
 
 
-def topology(examined: Examined) -> Iterator[Finding]:
-    """It is a replica set or a sharded cluster, and takes writes."""
-    hello = examined.server.hello()
+@check("server-topology", "database")
+def topology(subject: Subject) -> Iterator[Finding]:
+    """The server has transactions, and takes writes.
+
+    It is a replica set or a sharded cluster.
+    """
+    hello = subject.server.hello()
     if hello.standalone:
         yield warning(
             "the server is a standalone: run_transaction and atomic deferrable operations fail, and nothing takes over",
@@ -75,9 +82,10 @@ def topology(examined: Examined) -> Iterator[Finding]:
         )
 
 
-def clock(examined: Examined) -> Iterator[Finding]:
+@check("clock", "database")
+def clock(subject: Subject) -> Iterator[Finding]:
     """The clocks of this host and of the server agree."""
-    ahead = examined.server.hello().ahead
+    ahead = subject.server.hello().ahead
     if ahead is None:
         raise NotApplicable
     if abs(ahead) > LATE:
@@ -89,22 +97,27 @@ def clock(examined: Examined) -> Iterator[Finding]:
         )
 
 
-def rights(examined: Examined) -> Iterator[Finding]:
-    """prodfix may write and delete in its own collections: the diagnostics' own test operation does."""
-    yield from _tested(examined, "write", "Give the URI's user the role readWrite on the database")
+@check("rights", "database")
+def rights(subject: Subject) -> Iterator[Finding]:
+    """prodfix may write and delete in its own collections.
+
+    The diagnostics' own test operation does.
+    """
+    yield from _tested(subject, "write", "Give the URI's user the role readWrite on the database")
 
 
-def transactions(examined: Examined) -> Iterator[Finding]:
+@check("transactions", "database")
+def transactions(subject: Subject) -> Iterator[Finding]:
     """A transaction commits."""
-    if examined.server.hello().standalone:
+    if subject.server.hello().standalone:
         raise NotApplicable
     yield from _tested(
-        examined, "transaction", "Look at the code in MongoDB's manual; a replica set is needed for transactions"
+        subject, "transaction", "Look at the code in MongoDB's manual; a replica set is needed for transactions"
     )
 
 
-def _tested(examined: Examined, operation: TestOperation, advice: str) -> Iterator[Finding]:
-    with examined.server.asked():
-        answer = examined.services.selftest.run(operation)
-    if not answer["success"]:
-        yield error(f"a {operation} in prodfix's own test collection fails: {answer['error']}", advice)
+def _tested(subject: Subject, operation: TestOperation, advice: str) -> Iterator[Finding]:
+    with subject.server.asked():
+        answer = subject.services.diagnostics.selftest.run(operation)
+    if not answer.success:
+        yield error(f"a {operation} in prodfix's own test collection fails: {answer.error}", advice)

@@ -9,8 +9,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from prodfix.doctor.examined import Examined, folder_of
 from prodfix.doctor.findings import Finding, NotApplicable, counted, error, note, warning
+from prodfix.doctor.registry import check
+from prodfix.doctor.subject import Subject, folder_of
 from prodfix.logs.files import FILES
 from prodfix.settings import OperationQueue
 
@@ -20,16 +21,18 @@ MOUNTS = Path("/proc/self/mounts")
 _IN_MEMORY, _LAYERS = ("tmpfs", "ramfs"), ("overlay", "aufs")
 
 
-def state_folder(examined: Examined) -> Iterator[Finding]:
+@check("state-folder", "disk")
+def state_folder(subject: Subject) -> Iterator[Finding]:
     """STATE_DIR can be written."""
     yield from _writable(
-        "STATE_DIR", examined.settings.state_dir, "nothing can be deferred, counted or told to other workers"
+        "STATE_DIR", subject.settings.state_dir, "nothing can be deferred, counted or told to other workers"
     )
 
 
-def log_folder(examined: Examined) -> Iterator[Finding]:
+@check("log-folder", "disk")
+def log_folder(subject: Subject) -> Iterator[Finding]:
     """LOG_DIR can be written."""
-    yield from _writable("LOG_DIR", examined.settings.log_dir, "the category files stay empty; stdout has every line")
+    yield from _writable("LOG_DIR", subject.settings.log_dir, "the category files stay empty; stdout has every line")
 
 
 def _writable(name: str, path: Path, otherwise: str) -> Iterator[Finding]:
@@ -45,9 +48,10 @@ def _writable(name: str, path: Path, otherwise: str) -> Iterator[Finding]:
         yield error(f"{name} cannot be written ({failure.strerror}): {otherwise}", advice, errno=failure.errno)
 
 
-def modes(examined: Examined) -> Iterator[Finding]:
+@check("file-modes", "disk")
+def modes(subject: Subject) -> Iterator[Finding]:
     """What is kept on disk is for the service's user alone."""
-    settings = examined.settings
+    settings = subject.settings
     folders = [settings.state_dir / "journal", settings.log_dir]
     files = [settings.state_dir / "jwt.key"]
     files += [path for path in _listed(folders[0]) if path.suffix in (".db", ".db-wal", ".lock")]
@@ -79,9 +83,10 @@ def _mode(path: Path) -> int:
         return 0
 
 
-def durability(examined: Examined) -> Iterator[Finding]:
+@check("state-durability", "disk")
+def durability(subject: Subject) -> Iterator[Finding]:
     """What waits on disk survives a restart of the instance."""
-    settings = examined.settings
+    settings = subject.settings
     kind = file_system(settings.state_dir)
     queue = settings.enable_operation_queue
     if queue is OperationQueue.EPHEMERAL and not settings.durable:
@@ -95,13 +100,13 @@ def durability(examined: Examined) -> Iterator[Finding]:
             "Attach a disk and name a folder on it as STATE_DIR, if writes shall wait",
         )
     elif settings.defers_writes and settings.durable and kind in _IN_MEMORY:
-        level = error if examined.deployed else note
+        level = error if subject.deployed else note
         yield level(
             f"STATE_DIR is in memory ({kind}), and writes that wait there are called durable",
             "Name a folder on a disk as STATE_DIR, or set STATE_DIR_DURABLE to false",
             fileSystem=kind,
         )
-    elif settings.defers_writes and examined.deployed and kind in _LAYERS:
+    elif settings.defers_writes and subject.deployed and kind in _LAYERS:
         yield warning(
             "STATE_DIR is in a container's own layer: its files are gone with the next deploy, and writes that wait in them",
             "Mount a volume there, or set STATE_DIR_DURABLE to false",
@@ -109,12 +114,13 @@ def durability(examined: Examined) -> Iterator[Finding]:
         )
 
 
-def log_durability(examined: Examined) -> Iterator[Finding]:
+@check("log-durability", "disk")
+def log_durability(subject: Subject) -> Iterator[Finding]:
     """The log files survive a restart of the instance."""
-    settings = examined.settings
+    settings = subject.settings
     kind = file_system(settings.log_dir)
     ephemeral = settings.render and not _on_mount(settings.log_dir)
-    if ephemeral or (examined.deployed and kind in (*_IN_MEMORY, *_LAYERS)):
+    if ephemeral or (subject.deployed and kind in (*_IN_MEMORY, *_LAYERS)):
         yield note(
             "LOG_DIR is on an ephemeral disk: its files are gone with the next deploy",
             "Nothing, as stdout is the log that survives: see that your host keeps it",
@@ -139,11 +145,12 @@ def file_system(path: Path) -> str:
     return kind
 
 
-def space(examined: Examined) -> Iterator[Finding]:
+@check("free-space", "disk")
+def space(subject: Subject) -> Iterator[Finding]:
     """There is room for what may have to wait, and for the logs."""
-    settings = examined.settings
+    settings = subject.settings
     free = shutil.disk_usage(folder_of(settings.state_dir)).free
-    waiting = settings.deferred_max_bytes * examined.workers if settings.defers_writes else 0
+    waiting = settings.deferred_max_bytes * subject.workers if settings.defers_writes else 0
     logs = settings.log_file_max_size * settings.log_file_max_files * len(FILES)
     facts = {"freeMiB": free // MIB, "deferredMiB": waiting // MIB, "logsMiB": logs // MIB}
     if free < SCARCE:
@@ -158,9 +165,10 @@ def space(examined: Examined) -> Iterator[Finding]:
         )
 
 
-def mounted(examined: Examined) -> Iterator[Finding]:
-    """A disk that is said to be attached is there."""
-    settings = examined.settings
+@check("state-mount", "disk")
+def mounted(subject: Subject) -> Iterator[Finding]:
+    """The disk that is said to be attached is there."""
+    settings = subject.settings
     if not settings.render or not settings.state_dir_durable:
         raise NotApplicable
     if not _on_mount(settings.state_dir):

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Generic, TypeVar
-
-Subject = TypeVar("Subject")
+from typing import Any
 
 
 class Level(StrEnum):
@@ -46,15 +44,6 @@ class Finding:
             "advice": self.advice,
             "facts": dict(self.facts),
         }
-
-
-@dataclass(frozen=True, slots=True)
-class Check(Generic[Subject]):
-    """``look`` yields what is wrong with its subject; if that is nothing, ``good`` is what has been found."""
-
-    code: str
-    look: Callable[[Subject], Iterator[Finding]]
-    good: str
 
 
 class NotApplicable(Exception):

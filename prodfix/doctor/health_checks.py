@@ -8,17 +8,20 @@ from typing import Any
 
 from flask import Flask, request, request_started
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing import BuildError
 from werkzeug.test import Client
 
-from prodfix.doctor.examined import Examined
 from prodfix.doctor.findings import Finding, NotApplicable, NotChecked, error, note, warning
+from prodfix.doctor.registry import check
+from prodfix.doctor.subject import Subject
+from prodfix.links import HealthRoutes, links_of
 
 LIMIT = 3.0  # seconds for one request; Render gives it 5
 UNANSWERED = "no answer within 3 s"
+UNASKED = "a route that does not ask the database"
 STRANGER = "203.0.113.7"  # documentation's own (RFC 5737)
 PREFIX = "/health"
 MOST = 20
-_WAITING = ("health.ready", "health.startup", "health.db")  # 503 where no pinger runs, as here
 
 
 def ask(app: Flask, path: str, headers: Mapping[str, str] | None = None, *, host: str | None = None) -> int | str:
@@ -40,14 +43,14 @@ def ask(app: Flask, path: str, headers: Mapping[str, str] | None = None, *, host
 
 
 def _asked(
-    examined: Examined, path: str, headers: Mapping[str, str] | None = None, *, host: str | None = None
+    subject: Subject, path: str, headers: Mapping[str, str] | None = None, *, host: str | None = None
 ) -> int | str:
     """The same. Raises :class:`NotChecked` once a request was left without an answer: the next would be waited for, too."""
-    if examined.silent.is_set():
+    if subject.silent.is_set():
         raise NotChecked("the application leaves requests without an answer")
-    answer = ask(examined.app, path, headers, host=host)
+    answer = ask(subject.app, path, headers, host=host)
     if answer == UNANSWERED:
-        examined.silent.set()
+        subject.silent.set()
     return answer
 
 
@@ -65,31 +68,50 @@ def _endpoint(app: Flask, path: str) -> str | None:
     return str(endpoint)
 
 
+def _health(subject: Subject) -> HealthRoutes | None:
+    """What the health checks are for, where the plug-in has told it."""
+    return links_of(subject.app.extensions).health
+
+
+def _better(app: Flask, health: HealthRoutes | None) -> str:
+    """What a platform should ask, which restarts what is not healthy."""
+    try:
+        return app.url_map.bind(_host(app)).build(health.startup) if health is not None else UNASKED
+    except BuildError:  # its prefix has a variable
+        return UNASKED
+
+
 def _health_routes(app: Flask) -> list[str]:
     rules = [rule for rule in app.url_map.iter_rules() if rule.rule.startswith(PREFIX) and not rule.arguments]
     return sorted({rule.rule for rule in rules if "GET" in (rule.methods or ())})[:MOST]
 
 
-def routes(examined: Examined) -> Iterator[Finding]:
-    """Every health route answers by itself: no redirect, no log-in, no error."""
-    paths = _health_routes(examined.app)
+@check("health-routes", "application")
+def routes(subject: Subject) -> Iterator[Finding]:
+    """The health routes answer by themselves.
+
+    No redirect, no log-in, no error.
+    """
+    paths = _health_routes(subject.app)
     if not paths:
         yield note(
             "the application has no route below /health",
             "Register blueprints/health.py, if a platform or a monitor shall know how it is",
         )
-    yield from _judged(examined, paths)
+    yield from _judged(subject, paths)
 
 
-def _judged(examined: Examined, paths: Sequence[str]) -> Iterator[Finding]:
+def _judged(subject: Subject, paths: Sequence[str]) -> Iterator[Finding]:
     alike: dict[int | str, list[str]] = {}
+    health = _health(subject)
+    waiting = health.waiting if health is not None else ()  # 503 where no pinger runs, as here
     for path in paths:
-        answer = _asked(examined, path)
+        answer = _asked(subject, path)
         alike.setdefault(answer, []).append(path)
-        if examined.silent.is_set():
+        if subject.silent.is_set():
             break  # the others would be waited for, too
     for answer, which in alike.items():
-        wrong = which if answer != 503 else [path for path in which if _endpoint(examined.app, path) not in _WAITING]
+        wrong = which if answer != 503 else [path for path in which if _endpoint(subject.app, path) not in waiting]
         if wrong and (isinstance(answer, str) or answer >= 300):
             yield _wrong(answer, wrong)
 
@@ -113,37 +135,42 @@ def _wrong(answer: int | str, paths: Sequence[str]) -> Finding:
     )
 
 
-def health_path(examined: Examined) -> Iterator[Finding]:
-    """render.yaml's health check asks for a route that is there, and that restarts nothing in an outage."""
-    paths = examined.deployment.health_paths
+@check("health-path", "application")
+def health_path(subject: Subject) -> Iterator[Finding]:
+    """The health check of render.yaml asks for the right route.
+
+    One that is there, and that restarts nothing in an outage.
+    """
+    paths = subject.deployment.health_paths
     if not paths:
         raise NotApplicable
-    app = examined.app
+    app, health = subject.app, _health(subject)
+    better = _better(app, health)
     for path in paths:
-        endpoint = _endpoint(app, path)
-        if endpoint == "health.db":
+        if health is not None and _endpoint(app, path) == health.database:
             yield warning(
                 f"healthCheckPath is {path}: an outage of the database becomes a restart loop of the application",
-                "Name /health/startup in render.yaml, and point your uptime monitor at /health/db",
+                f"Name {better} in render.yaml, and point your uptime monitor at {path}",
                 path=path,
             )
-        elif _asked(examined, path) == 404:
+        elif _asked(subject, path) == 404:
             yield error(
                 f"healthCheckPath is {path}, which the application does not have: no deploy goes live",
-                "Name /health/startup in render.yaml",
+                f"Name {better} in render.yaml",
                 path=path,
             )
         elif path not in _health_routes(app):
-            yield from _judged(examined, [path])
+            yield from _judged(subject, [path])
 
 
-def any_host(examined: Examined) -> Iterator[Finding]:
-    """A health check that asks by address is answered, too."""
-    paths = _health_routes(examined.app)
+@check("health-host", "application")
+def any_host(subject: Subject) -> Iterator[Finding]:
+    """Health checks are answered under any host name."""
+    paths = _health_routes(subject.app)
     live = next((path for path in paths if path.endswith("/live")), paths[0] if paths else None)
     if live is None:
         raise NotApplicable
-    known, other = _asked(examined, live), _asked(examined, live, host=STRANGER)
+    known, other = _asked(subject, live), _asked(subject, live, host=STRANGER)
     if known != other:
         yield warning(
             f"GET {live} is answered with {other} where the request names another host than SERVER_NAME or TRUSTED_HOSTS",
@@ -153,20 +180,19 @@ def any_host(examined: Examined) -> Iterator[Finding]:
         )
 
 
-def proxies(examined: Examined) -> Iterator[Finding]:
-    """The application knows the addresses of its users."""
-    if not examined.settings.render:
+@check("proxies", "application")
+def proxies(subject: Subject) -> Iterator[Finding]:
+    """The addresses of users are known."""
+    if not subject.settings.render:
         raise NotApplicable
     seen: list[Any] = []
 
     def started(sender: Flask, **_: Any) -> None:
         seen.append(request.remote_addr)
 
-    paths = _health_routes(examined.app)
-    with request_started.connected_to(started, examined.app):
-        _asked(examined, paths[0] if paths else "/", {"X-Forwarded-For": STRANGER})
+    paths = _health_routes(subject.app)
+    with request_started.connected_to(started, subject.app):
+        _asked(subject, paths[0] if paths else "/", {"X-Forwarded-For": STRANGER})
     if seen and seen[0] != STRANGER:
-        advice = (
-            "Set TRUSTED_PROXIES to 1" if examined.served else "Wrap app.wsgi_app into werkzeug's ProxyFix(x_for=1)"
-        )
+        advice = "Set TRUSTED_PROXIES to 1" if subject.served else "Wrap app.wsgi_app into werkzeug's ProxyFix(x_for=1)"
         yield warning("on Render, and every user has the proxy's address", advice)

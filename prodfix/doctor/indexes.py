@@ -7,10 +7,11 @@ from typing import Any
 
 from pymongo import IndexModel
 
-from prodfix.alerts.claims import ALERT_CLAIMS
+from prodfix.alerts.agreement import ALERT_CLAIMS
 from prodfix.deferral.traces import OPERATIONS
-from prodfix.doctor.examined import Examined
 from prodfix.doctor.findings import Finding, NotApplicable, error, note, warning
+from prodfix.doctor.registry import check
+from prodfix.doctor.subject import Subject
 from prodfix.records.incident_log import HEADS
 from prodfix.records.storage import CONNECTION_EVENTS, ERROR_LOG, INCIDENTS
 from prodfix.recovery.claims import EXPIRY, KEYS
@@ -29,13 +30,14 @@ _OURS = {
     HEADS: {"incident"},
     KEYS: {"claim", "expires"},
     OPERATIONS: {"operation", "state", "timestamp"},
-    ALERT_CLAIMS: {"revision"},
+    ALERT_CLAIMS: {"condition", "at"},
 }
 
 
-def models(examined: Examined) -> Iterator[Finding]:
-    """Indexes and validators are as the models say."""
-    documents = examined.services.documents
+@check("model-indexes", "database")
+def models(subject: Subject) -> Iterator[Finding]:
+    """Indexes, and in production validators, are as the models say."""
+    documents = subject.services.documents
     if not documents.models:
         raise NotApplicable
     unique = {
@@ -44,10 +46,10 @@ def models(examined: Examined) -> Iterator[Finding]:
         for index in model.indexes
         if index.document.get("unique")
     }
-    with examined.server.asked():
+    with subject.server.asked():
         changes = documents.differences()
     advice = "Run `flask --app wsgi prodfix indexes apply` when you deploy"
-    if not examined.settings.production:
+    if not subject.settings.production:
         changes = [change for change in changes if ": create index " in change]  # nothing makes the rest here
         if changes:
             yield note(
@@ -70,13 +72,14 @@ def models(examined: Examined) -> Iterator[Finding]:
         )
 
 
-def expiry(examined: Examined) -> Iterator[Finding]:
+@check("own-indexes", "database")
+def expiry(subject: Subject) -> Iterator[Finding]:
     """What prodfix stores is removed when it is old."""
     missing: list[str] = []
     other: list[str] = []
-    with examined.server.asked() as database:
+    with subject.server.asked() as database:
         there = set(database.list_collection_names())
-        for name, indexes in _wanted(examined.services).items():
+        for name, indexes in _wanted(subject.services).items():
             found = database[name].index_information() if name in there else None
             for index in indexes if found is not None else ():
                 state = _compare(index, found or {})
@@ -98,7 +101,7 @@ def expiry(examined: Examined) -> Iterator[Finding]:
 
 
 def _wanted(services: Services) -> dict[str, list[IndexModel]]:
-    return {**services.storage.indexes(), OPERATIONS: [services.traces.index()], KEYS: [EXPIRY]}
+    return {**services.errors.storage.indexes(), OPERATIONS: [services.deferral.status.index()], KEYS: [EXPIRY]}
 
 
 def _compare(index: IndexModel, found: Mapping[str, Any]) -> str:
@@ -115,12 +118,13 @@ def _compare(index: IndexModel, found: Mapping[str, Any]) -> str:
     return "same" if seconds is None or any(one["expireAfterSeconds"] == seconds for one in alike) else "other"
 
 
-def names(examined: Examined) -> Iterator[Finding]:
+@check("collection-names", "database")
+def names(subject: Subject) -> Iterator[Finding]:
     """The collections with prodfix's names are prodfix's."""
     advice = "Rename yours: prodfix writes into that collection, and removes what is old in it"
-    modelled = {model.collection_name for model in examined.services.documents.models}
+    modelled = {model.collection_name for model in subject.services.documents.models}
     theirs = sorted(modelled.intersection(_OURS))
-    with examined.server.asked() as database:
+    with subject.server.asked() as database:
         there = set(database.list_collection_names())
         for name in sorted(there.intersection(_OURS) - modelled):
             document = database[name].find_one({})

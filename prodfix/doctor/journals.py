@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from prodfix.doctor.examined import Examined
 from prodfix.doctor.findings import Finding, NotApplicable, NotChecked, counted, error, note, warning
+from prodfix.doctor.registry import check
+from prodfix.doctor.subject import Subject
 from prodfix.journal.file import dead_owner, read_only
 from prodfix.journal.quarantine import kept
 from prodfix.journal.reading import opened
@@ -18,12 +19,13 @@ SALVAGE = "`flask --app wsgi prodfix deferred salvage FILE`"
 DRAIN = "`flask --app wsgi prodfix deferred drain`"
 
 
-def failing(examined: Examined) -> Iterator[Finding]:
+@check("journal-failing", "disk")
+def failing(subject: Subject) -> Iterator[Finding]:
     """The journals of all live workers work."""
-    workers = examined.services.workers.read()
+    workers = subject.services.runtime.workers.read()
     if not workers:
         raise NotApplicable
-    reasons = sorted({str(worker.get("journal", {}).get("failing")) for worker in workers} - {"None"})
+    reasons = sorted({worker.journal.failing for worker in workers if worker.journal.failing})
     if reasons:
         yield error(
             f"the journal of a worker fails: {', '.join(reasons)}",
@@ -32,9 +34,10 @@ def failing(examined: Examined) -> Iterator[Finding]:
         )
 
 
-def corrupt(examined: Examined) -> Iterator[Finding]:
-    """No damaged file is kept."""
-    found = kept(_folder(examined))
+@check("journal-corrupt", "disk")
+def corrupt(subject: Subject) -> Iterator[Finding]:
+    """No journal file was put aside."""
+    found = kept(_folder(subject))
     lost = sum(damage.writes for damage in found)
     if found:
         yield warning(
@@ -49,9 +52,10 @@ def _gone(lost: int) -> str:
     return f"{counted(lost, 'acknowledged write')} gone with them" if lost else "no write is known to be gone with them"
 
 
-def versions(examined: Examined) -> Iterator[Finding]:
-    """No file waits for a release of another version."""
-    others = [path.name for path in _abandoned(examined) if _version(path) not in (0, SCHEMA_VERSION)]
+@check("journal-versions", "disk")
+def versions(subject: Subject) -> Iterator[Finding]:
+    """No journal file is of another version."""
+    others = [path.name for path in _abandoned(subject) if _version(path) not in (0, SCHEMA_VERSION)]
     if others:
         yield warning(
             f"{counted(len(others), 'journal file')} of another version, which nobody reads",
@@ -60,12 +64,13 @@ def versions(examined: Examined) -> Iterator[Finding]:
         )
 
 
-def abandoned(examined: Examined) -> Iterator[Finding]:
+@check("journal-abandoned", "disk")
+def abandoned(subject: Subject) -> Iterator[Finding]:
     """Nothing waits in the files of workers that are dead."""
-    if examined.services.workers.read():
+    if subject.services.runtime.workers.read():
         raise NotApplicable  # a live worker takes them within a second
     writes, records = 0, 0
-    for path in _abandoned(examined):
+    for path in _abandoned(subject):
         if _version(path) == SCHEMA_VERSION:
             writes += _count(path, "SELECT count(*) FROM writes")
             records += _count(path, "SELECT count(*) FROM records WHERE stored = 0")
@@ -84,29 +89,30 @@ def abandoned(examined: Examined) -> Iterator[Finding]:
         )
 
 
-def dead_letters(examined: Examined) -> Iterator[Finding]:
+@check("dead-letters", "disk")
+def dead_letters(subject: Subject) -> Iterator[Finding]:
     """No deferred write was put aside."""
-    counts = examined.services.backlog.counts()
-    if counts["dead"]:
+    counts = subject.services.deferral.backlog.counts()
+    if counts.dead:
         yield warning(
-            f"{counted(counts['dead'], 'deferred write')} put aside: clients were told that they failed",
+            f"{counted(counts.dead, 'deferred write')} put aside: clients were told that they failed",
             "See `flask --app wsgi prodfix deferred list --state failed`, and replay or discard them",
-            dead=counts["dead"],
-            reasons=counts["reasons"],
+            dead=counts.dead,
+            reasons=counts.reasons,
         )
 
 
-def _folder(examined: Examined) -> Path:
-    folder: Path = examined.services.journal.folder
+def _folder(subject: Subject) -> Path:
+    folder: Path = subject.services.runtime.journal.folder
     if not folder.is_dir():
         raise NotApplicable  # nothing has run here yet
     return folder
 
 
-def _abandoned(examined: Examined) -> list[Path]:
+def _abandoned(subject: Subject) -> list[Path]:
     """The files that no process owns."""
     found = []
-    for lock in sorted(_folder(examined).glob("*.lock")):
+    for lock in sorted(_folder(subject).glob("*.lock")):
         with dead_owner(lock) as dead:
             path = lock.with_suffix(".db")
             if dead and path.exists() and path.stat().st_size:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from prodfix.doctor.examined import Examined
 from prodfix.doctor.findings import Finding, NotChecked, error, note, warning
 from prodfix.doctor.launch import Gunicorn, Launched
+from prodfix.doctor.registry import check
+from prodfix.doctor.subject import Subject
 
 # They take names out of ssl, socket or threading when they are imported, and keep them.
 LIBRARIES = ("pymongo", "requests", "urllib3", "loguru")
@@ -16,9 +17,13 @@ NO_PRELOAD = (
 )
 
 
-def loads(examined: Examined) -> Iterator[Finding]:
-    """The application loads in a fresh interpreter, as gunicorn loads it."""
-    failure = examined.launched().error
+@check("application-loads", "process")
+def loads(subject: Subject) -> Iterator[Finding]:
+    """The application loads in a fresh interpreter.
+
+    That is how gunicorn loads it.
+    """
+    failure = subject.launched().error
     if failure is not None:
         yield error(
             f"what gunicorn would load cannot be loaded: {failure}",
@@ -27,7 +32,8 @@ def loads(examined: Examined) -> Iterator[Finding]:
         )
 
 
-def order(examined: Examined) -> Iterator[Finding]:
+@check("patch-order", "process")
+def order(subject: Subject) -> Iterator[Finding]:
     """The standard library is patched before anything keeps a name of it.
 
     ================= ========= ===================================================================================
@@ -39,7 +45,7 @@ def order(examined: Examined) -> Iterator[Finding]:
     no, late or never yes       every TLS connection hangs (Python 3.11), or ends with a RecursionError (3.13)
     ================= ========= ===================================================================================
     """
-    launched = examined.launched()
+    launched = subject.launched()
     gunicorn, kept = launched.gunicorn, [name for name in launched.before if name in LIBRARIES]
     if launched.error is not None and not launched.called:
         raise NotChecked("the application could not be loaded again")
@@ -95,11 +101,12 @@ def _without_gevent(gunicorn: Gunicorn, launched: Launched) -> Iterator[Finding]
         )
 
 
-def preload(examined: Examined) -> Iterator[Finding]:
+@check("preload", "process")
+def preload(subject: Subject) -> Iterator[Finding]:
     """gunicorn loads the application in its workers."""
-    gunicorn = examined.launched().gunicorn
+    gunicorn = subject.launched().gunicorn
     if gunicorn is None:
-        if "--preload" in examined.environ.get("GUNICORN_CMD_ARGS", "").split():
+        if "--preload" in subject.environ.get("GUNICORN_CMD_ARGS", "").split():
             yield warning("GUNICORN_CMD_ARGS has --preload", f"Put a start command into a Procfile, and {NO_PRELOAD}")
         return
     if gunicorn.preload and gunicorn.gevent:

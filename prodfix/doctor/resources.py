@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import platform
 import resource
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pymongo
 
-from prodfix import memory
+from prodfix import driver, memory
 from prodfix.doctor import uri
-from prodfix.doctor.examined import Examined
 from prodfix.doctor.findings import Finding, NotApplicable, counted, error, note, warning
-from prodfix.doctor.limits import MONITORS, OWN_CONNECTIONS
+from prodfix.doctor.registry import check
+from prodfix.doctor.subject import Subject
+from prodfix.doctor.timeouts import MONITORS, OWN_CONNECTIONS
 
 WORKER_MB = 65  # that a worker takes under load, where none runs that could be asked
 ARBITER_MB = 30
@@ -22,15 +23,16 @@ LEAST_CONNECTIONS = 100  # of clients, for one worker
 LEAK_FROM, OLDEST_DRIVER = (3, 14), (4, 19)
 
 
-def memory_limit(examined: Examined) -> Iterator[Finding]:
+@check("memory", "process")
+def memory_limit(subject: Subject) -> Iterator[Finding]:
     """All workers together stay within the memory limit."""
-    limit = memory.limit(examined.settings.memory_limit_mb)
+    limit = memory.limit(subject.settings.memory_limit_mb)
     if limit is None:
         raise NotApplicable
-    seen = [worker.get("memory", {}).get("peakMb") for worker in examined.services.workers.read()]
-    measured = [figure for figure in seen if isinstance(figure, (int, float))]
+    seen = [worker.environment.memory for worker in subject.services.runtime.workers.read()]
+    measured = [one.peak_mb for one in seen if one is not None]
     each = max(measured, default=WORKER_MB)
-    workers = examined.workers
+    workers = subject.workers
     needed = round(each * workers + ARBITER_MB)
     facts = {
         "limitMb": round(limit),
@@ -48,12 +50,13 @@ def memory_limit(examined: Examined) -> Iterator[Finding]:
         yield warning(found, advice, **facts)
 
 
-def descriptors(examined: Examined) -> Iterator[Finding]:
+@check("file-descriptors", "process")
+def descriptors(subject: Subject) -> Iterator[Finding]:
     """A worker may open as many files as it needs."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    own = examined.settings.db_pool_size + OWN_CONNECTIONS + MONITORS + OTHER_FILES
+    own = subject.settings.db_pool_size + OWN_CONNECTIONS + MONITORS + OTHER_FILES
     try:
-        gunicorn = examined.launched().gunicorn
+        gunicorn = subject.launched().gunicorn
     except Exception:  # noqa: BLE001 - told by another check; gunicorn's own default then
         gunicorn = None
     clients = 1000 if gunicorn is None else gunicorn.worker_connections
@@ -74,13 +77,14 @@ def descriptors(examined: Examined) -> Iterator[Finding]:
         )
 
 
-def python(examined: Examined) -> Iterator[Finding]:
-    """Python and gevent go together."""
-    yield from _python(examined, tuple(int(part) for part in platform.python_version_tuple()[:2]))
+@check("python-version", "process")
+def python(subject: Subject) -> Iterator[Finding]:
+    """The versions of Python and gevent go together."""
+    yield from _python(subject, tuple(int(part) for part in platform.python_version_tuple()[:2]))
 
 
-def _python(examined: Examined, version: tuple[int, ...]) -> Iterator[Finding]:
-    clients = examined.services.clients
+def _python(subject: Subject, version: tuple[int, ...]) -> Iterator[Finding]:
+    clients = subject.services.database.clients
     if version >= LEAK_FROM and clients.configured and uri.read(clients.uri).tls:
         yield warning(
             "since Python 3.14 gevent's TLS connections to MongoDB leak memory (gevent issue 2149)",
@@ -89,7 +93,25 @@ def _python(examined: Examined, version: tuple[int, ...]) -> Iterator[Finding]:
         )
 
 
-def driver(examined: Examined) -> Iterator[Finding]:
+@check("driver-names", "process")
+def private_names(subject: Subject) -> Iterator[Finding]:
+    """The driver has all that prodfix stands in."""
+    yield from _private_names(driver.missing())
+
+
+def _private_names(missing: Sequence[driver.PrivateName]) -> Iterator[Finding]:
+    if missing:
+        lost = "; ".join(dict.fromkeys(name.lost for name in missing))
+        yield warning(
+            f"this PyMongo has no {', '.join(name.name for name in missing)}, so that there is not: {lost}",
+            "Install PyMongo 4.20, which prodfix is tested with",
+            pymongo=pymongo.version,
+            names=[name.name for name in missing],
+        )
+
+
+@check("driver-version", "process")
+def driver_version(subject: Subject) -> Iterator[Finding]:
     """The driver survives greenlets that are killed."""
     yield from _driver(pymongo.version_tuple)
 

@@ -9,8 +9,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from prodfix.doctor.examined import Examined
 from prodfix.doctor.findings import Finding, NotApplicable, error, note, warning
+from prodfix.doctor.registry import check
+from prodfix.doctor.subject import Subject
 from prodfix.errors import DatabaseNotConfigured
 from prodfix.names import mask_key
 from prodfix.variables import parsed_uri
@@ -42,9 +43,9 @@ class Uri(NamedTuple):
         return bool(self.options.get("tls", self.srv))
 
 
-def _uri(examined: Examined) -> Uri:
+def _uri(subject: Subject) -> Uri:
     try:
-        text = examined.services.clients.uri
+        text = subject.services.database.clients.uri
     except DatabaseNotConfigured:
         raise NotApplicable from None
     return read(text)
@@ -63,9 +64,10 @@ def read(text: str) -> Uri:
     )
 
 
-def write_concern(examined: Examined) -> Iterator[Finding]:
+@check("write-concern", "uri")
+def write_concern(subject: Subject) -> Iterator[Finding]:
     """What is acknowledged is there."""
-    options = _uri(examined).options
+    options = _uri(subject).options
     if options.get("w") == 0:
         yield error(
             "w=0 in the URI: the server tells of no failure, so no error can be answered, retried or recorded",
@@ -83,11 +85,12 @@ def write_concern(examined: Examined) -> Iterator[Finding]:
         )
 
 
-def retryable(examined: Examined) -> Iterator[Finding]:
+@check("retryable", "uri")
+def retryable(subject: Subject) -> Iterator[Finding]:
     """The driver repeats what a failover has cut."""
-    options = _uri(examined).options
+    options = _uri(subject).options
     off = [name for name in ("retrywrites", "retryreads") if options.get(name) is False]
-    if off and examined.served:
+    if off and subject.served:
         yield note(
             f"{_cased(off)}=false in the URI has no effect: prodfix's client sets them to true",
             "Take it out of the URI",
@@ -103,11 +106,12 @@ def _cased(names: list[str]) -> str:
     return ", ".join({"retrywrites": "retryWrites", "retryreads": "retryReads"}[name] for name in names)
 
 
-def topology(examined: Examined) -> Iterator[Finding]:
-    """Operations go to the primary, whoever it is."""
-    options = _uri(examined).options
+@check("primary", "uri")
+def topology(subject: Subject) -> Iterator[Finding]:
+    """Operations go to the primary."""
+    options = _uri(subject).options
     if options.get("directconnection"):
-        level = warning if examined.deployed else note
+        level = warning if subject.deployed else note
         yield level(
             "directConnection=true in the URI: there is no failover to another member",
             "Take it out, and name all members, or use a mongodb+srv address",
@@ -121,30 +125,33 @@ def topology(examined: Examined) -> Iterator[Finding]:
         )
 
 
-def encryption(examined: Examined) -> Iterator[Finding]:
+@check("certificates", "uri")
+def encryption(subject: Subject) -> Iterator[Finding]:
     """The server's certificate is checked."""
-    options = _uri(examined).options
+    options = _uri(subject).options
     weak = [name for name in _TLS_WEAK if options.get(name)]
     if weak:
-        level = error if examined.deployed else warning
+        level = error if subject.deployed else warning
         yield level(
             "the URI says that certificates need not be valid: whoever stands between can read and change everything",
             "Take tlsInsecure and tlsAllowInvalid... out, and name the authority with tlsCAFile",
         )
 
 
-def database_name(examined: Examined) -> Iterator[Finding]:
-    """The URI says which database it means."""
-    if _uri(examined).database is None:
+@check("database-name", "uri")
+def database_name(subject: Subject) -> Iterator[Finding]:
+    """The URI names its database."""
+    if _uri(subject).database is None:
         yield note(
             "the URI names no database: it is `prodfix`",
             "Put its name behind the hosts, before the options: /orders?",
         )
 
 
-def authentication(examined: Examined) -> Iterator[Finding]:
+@check("authentication-source", "uri")
+def authentication(subject: Subject) -> Iterator[Finding]:
     """The URI says where its user is known."""
-    uri = _uri(examined)
+    uri = _uri(subject)
     if uri.user and uri.database is not None and not uri.srv and "authsource" not in uri.options:
         yield note(
             "the URI has a user and no authSource: it is looked for in the URI's own database",
@@ -152,12 +159,13 @@ def authentication(examined: Examined) -> Iterator[Finding]:
         )
 
 
-def overruled(examined: Examined) -> Iterator[Finding]:
+@check("overruled-options", "uri")
+def overruled(subject: Subject) -> Iterator[Finding]:
     """No option of the URI is overruled by a setting, nor overrules one."""
-    uri = _uri(examined)
+    uri = _uri(subject)
     written = {name.lower() for name in uri.names}
     both = [setting for option, setting in _OURS.items() if option in written]
-    if both and examined.served:
+    if both and subject.served:
         yield warning(
             f"options of the URI have no effect, as settings win: {', '.join(both)}",
             "Set these variables, and take the options out of the URI",
@@ -171,9 +179,10 @@ def overruled(examined: Examined) -> Iterator[Finding]:
         )
 
 
-def unknown(examined: Examined) -> Iterator[Finding]:
+@check("unknown-options", "uri")
+def unknown(subject: Subject) -> Iterator[Finding]:
     """The driver knows every option of the URI."""
-    uri = _uri(examined)
+    uri = _uri(subject)
     srv = {"srvservicename", "srvmaxhosts"} if uri.srv else set()
     known = {*uri.options, *srv, *({"ssl"} if "tls" in uri.options else ())}
     ignored = sorted({mask_key(name) for name in uri.names if name.lower() not in known})

@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 
-from prodfix.doctor.examined import Examined
 from prodfix.doctor.findings import Finding, error, note, warning
+from prodfix.doctor.registry import check
+from prodfix.doctor.subject import Subject
 from prodfix.settings import Environment, Settings
 
 # How people call them who come from elsewhere.
@@ -23,13 +24,14 @@ _SWITCHES = ("enable_error_handler", "enable_error_recovery", "enable_query_logg
 _ALIKE = 0.88
 
 
-def misspelt(examined: Examined) -> Iterator[Finding]:
+@check("variable-names", "settings")
+def misspelt(subject: Subject) -> Iterator[Finding]:
     """Every variable that looks like a setting is one."""
     known = {name.upper() for name in Settings.model_fields}
-    meant = {name: _meant(name, known) for name in examined.environ if name not in known}
+    meant = {name: _meant(name, known) for name in subject.environ if name not in known}
     found = {name: setting for name, setting in meant.items() if setting is not None}
     # Where the setting has its value all the same, the other variable belongs to somebody else.
-    there = {*examined.environ, *(("MONGODB_URI",) if examined.services.clients.configured else ())}
+    there = {*subject.environ, *(("MONGODB_URI",) if subject.services.database.clients.configured else ())}
     wrong = {name: setting for name, setting in found.items() if setting not in there}
     if wrong:
         pairs = ", ".join(f"{name} ({setting}?)" for name, setting in sorted(wrong.items())[:10])
@@ -49,9 +51,10 @@ def _meant(name: str, known: set[str]) -> str | None:
     return close[0] if close else None
 
 
-def environment_name(examined: Examined) -> Iterator[Finding]:
-    """``APP_ENV`` is what it says."""
-    given = examined.environ.get("APP_ENV", "").strip().lower()
+@check("environment-name", "settings")
+def environment_name(subject: Subject) -> Iterator[Finding]:
+    """APP_ENV is what it says."""
+    given = subject.environ.get("APP_ENV", "").strip().lower()
     if given and given not in set(Environment):
         yield warning(
             "APP_ENV has a value that is not known, and is taken for production",
@@ -59,10 +62,11 @@ def environment_name(examined: Examined) -> Iterator[Finding]:
         )
 
 
-def switches(examined: Examined) -> Iterator[Finding]:
-    """No switch of the rollback plan is still thrown."""
-    off = [name.upper() for name in _SWITCHES if not getattr(examined.settings, name)]
-    if off and examined.deployed:
+@check("rollback-switches", "settings")
+def switches(subject: Subject) -> Iterator[Finding]:
+    """No switch of the rollback plan is off."""
+    off = [name.upper() for name in _SWITCHES if not getattr(subject.settings, name)]
+    if off and subject.deployed:
         yield note(
             f"{', '.join(off)}: off, as the rollback plan has it",
             "Switch them on again when the reason is gone",
@@ -70,21 +74,26 @@ def switches(examined: Examined) -> Iterator[Finding]:
         )
 
 
-def verbosity(examined: Examined) -> Iterator[Finding]:
-    """The log of a deployed service does not drown in commands."""
-    if examined.deployed and examined.settings.log_level == "debug":
+@check("log-level", "settings")
+def verbosity(subject: Subject) -> Iterator[Finding]:
+    """The log level fits the environment.
+
+    That of a deployed service does not drown in commands.
+    """
+    if subject.deployed and subject.settings.log_level == "debug":
         yield warning(
             "LOG_LEVEL is debug: every start and end of every command is logged",
             "Set LOG_LEVEL to info; QUERY_LOG_SAMPLE shows a share of the commands",
         )
 
 
-def diagnostics_open(examined: Examined) -> Iterator[Finding]:
-    """The diagnostics are for admins."""
-    settings = examined.settings
+@check("diagnostics-open", "settings")
+def diagnostics_open(subject: Subject) -> Iterator[Finding]:
+    """The diagnostics ask for an admin."""
+    settings = subject.settings
     if settings.diagnostics_auth_required or not settings.enable_diagnostics:
         return
-    level = error if examined.deployed else note
+    level = error if subject.deployed else note
     yield level(
         "DIAGNOSTICS_AUTH_REQUIRED is false: whoever reaches the service reads its diagnostics",
         "Set it to true",

@@ -56,13 +56,7 @@ _COUNTS = (
     " ON CONFLICT (worker, minute) DO UPDATE SET revision=excluded.revision, errors=excluded.errors,"
     " traffic=excluded.traffic, stored=excluded.stored WHERE excluded.revision > revision",
 )
-_ALERTS = (
-    "INSERT INTO alarms (key, revision, at, entry) SELECT key, revision, at, entry FROM dying.alarms WHERE true"
-    " ON CONFLICT (key) DO UPDATE SET revision=excluded.revision, at=excluded.at, entry=excluded.entry"
-    " WHERE excluded.revision > revision",
-    "INSERT INTO alerts (id, revision, at, entry) SELECT id, revision, at, entry FROM dying.alerts WHERE true"
-    " ON CONFLICT (id) DO UPDATE SET revision=excluded.revision, at=excluded.at, entry=excluded.entry"
-    " WHERE excluded.revision > revision",
+_REGRESSIONS = (
     "INSERT INTO regressions (fingerprint, at, entry) SELECT fingerprint, at, entry FROM dying.regressions WHERE true"
     " ON CONFLICT (fingerprint) DO UPDATE SET at=excluded.at, entry=excluded.entry WHERE excluded.at > at",
 )
@@ -71,10 +65,10 @@ _OWN_ROWS = (
     *_WRITES,
     *_OTHERS,
     *_COUNTS,
-    *_ALERTS,
+    *_REGRESSIONS,
     "INSERT OR REPLACE INTO queries (worker, name, at, entry) SELECT worker, name, at, entry FROM dying.queries",
 )
-_MERGED = (*_WRITES, *_OTHERS, *_COUNTS, *_ALERTS)
+_MERGED = (*_WRITES, *_OTHERS, *_COUNTS, *_REGRESSIONS)
 
 
 class Outcome(Enum):

@@ -35,6 +35,7 @@ from prodfix.journal.quarantine import Damage, Quarantine
 from prodfix.journal.reading import Others, others, read_all, waits_elsewhere
 from prodfix.journal.store import Store
 from prodfix.native import Pool, Task
+from prodfix.process.per_process import in_each_process
 
 __all__ = ["Journal", "Statement"]
 
@@ -48,9 +49,12 @@ class Journal:
         self.folder = folder
         self.boot = ""
         """This process, in every row that it writes; its file may be made anew, what it counted may not count twice."""
-        self._pid: int | None = None
         self._store = Store(folder, "")
         self._refused = 0
+        in_each_process(self._begin)
+
+    def _begin(self) -> None:
+        self._opened = False  # a parent's file is the parent's
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -58,8 +62,8 @@ class Journal:
         """Make this process's own file. Never raises: a broken disk is told by ``failure`` and each durable write."""
         if self._store.file is not None:  # a parent's
             self._store.file.unlock()
-        self._pid = os.getpid()
-        self.boot = f"{self._pid}-{secrets.token_hex(6)}"
+        self._opened = True
+        self.boot = f"{os.getpid()}-{secrets.token_hex(6)}"
         self._joining, self._turn = threading.Lock(), threading.Lock()
         self._waiting: Batch | None = None
         self._writer, self._readers = Pool(1), Pool(2)
@@ -69,9 +73,9 @@ class Journal:
 
     def close(self) -> None:
         """Commit what waits and let go of the file. Rows that are still in it will be adopted by another worker."""
-        if self._pid != os.getpid():
+        if not self._opened:
             return
-        self._pid = None
+        self._opened = False
         with self._joining:
             batch, self._waiting = self._waiting, None
         with contextlib.suppress(sqlite3.Error, OSError):  # a TimeoutError is one
@@ -149,12 +153,12 @@ class Journal:
         except TimeoutError:
             return False
         except JournalUnavailable:
-            self._refused += counted and self._pid != os.getpid()
+            self._refused += counted and not self._opened
             return False
         return True
 
     def _write(self, part: Part, limit: float) -> None:
-        if self._pid != os.getpid():
+        if not self._opened:
             raise JournalUnavailable("the journal is not open in this process")
         batch = self._join(part)
         # While one batch is committed the next one gathers here; the first of it to get the turn commits it for all.
@@ -200,14 +204,15 @@ class Journal:
 
         gevent's pool would block a second submitter without a limit.
         """
-        if not self._turn.acquire(timeout=limit):
+        turn = self._turn  # a greenlet that waits here goes on in a child, which has another one
+        if not turn.acquire(timeout=limit):
             raise TimeoutError
         try:
             if self._begun is not None and not self._begun.ended(limit):
                 raise TimeoutError
             yield
         finally:
-            self._turn.release()
+            turn.release()
 
     def _run(self, work: Callable[..., Result], *arguments: Any, limit: float) -> Result:
         """In the turn."""
@@ -232,7 +237,7 @@ class Journal:
         the same, in its own thread, and writes nothing.
         """
         rows: list[tuple[Any, ...]] = []
-        if self._pid != os.getpid():
+        if not self._opened:
             found = read_all(self.folder, query, tuple(values))
         else:
             with _in_time():
@@ -248,7 +253,7 @@ class Journal:
 
     def read_own(self, query: str, values: Sequence[Any] = (), *, limit: float = 5.0) -> list[tuple[Any, ...]]:
         """The rows of ``query`` from this worker's own file, and from its memory: two of a query that counts."""
-        if self._pid != os.getpid():
+        if not self._opened:
             return []
         with _in_time():
             return self._in_turn(self._store.read_own, query, tuple(values), limit=limit)
@@ -266,7 +271,7 @@ class Journal:
 
         Raises :class:`prodfix.errors.JournalTimeout`.
         """
-        if self._pid != os.getpid():
+        if not self._opened:
             return work(*arguments)
         with _in_time():
             return self._readers.run(work, *arguments, limit=limit)
@@ -278,13 +283,13 @@ class Journal:
 
         Of one that is damaged what is whole is merged, and the rest told by :meth:`damages`.
         """
-        if self._pid != os.getpid():
+        if not self._opened:
             return 0
         return self._in_turn(self._store.adopt, limit=60)
 
     def tidy(self) -> None:
         """A little upkeep, if nobody waits for the disk: room that a backlog has had goes back, and rows are looked at."""
-        if self._pid != os.getpid() or self._waiting is not None or self._turn.locked():
+        if not self._opened or self._waiting is not None or self._turn.locked():
             return
         with contextlib.suppress(TimeoutError):
             self._in_turn(self._store.tidy, limit=5)

@@ -8,15 +8,28 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import orjson
 
 from prodfix.journal.salvage import NAMED, Salvaged, wal_of
+from prodfix.serialization import Serializable
 
 MOST = 5  # files that are kept; what is whole in them has come home
 LARGEST = 512 * 1024 * 1024  # bytes of them; the newest is kept in any case
 _REPORT = ".json"
+
+
+@dataclass(frozen=True, slots=True)
+class DamageReport(Serializable):
+    """What the log and admins are told of a damaged file. ``certain``: no more is lost than that."""
+
+    file: str
+    found: dict[str, int]
+    lost: dict[str, int]
+    certain: bool
+    lost_writes: int
+    lost_operations: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +49,8 @@ class Damage:
         """Acknowledged writes that are gone."""
         return self.lost.get("writes", 0) + self.lost.get("dead", 0)
 
-    def to_json(self) -> dict[str, Any]:
-        """For the log and for admins."""
-        names = {"file": self.file, "found": self.found, "lost": self.lost, "certain": self.certain}
-        return {**names, "lostWrites": self.writes, "lostOperations": self.operations[:20]}
+    def report(self) -> DamageReport:
+        return DamageReport(self.file, self.found, self.lost, self.certain, self.writes, self.operations[:20])
 
     @classmethod
     def read(cls, path: Path) -> Self:

@@ -45,14 +45,6 @@ class Salvaged:
         """Those that waited or were put aside. What became of others is lost with ``ended``, and only that."""
         return self.lost.get("writes", 0) + self.lost.get("dead", 0)
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "found": self.found,
-            "lost": self.lost,
-            "lostOperations": self.operations[:NAMED],
-            "certain": self.certain,
-        }
-
 
 def wal_of(path: Path) -> Path:
     """The log of a worker's file, or of one that was put aside: under the file's whole name."""

@@ -122,9 +122,7 @@ SCHEMA = (
         "entry BLOB NOT NULL",
         "stored INTEGER NOT NULL DEFAULT 0",
     ),
-    # What is wrong now (revisions, as several files may hold a row), the alerts that tell so, and resolved errors that are back.
-    _sealed("alarms", "key TEXT PRIMARY KEY", "revision INTEGER NOT NULL", "at REAL NOT NULL", "entry BLOB NOT NULL"),
-    _sealed("alerts", "id TEXT PRIMARY KEY", "revision INTEGER NOT NULL", "at REAL NOT NULL", "entry BLOB NOT NULL"),
+    # Resolved errors that are back: seen by this worker, and told by the one that leads.
     _sealed("regressions", "fingerprint TEXT PRIMARY KEY", "at REAL NOT NULL", "entry BLOB NOT NULL"),
     f"PRAGMA user_version={SCHEMA_VERSION}",
     "COMMIT",

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from prodfix.logs.outlets import PartlyWritten
+from prodfix.process.per_process import in_each_process
 
 FILES = ("error", "database", "validation", "auth")
 
@@ -52,8 +53,10 @@ class RotatingFile:
         self._room = room
         self.name = path.name
         self.path, self.max_bytes, self.keep, self.daily, self.clock = path, max_bytes, keep, daily, clock
-        self._descriptor: int | None = None
-        self._pid = 0
+        in_each_process(self._begin)
+
+    def _begin(self) -> None:
+        self._descriptor: int | None = None  # a parent's is left alone
 
     def write(self, data: bytes) -> None:
         """Append whole lines. Raises ``OSError``; of a ``PartlyWritten`` the lines up to ``written`` are in the file."""
@@ -93,7 +96,7 @@ class RotatingFile:
         return end - start
 
     def _current(self, coming: int) -> int:
-        if self._descriptor is None or self._pid != os.getpid() or not self._same_file(self._descriptor):
+        if self._descriptor is None or not self._same_file(self._descriptor):
             self._reopen()
         assert self._descriptor is not None
         state = os.fstat(self._descriptor)
@@ -109,11 +112,10 @@ class RotatingFile:
             return False
 
     def _reopen(self) -> None:
-        if self._descriptor is not None and self._pid == os.getpid():
+        if self._descriptor is not None:
             os.close(self._descriptor)
         self._descriptor = None
         self._descriptor = self._open(self.path, os.O_WRONLY | os.O_APPEND)
-        self._pid = os.getpid()
 
     def _open(self, path: Path, flags: int) -> int:
         try:

@@ -11,7 +11,6 @@ import atexit
 import logging
 import os
 import sys
-import threading
 import warnings
 from collections import deque
 from collections.abc import Mapping
@@ -23,9 +22,11 @@ from prodfix.classification.wording import told
 from prodfix.context import current_context
 from prodfix.errors import Severity
 from prodfix.frames import stack
-from prodfix.logs.sinks import Sinks, render, timestamp
-from prodfix.native import under_gevent
+from prodfix.logs.files import Room, category_files
+from prodfix.logs.lines import timestamp
+from prodfix.logs.sinks import Console, Sinks, render
 from prodfix.redaction import redact_document
+from prodfix.settings import Settings
 
 if TYPE_CHECKING:
     from loguru import Message, Record
@@ -45,8 +46,19 @@ class Logs:
     def __init__(self, sinks: Sinks, *, served: bool, owning: bool = False) -> None:
         self.sinks = sinks
         self.served, self.owning = served, served or owning
-        if not self.owning:
-            sinks.news = deque(maxlen=100)
+
+    @classmethod
+    def made(cls, settings: Settings, *, served: bool, owning: bool) -> Logs:
+        """Those of an application: a console, and the files of ``LOG_DIR``."""
+        files = category_files(
+            settings.log_dir,
+            max_bytes=settings.log_file_max_size,
+            keep=settings.log_file_max_files,
+            daily=settings.log_rotation == "daily",
+            room=Room(settings.state_dir / "journal", settings.log_disk_reserve),
+        )
+        news = None if served or owning else deque[dict[str, Any]](maxlen=100)
+        return cls(Sinks([Console(), *files], news=news), served=served, owning=owning)
 
     def emit(self, severity: Severity, entry: Mapping[str, Any], *files: str) -> None:
         """Log ``entry`` (redacted already) on the console and into each of ``files`` (names without ``.log``).
@@ -111,26 +123,10 @@ class Logs:
         # At DEBUG the driver's own loggers print whole commands, with the values of users in them.
         logging.getLogger("pymongo").setLevel(logging.INFO)
         warnings.showwarning = _show_warning
-        self._take_over_uncaught()
         atexit.register(self.sinks.flush)  # what a process says that does not come as far as serving
 
-    def _take_over_uncaught(self) -> None:
-        """What ends a thread or a greenlet: Python and gevent print it to stderr, with the error's text."""
-
-        def thread(failed: threading.ExceptHookArgs) -> None:
-            if failed.exc_value is not None and not isinstance(failed.exc_value, SystemExit):
-                self._uncaught("thread", failed.exc_value)
-
-        threading.excepthook = thread
-        if under_gevent():
-            from gevent.hub import Hub
-
-            def greenlet(hub: Any, context: Any, kind: Any, value: Any, trace: Any) -> None:
-                self._uncaught("greenlet", value if isinstance(value, BaseException) else kind())
-
-            Hub.print_exception = greenlet  # type: ignore[method-assign, assignment]
-
-    def _uncaught(self, kind: str, error: BaseException) -> None:
+    def uncaught(self, kind: str, error: BaseException) -> None:
+        """The line of what has ended a thread or a greenlet (``kind``), without its text. Never raises."""
         # Not through loguru: gevent calls this in native threads of its own too, which must not wait for a greenlet's lock.
         try:
             context = current_context()

@@ -9,9 +9,9 @@ import os
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
-from weakref import WeakSet
 
 from prodfix.native import allocate_lock, original_queue, start_thread
+from prodfix.process.per_process import in_each_process
 
 LONGEST_QUEUE = 10_000  # lines
 LARGEST_QUEUE = 8 * 2**20  # bytes
@@ -51,12 +51,12 @@ class Outlet:
     def __init__(self, sink: Sink, on_change: Callable[[Sink, str | None, int], bytes] | None = None) -> None:
         self.sink = sink
         self._on_change = on_change or (lambda sink, reason, missing: b"")
-        self._pid = 0
-        self._reset()
-        _outlets.add(self)
+        in_each_process(self._begin)
 
-    def _reset(self) -> None:
-        """Begin from nothing: what a parent process was in the middle of is not ours."""
+    def _begin(self) -> None:
+        """From nothing: what a parent process was in the middle of is not ours."""
+        self.running = False
+        """Whether this process (not one that it was forked from) has put a line."""
         self.dropped = 0  # lines that a full queue did not take
         self.lost = 0  # lines that the sink did not take
         self._told = 0  # of both
@@ -68,11 +68,6 @@ class Outlet:
         self._put = self._taken = 0  # bytes; each is changed by a step that no other Python thread can interrupt
         self._marks: list[Any] = []
         self._starting = allocate_lock()
-
-    @property
-    def running(self) -> bool:
-        """Whether this process (not one that it was forked from) has put a line."""
-        return self._pid == os.getpid()
 
     @property
     def failing(self) -> str | None:
@@ -115,7 +110,7 @@ class Outlet:
             if not self.running:
                 self._queue = original_queue()
                 start_thread(self._write_for_ever)
-                self._pid = os.getpid()
+                self.running = True
 
     def _write_for_ever(self) -> None:
         while True:
@@ -172,15 +167,3 @@ class Outlet:
             self._try(line, 0)  # a telling that fails is not one of the lines that were put
         if not self._failure:
             self._told += missing
-
-
-_outlets: WeakSet[Outlet] = WeakSet()
-
-
-def _after_fork() -> None:
-    # A lock that another thread held when the process forked stays locked in the child for ever.
-    for outlet in _outlets:
-        outlet._reset()
-
-
-os.register_at_fork(after_in_child=_after_fork)

@@ -14,13 +14,15 @@ import re
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
+from prodfix.logs.lines import timestamp
 from prodfix.logs.outlets import Outlet, PartlyWritten, Sink
 from prodfix.native import wait_until_writable
+from prodfix.serialization import Serializable
 
 DEEPEST = 32  # levels of an entry that is not rendered as it is
 # What is no printable text, or reorders it: DEL and the C1 controls (0x9B is a terminal's ESC [), LINE and PARAGRAPH
@@ -94,14 +96,35 @@ class Console:
         self._torn = False
 
 
-class Sinks:
-    """The console and the category files of one process, each behind a queue and a thread of its own."""
+@dataclass(frozen=True, slots=True)
+class SinkStatus(Serializable):
+    """Why a sink fails, if it does, and the lines that are missing or wait."""
 
-    def __init__(self, sinks: Iterable[Sink]) -> None:
+    name: str = ""
+    failing: str | None = None
+    lost: int = 0
+    dropped: int = 0
+    waiting: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SinksStatus(Serializable):
+    """How each sink is, and the lines that were dropped over all of them."""
+
+    dropped: int = 0
+    sinks: tuple[SinkStatus, ...] = ()
+
+
+class Sinks:
+    """The console and the category files of one process, each behind a queue and a thread of its own.
+
+    ``news`` takes what is to be told of sinks, if the console is not ours: whoever logs next takes it from there.
+    """
+
+    def __init__(self, sinks: Iterable[Sink], *, news: deque[dict[str, Any]] | None = None) -> None:
         self._outlets = {sink.name: Outlet(sink, self._changed) for sink in sinks}
         self.dropped = 0  # over all sinks, with what never came as far as one of them
-        self.news: deque[dict[str, Any]] | None = None
-        """What is to be told of sinks, if the console is not ours: whoever logs next takes it from here."""
+        self.news = news
 
     @property
     def failures(self) -> dict[str, str]:
@@ -146,20 +169,15 @@ class Sinks:
         outlet = self._outlets.setdefault(sink.name, Outlet(sink, self._changed))
         outlet.sink = sink  # also for the lines that wait
 
-    def status(self) -> dict[str, Any]:
-        return {
-            "dropped": self.dropped,
-            "sinks": [
-                {
-                    "name": name,
-                    "failing": outlet.failing,
-                    "lost": outlet.lost,
-                    "dropped": outlet.dropped,
-                    "waiting": outlet.waiting,
-                }
+    def status(self) -> SinksStatus:
+        """How each sink is now, and what was dropped over all of them."""
+        return SinksStatus(
+            self.dropped,
+            tuple(
+                SinkStatus(name, outlet.failing, outlet.lost, outlet.dropped, outlet.waiting)
                 for name, outlet in self._outlets.items()
-            ],
-        }
+            ),
+        )
 
     def _changed(self, sink: Sink, reason: str | None, missing: int) -> bytes:
         name = sink.name
@@ -189,7 +207,3 @@ class Sinks:
             elif name in self._outlets:
                 self.put(name, line)
         return line
-
-
-def timestamp() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

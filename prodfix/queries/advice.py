@@ -25,6 +25,7 @@ from prodfix.names import mask_key
 from prodfix.profile import masked
 from prodfix.queries.interceptor import CommandRecord
 from prodfix.schemas import GUARD
+from prodfix.serialization import Serializable
 
 PERIOD = 3600.0  # seconds between two explanations of one fingerprint
 REMEMBERED = 1000  # fingerprints
@@ -52,6 +53,22 @@ class _Slow:
     command: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class QueryAdvice(Serializable):
+    """The plan of a slow kind of command; ``index`` would serve it, as ``[[field, direction], ...]``, and is empty if there is
+    one. ``documents``: how many the collection has, where all of them were read."""
+
+    fingerprint: str = ""
+    operation: str = ""
+    collection: str | None = None
+    fields: tuple[str, ...] = ()
+    plan: str = ""
+    stages: tuple[str, ...] = ()
+    indexes: tuple[str, ...] = ()
+    documents: int | None = None
+    index: tuple[list[Any], ...] = ()
+
+
 class Advisor:
     """Takes slow commands and explains them later. ``consider`` never waits; ``work`` is called every second."""
 
@@ -61,7 +78,7 @@ class Advisor:
         journal: Journal,
         *,
         enabled: bool,
-        on_advice: Callable[[Mapping[str, Any]], None] = lambda advice: None,
+        on_advice: Callable[[QueryAdvice], None] = lambda advice: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client, self._journal, self._clock = client, journal, clock
@@ -101,11 +118,11 @@ class Advisor:
             except UNANSWERED:
                 continue
             insert = "INSERT OR REPLACE INTO advice (fingerprint, at, entry) VALUES (?, ?, ?)"
-            self._journal.write([(insert, (slow.fingerprint, time.time(), orjson.dumps(advice)))])
+            self._journal.write([(insert, (slow.fingerprint, time.time(), orjson.dumps(advice.to_json())))])
             self._on_advice(advice)
 
 
-def _explain(database: Database[Any], slow: _Slow) -> dict[str, Any]:
+def _explain(database: Database[Any], slow: _Slow) -> QueryAdvice:
     command = bson.decode(slow.command)
     explained = database.command("explain", command, verbosity="queryPlanner")
     stages = list(_stages(explained))
@@ -114,17 +131,17 @@ def _explain(database: Database[Any], slow: _Slow) -> dict[str, Any]:
     documents = None
     if scanned and slow.key.collection:
         documents = database[slow.key.collection].estimated_document_count()
-    return {
-        "fingerprint": slow.fingerprint,
-        "operation": slow.key.operation,
-        "collection": slow.key.collection,
-        "fields": slow.key.fields,
-        "plan": "COLLSCAN" if scanned else "IXSCAN" if "IXSCAN" in names else next(iter(names), "UNKNOWN"),
-        "stages": names,
-        "indexes": sorted({str(stage["indexName"]) for stage in stages if "indexName" in stage}),
-        "documents": documents,
-        "index": _missing(database, slow, command) if scanned or "SORT" in names else [],
-    }
+    return QueryAdvice(
+        fingerprint=slow.fingerprint,
+        operation=slow.key.operation,
+        collection=slow.key.collection,
+        fields=slow.key.fields,
+        plan="COLLSCAN" if scanned else "IXSCAN" if "IXSCAN" in names else next(iter(names), "UNKNOWN"),
+        stages=tuple(names),
+        indexes=tuple(sorted({str(stage["indexName"]) for stage in stages if "indexName" in stage})),
+        documents=documents,
+        index=tuple(_missing(database, slow, command)) if scanned or "SORT" in names else (),
+    )
 
 
 def _missing(database: Database[Any], slow: _Slow, command: Mapping[str, Any]) -> list[list[Any]]:

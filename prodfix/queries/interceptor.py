@@ -33,7 +33,6 @@ _IGNORED = frozenset(
     "hello isMaster ismaster ping endSessions killCursors authenticate saslStart saslContinue getnonce createUser updateUser "
     "copydbgetnonce copydbsaslstart copydb".split()
 )
-_OWN = frozenset({"error_log", "error_minutes", "connection_events", "prodfix_test"})
 # What of a command's shape is not an option of it.
 _CONTENT = frozenset("filter query pipeline documents updates deletes update q u ops nsInfo cursors $db".split())
 
@@ -119,9 +118,9 @@ class QueryInterceptor(CommandListener):
     """A listener for any MongoClient, with or without an application.
 
     ``slow_ms``: commands that took at least so long are recorded. ``sample``: the share of the others that is recorded
-    too. ``on_record`` is called with each :class:`CommandRecord`, in the greenlet or thread that sent the command, while
-    its connection is still checked out: it must not use MongoDB. ``on_repeat`` is called when one request sends the
-    same kind of command for the ``repeats``-th time. ``verbose``: every start and end is recorded.
+    too; ``verbose``: every start and end. ``shown_values``: fields whose values the shapes show. ``on_record`` is called with
+    each :class:`CommandRecord`, in the greenlet or thread that sent the command, while its connection is still checked out: it
+    must not use MongoDB. ``on_repeat`` is called when one request sends the same kind of command for the ``repeats``-th time.
 
     The listener never raises, never changes an event, and counts what went wrong in ``errors``.
     """
@@ -132,16 +131,17 @@ class QueryInterceptor(CommandListener):
         slow_ms: float = 1000.0,
         sample: float = 0.0,
         repeats: int = 10,
+        shown_values: frozenset[str] = frozenset(),
+        verbose: bool = False,
         on_record: Callable[[CommandRecord], None] | None = None,
         on_repeat: Callable[[CommandKey, RequestContext], None] | None = None,
     ) -> None:
-        self.slow_micros = slow_ms * 1000.0
-        self.sample, self.repeats = sample, repeats
-        self.verbose = False
-        self.on_record = on_record or (lambda record: None)
-        self.on_repeat = on_repeat or (lambda key, context: None)
+        self._slow_micros = slow_ms * 1000.0
+        self._sample, self._repeats, self._verbose = sample, repeats, verbose
+        self._on_record = on_record or (lambda record: None)
+        self._on_repeat = on_repeat or (lambda key, context: None)
+        self._shown_values = shown_values
         self.profile = Profile()
-        self.shown_values: frozenset[str] = frozenset()
         self.last_success: float | None = None
         self.last_asked: float | None = None
         """When a command of a request last ended, in the monotonic clock's seconds."""
@@ -155,7 +155,7 @@ class QueryInterceptor(CommandListener):
                 _note_sent(event)
             except Exception:  # noqa: BLE001 - see succeeded
                 self.errors += 1
-        if self.verbose:
+        if self._verbose:
             self._guarded(lambda: self._record_start(event))
 
     def succeeded(self, event: CommandSucceededEvent) -> None:
@@ -165,9 +165,9 @@ class QueryInterceptor(CommandListener):
             partly = "writeErrors" in reply or "writeConcernError" in reply or bool(reply.get("nErrors"))
             self.last_success = time.monotonic()
             self._count(event, micros, failed=partly)
-            if partly or micros >= self.slow_micros:
+            if partly or micros >= self._slow_micros:
                 self._record(event, "partly_failed" if partly else "slow", reply)
-            elif self.verbose or (self.sample and random.random() < self.sample):
+            elif self._verbose or (self._sample and random.random() < self._sample):
                 self._record(event, "succeeded", reply)
         except Exception:  # noqa: BLE001 - the driver would print a traceback, with values, for each command
             self.errors += 1
@@ -202,9 +202,9 @@ class QueryInterceptor(CommandListener):
             # The driver keeps an operation's ID when it sends the command again.
             if event.operation_id is not None and _failed.get()[0] == event.operation_id:
                 context.notes.driver_retries += 1
-            if context.notes.note(key, micros, failed) == self.repeats:
+            if context.notes.note(key, micros, failed) == self._repeats:
                 self.profile.repeat(key)
-                self.on_repeat(key, context)
+                self._on_repeat(key, context)
         observer = _observed.get()
         if observer is not None:
             number = command.get("txnNumber") if command.get("autocommit") is False else None
@@ -218,9 +218,10 @@ class QueryInterceptor(CommandListener):
 
     def _record_start(self, event: CommandStartedEvent) -> None:
         name = event.command_name
-        if name not in _IGNORED and (collection := collection_of(name, event.command)) not in _OWN:
-            operation = DatabaseOperation(name, collection, redact_command(event.command, self.shown_values))
-            self.on_record(
+        if name not in _IGNORED:
+            collection = collection_of(name, event.command)
+            operation = DatabaseOperation(name, collection, redact_command(event.command, self._shown_values))
+            self._on_record(
                 CommandRecord(
                     operation, event.database_name, "started", None, None, 1, current_context(), event.command
                 )
@@ -231,17 +232,17 @@ class QueryInterceptor(CommandListener):
     ) -> None:
         started = _started.get()
         command = started.command if started is not None and started.request_id == event.request_id else {}
-        collection = collection_of(event.command_name, command)
-        if event.command_name in _IGNORED or collection in _OWN:
+        if event.command_name in _IGNORED:
             return
+        collection = collection_of(event.command_name, command)
         context = current_context()
-        shape = redact_command(command, self.shown_values)
+        shape = redact_command(command, self._shown_values)
         operation = DatabaseOperation(event.command_name, collection, shape, event.duration_micros / 1e3)
         if context is not None and outcome in ("failed", "partly_failed"):
             context.notes.failed = operation
         failed_id, failures = _failed.get()
         attempts = failures + 1 if failed_id is not None and failed_id == event.operation_id else 1
-        self.on_record(
+        self._on_record(
             CommandRecord(
                 operation, event.database_name, outcome, _code(reply), _results(reply), attempts, context, command
             )

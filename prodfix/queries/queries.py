@@ -3,19 +3,67 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, get_args
 
 import orjson
 
 from prodfix.journal.journal import Journal, Statement
-from prodfix.profile import Profile, quantile
+from prodfix.profile import KindTotals, Profile, quantile
+from prodfix.queries.advice import QueryAdvice
+from prodfix.serialization import INLINE, Description, Millis, Serializable
 
 QuerySort = Literal["total", "p95", "count"]
 QUERY_SORTS: tuple[QuerySort, ...] = get_args(QuerySort)
 MOST = 100
 
-_FIELD = {"total": "totalMs", "p95": "p95Ms", "count": "count"}
+
+@dataclass(frozen=True, slots=True)
+class KindEntry(Serializable):
+    """One kind of command of one worker, in its journal."""
+
+    operation: str = ""
+    collection: str | None = None
+    fields: tuple[str, ...] = ()
+    totals: Annotated[KindTotals, INLINE] = field(default_factory=KindTotals)
+
+
+@dataclass(frozen=True, slots=True)
+class QueryFigures(Serializable):
+    """One kind of command over all workers."""
+
+    operation: str
+    collection: str | None
+    fields: list[str]
+    count: int
+    errors: int
+    repeated_in_requests: int
+    total_ms: float
+    mean_ms: Millis
+    p50_ms: Millis
+    p95_ms: Millis
+    p99_ms: Millis
+    sampled: int
+    advice: list[QueryAdvice]
+
+
+@dataclass(frozen=True, slots=True)
+class QueryPage(Serializable):
+    """Kinds of commands, largest first; ``total`` of all that are asked for."""
+
+    scope: Annotated[Literal["all", "instance"], Description("`instance` while MongoDB cannot be asked")]
+    workers: int
+    sort: QuerySort
+    total: int
+    queries: list[QueryFigures]
+
+
+_SORTED_BY: dict[QuerySort, Callable[[QueryFigures], float]] = {
+    "total": lambda kind: kind.total_ms,
+    "p95": lambda kind: kind.p95_ms or 0,
+    "count": lambda kind: kind.count,
+}
 
 
 class QueryStatistics:
@@ -29,9 +77,7 @@ class QueryStatistics:
         upsert = "INSERT OR REPLACE INTO queries (worker, name, at, entry) VALUES (?, ?, ?, ?)"
         statements: list[Statement] = []
         for key, kind in self._profile.drain():
-            entry = orjson.dumps(
-                {"operation": key.operation, "collection": key.collection, "fields": key.fields, **kind.to_json()}
-            )
+            entry = orjson.dumps(KindEntry(key.operation, key.collection, key.fields, kind.totals()).to_json())
             statements.append((upsert, (self._journal.boot, orjson.dumps(list(key)).decode(), time.time(), entry)))
         if statements:
             self._journal.write(statements)
@@ -44,67 +90,61 @@ class QueryStatistics:
         collection: str | None = None,
         limit: int = MOST,
         offset: int = 0,
-    ) -> dict[str, Any]:
-        """The kinds of commands since the workers that live began, largest first; ``total`` of all that are asked for.
+    ) -> QueryPage:
+        """The kinds of commands since the workers that live began.
 
-        Counts and sums are exact; ``p50Ms``, ``p95Ms`` and ``p99Ms`` are within 2 % of the durations that were sampled
+        Counts and sums are exact; ``p50_ms``, ``p95_ms`` and ``p99_ms`` are within 2 % of the durations that were sampled
         (``sampled`` of ``count``). Raises ``TimeoutError`` if the disk does not answer.
         """
         # A worker whose disk has failed has an earlier total of the same kind in the file that it had before.
         rows = self._journal.read("SELECT worker, name, at, entry FROM queries")
         newest = {(worker, name): entry for worker, name, _, entry in sorted(rows, key=lambda row: row[2])}
         workers = {worker for worker, _ in newest}
-        found: dict[str, list[dict[str, Any]]] = {}
+        found: dict[str, list[KindEntry]] = {}
         for (_, name), entry in newest.items():
-            found.setdefault(name, []).append(orjson.loads(entry))
+            found.setdefault(name, []).append(KindEntry.from_json(orjson.loads(entry)))
         advice = self._advice()
-        asked = {"operation": operation, "collection": collection}
-        chosen = [
-            parts for parts in found.values() if all(wanted in (None, parts[0][name]) for name, wanted in asked.items())
+        kinds = [
+            _figures(parts, advice.get((parts[0].operation, parts[0].collection, parts[0].fields), []))
+            for parts in found.values()
+            if operation in (None, parts[0].operation) and collection in (None, parts[0].collection)
         ]
-        kinds = [_row(parts) for parts in chosen]
-        for kind in kinds:
-            kind["advice"] = advice.get((kind["operation"], kind["collection"], tuple(kind["fields"])), [])
-        kinds.sort(key=lambda kind: kind[_FIELD[sort]] or 0, reverse=True)
-        return {
-            "scope": "instance",
-            "workers": len(workers),
-            "sort": sort,
-            "total": len(kinds),
-            "queries": kinds[offset : offset + limit],
-        }
+        kinds.sort(key=_SORTED_BY[sort], reverse=True)
+        return QueryPage("instance", len(workers), sort, len(kinds), kinds[offset : offset + limit])
 
-    def _advice(self) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
+    def _advice(self) -> dict[tuple[Any, ...], list[QueryAdvice]]:
         """The newest advice of each fingerprint, by the key of its command."""
-        newest: dict[str, dict[str, Any]] = {}
+        newest: dict[str, QueryAdvice] = {}
         for (entry,) in self._journal.read("SELECT entry FROM advice ORDER BY at LIMIT 500"):
-            one = orjson.loads(entry)
-            newest[one["fingerprint"]] = one
-        found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+            one = QueryAdvice.from_json(orjson.loads(entry))
+            newest[one.fingerprint] = one
+        found: dict[tuple[Any, ...], list[QueryAdvice]] = {}
         for one in newest.values():
-            found.setdefault((one["operation"], one["collection"], tuple(one["fields"])), []).append(one)
+            found.setdefault((one.operation, one.collection, one.fields), []).append(one)
         return found
 
 
-def _row(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    count = sum(part["count"] for part in parts)
-    micros = sum(part["micros"] for part in parts)
-    return {
-        "operation": parts[0]["operation"],
-        "collection": parts[0]["collection"],
-        "fields": parts[0]["fields"],
-        "count": count,
-        "errors": sum(part["errors"] for part in parts),
-        "repeatedInRequests": sum(part["repeated"] for part in parts),
-        "totalMs": round(micros / 1e3, 2),
-        "meanMs": round(micros / 1e3 / count, 3) if count else None,
-        "p50Ms": _millis(parts, 0.5),
-        "p95Ms": _millis(parts, 0.95),
-        "p99Ms": _millis(parts, 0.99),
-        "sampled": sum(part["sampled"] for part in parts),
-    }
+def _figures(parts: list[KindEntry], advice: list[QueryAdvice]) -> QueryFigures:
+    totals = [part.totals for part in parts]
+    count = sum(one.count for one in totals)
+    micros = sum(one.micros for one in totals)
+    return QueryFigures(
+        operation=parts[0].operation,
+        collection=parts[0].collection,
+        fields=list(parts[0].fields),
+        count=count,
+        errors=sum(one.errors for one in totals),
+        repeated_in_requests=sum(one.repeated for one in totals),
+        total_ms=round(micros / 1e3, 2),
+        mean_ms=round(micros / 1e3 / count, 3) if count else None,
+        p50_ms=_millis(totals, 0.5),
+        p95_ms=_millis(totals, 0.95),
+        p99_ms=_millis(totals, 0.99),
+        sampled=sum(one.sampled for one in totals),
+        advice=advice,
+    )
 
 
-def _millis(parts: list[Mapping[str, Any]] | list[dict[str, Any]], share: float) -> float | None:
-    micros = quantile(parts, share)
+def _millis(totals: list[KindTotals], share: float) -> float | None:
+    micros = quantile((one.bins for one in totals), share)
     return None if micros is None else round(micros / 1e3, 3)

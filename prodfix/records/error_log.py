@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from pymongo import MongoClient
@@ -13,21 +14,18 @@ from prodfix.classification.classifications import INTERNAL_ERROR, INVALID, UNAU
 from prodfix.classification.classifier import Classifier
 from prodfix.classification.wording import told
 from prodfix.context import RequestContext, current_context, new_request_id
-from prodfix.errors import ErrorCategory, FieldError, PartlyApplied, ProdFixError, Severity, chain
-from prodfix.frames import DriverCall, driver_call, name_of, places, stack
+from prodfix.errors import ErrorCategory, FieldError, PartlyApplied, Severity, chain
+from prodfix.frames import examined, name_of, places, stack
 from prodfix.journal.journal import Journal, Statement
 from prodfix.logs.logs import Logs
-from prodfix.names import mask_key
 from prodfix.operations import DatabaseOperation
 from prodfix.records.outcomes import Ending
-from prodfix.records.records import FILE_OF, ErrorRecord, summary
+from prodfix.records.records import ErrorRecord, facts_of, rules_of, summary
 from prodfix.records.storage import ERROR_LOG, Storage
-from prodfix.redaction import redact_document, redact_text
 from prodfix.shapes import document_shape
 from prodfix.signals import error_recorded
 from prodfix.statistics.counters import Counters
 from prodfix.statistics.storms import Storms
-from prodfix.tallies import ErrorKey
 
 
 class ErrorLog:
@@ -53,6 +51,10 @@ class ErrorLog:
         self._database_down, self._sees, self._on_failure = database_down, sees, on_failure
         self.failures = 0
         """Steps that failed: most of what they were to do was done all the same."""
+
+    def failed(self) -> None:
+        """Count a step that failed, of here or of what answers with its records."""
+        self.failures += 1
 
     # -- making -----------------------------------------------------------------------------------------------------------
 
@@ -80,43 +82,37 @@ class ErrorLog:
     def _record(
         self, error: BaseException, context: RequestContext | None, known: DatabaseOperation | None = None
     ) -> ErrorRecord:
-        meaning, call = self.meaning(error), driver_call(error)
-        ours = meaning.category is not ErrorCategory.CLIENT
-        operation = call.operation if call is not None else None
-        failed = context.notes.failed if context else None
-        if failed is not None and operation is not None and failed.operation == operation.operation:
-            operation = failed  # the command's own event knows more: its whole shape, and how long it took
-        operation = known or operation
-        return ErrorRecord(
-            meaning=meaning,
-            summary=summary(error),
-            error_type=name_of(error),
-            stack=stack(error) if ours else "",
-            context=context,
-            operation=operation,
-            request_id=context.request_id if context else new_request_id(),
-            release=self._release,
-            outcome=self._ending(error, meaning, operation, call, context).outcome,
-            places=tuple(places(error)) if ours else (),
-            facts=_facts(error, meaning, context),
-        )
-
-    def _ending(
-        self,
-        error: BaseException,
-        meaning: Classification,
-        operation: DatabaseOperation | None,
-        call: DriverCall | None,
-        context: RequestContext | None,
-    ) -> Ending:
-        return Ending(
+        meaning, claimed = self.meaning(error), self._classifier.claims(error)
+        frames = examined(error, whole=meaning.category is not ErrorCategory.CLIENT)
+        call = frames.call
+        operation = known
+        if operation is None and call is not None:
+            failed = context.notes.failed if context else None
+            # The command's own event knows more: its whole shape, and how long it took.
+            same = failed is not None and failed.operation == call.operation.operation
+            operation = failed if same else call.operation
+        outcome = Ending(
             meaning,
             operation,
             context,
             seen=self._sees(call.client if call is not None else None),
             halfway=call is not None and call.halfway,
-            claimed=self._classifier.claims(error),
+            claimed=claimed,
             certain=any(isinstance(link, PartlyApplied) for link in chain(error)),
+        ).outcome
+        facts = facts_of(error, meaning, context)
+        return ErrorRecord(
+            meaning=meaning,
+            summary=summary(error),
+            error_type=frames.error_type,
+            stack=frames.stack,
+            context=context,
+            operation=operation,
+            request_id=context.request_id if context else new_request_id(),
+            release=self._release,
+            outcome=outcome,
+            places=frames.places,
+            facts=facts,
         )
 
     def meaning(self, error: BaseException) -> Classification:
@@ -170,7 +166,7 @@ class ErrorLog:
         self, model: str, document: Any, errors: Sequence[FieldError], context: RequestContext | None = None
     ) -> ErrorRecord:
         """Record that ``document`` is not a valid ``model``: its shape, and the rules that failed."""
-        facts = {"model": model, "document": document_shape(document), "rules": _rules(errors)}
+        facts = {"model": model, "document": document_shape(document), "rules": rules_of(errors)}
         meaning = replace(INVALID, details=tuple(errors))
         return self._append_facts(meaning, "ValidationError", f"{model} is not valid", facts, context)
 
@@ -196,53 +192,44 @@ class ErrorLog:
         record = self.record(error, context)
         meaning = replace(record.meaning, severity=Severity.WARN, retryable=False, outcome=None)
         record = replace(record, meaning=meaning, recovered=recovered, facts={**record.facts, **facts})
-        self._append(record, (self._log, self._store_apart))
+        self._step(lambda: self._append(record, counted=False))
 
     # -- keeping ----------------------------------------------------------------------------------------------------------
 
     def append(self, record: ErrorRecord) -> None:
-        """Log it, count it, and store it if its kind is stored. Never raises; what cannot be kept is counted."""
-        self._append(record, (self._log, self._keep_apart, self._announce))
+        """Count it, log it, store it if its kind is stored, and tell of it. Never raises; what cannot be kept is counted."""
+        self._step(lambda: self._append(record, counted=True))
 
-    def _append(self, record: ErrorRecord, steps: Sequence[Callable[[ErrorRecord, bool], None]]) -> None:
-        whole = record.disposition == "counted" or self.storms.admit(record.fingerprint, record.title)
-        for step in steps:
-            try:
-                step(record, whole)
-            except Exception:  # noqa: BLE001 - the answer matters more than its record, and each step than the one before
-                self.failures += 1
+    def _step(self, work: Callable[[], object]) -> None:
+        try:
+            work()
+        except Exception:  # noqa: BLE001 - the answer matters more than its record, and each step than the one before
+            self.failures += 1
 
-    def _log(self, record: ErrorRecord, whole: bool) -> None:
-        if record.disposition != "counted" and whole:
-            self._logs.emit(record.meaning.severity, record.to_entry(), *_files(record))
-
-    def _announce(self, record: ErrorRecord, whole: bool) -> None:
-        if record.meaning.status >= 500:
-            self._on_failure(record)
-        error_recorded.send(self, record=record)
-
-    def _keep_apart(self, record: ErrorRecord, whole: bool) -> None:
-        # The request's deadline may have passed, and must not end what tells of it.
-        contextvars.Context().run(self._keep, record, whole, True)
-
-    def _store_apart(self, record: ErrorRecord, whole: bool) -> None:
-        contextvars.Context().run(self._keep, record, whole, False)
-
-    def _keep(self, record: ErrorRecord, whole: bool, counted: bool) -> None:
-        statements = self._counted(record) if counted else []
-        stored = record.disposition == "stored"
+    def _append(self, record: ErrorRecord, *, counted: bool) -> None:
+        key, disposition, files, statements = record.key, record.disposition, record.files, list[Statement]()
+        if counted:
+            if record.context is not None:  # whatever its route says: an error has a request, and a line that shows it
+                record.context.notes.uncounted = record.context.notes.unlogged = False
+            self._step(lambda: statements.extend(self._counters.error(key)))
+        whole = disposition == "counted" or self.storms.admit(key.fingerprint, key.title)
+        if disposition != "counted" and whole:
+            self._step(lambda: self._logs.emit(record.meaning.severity, record.to_entry(), *files))
+        stored = disposition == "stored"
         if stored:
-            document = record.to_document() if whole else record.to_trace()
-            statements += self._storage.insertion(ERROR_LOG, record.id, document, record.request_id)
+            made = record.to_document if whole else record.to_trace
+            insertion = self._storage.insertion
+            self._step(lambda: statements.extend(insertion(ERROR_LOG, record.id, made(), record.request_id)))
         if statements:
             # Waiting for the commit (no fsync) makes the error known to every worker before its own client hears of it. What is
             # not committed by then is so with the next ones; the journal counts what is not. Of a count a later total tells.
-            self._journal.offer(statements, limit=0.25, counted=stored)
-
-    def _counted(self, record: ErrorRecord) -> list[Statement]:
-        if record.context is not None:  # whatever its route says: an error has a request, and a line that shows it
-            record.context.notes.uncounted = record.context.notes.unlogged = False
-        return self._counters.error(_key(record))
+            # The request's deadline may have passed, and must not end what tells of it.
+            offer = partial(self._journal.offer, statements, limit=0.25, counted=stored)
+            self._step(lambda: contextvars.Context().run(offer))
+        if counted and record.meaning.status >= 500:
+            self._step(lambda: self._on_failure(record))
+        if counted:
+            self._step(lambda: error_recorded.send(self, record=record))
 
     def tell_of_storms(self) -> None:
         """One line for each kind of error that was held back since the last time."""
@@ -250,40 +237,3 @@ class ErrorLog:
             facts = {"fingerprint": fingerprint, "error": title, "suppressed": held}
             # As loud as what it stands for: else it would be silent where only errors are logged.
             self._logs.note(Severity.ERROR, "storm", f"{held} more of the same were not logged", "error", facts=facts)
-
-
-def _files(record: ErrorRecord) -> list[str]:
-    # A call to somebody else that was too slow is of the same category as a slow query, and nothing of the database's.
-    elsewhere = record.meaning.category is ErrorCategory.TIMEOUT and not record.meaning.of_database
-    files = [FILE_OF[record.meaning.category]] if record.meaning.category in FILE_OF and not elsewhere else []
-    if not files or record.meaning.severity in (Severity.ERROR, Severity.CRITICAL):
-        files.append("error")
-    return files
-
-
-def _key(record: ErrorRecord) -> ErrorKey:
-    context = record.context
-    return ErrorKey(
-        str(record.meaning.category),
-        context.quick_device if context else "unknown",  # as its request is counted
-        context.endpoint if context else "background",
-        record.fingerprint,
-        record.title,
-    )
-
-
-def _rules(problems: Sequence[FieldError]) -> list[dict[str, str]]:
-    """Which rule each field failed. An unknown field's name is the client's own."""
-    return [{"field": redact_text(mask_key(one.field[:100])), "rule": one.code[:60]} for one in problems[:50]]
-
-
-def _facts(error: BaseException, meaning: Classification, context: RequestContext | None) -> dict[str, Any]:
-    """What a kind of error tells besides: a validation failure its rules, a refusal its user and reason."""
-    # Of our own exceptions only: somebody else's may have anything under this name.
-    facts = dict(redact_document(error.facts)) if isinstance(error, ProdFixError) else {}
-    if meaning.category is ErrorCategory.VALIDATION:
-        facts["rules"] = _rules(meaning.details)
-    elif meaning.category in (ErrorCategory.AUTHENTICATION, ErrorCategory.AUTHORIZATION):
-        user = context.notes.user_id if context else None
-        facts = {"type": name_of(error), "userId": user, "reason": summary(error)} | facts
-    return facts

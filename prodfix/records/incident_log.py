@@ -10,8 +10,9 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import bson
 import orjson
@@ -20,11 +21,12 @@ from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 from pymongo.synchronous.database import Database
 
-from prodfix.context import iso
 from prodfix.errors import UNANSWERED
 from prodfix.journal.journal import Journal
-from prodfix.records.incidents import COUNTED, FOLLOWED, GAP, IncidentCause
+from prodfix.records.incidents import COUNTED, FOLLOWED, GAP, IncidentCause, IncidentPart
 from prodfix.records.storage import INCIDENTS
+from prodfix.serialization import OMITTED, Serializable
+from prodfix.statistics.windows import Scope
 
 HEADS = "incident_heads"
 
@@ -36,6 +38,48 @@ LIMIT = 3.0  # seconds
 AHEAD = 60.0  # seconds that another instance's clock may be ahead of this one's
 
 
+@dataclass(frozen=True, slots=True)
+class KeptPart(Serializable):
+    """What MongoDB keeps of one worker's part; ``moved``: a clock was set meanwhile."""
+
+    instance: str
+    release: str
+    counts: dict[str, int]
+    from_: datetime
+    to: datetime
+    moved: Annotated[bool | None, OMITTED] = None
+
+
+@dataclass(frozen=True, slots=True)
+class Incident(Serializable):
+    """One incident, with what its parts have counted."""
+
+    id: str
+    cause: IncidentCause
+    status: IncidentState
+    from_: datetime
+    to: datetime
+    seconds: float
+    failed: int
+    retried: int
+    recovered: int
+    deferred: int
+    replayed: int
+    dead: int
+    workers: int
+    instances: list[str]
+    releases: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentPage:
+    """Incidents, newest first; ``more`` says whether others follow."""
+
+    scope: Scope
+    incidents: list[Incident]
+    more: bool
+
+
 class IncidentLog:
     """What is known of all incidents. ``on_closed`` is told the summary of each, once over all workers."""
 
@@ -45,7 +89,7 @@ class IncidentLog:
         answering: Callable[[], Database[Any] | None],
         *,
         clock: Callable[[], float] = time.time,
-        on_closed: Callable[[Mapping[str, Any]], None] = lambda summary: None,
+        on_closed: Callable[[Incident], None] = lambda incident: None,
     ) -> None:
         self._journal, self._answering, self._clock = journal, answering, clock
         self.on_closed = on_closed
@@ -54,7 +98,7 @@ class IncidentLog:
         """Store the parts in this worker's journal, and sum up what is over. Raises what MongoDB says."""
         rows = self._journal.read_own("SELECT id, revision, entry FROM incidents WHERE stored < revision")
         for identity, revision, entry in rows:
-            _store(database, orjson.loads(entry))
+            _store(database, IncidentPart.from_json(orjson.loads(entry)))
             done = "UPDATE incidents SET stored = max(stored, ?) WHERE id = ?"
             old = "DELETE FROM incidents WHERE stored >= revision AND json_extract(entry, '$.end') < ?"
             self._journal.write([(done, (revision, identity)), (old, (self._clock() - FOLLOWED - SETTLED,))])
@@ -75,8 +119,8 @@ class IncidentLog:
         status: IncidentState | None = None,
         limit: int = 100,
         offset: int = 0,
-    ) -> dict[str, Any]:
-        """The incidents that touch the time from ``begin`` to ``end``, newest first; ``more`` says whether others follow.
+    ) -> IncidentPage:
+        """The incidents that touch the time from ``begin`` to ``end``.
 
         Never raises for a database that is down; raises ``TimeoutError`` if the disk does not answer.
         """
@@ -86,19 +130,16 @@ class IncidentLog:
         for document in stored or ():
             documents[document["_id"]] = document
         for (entry,) in rows:
-            _merge(documents, orjson.loads(entry))
+            _merge(documents, IncidentPart.from_json(orjson.loads(entry)))
         now = self._clock()
         found = [
             _summary(document, now)
             for document in sorted(documents.values(), key=lambda document: document["from"], reverse=True)
             if (begin is None or document["to"] >= begin) and (end is None or document["from"] <= end)
         ]
-        found = [one for one in found if cause in (None, one["cause"]) and status in (None, one["status"])]
-        return {
-            "scope": "instance" if stored is None else "all",
-            "incidents": found[offset : offset + limit],
-            "more": len(found) > offset + limit,
-        }
+        found = [one for one in found if cause in (None, one.cause) and status in (None, one.status)]
+        scope: Scope = "instance" if stored is None else "all"
+        return IncidentPage(scope, found[offset : offset + limit], more=len(found) > offset + limit)
 
     def _stored(self, begin: datetime | None, end: datetime | None) -> list[dict[str, Any]] | None:
         database = self._answering()
@@ -113,30 +154,30 @@ class IncidentLog:
             return None
 
 
-def _store(database: Database[Any], part: dict[str, Any]) -> None:
+def _store(database: Database[Any], part: IncidentPart) -> None:
     begin, end, shown = _shown(part)
     near = {
-        "cause": part["cause"],
-        "from": {"$lte": _moment(part["end"] + GAP)},
-        "to": {"$gte": _moment(part["begin"] - GAP)},
+        "cause": part.cause,
+        "from": {"$lte": _moment(part.end + GAP)},
+        "to": {"$gte": _moment(part.begin - GAP)},
     }
     # What has moved with the clock is no longer where it was stored.
-    wanted = {f"parts.{part['id']}": {"$exists": True}} if part.get("moved") else near
+    wanted = {f"parts.{part.id}": {"$exists": True}} if part.moved else near
     found = database[INCIDENTS].find_one(wanted, {"_id": 1}, sort=[("from", -1)])
     identity = found["_id"] if found is not None else _head(database, part)
     changes = {
         "$min": {"from": begin},
         "$max": {"to": end},
-        "$set": {"cause": part["cause"], f"parts.{part['id']}": shown},
+        "$set": {"cause": part.cause, f"parts.{part.id}": shown},
         "$setOnInsert": {"toldAt": None},
     }
     database[INCIDENTS].update_one({"_id": identity}, changes, upsert=True)
 
 
-def _head(database: Database[Any], part: dict[str, Any]) -> bson.ObjectId:
+def _head(database: Database[Any], part: IncidentPart) -> bson.ObjectId:
     """The incident that this part begins, unless another worker has just begun it: decided in one document, atomically."""
-    begin, end = _moment(part["begin"]), _moment(part["end"])
-    late, early = _moment(part["begin"] - GAP), _moment(part["end"] + GAP)
+    begin, end = _moment(part.begin), _moment(part.end)
+    late, early = _moment(part.begin - GAP), _moment(part.end + GAP)
     fits = {"$and": [{"$gte": ["$to", late]}, {"$lte": ["$from", early]}]}
     change: list[dict[str, Any]] = [
         {"$set": {"fits": fits}},
@@ -148,7 +189,7 @@ def _head(database: Database[Any], part: dict[str, Any]) -> bson.ObjectId:
             }
         },
     ]
-    wanted = {"_id": part["cause"]}
+    wanted = {"_id": part.cause}
     with contextlib.suppress(
         DuplicateKeyError
     ):  # of two upserts at once one may be refused (manual: upsert with unique index)
@@ -158,59 +199,59 @@ def _head(database: Database[Any], part: dict[str, Any]) -> bson.ObjectId:
     return identity
 
 
-def _merge(documents: dict[Any, dict[str, Any]], part: dict[str, Any]) -> None:
+def _merge(documents: dict[Any, dict[str, Any]], part: IncidentPart) -> None:
     """Add a part that a journal holds to the incident that it belongs to; the journal knows more than MongoDB."""
     begin, end, shown = _shown(part)
     for document in documents.values():
         apart = max((begin - document["to"]).total_seconds(), (document["from"] - end).total_seconds())
-        known = part["id"] in document.get("parts", {})
-        if known or (document["cause"] == part["cause"] and apart <= GAP):
+        known = part.id in document.get("parts", {})
+        if known or (document["cause"] == part.cause and apart <= GAP):
             document["from"], document["to"] = min(document["from"], begin), max(document["to"], end)
-            document["parts"] = {**document.get("parts", {}), part["id"]: shown}
+            document["parts"] = {**document.get("parts", {}), part.id: shown}
             return
-    documents[part["id"]] = {
-        "_id": part["id"],
-        "cause": part["cause"],
+    documents[part.id] = {
+        "_id": part.id,
+        "cause": part.cause,
         "from": begin,
         "to": end,
-        "parts": {part["id"]: shown},
+        "parts": {part.id: shown},
     }
 
 
-def _shown(part: Mapping[str, Any]) -> tuple[datetime, datetime, dict[str, Any]]:
+def _shown(part: IncidentPart) -> tuple[datetime, datetime, dict[str, Any]]:
     """When it begins and ends, and all that is kept of it."""
-    begin, end = _moment(part["begin"]), _moment(part["end"])
-    names = ("instance", "release", "counts", *(("moved",) if part.get("moved") else ()))
-    return begin, end, {name: part[name] for name in names} | {"from": begin, "to": end}
+    begin, end = _moment(part.begin), _moment(part.end)
+    kept = KeptPart(part.instance, part.release, part.counts, begin, end, part.moved or None)
+    return begin, end, kept.to_document()
 
 
-def _extent(document: Mapping[str, Any], parts: Collection[Mapping[str, Any]]) -> tuple[datetime, datetime, float]:
+def _extent(document: Mapping[str, Any], parts: Collection[KeptPart]) -> tuple[datetime, datetime, float]:
     """From when to when, and for how many seconds: of workers whose clock was set meanwhile, what the longest has seen."""
-    begin = min((part["from"] for part in parts), default=document["from"])
-    end = max((part["to"] for part in parts), default=document["to"])
-    moved = any(part.get("moved") for part in parts)
-    spans = [part["to"] - part["from"] for part in parts] if moved else [end - begin]
+    begin = min((part.from_ for part in parts), default=document["from"])
+    end = max((part.to for part in parts), default=document["to"])
+    moved = any(part.moved for part in parts)
+    spans = [part.to - part.from_ for part in parts] if moved else [end - begin]
     return begin, max(begin, end), max(timedelta(), *spans).total_seconds()
 
 
-def _summary(document: Mapping[str, Any], now: float) -> dict[str, Any]:
-    parts: Collection[Mapping[str, Any]] = document.get("parts", {}).values()
+def _summary(document: Mapping[str, Any], now: float) -> Incident:
+    parts = [KeptPart.from_json(part) for part in document.get("parts", {}).values()]
     counts: Counter[str] = Counter()
     for part in parts:
-        counts.update(part["counts"])
+        counts.update(part.counts)
     begin, end, seconds = _extent(document, parts)
-    return {
-        "id": str(document["_id"]),
-        "cause": document["cause"],
-        "status": "open" if -AHEAD < now - end.timestamp() < GAP else "closed",
-        "from": iso(begin),
-        "to": iso(end),
-        "seconds": round(seconds, 1),
+    return Incident(
+        id=str(document["_id"]),
+        cause=document["cause"],
+        status="open" if -AHEAD < now - end.timestamp() < GAP else "closed",
+        from_=begin,
+        to=end,
+        seconds=round(seconds, 1),
         **{name: counts[name] for name in COUNTED},
-        "workers": len(document.get("parts", {})),
-        "instances": sorted({part["instance"] for part in parts}),
-        "releases": sorted({part["release"] for part in parts if part["release"]}),
-    }
+        workers=len(parts),
+        instances=sorted({part.instance for part in parts}),
+        releases=sorted({part.release for part in parts if part.release}),
+    )
 
 
 def _moment(seconds: float) -> datetime:

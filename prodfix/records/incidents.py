@@ -11,11 +11,12 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import orjson
 
 from prodfix.journal.journal import Journal, Statement
+from prodfix.serialization import Serializable
 
 IncidentCause = Literal["database_lost", "error_rate"]
 COUNTED = ("failed", "retried", "recovered", "deferred", "replayed", "dead")
@@ -30,6 +31,20 @@ _UPSERT = (
     "INSERT INTO incidents (id, revision, entry) VALUES (?, ?, ?) ON CONFLICT (id)"
     " DO UPDATE SET revision = excluded.revision, entry = excluded.entry WHERE excluded.revision > revision"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentPart(Serializable):
+    """What one worker has seen of an incident, in its journal. Times are seconds since the epoch."""
+
+    id: str
+    cause: IncidentCause
+    begin: float
+    end: float
+    instance: str = ""
+    release: str = ""
+    counts: dict[str, int] = field(default_factory=dict)
+    moved: bool = False
 
 
 @dataclass(slots=True)
@@ -59,17 +74,10 @@ class Part:
         self.end, self.seen = max(now, self.begin), seen
         self.revision += 1
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "id": self.id,
-            "cause": self.cause,
-            "begin": self.begin,
-            "end": self.end,
-            "instance": self.instance,
-            "release": self.release,
-            "counts": dict(self.counts),
-            "moved": self.moved,
-        }
+    def entry(self) -> IncidentPart:
+        return IncidentPart(
+            self.id, self.cause, self.begin, self.end, self.instance, self.release, dict(self.counts), self.moved
+        )
 
 
 class Incidents:
@@ -165,7 +173,7 @@ class Incidents:
                     part.touch(*self._now())
             changed = [(part, part.revision) for part in self._parts.values() if part.revision > part.written]
             statements: list[Statement] = [
-                (_UPSERT, (part.id, revision, orjson.dumps(part.to_json()))) for part, revision in changed
+                (_UPSERT, (part.id, revision, orjson.dumps(part.entry().to_json()))) for part, revision in changed
             ]
         if statements:
             self._journal.write(statements)

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Literal, NamedTuple
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple, TypedDict, Unpack
 
 import bson
 import pymongo
 from bson.codec_options import DatetimeConversion
 from pymongo.synchronous.database import Database
 
-from prodfix.context import iso
+from prodfix.connection.status import ConnectionEvent, ConnectionState
 from prodfix.errors import UNANSWERED
 from prodfix.journal.journal import Journal
+from prodfix.records.records import ErrorSummary
 from prodfix.records.storage import CONNECTION_EVENTS, ERROR_LOG
+from prodfix.serialization import iso
+from prodfix.statistics.windows import Scope
 
 LIMIT = 3.0  # seconds for MongoDB's part of one answer
 CHUNK = 200  # rows that are looked at together
@@ -34,7 +37,8 @@ _FORGIVING: bson.CodecOptions[dict[str, Any]] = bson.CodecOptions(
     unicode_decode_error_handler="replace",
 )
 
-Scope = Literal["all", "instance"]
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST = 253_370_764_800_000  # milliseconds: the year 9999
 
 _FIELDS = {
     "category": "category",
@@ -48,11 +52,34 @@ _FIELDS = {
 }
 
 
+class RecordFields(TypedDict, total=False):
+    """The fields by which error records are found, and the values that are asked for; None is any."""
+
+    category: str | None
+    severity: str | None
+    code: str | None
+    fingerprint: str | None
+    endpoint: str | None
+    device: str | None
+    user: str | None
+
+
 class Place(NamedTuple):
     """Where a record stands among all of them: its time, and its ID among those of the same millisecond."""
 
     at: datetime
     identity: str
+
+    @classmethod
+    def parse(cls, cursor: str) -> Place:
+        """What :attr:`cursor` has made."""
+        millis, _, identity = cursor.partition("-")
+        return cls(_EPOCH + timedelta(milliseconds=min(int(millis), _LATEST)), identity)
+
+    @property
+    def cursor(self) -> str:
+        """As text: milliseconds since the epoch, a hyphen, the ID."""
+        return f"{(self.at - _EPOCH) // timedelta(milliseconds=1)}-{self.identity}"
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> Place:
@@ -63,7 +90,7 @@ class Place(NamedTuple):
 class Wanted:
     """Which records are asked for: from ``begin`` (inclusive) to ``end`` (exclusive), and with these fields' values.
 
-    ``fields`` has names of :data:`RECORD_FIELDS` or ``event``.
+    ``fields`` has names of :class:`RecordFields` or ``event``.
     """
 
     begin: datetime | None = None
@@ -88,16 +115,30 @@ class Wanted:
         return inside and all(_value(document, _FIELDS[name]) == value for name, value in self.fields)
 
 
-RECORD_FIELDS = tuple(name for name in _FIELDS if name != "event")
+@dataclass(frozen=True, slots=True)
+class StoredEvent(ConnectionEvent):
+    """A change of the connection, as it is found again."""
+
+    _id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Records, newest first; ``next`` is the last one's place if others follow. ``scope`` says what was looked at."""
+    """Documents, newest first; ``next`` is the cursor of the page that follows. ``scope`` says what was looked at."""
 
     records: list[dict[str, Any]]
-    next: Place | None
+    next: str | None
     scope: Scope
+
+    @property
+    def summaries(self) -> list[ErrorSummary]:
+        """Of a page of errors."""
+        return [ErrorSummary.of(record) for record in self.records]
+
+    @property
+    def events(self) -> list[StoredEvent]:
+        """Of a page of changes of the connection."""
+        return [StoredEvent.from_json({**record, "_id": str(record["_id"])}) for record in self.records]
 
 
 class Lookup:
@@ -106,16 +147,31 @@ class Lookup:
     def __init__(self, journal: Journal, answering: Callable[[], Database[Any] | None]) -> None:
         self._journal, self._answering = journal, answering
 
-    def recent(self, most: int = 20) -> list[dict[str, Any]]:
-        """The newest error records."""
-        return self.errors(Wanted(), limit=most).records
+    def errors(
+        self,
+        *,
+        begin: datetime | None = None,
+        end: datetime | None = None,
+        after: str | None = None,
+        limit: int = 50,
+        **fields: Unpack[RecordFields],
+    ) -> Page:
+        """Error records, newest first, from ``begin`` (inclusive) to ``end`` (exclusive). ``after`` is the ``next`` of the page
+        before."""
+        values = tuple((name, str(value)) for name, value in fields.items() if value)
+        return self._page(ERROR_LOG, Wanted(begin, end, values), after, limit)
 
-    def errors(self, wanted: Wanted, *, after: Place | None = None, limit: int = 50) -> Page:
-        """Error records, newest first, from the one that follows ``after`` on."""
-        return self._page(ERROR_LOG, wanted, after, limit)
-
-    def connection_events(self, wanted: Wanted, *, after: Place | None = None, limit: int = 50) -> Page:
+    def connection_events(
+        self,
+        *,
+        begin: datetime | None = None,
+        end: datetime | None = None,
+        event: ConnectionState | None = None,
+        after: str | None = None,
+        limit: int = 50,
+    ) -> Page:
         """Changes of the connection's state, newest first. Each worker tells of its own."""
+        wanted = Wanted(begin, end, (("event", event),) if event else ())
         return self._page(CONNECTION_EVENTS, wanted, after, limit)
 
     def request(self, request_id: str, most: int = OF_REQUEST) -> list[dict[str, Any]]:
@@ -130,11 +186,12 @@ class Lookup:
         stored, scope = self._stored(ERROR_LOG, {"requestId": request_id}, most)
         return _merged([here, stored])[:most], scope
 
-    def _page(self, collection: str, wanted: Wanted, after: Place | None, limit: int) -> Page:
+    def _page(self, collection: str, wanted: Wanted, cursor: str | None, limit: int) -> Page:
+        after = Place.parse(cursor) if cursor is not None else None
         stored, scope = self._stored(collection, wanted.query(after), limit + 1)
         here = self._here(collection, wanted, after, limit + 1, everything=scope == "instance")
         found = _merged([stored, here])
-        following = Place.of(found[limit - 1]) if len(found) > limit else None
+        following = Place.of(found[limit - 1]).cursor if len(found) > limit else None
         return Page(found[:limit], following, scope)
 
     def _stored(self, collection: str, query: Mapping[str, Any], most: int) -> tuple[list[dict[str, Any]], Scope]:

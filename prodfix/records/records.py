@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import bson
 from pymongo.errors import PyMongoError
 
 from prodfix.classification.classifications import Classification
-from prodfix.classification.classifier import server_code
+from prodfix.classification.server_replies import server_code
 from prodfix.classification.wording import silent, words
-from prodfix.context import RequestContext, iso
-from prodfix.deadlines import retry_after
-from prodfix.errors import ErrorCategory, Outcome, chain
+from prodfix.context import RequestContext
+from prodfix.devices import DeviceType
+from prodfix.errors import ErrorCategory, FieldError, Outcome, ProdFixError, Severity, chain
 from prodfix.frames import name_of
-from prodfix.logs.sinks import render
+from prodfix.logs.sinks import render, renderable
+from prodfix.names import mask_key
 from prodfix.operations import DatabaseOperation
-from prodfix.records.storage import encoded
+from prodfix.redaction import redact_document, redact_text
+from prodfix.serialization import Description, Serializable, iso, json_maker
+from prodfix.tallies import ErrorKey
 
 Disposition = Literal["stored", "logged", "counted"]
 
@@ -41,13 +44,20 @@ FILE_OF = {
 _LOGGED = frozenset(FILE_OF) - {ErrorCategory.DATABASE_CONNECTION, ErrorCategory.DATABASE_QUERY, ErrorCategory.TIMEOUT}
 
 
-_MOST_DETAILS = 50
-
-
-LARGEST_DETAILS = 1400  # bytes; the whole answer stays below 2 KB
-
-
 LARGEST_RECORD = 64 * 1024  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryAttempts(Serializable):
+    """What recovery did for a request: ``attempts`` are our own, ``driver_retries`` the driver's."""
+
+    attempted: bool = False
+    successful: bool = False
+    attempts: int = 0
+    driver_retries: int = 0
+
+
+_attempts = json_maker(RecoveryAttempts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +102,28 @@ class ErrorRecord:
         return hashlib.blake2b("\n".join(parts).encode("utf-8", "replace"), digest_size=8).hexdigest()
 
     @property
+    def key(self) -> ErrorKey:
+        """As what it is counted."""
+        context = self.context
+        return ErrorKey(
+            str(self.meaning.category),
+            context.quick_device if context else "unknown",  # as its request is counted
+            context.endpoint if context else "background",
+            self.fingerprint,
+            self.title,
+        )
+
+    @property
+    def files(self) -> list[str]:
+        """The category files that have a line of it, without ``.log``."""
+        # A call to somebody else that was too slow is of the same category as a slow query, and nothing of the database's.
+        elsewhere = self.meaning.category is ErrorCategory.TIMEOUT and not self.meaning.of_database
+        found = [FILE_OF[self.meaning.category]] if self.meaning.category in FILE_OF and not elsewhere else []
+        return (
+            found if found and self.meaning.severity not in (Severity.ERROR, Severity.CRITICAL) else [*found, "error"]
+        )
+
+    @property
     def disposition(self) -> Disposition:
         if self.meaning.category is ErrorCategory.CLIENT:
             return "counted"
@@ -114,7 +146,7 @@ class ErrorRecord:
             del fields[name]
         fields["facts"] = {name: self.facts[name] for name in ("operationId", "operation") if name in self.facts}
         if self.operation is not None:
-            fields["database"] = {**self.operation.to_json(), "query": None}
+            fields["database"] = replace(self.operation, query=None).to_json()
         return {"timestamp": self.timestamp, **fields, "suppressed": True}
 
     def _fields(self) -> dict[str, Any]:
@@ -133,40 +165,43 @@ class ErrorRecord:
             "context": self.context.to_json() if self.context else None,
             "database": self.operation.to_json() if self.operation else None,
             "trail": notes.trail_json() if notes else [],
-            "recovery": {
-                "attempted": bool(notes and notes.retries),
-                "successful": self.recovered,
-                "attempts": notes.retries if notes else 0,
-                "driverRetries": notes.driver_retries if notes else 0,
-            },
+            "recovery": _attempts(
+                attempted=bool(notes and notes.retries),
+                successful=self.recovered,
+                attempts=notes.retries if notes else 0,
+                driver_retries=notes.driver_retries if notes else 0,
+            ),
             "facts": dict(self.facts),
             "outcome": str(self.outcome) if self.outcome else None,
             "retryable": self.retryable,
             "release": self.release or None,
         }
 
-    def to_response(self, *, detailed: bool = False) -> tuple[dict[str, Any], int, dict[str, str]]:
-        """Body, status and headers of the answer (RFC 9457 members and the seed's). ``detailed``: never in production."""
-        meaning = self.meaning
-        body: dict[str, Any] = {
-            "type": "urn:prodfix:" + meaning.code.lower().replace("_", "-"),
-            "title": meaning.code.replace("_", " ").capitalize(),
-            "status": meaning.status,
-            "detail": meaning.message,
-            "code": meaning.code,
-            "message": meaning.message,
-            "details": [problem.to_json() for problem in meaning.details[:_MOST_DETAILS]],
-            "requestId": self.request_id,
-            "timestamp": iso(self.timestamp),
-            "retryable": self.retryable,
-        }
-        if self.outcome is not None:
-            body["outcome"] = str(self.outcome)
-        if detailed and meaning.status >= 500:
-            body["debug"] = self.summary
-        while body["details"] and len(render({"details": body["details"]})) > LARGEST_DETAILS:
-            body["details"].pop()
-        return body, meaning.status, {"Retry-After": str(retry_after())} if self.retryable else {}
+
+@dataclass(frozen=True, slots=True)
+class ErrorSummary(Serializable):
+    """The seed's ErrorSummary of a stored record, of whatever release."""
+
+    id: str
+    timestamp: datetime
+    request_id: str | None = None
+    category: ErrorCategory | None = None
+    severity: Severity | None = None
+    code: str | None = None
+    message: str | None = None
+    status: Annotated[int | None, Description("HTTP status")] = None
+    outcome: Outcome | None = None
+    fingerprint: str | None = None
+    endpoint: str | None = None
+    device_type: DeviceType | None = None
+    user_id: str | None = None
+    release: str | None = None
+    database: DatabaseOperation | None = None
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> ErrorSummary:
+        """Of a record's own fields, and of its context's."""
+        return cls.from_json({**(document.get("context") or {}), **document, "id": str(document["_id"])})
 
 
 def summary(error: BaseException) -> str:
@@ -189,33 +224,37 @@ def summary(error: BaseException) -> str:
     return " <- ".join(parts)
 
 
+def rules_of(problems: Sequence[FieldError]) -> list[dict[str, str]]:
+    """Which rule each field failed. An unknown field's name is the client's own."""
+    return [{"field": redact_text(mask_key(one.field[:100])), "rule": one.code[:60]} for one in problems[:50]]
+
+
+def facts_of(error: BaseException, meaning: Classification, context: RequestContext | None) -> dict[str, Any]:
+    """What a kind of error tells besides: a validation failure its rules, a refusal its user and reason."""
+    # Of our own exceptions only: somebody else's may have anything under this name.
+    facts = dict(redact_document(error.facts)) if isinstance(error, ProdFixError) else {}
+    if meaning.category is ErrorCategory.VALIDATION:
+        facts["rules"] = rules_of(meaning.details)
+    elif meaning.category in (ErrorCategory.AUTHENTICATION, ErrorCategory.AUTHORIZATION):
+        user = context.notes.user_id if context else None
+        facts = {"type": name_of(error), "userId": user, "reason": summary(error)} | facts
+    return facts
+
+
+def encoded(document: Mapping[str, Any]) -> bytes:
+    """BSON, also of what only an error brings along: half a character in its text, a NUL in a key."""
+    try:
+        return bson.encode(document)
+    except (bson.errors.BSONError, OverflowError, UnicodeError):
+        kept = {name: value for name, value in document.items() if isinstance(value, (datetime, bson.ObjectId))}
+        return bson.encode(renderable(document) | kept)
+
+
 def capped(document: dict[str, Any]) -> dict[str, Any]:
     """``document`` without what makes it too large, in the order of what is missed least."""
     for part in (None, "facts", "trail", "database", "stack", "message", "context"):
         if part is not None:
             document = {**document, part: "left out: too large" if isinstance(document[part], str) else None}
-        if max(len(render(document)), len(encoded(document))) <= LARGEST_RECORD:
+        if max(len(encoded(document)), len(render(document))) <= LARGEST_RECORD:
             break
     return document
-
-
-def error_summary(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The seed's ErrorSummary of a stored record."""
-    context = document.get("context") or {}
-    return {
-        "id": str(document["_id"]),
-        "timestamp": iso(document["timestamp"]),
-        "requestId": document.get("requestId"),
-        "category": document.get("category"),
-        "severity": document.get("severity"),
-        "code": document.get("code"),
-        "message": document.get("message"),
-        "status": document.get("status"),
-        "outcome": document.get("outcome"),
-        "fingerprint": document.get("fingerprint"),
-        "endpoint": context.get("endpoint"),
-        "deviceType": context.get("deviceType"),
-        "userId": context.get("userId"),
-        "release": document.get("release"),
-        "database": document.get("database"),
-    }

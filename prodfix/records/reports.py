@@ -12,7 +12,9 @@ from prodfix.errors import ErrorCategory, Severity
 from prodfix.fingerprints import CommandKey
 from prodfix.logs.logs import Logs
 from prodfix.profile import masked
+from prodfix.queries.advice import QueryAdvice
 from prodfix.queries.interceptor import CommandRecord
+from prodfix.records.incident_log import Incident
 from prodfix.records.storage import CONNECTION_EVENTS, Storage
 from prodfix.redaction import redact_uri
 from prodfix.signals import error_regressed
@@ -85,13 +87,13 @@ class Reports:
         message = f"{seen.operation} on {seen.collection} again and again in one request: an N+1 query?"
         self._logs.note(Severity.WARN, "repeated-query", message, FILE, facts=facts)
 
-    def advice(self, advice: Mapping[str, Any]) -> None:
+    def advice(self, advice: QueryAdvice) -> None:
         """The plan of a slow command, and the index that would serve it."""
-        fields = ", ".join(f"{field}: {direction}" for field, direction in advice["index"])
-        plan = f"{advice['operation']} on {advice['collection']} uses {advice['plan']}"
+        fields = ", ".join(f"{field}: {direction}" for field, direction in advice.index)
+        plan = f"{advice.operation} on {advice.collection} uses {advice.plan}"
         message = f"{plan}; an index on {{{fields}}} would serve it" if fields else plan
         self._logs.note(
-            Severity.INFO, "advice", message, FILE, facts={"category": ErrorCategory.DATABASE_QUERY, **advice}
+            Severity.INFO, "advice", message, FILE, facts={"category": ErrorCategory.DATABASE_QUERY, **advice.to_json()}
         )
 
     def regression(self, group: Mapping[str, Any]) -> None:
@@ -104,10 +106,10 @@ class Reports:
         files = ("error",) if severity in (Severity.ERROR, Severity.CRITICAL) else ()
         self._logs.note(severity, "alarm", message, *files, facts=facts)
 
-    def incident(self, summary: Mapping[str, Any]) -> None:
+    def incident(self, incident: Incident) -> None:
         """An incident is over."""
-        message = f"incident over after {summary['seconds']:.0f} s: {summary['cause']}"
-        self._logs.note(Severity.WARN, "incident", message, FILE, facts={"incident": summary})
+        message = f"incident over after {incident.seconds:.0f} s: {incident.cause}"
+        self._logs.note(Severity.WARN, "incident", message, FILE, facts={"incident": incident.to_json()})
 
     def attempt(self, attempt: int, error: str) -> None:
         """A ping that failed: the attempt of that number to reach the database since it last answered."""
@@ -118,14 +120,13 @@ class Reports:
 
     def connection(self, event: ConnectionEvent) -> None:
         """A change of the connection's state, with what Property 1 of the seed asks for."""
-        document = event.to_document()
         facts = {
             "category": ErrorCategory.DATABASE_CONNECTION,
             "connectionString": self._place,
             "timeouts": self._timeouts,
-            **document["details"],
-            "environment": document["environment"],
+            **event.details.to_json(),
+            "environment": event.environment.to_json(),
         }
         severity = Severity.INFO if event.event == "connected" else Severity.CRITICAL
         self._logs.note(severity, "connection", f"connection {event.event}", FILE, facts=facts)
-        self._storage.put(CONNECTION_EVENTS, document)
+        self._storage.put(CONNECTION_EVENTS, event.to_document())

@@ -7,8 +7,8 @@ counts are absolute totals under the worker that counted them. So nothing is cou
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Any
 
 import bson
@@ -20,7 +20,7 @@ from pymongo.synchronous.database import Database
 from prodfix.deferral.pace import Pace
 from prodfix.journal.journal import Journal, Statement
 from prodfix.journal.turn import Turn
-from prodfix.logs.sinks import renderable
+from prodfix.records.records import encoded
 from prodfix.statistics.groups import ERROR_GROUPS, Groups
 from prodfix.statistics.minutes import Minutes
 from prodfix.statistics.windows import ERROR_HOURS, ERROR_MINUTES
@@ -154,15 +154,6 @@ class Storage:
     def _count(self) -> None:
         rows = self._journal.read_own("SELECT count(*), coalesce(sum(length(entry)), 0) FROM records WHERE stored = 0")
         self._waiting, self._bytes = sum(row[0] for row in rows), sum(row[1] for row in rows)
-
-
-def encoded(document: Mapping[str, Any]) -> bytes:
-    """BSON, also of what only an error brings along: half a character in its text, a NUL in a key."""
-    try:
-        return bson.encode(document)
-    except (bson.errors.BSONError, OverflowError, UnicodeError):
-        kept = {name: value for name, value in document.items() if isinstance(value, (datetime, bson.ObjectId))}
-        return bson.encode(renderable(document) | kept)
 
 
 def _expiry(kept: timedelta, field: str = "timestamp") -> IndexModel:

@@ -7,19 +7,21 @@ is aborted in the background, and its request waits for nothing.
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from contextvars import Context
+from dataclasses import dataclass
 from typing import Any
 
 import pymongo
-from pymongo.client_session_shared import _TxnState
 from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 from pymongo.synchronous.client_session import ClientSession
 
-from prodfix.classification.classifier import server_code
+from prodfix import driver
+from prodfix.classification.server_replies import server_code
+from prodfix.process.per_process import in_each_process
+from prodfix.serialization import Serializable
 
 MOST = 200  # transactions that wait to be aborted
 BRIEF = 0.4  # seconds for an abort that its caller waits for
@@ -29,6 +31,19 @@ LIFETIME = 60.0  # seconds after which the server has aborted it by itself
 _OVER = frozenset({225, 251, 256})
 
 Kill = Callable[[Mapping[str, Any]], object]
+
+
+@dataclass(frozen=True, slots=True)
+class AbortCounts(Serializable):
+    """Transactions that were ``handed`` over. ``aborted`` ones were open, ``over`` were not any more, of ``killed`` only the
+    session's end is known, and ``dropped`` ones are left to the server's own limit."""
+
+    handed: int = 0
+    aborted: int = 0
+    over: int = 0
+    killed: int = 0
+    dropped: int = 0
+    waiting: int = 0
 
 
 class Aborts:
@@ -42,12 +57,15 @@ class Aborts:
         self._kill, self._clock = kill, clock
         self._waiting: deque[tuple[float, ClientSession]] = deque()
         self._counts: Counter[str] = Counter()
-        self._attended = 0
+        in_each_process(self._begin)
+
+    def _begin(self) -> None:
+        self._attended = False
 
     def attend(self) -> None:
         """Say that :meth:`work` is called from now on, in this process."""
         self._waiting.clear()  # a parent's
-        self._attended = os.getpid()
+        self._attended = True
 
     def now(self, session: ClientSession) -> None:
         """Abort at once a transaction whose server has just answered; in the background if that takes long. In a context of its
@@ -70,7 +88,7 @@ class Aborts:
             session.end_session()  # sends nothing
             return
         self._counts["handed"] += 1
-        if self._attended != os.getpid():
+        if not self._attended:
             if not Context().run(self._end, session, BRIEF):
                 self._counts["dropped"] += 1
         elif len(self._waiting) < MOST:
@@ -84,16 +102,14 @@ class Aborts:
 
     def finish(self, limit: float = 1.0) -> None:
         """Try for ``limit`` seconds what still waits: this process is about to end."""
-        self._attended = 0
+        self._attended = False
         self._work(self._clock() + limit, min(limit, LIMIT))
         self._counts["dropped"] += len(self._waiting)
         self._waiting.clear()
 
-    def to_json(self) -> dict[str, int]:
-        """Transactions ``handed`` here since this process began. ``aborted`` ones were open, ``over`` were not any more, of
-        ``killed`` only the session's end is known, and ``dropped`` ones are left to the server's own limit."""
-        names = ("handed", "aborted", "over", "killed", "dropped")
-        return {name: self._counts[name] for name in names} | {"waiting": len(self._waiting)}
+    def counts(self) -> AbortCounts:
+        """Since this process began."""
+        return AbortCounts(**self._counts, waiting=len(self._waiting))
 
     def _work(self, end: float, limit: float) -> None:
         for _ in range(len(self._waiting)):
@@ -124,7 +140,7 @@ class Aborts:
 def is_open(session: ClientSession) -> bool:
     """Whether a command of the session's transaction was sent, and no abort since. A commit that was answered ended it, but that
     is for the caller to know."""
-    return not session.has_ended and session._transaction.state in (_TxnState.IN_PROGRESS, _TxnState.COMMITTED)
+    return not session.has_ended and driver.in_doubt(session)
 
 
 def answered(error: BaseException) -> bool:
@@ -136,20 +152,15 @@ def answered(error: BaseException) -> bool:
 
 
 def _abort(session: ClientSession, limit: float) -> bool:
-    """Abort the session's transaction and end the session; False if the server knew it no more.
-
-    The driver's own ``abort_transaction`` tells nobody whether it worked, and does not abort after a commit without an answer.
-    """
-    transaction = session._transaction
-    transaction.state = _TxnState.IN_PROGRESS  # as the driver does before another commit
+    """Abort the session's transaction and end the session; False if the server knew it no more."""
     found = True
     try:
         with pymongo.timeout(limit):
-            session._finish_transaction_with_retry("abortTransaction")
+            driver.abort(session)
     except OperationFailure as error:
         if server_code(error) not in _OVER:
             raise
         found = False
-    transaction.state = _TxnState.ABORTED
+    driver.aborted(session)
     session.end_session()
     return found

@@ -11,23 +11,24 @@ another (measured: ten of 100 ms take 1.0 s), and its breaker half-opens by time
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
 import pymongo
-from pymongo import _csot
 from pymongo import errors as mongo
 
+from prodfix import driver
 from prodfix.classification import wrappers
-from prodfix.classification.classifier import server_code
-from prodfix.context import iso
+from prodfix.classification.server_replies import server_code
 from prodfix.errors import DatabaseUnavailable
+from prodfix.process.per_process import in_each_process
 from prodfix.recovery.sliding_counts import SlidingCounts
+from prodfix.serialization import Serializable
 
 SECONDS = 10.0  # over which shares are counted
 SHARE, ENOUGH = 0.5, 20  # failures' share that opens it, and of how many operations at least
@@ -55,6 +56,22 @@ class Cause(StrEnum):
 
     PINGS = "pings"
     OPERATIONS = "operations"
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerStatus(Serializable):
+    """How a breaker is, since when, and why. Counts are since the process began, or over the last ``window_seconds``."""
+
+    state: BreakerState = BreakerState.CLOSED
+    since: datetime | None = None
+    cause: Cause | None = None
+    opened: int = 0
+    refused: int = 0
+    probes: int = 0
+    failures_in_a_row: int = 0
+    window_seconds: float = SECONDS
+    window_operations: int = 0
+    window_failures: int = 0
 
 
 Change = Callable[[BreakerState, BreakerState, dict[str, Any]], None]
@@ -107,22 +124,19 @@ class Breaker:
         self._refuse = refuse
         self.on_change = on_change
         self._clock = clock
-        self._lock = threading.Lock()
-        self._pid = 0
-        self._renew()
+        in_each_process(self._begin)
 
-    def _renew(self) -> None:
+    def _begin(self) -> None:
         """A forked process begins anew: what its parent counted, and the probe that it sent, are not its own."""
-        if self._pid != os.getpid():
-            self._pid = os.getpid()
-            self._window = SlidingCounts(SECONDS, self._clock)
-            self._in_a_row = 0
-            self._open = self._probing = self._told_down = False
-            self._wait, self._probe_at = SHORTEST, 0.0
-            self._trusted_until = 0.0
-            self._since = datetime.now(UTC)
-            self.opened = self.refused = self.probes = 0
-            self._told = BreakerState.CLOSED
+        self._lock = threading.Lock()
+        self._window = SlidingCounts(SECONDS, self._clock)
+        self._in_a_row = 0
+        self._open = self._probing = self._told_down = False
+        self._wait, self._probe_at = SHORTEST, 0.0
+        self._trusted_until = 0.0
+        self._since = datetime.now(UTC)
+        self.opened = self.refused = self.probes = 0
+        self._told = BreakerState.CLOSED
 
     def _down(self) -> bool:
         return self._pinger_says_down() and self._clock() >= self._trusted_until
@@ -137,25 +151,23 @@ class Breaker:
             return BreakerState.CLOSED
         return BreakerState.HALF_OPEN if self._probing or self._clock() >= self._probe_at else BreakerState.OPEN
 
-    def to_json(self) -> dict[str, Any]:
-        """Counts are since this process began."""
+    def status(self) -> BreakerStatus:
+        """How it is now."""
         with self._lock:
-            self._renew()
             operations, failures = self._window.sums()
             state = self.state
             cause = Cause.PINGS if self._down() else Cause.OPERATIONS
-            return {
-                "state": str(state),
-                "since": iso(self._since),
-                "cause": None if state is BreakerState.CLOSED else str(cause),
-                "opened": self.opened,
-                "refused": self.refused,
-                "probes": self.probes,
-                "failuresInARow": self._in_a_row,
-                "windowSeconds": SECONDS,
-                "windowOperations": operations,
-                "windowFailures": failures,
-            }
+            return BreakerStatus(
+                state=state,
+                since=self._since,
+                cause=None if state is BreakerState.CLOSED else cause,
+                opened=self.opened,
+                refused=self.refused,
+                probes=self.probes,
+                failures_in_a_row=self._in_a_row,
+                window_operations=operations,
+                window_failures=failures,
+            )
 
     # -- around operations ----------------------------------------------------------------------------------------------
 
@@ -173,7 +185,7 @@ class Breaker:
         Raises :class:`prodfix.errors.DatabaseUnavailable` while operations have opened the breaker, and while another one
         probes. A probe has ``PROBE_LIMIT`` seconds at most.
         """
-        brief = (left := _csot.remaining()) is not None and left < LEAST
+        brief = (left := driver.remaining()) is not None and left < LEAST
         probe = self._enter(brief)
         failed: bool | None = True if probe else None  # a probe that a deadline cuts has failed
         try:
@@ -193,10 +205,10 @@ class Breaker:
 
     def _enter(self, brief: bool) -> bool:
         """Whether this operation is the probe, which one that is ``brief`` cannot be."""
-        if not self._open and self._pid == os.getpid():
-            return False
+        return self._open and self._enter_open(brief)
+
+    def _enter_open(self, brief: bool) -> bool:
         with self._lock:
-            self._renew()
             if not self._open:
                 return False
             if brief or self._probing or self._clock() < self._probe_at:
@@ -246,7 +258,6 @@ class Breaker:
     def look(self) -> None:
         """Tell of a change that the pinger has found. Called after each ping; never raises what ``on_change`` does not."""
         with self._lock:
-            self._renew()
             down = self._down()
             if down and not self._told_down:
                 self.opened += 1
@@ -274,4 +285,4 @@ class Breaker:
             if state is before:
                 return
             self._since = datetime.now(UTC)
-        self.on_change(before, state, self.to_json())
+        self.on_change(before, state, self.status().to_json())

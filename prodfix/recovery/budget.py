@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
 
+from prodfix.process.per_process import in_each_process
 from prodfix.recovery.sliding_counts import SlidingCounts
+from prodfix.serialization import Serializable
 
 SHARE = 0.2  # retries for each first try (Google's SRE book and Finagle's RetryBudget: 10 % to 20 %)
 LEAST = 3  # retries that are always left, for services with little traffic
 SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetStatus(Serializable):
+    """Counts since the process began, and over the last ``window_seconds``."""
+
+    tries: int = 0
+    retries: int = 0
+    refused_by_budget: int = 0
+    window_seconds: float = SECONDS
+    window_tries: int = 0
+    window_retries: int = 0
+    window_allows: int = 0
 
 
 class RetryBudget:
@@ -28,28 +42,23 @@ class RetryBudget:
     ) -> None:
         self.share, self.least, self.seconds = share, least, seconds
         self._clock = clock
-        self._lock = threading.Lock()
-        self._pid = 0
-        self._renew()
+        in_each_process(self._begin)
 
-    def _renew(self) -> None:
+    def _begin(self) -> None:
         """A forked process has a load of its own."""
-        if self._pid != os.getpid():
-            self._pid = os.getpid()
-            self._window = SlidingCounts(self.seconds, self._clock)
-            self.tries = self.retries = self.refused = 0
+        self._lock = threading.Lock()
+        self._window = SlidingCounts(self.seconds, self._clock)
+        self.tries = self.retries = self.refused = 0
 
     def tried(self) -> None:
         """Count a first try."""
         with self._lock:
-            self._renew()
             self.tries += 1
             self._window.add(first=1)
 
     def take(self) -> bool:
         """Whether there is a retry left; it is taken then."""
         with self._lock:
-            self._renew()
             tries, retries = self._window.sums()
             if retries >= max(self.least, int(tries * self.share)):
                 self.refused += 1
@@ -58,17 +67,16 @@ class RetryBudget:
             self._window.add(second=1)
             return True
 
-    def to_json(self) -> dict[str, Any]:
-        """Since this process began, and over the last ``windowSeconds``."""
+    def status(self) -> BudgetStatus:
+        """How much of it is used."""
         with self._lock:
-            self._renew()
             tries, retries = self._window.sums()
-            return {
-                "tries": self.tries,
-                "retries": self.retries,
-                "refusedByBudget": self.refused,
-                "windowSeconds": self.seconds,
-                "windowTries": tries,
-                "windowRetries": retries,
-                "windowAllows": max(self.least, int(tries * self.share)),
-            }
+            return BudgetStatus(
+                tries=self.tries,
+                retries=self.retries,
+                refused_by_budget=self.refused,
+                window_seconds=self.seconds,
+                window_tries=tries,
+                window_retries=retries,
+                window_allows=max(self.least, int(tries * self.share)),
+            )

@@ -13,16 +13,18 @@ import random
 import time
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import TypeVar
 
-from pymongo import _csot
 from pymongo.errors import OperationFailure
 
+from prodfix import driver
 from prodfix.classification.classifier import classify
 from prodfix.context import current_context
 from prodfix.deadlines import database_remaining
 from prodfix.frames import database_operation
 from prodfix.recovery.turns import Turns
+from prodfix.serialization import Serializable
 
 FIRST, GROWTH, LONGEST = 0.005, 1.5, 0.5  # seconds; the specification's
 _WRITE_CONFLICT = 112
@@ -41,7 +43,7 @@ def pause(number: int) -> float:
 
 def time_left() -> float | None:
     """Seconds left for the database, of the request's deadline and of ``pymongo.timeout``; ``None`` without both."""
-    left = [seconds for seconds in (database_remaining(), _csot.remaining()) if seconds is not None]
+    left = [seconds for seconds in (database_remaining(), driver.remaining()) if seconds is not None]
     return max(0.0, min(left)) if left else None
 
 
@@ -67,6 +69,14 @@ def without_end(error: BaseException) -> OperationFailure:
     conflict.__cause__ = error
     conflict.add_note(SPENT)
     return conflict
+
+
+@dataclass(frozen=True, slots=True)
+class ConflictCounts(Serializable):
+    """Conflicts that were ``met``, and operations that were ``given_up`` for them."""
+
+    met: int = 0
+    given_up: int = 0
 
 
 class Conflicts:
@@ -114,9 +124,9 @@ class Conflicts:
                 if not taken and self._join(turns, where):
                     number, taken = 0, True
 
-    def to_json(self) -> dict[str, int]:
-        """Since this process began: conflicts ``met``, and operations that were ``givenUp`` for them."""
-        return {"met": self.met, "givenUp": self.given_up}
+    def counts(self) -> ConflictCounts:
+        """Since this process began."""
+        return ConflictCounts(self.met, self.given_up)
 
     def _wait(self, number: int, left: Iterator[int]) -> float | None:
         """Count a conflict; the seconds until the next try, None if there is none."""

@@ -13,6 +13,7 @@ import json
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from contextvars import Context
+from dataclasses import dataclass
 from typing import Any
 
 import pymongo
@@ -25,6 +26,8 @@ from prodfix.deferral.writes import new_identity
 from prodfix.errors import AnswerNotKept, IdempotencyKeyReused, Outcome, RequestInProgress
 from prodfix.recovery import claims
 from prodfix.recovery.claims import Answer, Claim
+from prodfix.serialization import Serializable
+from prodfix.settings import Settings
 
 LARGEST = 64 * 1024  # bytes of a body that is stored, and of one whose JSON is compared by content
 CLAIM_LIMIT = 2.0  # seconds; by then the pinger knows of a database that has gone
@@ -36,10 +39,26 @@ Report = Callable[[str, Mapping[str, Any]], None]
 
 
 _REFUSALS: dict[type[Exception], str] = {
-    RequestInProgress: "inProgress",
+    RequestInProgress: "in_progress",
     IdempotencyKeyReused: "reused",
-    AnswerNotKept: "notKept",
+    AnswerNotKept: "not_kept",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotencyCounts(Serializable):
+    """Of requests with a key. ``unprotected`` ran while the database was away; ``waiting`` answers are to be stored yet,
+    ``lost`` ones never will be."""
+
+    claimed: int = 0
+    replayed: int = 0
+    in_progress: int = 0
+    reused: int = 0
+    not_kept: int = 0
+    unprotected: int = 0
+    unstored: int = 0
+    lost: int = 0
+    waiting: int = 0
 
 
 class Idempotency:
@@ -66,6 +85,20 @@ class Idempotency:
         self._counts: Counter[str] = Counter()
         self._unstored: deque[tuple[Claim, Answer | None]] = deque()
         self._used = self._indexed = self._failing = False
+
+    @classmethod
+    def made(
+        cls,
+        settings: Settings,
+        database: Callable[[], Database[Any] | None],
+        classifier: Classifier,
+        *,
+        report: Callable[[str, Mapping[str, Any]], None],
+    ) -> Idempotency:
+        """That of an application."""
+        key = settings.jwt_secret_key
+        secret = key.get_secret_value() if key else ""
+        return cls(database, classifier, secret=secret, ttl=settings.idempotency_ttl, report=report)
 
     def operation_id(self, user: str, route: str, key: str) -> str:
         """What every copy of a request uses as ``_id``, on any worker, also while the database is away: 24 hex digits."""
@@ -132,11 +165,9 @@ class Idempotency:
         if self._used and not self._indexed:
             self._make_index()
 
-    def to_json(self) -> dict[str, int]:
-        """Counts since this worker began. ``unprotected`` ran while the database was away; ``waiting`` answers are to be
-        stored yet, ``lost`` ones never will be."""
-        names = ("claimed", "replayed", *_REFUSALS.values(), "unprotected", "unstored", "lost")
-        return {name: self._counts[name] for name in names} | {"waiting": len(self._unstored)}
+    def counts(self) -> IdempotencyCounts:
+        """Since this worker began."""
+        return IdempotencyCounts(**self._counts, waiting=len(self._unstored))
 
     def _make_index(self) -> None:
         database = self._database()

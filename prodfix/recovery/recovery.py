@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from typing import Annotated, Any, TypeVar
 
 import pymongo
 from pymongo import MongoClient
@@ -19,24 +20,33 @@ from prodfix.deferral.writes import Write, WriteResult
 from prodfix.errors import DatabaseUnavailable, DeadlineExceeded, ErrorCategory, JournalUnavailable, Outcome
 from prodfix.frames import driver_call
 from prodfix.recovery import conflicts
-from prodfix.recovery.budget import RetryBudget
-from prodfix.recovery.conflicts import Conflicts
+from prodfix.recovery.budget import BudgetStatus, RetryBudget
+from prodfix.recovery.conflicts import ConflictCounts, Conflicts
 from prodfix.recovery.results import read
-from prodfix.recovery.retries import Note, fits, retrying
+from prodfix.recovery.retries import Hook, RetryDetails, fits, retrying
+from prodfix.serialization import INLINE, Serializable
 
 Result = TypeVar("Result")
-Recovered = Callable[[int, BaseException], None]
-Kept = Callable[[Write, BaseException], None]
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryStatus(Serializable):
+    """Whether operations are tried again, and how many that has saved since the process began."""
+
+    enabled: bool = True
+    recovered: int = 0
+    conflicts: ConflictCounts = field(default_factory=ConflictCounts)
+    budget: Annotated[BudgetStatus | None, INLINE] = None
 
 
 class Recovery:
     """``run`` tries an operation again inside the request's deadline; ``write`` does so, and then defers.
 
     ``retries`` (``MAX_RETRY_ATTEMPTS``) is the number of tries after the first, ``mobile_retries`` how many more a mobile
-    device's request has when the connection is lost, ``base`` the first delay in seconds. ``on_recovered`` is told of each
-    operation that a retry has saved: how many tries it took, and the last error before; ``on_deferred`` of each write that
-    waits now, and why. ``applied`` knows of a write by its ID whether it was applied from the journal already; ``sees`` tells of
-    a client whether its commands are seen: of another one's, nobody knows what else an operation has done.
+    device's request has when the connection is lost, ``base`` the first delay in seconds. The hooks are told of each delay before
+    it, of each operation that a retry has saved, and of each write that waits now. ``applied`` knows of a write by its ID
+    whether it was applied from the journal already; ``sees`` tells of a client whether its commands are seen: of another one's,
+    nobody knows what else an operation has done.
     """
 
     def __init__(
@@ -50,9 +60,9 @@ class Recovery:
         enabled: bool = True,
         budget: RetryBudget | None = None,
         clashes: Conflicts | None = None,
-        on_retry: Note = lambda attempt, delay, error: None,
-        on_recovered: Recovered = lambda attempts, error: None,
-        on_deferred: Kept = lambda write, error: None,
+        on_retry: Hook = lambda details: None,
+        on_recovered: Hook = lambda details: None,
+        on_deferred: Hook = lambda details: None,
         applied: Callable[[str], bool] = lambda identity: False,
         sees: Callable[[MongoClient[Any] | None], bool] = lambda client: True,
         sleep: Callable[[float], None] = time.sleep,
@@ -64,7 +74,7 @@ class Recovery:
         self._budget = budget
         self.clashes = clashes or Conflicts(sleep=sleep)
         self._on_retry = on_retry
-        self.on_recovered, self.on_deferred = on_recovered, on_deferred
+        self._on_recovered, self._on_deferred = on_recovered, on_deferred
         self._applied, self.sees = applied, sees
         self._sleep = sleep
         self.recovered = 0
@@ -91,10 +101,10 @@ class Recovery:
         # Outside of the block: a later error would get this one as its context, and it should be what the operation raised.
         return read(self._again(tries, operation, first))
 
-    def to_json(self) -> dict[str, Any]:
+    def status(self) -> RecoveryStatus:
         """What it has done since this process began."""
-        budget = self._budget.to_json() if self._budget is not None else {}
-        return {"enabled": self.enabled, "recovered": self.recovered, "conflicts": self.clashes.to_json(), **budget}
+        budget = self._budget.status() if self._budget is not None else None
+        return RecoveryStatus(self.enabled, self.recovered, self.clashes.counts(), budget)
 
     def write(self, write: Write) -> WriteResult:
         """Apply ``write`` now, or keep it on disk to be applied when the database is back.
@@ -122,7 +132,7 @@ class Recovery:
                 raise
             self._keep(write, error, tries.since)
             effects.in_doubt()  # until it is applied
-            self.on_deferred(write, error)
+            self._on_deferred(RetryDetails(tries.made, error, write=write))
             return WriteResult("deferred", write.id, self._deferred.durability)
         effects.settle(begun)
         return WriteResult("applied", write.id, None)
@@ -146,10 +156,10 @@ class Recovery:
                 raise error
             return tries.attempt(operation)
 
-        def note(attempt: int, delay: float, error: BaseException) -> None:
+        def note(details: RetryDetails) -> None:
             nonlocal last
-            last = error
-            self._note(attempt, delay, error)
+            last = details.error
+            self._note(details)
 
         controller = retrying(
             retries=tries.most,
@@ -165,14 +175,14 @@ class Recovery:
         context = current_context()
         if context is not None:
             context.notes.recovered = True
-        self.on_recovered(tries.made, last)
+        self._on_recovered(RetryDetails(tries.made, last))
         return result
 
-    def _note(self, attempt: int, delay: float, error: BaseException) -> None:
+    def _note(self, details: RetryDetails) -> None:
         context = current_context()
         if context is not None:
             context.notes.retries += 1
-        self._on_retry(attempt, delay, error)
+        self._on_retry(details)
 
     def _lost(self, error: BaseException, since: float | None) -> bool:
         """Whether the write should wait for the database, as also one does whose reply nobody can read. A conflict is none of its
@@ -298,8 +308,10 @@ class _Applications:
     def __init__(self, deferred: Deferred, classifier: Classifier, write: Write) -> None:
         self._deferred, self._classifier, self._write = deferred, classifier, write
         self.since: float | None = None
+        self.made = 0
 
     def __call__(self) -> None:
+        self.made += 1
         begun, effects = time.time(), current_effects()
         mark = effects.mark()
         try:

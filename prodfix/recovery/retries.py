@@ -4,12 +4,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from tenacity import RetryCallState, Retrying, retry_if_exception
 
 from prodfix.deadlines import backoff, database_remaining
+from prodfix.deferral.writes import Write
 
-Note = Callable[[int, float, BaseException], None]
+
+@dataclass(frozen=True, slots=True)
+class RetryDetails:
+    """What recovery tells of one operation, to each of its hooks.
+
+    ``attempt``: how many tries there were; ``error``: what the last one has ended with that failed; ``delay``: seconds until the
+    next one, 0 if there is none; ``write``: what waits now, where something does.
+    """
+
+    attempt: int
+    error: BaseException
+    delay: float = 0.0
+    write: Write | None = None
+
+
+Hook = Callable[[RetryDetails], None]
 
 
 def fits(attempt: int, base: float, left: float | None, jitter: float = 0.1) -> bool:
@@ -23,7 +40,7 @@ def retrying(
     base: float,
     transient: Callable[[BaseException], bool],
     jitter: float = 0.1,
-    on_retry: Note = lambda attempt, delay, error: None,
+    on_retry: Hook = lambda details: None,
     allowed: Callable[[], bool] = lambda: True,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Retrying:
@@ -45,7 +62,7 @@ def retrying(
     def before_sleep(state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         if error is not None:
-            on_retry(state.attempt_number, state.upcoming_sleep, error)
+            on_retry(RetryDetails(state.attempt_number, error, state.upcoming_sleep))
 
     return Retrying(
         stop=stop,

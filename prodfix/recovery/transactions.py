@@ -17,8 +17,8 @@ from pymongo import MongoClient
 from pymongo.errors import AutoReconnect, OperationFailure, ProtocolError, PyMongoError, WriteConcernError
 from pymongo.synchronous.client_session import ClientSession
 
-from prodfix.classification.classifier import classify, server_code
-from prodfix.classification.server_replies import code_of, details_of
+from prodfix.classification.classifier import classify
+from prodfix.classification.server_replies import code_of, details_of, server_code
 from prodfix.context import current_context
 from prodfix.errors import ErrorCategory, Outcome, Severity
 from prodfix.frames import database_operation
@@ -29,6 +29,7 @@ from prodfix.recovery.aborts import Aborts, answered
 from prodfix.recovery.budget import RetryBudget
 from prodfix.recovery.conflicts import Conflicts
 from prodfix.recovery.retries import retrying
+from prodfix.settings import Settings
 
 Result = TypeVar("Result")
 Report = Callable[[Severity, str, Mapping[str, Any]], None]
@@ -38,6 +39,9 @@ JITTER = 0.5  # those that met at one document should not meet there again
 TRANSIENT, UNKNOWN_RESULT = "TransientTransactionError", "UnknownTransactionCommitResult"
 _EXPIRED = 50  # MaxTimeMSExpired
 _STANDALONE = 20  # IllegalOperation: "Transaction numbers are only allowed on a replica set member or mongos"
+
+
+LONGEST_BASE = 0.2  # seconds; an election is over sooner than an outage
 
 
 class TransactionsUnsupported(OperationFailure):
@@ -72,6 +76,29 @@ class Transactions:
         self.aborts = aborts or Aborts(lambda session: client().admin.command("killSessions", [session]))
         self._report = report
         self._sleep = sleep
+
+    @classmethod
+    def made(
+        cls,
+        settings: Settings,
+        client: Callable[[], MongoClient[Any]],
+        *,
+        budget: RetryBudget,
+        clashes: Conflicts,
+        aborts: Aborts,
+        report: Report,
+    ) -> Transactions:
+        """Those of an application."""
+        return cls(
+            client,
+            retries=settings.max_retry_attempts,
+            base=min(settings.retry_base_delay_ms / 1000, LONGEST_BASE),
+            budget=budget,
+            clashes=clashes,
+            aborts=aborts,
+            report=report,
+            verbose=settings.log_level == "debug",
+        )
 
     def run(
         self, callback: Callable[[ClientSession], Result], *, retries: int | None = None, place: Hashable = None

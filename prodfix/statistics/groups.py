@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pymongo
 from pymongo import IndexModel, UpdateOne
 from pymongo.synchronous.database import Database
 
-from prodfix.context import iso
 from prodfix.errors import UNANSWERED
+from prodfix.serialization import Description, Serializable
 from prodfix.statistics.windows import Counted, Window
 from prodfix.tallies import OTHER, RELEASES, ErrorKey, Seen
 
@@ -29,9 +29,27 @@ LIMIT = 3.0  # seconds
 GroupState = Literal["open", "resolved", "regressed", "unknown"]
 
 
+@dataclass(frozen=True, slots=True)
+class GroupSummary(Serializable):
+    """One kind of error in a window. ``status`` is unknown while MongoDB cannot tell."""
+
+    fingerprint: str
+    message: str
+    category: str
+    count: Annotated[int, Description("Within the window")]
+    first_seen: datetime
+    last_seen: datetime
+    releases: list[str]
+    devices: dict[str, int]
+    endpoints: dict[str, int]
+    status: GroupState
+    resolved_by: str | None
+    resolved_at: datetime | None
+
+
 @dataclass(slots=True)
 class Group:
-    """One kind of error in a window. ``status`` is unknown while MongoDB cannot tell."""
+    """The same while it is put together."""
 
     fingerprint: str
     title: str
@@ -49,21 +67,21 @@ class Group:
         for counts, name in ((self.devices, key.device), (self.endpoints, key.endpoint)):
             counts[name] = counts.get(name, 0) + seen.count
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "fingerprint": self.fingerprint,
-            "message": self.title,
-            "category": self.category,
-            "count": self.seen.count,
-            "firstSeen": _iso(min(self.seen.first, self.first or self.seen.first)),
-            "lastSeen": _iso(self.seen.last),
-            "releases": sorted(self.seen.releases),
-            "devices": self.devices,
-            "endpoints": self.endpoints,
-            "status": self.status,
-            "resolvedBy": self.resolved_by,
-            "resolvedAt": iso(self.resolved_at) if self.resolved_at else None,
-        }
+    def summary(self) -> GroupSummary:
+        return GroupSummary(
+            fingerprint=self.fingerprint,
+            message=self.title,
+            category=self.category,
+            count=self.seen.count,
+            first_seen=_moment(min(self.seen.first, self.first or self.seen.first)),
+            last_seen=_moment(self.seen.last),
+            releases=sorted(self.seen.releases),
+            devices=self.devices,
+            endpoints=self.endpoints,
+            status=self.status,
+            resolved_by=self.resolved_by,
+            resolved_at=self.resolved_at,
+        )
 
 
 class Groups:
@@ -179,7 +197,7 @@ class Groups:
         category: str | None = None,
         limit: int = MOST,
         offset: int = 0,
-    ) -> tuple[list[Group], int]:
+    ) -> tuple[list[GroupSummary], int]:
         """Groups of a window, the most frequent first, and how many there are in all. Of more than :data:`MOST` the rare ones
         are left out. Never raises for a database that is down.
         """
@@ -189,22 +207,23 @@ class Groups:
         if status is None:
             chosen = ordered[offset : min(offset + limit, MOST)]
             self._know(chosen)
-            return chosen, min(len(ordered), MOST)
+            return [group.summary() for group in chosen], min(len(ordered), MOST)
         chosen = ordered[:MOST]
         self._know(chosen)
-        chosen = [group for group in chosen if group.status == status]
-        return chosen[offset : offset + limit], len(chosen)
+        found = [group.summary() for group in chosen if group.status == status]
+        return found[offset : offset + limit], len(found)
 
-    def find(self, fingerprint: str, window: Window) -> Group | None:
+    def find(self, fingerprint: str, window: Window) -> GroupSummary | None:
         """One group: as often as it happened in ``window``, which may be never. None if nobody knows it."""
         group = _of(window).get(fingerprint)
         if group is not None:
             self._know([group])
-            return group
+            return group.summary()
         for document in self._stored([fingerprint]) or ():
             first, last = document["firstSeen"].timestamp(), document["lastSeen"].timestamp()
             seen = Seen(0, first, last, frozenset(document.get("releases", ())))
-            return Group(fingerprint, document["title"], document["category"], seen, status=_status(document))
+            group = Group(fingerprint, document["title"], document["category"], seen, status=_status(document))
+            return group.summary()
         return None
 
     def _know(self, groups: Sequence[Group]) -> None:
@@ -262,7 +281,3 @@ def _changes(key: ErrorKey, seen: Seen) -> Iterable[UpdateOne]:
 
 def _moment(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
-
-
-def _iso(seconds: float) -> str:
-    return iso(_moment(seconds))

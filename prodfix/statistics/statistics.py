@@ -6,12 +6,13 @@ The cost of an answer grows with the number of minutes and hours in its window, 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from datetime import datetime
+from typing import Annotated, Literal, Protocol, get_args
 
-from prodfix.context import iso
-from prodfix.statistics.windows import HOUR, Point, Window, Windows, moment_of
+from prodfix.serialization import INLINE, Description, Millis, Serializable
+from prodfix.statistics.windows import HOUR, Point, Scope, Window, Windows, moment_of
 from prodfix.tallies import OTHER, Tally, Traffic
 
 TimeRange = Literal["1h", "24h", "7d"]
@@ -24,12 +25,107 @@ ENDPOINTS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class ErrorStatistics:
-    """The seed's ErrorStatistics, and what it covers. Minutes are counted since the epoch, ``first`` to ``last`` inclusive.
+class Coverage(Serializable):
+    """What an answer is made of. ``workers`` is how many have counted something or are there now, ``dropped`` what those of
+    this instance had to drop: what is gone, and not what is late, or counted and without its record."""
 
-    ``workers`` is how many have counted something or are there now, ``dropped`` what those of this instance had to drop:
-    what is gone, and not what is late, or counted and without its record.
-    """
+    scope: Annotated[Scope, Description("`instance` while MongoDB cannot be asked")]
+    window_from: datetime
+    window_to: datetime
+    workers: int
+    dropped: Annotated[int, Description("Errors, events and counted requests that are gone")]
+
+
+@dataclass(frozen=True, slots=True)
+class Latency(Serializable):
+    """The durations under which that many percent of the requests were."""
+
+    p50: Millis
+    p95: Millis
+    p99: Millis
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRates(Serializable):
+    """Requests, and those that were answered with 5xx."""
+
+    requests: int
+    failed_requests: int
+    error_rate: Annotated[float | None, Description("Failed (5xx) of all; null without requests")]
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFigures(Serializable):
+    """The same with their durations."""
+
+    rates: Annotated[RequestRates, INLINE]
+    latency_ms: Latency
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceFigures(Serializable):
+    """Of one device type: the seed's mobile metrics apart."""
+
+    errors: int
+    requests: Annotated[RequestFigures, INLINE]
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointFigures(Serializable):
+    """Of one route."""
+
+    endpoint: str
+    errors: int
+    rates: Annotated[RequestRates, INLINE]
+
+
+@dataclass(frozen=True, slots=True)
+class TopError(Serializable):
+    """One kind of error; ``fingerprint`` is None for those that are not told apart."""
+
+    message: str
+    count: int
+    fingerprint: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesPoint(Serializable):
+    """One step of the window."""
+
+    at: datetime
+    requests: int
+    failed_requests: int
+    errors: Annotated[dict[str, int], Description("By category")]
+
+
+@dataclass(frozen=True, slots=True)
+class Series(Serializable):
+    """One point for each step of the window, also where nothing happened."""
+
+    step_minutes: int
+    points: list[SeriesPoint]
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorStatistics(Serializable):
+    """The seed's ErrorStatistics, and what it covers."""
+
+    time_range: TimeRange
+    total_errors: int
+    errors_by_category: dict[str, int]
+    errors_by_device: dict[str, int]
+    errors_by_endpoint: dict[str, int]
+    top_errors: list[TopError]
+    requests: Annotated[RequestFigures, INLINE]
+    devices: dict[str, DeviceFigures]
+    endpoints: list[EndpointFigures]
+    series: Series
+    coverage: Annotated[Coverage, INLINE]
+
+
+@dataclass(frozen=True, slots=True)
+class CountedWindow:
+    """What was counted in a window, and what that covers. Minutes are since the epoch, ``first`` to ``last`` inclusive."""
 
     time_range: TimeRange
     first: int
@@ -42,61 +138,56 @@ class ErrorStatistics:
     def tally(self) -> Tally:
         return self.window.tally
 
-    def to_json(self) -> dict[str, Any]:
-        whole = self.tally.whole()
-        return {
-            "timeRange": self.time_range,
-            "totalErrors": self.tally.total_errors,
-            "errorsByCategory": self.tally.errors_by(0),
-            "errorsByDevice": self.tally.errors_by(1),
-            "errorsByEndpoint": self.tally.errors_by(2),
-            "topErrors": self._top(),
-            **_traffic(whole),
-            "devices": self._devices(),
-            "endpoints": self._endpoints(),
-            "series": {"stepMinutes": _STEPS[self.time_range], "points": self._series()},
-            **self.coverage(),
-        }
+    def statistics(self) -> ErrorStatistics:
+        return ErrorStatistics(
+            time_range=self.time_range,
+            total_errors=self.tally.total_errors,
+            errors_by_category=self.tally.errors_by(0),
+            errors_by_device=self.tally.errors_by(1),
+            errors_by_endpoint=self.tally.errors_by(2),
+            top_errors=self._top(),
+            requests=_figures(self.tally.whole()),
+            devices=self._devices(),
+            endpoints=self._endpoints(),
+            series=Series(_STEPS[self.time_range], self._points()),
+            coverage=self.coverage(),
+        )
 
-    def coverage(self) -> dict[str, Any]:
+    def coverage(self) -> Coverage:
         """What an answer that is made of this covers."""
-        return {
-            "scope": self.window.scope,
-            "windowFrom": iso(moment_of(self.first)),
-            "windowTo": iso(moment_of(self.last + 1)),
-            "workers": self.workers,
-            "dropped": self.dropped,
-        }
+        return Coverage(
+            scope=self.window.scope,
+            window_from=moment_of(self.first),
+            window_to=moment_of(self.last + 1),
+            workers=self.workers,
+            dropped=self.dropped,
+        )
 
-    def _top(self) -> list[dict[str, Any]]:
+    def _top(self) -> list[TopError]:
         counts: Counter[tuple[str, str]] = Counter()
         for key, seen in self.tally.errors.items():
             counts[(key.title, key.fingerprint)] += seen.count
         ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
         return [
-            {"message": title, "count": count, "fingerprint": None if fingerprint == OTHER else fingerprint}
+            TopError(title, count, None if fingerprint == OTHER else fingerprint)
             for (title, fingerprint), count in ordered[:TOP]
         ]
 
-    def _devices(self) -> dict[str, Any]:
-        """The seed's mobile metrics apart: errors, requests and durations of each device type."""
+    def _devices(self) -> dict[str, DeviceFigures]:
         errors = self.tally.errors_by(1)
-        names = sorted({*errors, *self.tally.devices})
-        return {
-            name: {"errors": errors.get(name, 0), **_traffic(self.tally.devices.get(name, Traffic()))} for name in names
-        }
+        known = self.tally.devices
+        names = sorted({*errors, *known})
+        return {name: DeviceFigures(errors.get(name, 0), _figures(known.get(name, Traffic()))) for name in names}
 
-    def _endpoints(self) -> list[dict[str, Any]]:
+    def _endpoints(self) -> list[EndpointFigures]:
         errors = self.tally.errors_by(2)
         known = self.tally.endpoints
         busiest = sorted({*errors, *known}, key=lambda name: (-errors.get(name, 0), -known.get(name, [0])[0], name))
         return [
-            {"endpoint": name, "errors": errors.get(name, 0), **_rates(*known.get(name, [0, 0]))}
-            for name in busiest[:ENDPOINTS]
+            EndpointFigures(name, errors.get(name, 0), _rates(*known.get(name, [0, 0]))) for name in busiest[:ENDPOINTS]
         ]
 
-    def _series(self) -> list[dict[str, Any]]:
-        """One point for each step of the window, also where nothing happened."""
+    def _points(self) -> list[SeriesPoint]:
         step = _STEPS[self.time_range]
         points = {at: Point() for at in range(self.first // step * step, self.last + 1, step)}
         for minute, point in self.window.points.items():
@@ -104,24 +195,29 @@ class ErrorStatistics:
             if at in points:
                 points[at].add(point.requests, point.failed, point.errors.items())
         return [
-            {
-                "at": iso(moment_of(at)),
-                "requests": point.requests,
-                "failedRequests": point.failed,
-                "errors": point.errors,
-            }
+            SeriesPoint(moment_of(at), point.requests, point.failed, point.errors)
             for at, point in sorted(points.items())
         ]
+
+
+class LiveWorker(Protocol):
+    """What is asked of a worker's state."""
+
+    @property
+    def worker(self) -> str: ...
+
+    @property
+    def dropped(self) -> int: ...
 
 
 class Statistics:
     """Answers for all workers. ``live`` tells how those of this instance are."""
 
-    def __init__(self, windows: Windows, *, live: Callable[[], list[dict[str, Any]]] = list) -> None:
+    def __init__(self, windows: Windows, *, live: Callable[[], Sequence[LiveWorker]] = list) -> None:
         self._windows, self._live = windows, live
 
-    def read(self, time_range: TimeRange) -> ErrorStatistics:
-        """The statistics of the last hour, day or week. Never raises for a database that is down.
+    def read(self, time_range: TimeRange) -> CountedWindow:
+        """What was counted in the last hour, day or week. Never raises for a database that is down.
 
         Raises ``TimeoutError`` if the disk does not answer.
         """
@@ -130,19 +226,15 @@ class Statistics:
         if time_range == "7d":
             first -= first % HOUR  # minutes are not kept for so long
         window, live = self._windows.load(first, last), self._live()
-        workers = window.workers.union(str(worker["worker"]) for worker in live)
-        dropped = sum(int(worker.get("dropped", 0)) for worker in live)
-        return ErrorStatistics(time_range, first, last, window, len(workers), dropped)
+        workers = window.workers.union(worker.worker for worker in live)
+        dropped = sum(worker.dropped for worker in live)
+        return CountedWindow(time_range, first, last, window, len(workers), dropped)
 
 
-def _rates(requests: int, failed: int) -> dict[str, Any]:
-    return {
-        "requests": requests,
-        "failedRequests": failed,
-        "errorRate": round(failed / requests, 6) if requests else None,
-    }
+def _rates(requests: int, failed: int) -> RequestRates:
+    return RequestRates(requests, failed, round(failed / requests, 6) if requests else None)
 
 
-def _traffic(traffic: Traffic) -> dict[str, Any]:
-    latency = {f"p{share:.0f}": traffic.millis(share / 100) for share in (50, 95, 99)}
-    return {**_rates(traffic.requests, traffic.failed), "latencyMs": latency}
+def _figures(traffic: Traffic) -> RequestFigures:
+    latency = Latency(traffic.millis(0.5), traffic.millis(0.95), traffic.millis(0.99))
+    return RequestFigures(_rates(traffic.requests, traffic.failed), latency)

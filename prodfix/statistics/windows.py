@@ -19,7 +19,7 @@ from pymongo.synchronous.database import Database
 
 from prodfix.errors import UNANSWERED
 from prodfix.journal.journal import Journal
-from prodfix.tallies import Tally, rows_of_counts
+from prodfix.tallies import Tally
 
 ERROR_MINUTES = "error_minutes"
 ERROR_HOURS = "error_hours"
@@ -39,6 +39,9 @@ COLUMNS = "worker, minute, revision, stored, errors, traffic"
 
 Version = tuple[tuple[int, int], ...]
 """Hours and the weights of their documents: what has the same weight has the same content."""
+
+
+Scope = Literal["all", "instance"]
 
 
 class Counted(NamedTuple):
@@ -75,7 +78,7 @@ class Window:
         self.tally = Tally(WINDOW_KEYS)
         self.points: dict[int, Point] = {}
         self.workers: set[str] = set()
-        self.scope: Literal["all", "instance"] = "instance"
+        self.scope: Scope = "instance"
 
     def add_minute(self, counted: Counted) -> None:
         self.tally.add(counted.errors, counted.traffic)
@@ -243,6 +246,4 @@ def stored_minutes(database: Database[Any], ranges: Iterable[tuple[int, int]]) -
 
 def stored_minute(document: dict[str, Any]) -> Counted:
     identity, revision = document["_id"], document["revision"]
-    earlier = document.get("counts")  # of a worker of version 1, before and while this one is deployed
-    errors = document["errors"] if earlier is None else rows_of_counts(earlier, identity["minute"])
-    return Counted(identity["worker"], identity["minute"], revision, revision, errors, document.get("traffic") or {})
+    return Counted(identity["worker"], identity["minute"], revision, revision, document["errors"], document["traffic"])

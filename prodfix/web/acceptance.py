@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from flask import Response, current_app, jsonify, url_for
-from werkzeug.routing import BuildError
+from flask import Response, jsonify
 
 from prodfix.deferral.writes import WriteResult
-
-STATUS_ENDPOINT = "operations.show"
+from prodfix.services import current_prodfix
 
 
 def accepted(result: WriteResult) -> Response:
     """202 with ``{"deferred": true, "operationId", "statusUrl", "durability"}`` and ``Location``.
 
-    ``statusUrl`` is None where the plug-in ``operations`` is not registered. Raises ``ValueError`` for a write that is applied.
+    ``statusUrl`` is None where no plug-in has told an address (:mod:`prodfix.links`). Raises ``ValueError`` for a write that
+    is applied.
     """
     if not result.deferred:
         raise ValueError("the write is applied: there is nothing to wait for")
-    url = _status_url(result.operation_id)
+    url = current_prodfix.links.operation(result.operation_id)
     response = jsonify(
         {
             "deferred": True,
@@ -31,12 +30,3 @@ def accepted(result: WriteResult) -> Response:
     if url is not None:
         response.headers["Location"] = url
     return response
-
-
-def _status_url(identity: str) -> str | None:
-    if STATUS_ENDPOINT not in current_app.view_functions:
-        return None
-    try:
-        return url_for(STATUS_ENDPOINT, identity=identity)
-    except BuildError:
-        return None

@@ -102,10 +102,10 @@ class Application(Flask):
         try:
             super().do_teardown_request(*arguments, **options)
         except Exception as error:  # noqa: BLE001 - recorded
-            self.extensions["prodfix"].error_log.log_error(error)
+            self.extensions["prodfix"].errors.log.log_error(error)
 
     def do_teardown_appcontext(self, *arguments: Any, **options: Any) -> None:
         try:
             super().do_teardown_appcontext(*arguments, **options)
         except Exception as error:  # noqa: BLE001 - recorded
-            self.extensions["prodfix"].error_log.log_error(error)
+            self.extensions["prodfix"].errors.log.log_error(error)

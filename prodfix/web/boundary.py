@@ -20,9 +20,9 @@ from flask import Flask
 from prodfix import deadlines
 from prodfix.context import RequestContext, reset_context, set_context
 from prodfix.errors import DeadlineExceeded
-from prodfix.logs.sinks import render
 from prodfix.records.records import ErrorRecord
 from prodfix.services import Services
+from prodfix.web.answers import REQUEST_ID, Answer, answer_to
 from prodfix.web.handlers import UNRECORDED
 from prodfix.web.hooks import CONTEXT, DEADLINE, SCOPE, STREAM
 from prodfix.web.incoming import UNREAD, Rest, close_connection, discard
@@ -74,10 +74,9 @@ class Boundary:
         record = self.record(error, context)
         head.status = 500 if record is None else record.meaning.status
         self.count(context, head)
-        if record is None or not self.answers or not self._services.background.serving():
+        if record is None or not self.answers or not self._services.runtime.background.serving():
             raise error
-        head.held = None
-        return _answer(record, head)
+        return head.replace(answer_to(record), record.request_id)
 
     @property
     def answers(self) -> bool:
@@ -90,7 +89,7 @@ class Boundary:
         """None where errors are none of ours."""
         if not self._services.settings.enable_error_handler:
             return None
-        return self._services.error_log.log_error(error, context)
+        return self._services.errors.log.log_error(error, context)
 
     def count(self, context: RequestContext | None, head: _Head) -> None:
         """Count an answered request, with the time that it took until now."""
@@ -98,10 +97,10 @@ class Boundary:
         if context is None:
             # What never came as far as our hook was not the application's, unless that failed on the way.
             if failed:
-                self._services.counters.request("unmatched", "unknown", _micros(head.begun), failed=True)
+                self._services.requests.counters.request("unmatched", "unknown", _micros(head.begun), failed=True)
         elif not context.notes.uncounted:
             micros = _micros(context.begun)
-            self._services.counters.request(context.endpoint, context.quick_device, micros, failed=failed)
+            self._services.requests.counters.request(context.endpoint, context.quick_device, micros, failed=failed)
 
 
 class _Head:
@@ -132,12 +131,32 @@ class _Head:
         self.held = (status, headers, *more)
         return None
 
-    def send(self, *head: Any) -> Any:
+    def replace(self, answer: Answer, request_id: str) -> bytes:
+        """Send ``answer`` in place of what the application wanted to say; its body."""
+        self.held, body = None, answer.body
+        self._environ[REQUEST_ID] = request_id
+        headers = [*answer.headers.items(), ("Content-Length", str(len(body)))]
+        replaced = sys.exc_info() if self.sent else None
+        self.send(f"{answer.status} {_PHRASES.get(answer.status, 'Unknown')}", headers, replaced)
+        return body
+
+    def send(self, status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+        """The one place that sets ``X-Request-ID``: every answer goes through here, whoever has made it."""
         self.sent = True
         rest = self._environ.get(UNREAD)
         if rest is not None:
             close_connection(rest, self._start_response)
-        return self._start_response(*head)
+        identity = self._request_id
+        if identity is not None:
+            headers = [(name, value) for name, value in headers if name.lower() != "x-request-id"]
+            headers.append(("X-Request-ID", identity))
+        return self._start_response(status, headers, *more)
+
+    @property
+    def _request_id(self) -> str | None:
+        told: str | None = self._environ.get(REQUEST_ID)  # what the body says
+        context: RequestContext | None = self._environ.get(CONTEXT)
+        return told if told is not None or context is None else context.request_id
 
 
 class Stream:
@@ -247,18 +266,3 @@ def _check(part: Any) -> None:
 
 
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
-
-
-def _answer(record: ErrorRecord, head: _Head) -> bytes:
-    body, status, headers = record.to_response()
-    content = render(body)
-    sent = {
-        "Content-Type": "application/json",
-        "Content-Length": str(len(content)),
-        "X-Request-ID": record.request_id,
-        "Cache-Control": "no-store",
-        **headers,
-    }
-    replaced = sys.exc_info() if head.sent else None
-    head.send(f"{status} {_PHRASES.get(status, 'Unknown')}", list(sent.items()), replaced)
-    return content

@@ -26,7 +26,7 @@ from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
 from pydantic import BaseModel
 
-from prodfix.context import iso
+from prodfix.serialization import Serializable, iso
 
 DEEPEST = 300  # levels; MongoDB stores 100. What is deeper holds itself.
 LONGEST_NUMBER = 400  # digits, as in a body
@@ -122,6 +122,7 @@ _FORMS: dict[type, Callable[[Any], Any]] = {
     bson.MinKey: lambda value: {"$minKey": 1},
     bson.MaxKey: lambda value: {"$maxKey": 1},
     BaseModel: lambda value: value.model_dump(mode="json"),
+    Serializable: lambda value: value.to_json(),
     set: list,
     frozenset: list,
     deque: list,

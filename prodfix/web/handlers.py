@@ -9,25 +9,23 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 from flask import Flask, Response, g, got_request_exception, has_request_context, request
 from pymongo.errors import DuplicateKeyError
+from werkzeug.datastructures import Headers
 from werkzeug.exceptions import BadRequest, HTTPException, InternalServerError, default_exceptions
 
-from prodfix.classification.classifications import INTERNAL_ERROR, Classification
-from prodfix.context import current_context, iso, new_request_id
+from prodfix.classification.classifications import Classification
+from prodfix.context import current_context, new_request_id
 from prodfix.errors import ClientError, ErrorCategory, Forbidden, Severity
-from prodfix.logs.sinks import render
+from prodfix.records.records import ErrorRecord
 from prodfix.services import Services
+from prodfix.web.answers import JSON, PROBLEM, REQUEST_ID, answer_to, last_resort
 from prodfix.web.incoming import UNREAD
 from prodfix.web.own_words import own_words
 
-_PROBLEM, _JSON = "application/problem+json", "application/json"
 REALM = 'Bearer realm="api"'
-
-
 UNRECORDED = "prodfix.unrecorded"
 
 
@@ -109,7 +107,7 @@ def respond(services: Services, error: BaseException) -> Response:
     try:
         return _answer(services, error)
     except Exception as failure:  # noqa: BLE001 - an error in here would be answered by itself, without end
-        services.error_log.failures += 1
+        services.errors.log.failed()
         return _last_resort(services, failure)
 
 
@@ -117,27 +115,38 @@ def _answer(services: Services, error: BaseException) -> Response:
     context = current_context()
     if context is not None and context.notes.user_id is None:
         context.notes.user_id = verified_user()
-    record = services.error_log.record(error, context)
-    services.error_log.append(record)
-    body, status, headers = record.to_response(detailed=not services.settings.production)
-    if status < 500 and (words := _words(services, error)):
-        body["detail"] = body["message"] = words
-    response = Response(render(body), status, mimetype=_media_type())  # not the host's JSON provider's
+    record = services.errors.log.log_error(error, context)
+    _tell_request_id(record.request_id)
+    return answer_to(
+        record,
+        detailed=not services.settings.production,
+        words=_words(services, error),
+        media_type=_media_type(),
+        headers=_headers(error, record),
+    ).to_flask()
+
+
+def _tell_request_id(identity: str) -> None:
+    if has_request_context():
+        request.environ[REQUEST_ID] = identity
+
+
+def _headers(error: BaseException, record: ErrorRecord) -> Headers:
+    """What the exception itself says, and what follows from the state of the connection and of the token."""
+    headers = Headers()
     if isinstance(error, HTTPException):
         for name, value in error.get_headers():
             if name.lower() not in ("content-type", "content-length"):
-                response.headers[name] = value
-        if "Retry-After" in response.headers:
-            headers["Retry-After"] = _spread(response.headers["Retry-After"])
-    response.headers.update(headers)
-    response.headers["X-Request-ID"] = record.request_id
-    response.headers["Cache-Control"] = "no-store"
+                headers[name] = value
+        if "Retry-After" in headers:
+            headers["Retry-After"] = _spread(headers["Retry-After"])
+    status = record.meaning.status
     if status == 401 or isinstance(error, Forbidden):
-        response.headers.setdefault("WWW-Authenticate", _challenge(error))
+        headers.setdefault("WWW-Authenticate", _challenge(error))
     broken = record.meaning.category is ErrorCategory.NETWORK and status in (400, 408)
     if broken or (has_request_context() and UNREAD in request.environ):
-        response.headers["Connection"] = "close"  # the rest of the body is still on its way, or is none
-    return response
+        headers["Connection"] = "close"  # the rest of the body is still on its way, or is none
+    return headers
 
 
 def _words(services: Services, error: BaseException) -> str | None:
@@ -169,23 +178,9 @@ def _last_resort(services: Services, failure: Exception) -> Response:
         facts = {"error": type(failure).__name__, "requestId": request_id}
         services.logs.note(Severity.CRITICAL, "error-handler", "error handler failed", facts=facts)
     except Exception:  # noqa: BLE001 - it is counted already, and the client still waits
-        services.error_log.failures += 1
-    body = {
-        "type": "urn:prodfix:internal-error",
-        "title": "Internal error",
-        "status": INTERNAL_ERROR.status,
-        "detail": INTERNAL_ERROR.message,
-        "code": INTERNAL_ERROR.code,
-        "message": INTERNAL_ERROR.message,
-        "details": [],
-        "requestId": request_id,
-        "timestamp": iso(datetime.now(UTC)),
-        "retryable": False,
-    }
-    response = Response(render(body), INTERNAL_ERROR.status, mimetype=_JSON)
-    response.headers["X-Request-ID"] = request_id
-    response.headers["Cache-Control"] = "no-store"
-    return response
+        services.errors.log.failed()
+    _tell_request_id(request_id)
+    return last_resort(request_id).to_flask()
 
 
 def verified_user() -> str | None:
@@ -210,5 +205,5 @@ def request_user() -> str | None:
 def _media_type() -> str:
     """problem+json for those who name it, and do not like plain JSON better; ``*/*`` names nothing."""
     wanted = {value.partition(";")[0].strip().lower(): quality for value, quality in request.accept_mimetypes}
-    quality = wanted.get(_PROBLEM, 0)
-    return _PROBLEM if quality > 0 and quality >= wanted.get(_JSON, 0) else _JSON
+    quality = wanted.get(PROBLEM, 0)
+    return PROBLEM if quality > 0 and quality >= wanted.get(JSON, 0) else JSON

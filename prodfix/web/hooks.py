@@ -33,7 +33,7 @@ _UNMARKED = object()
 
 
 def attach(app: Flask, services: Services, *, deadline: bool) -> None:
-    """Request IDs for every answer; with ``deadline``, also one deadline for each request and a limit for its body.
+    """A request ID for all that a request does; with ``deadline``, also one deadline for each and a limit for its body.
 
     Without it only views that :func:`prodfix.deadline` gives one have a deadline.
     """
@@ -53,11 +53,8 @@ def attach(app: Flask, services: Services, *, deadline: bool) -> None:
             _receive(current, services.settings, seconds)
 
     def finish(response: Response) -> Response:
-        context = current_context()
-        if context is not None:
-            response.headers["X-Request-ID"] = context.request_id
-            if response.is_streamed and not _file(response.response):
-                request.environ[STREAM] = True
+        if response.is_streamed and not _file(response.response) and current_context() is not None:
+            request.environ[STREAM] = True
         return response
 
     def end(error: BaseException | None = None) -> None:

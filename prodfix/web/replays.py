@@ -133,7 +133,7 @@ def _first_answer(required: bool, user: User | None, longest: float) -> Response
             raise _refusal("missing", "is required here: one new value for each new operation, the same for its copies")
         return None
     key, who = parse_key(sent.strip()), _who(user)
-    keys, context = current_prodfix.idempotency, current_context()
+    keys, context = current_prodfix.requests.idempotency, current_context()
     route = request.url_rule.rule if request.url_rule is not None else request.path
     if context is not None:
         context.notes.keyed = True

@@ -12,10 +12,10 @@ from playwright.sync_api import Browser, Page
 
 from tests.browser import chromium
 from tests.browser.chromium import Said
-from tests.receivers import WebHook
-from tests.served import Served
-from tests.servers import DatabaseServer
-from tests.waiting import until
+from tests.support.receivers import WebHook
+from tests.support.served import Served
+from tests.support.servers import DatabaseServer
+from tests.support.waiting import until
 
 PAGE = "/api/v1/diagnostics"
 

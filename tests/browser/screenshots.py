@@ -10,9 +10,9 @@ from playwright.sync_api import Browser, Page
 
 from tests.browser import chromium, week
 from tests.browser.conftest import PAGE, sign_in
-from tests.served import REPOSITORY, Served
-from tests.servers import DatabaseServer
-from tests.waiting import until
+from tests.support.served import REPOSITORY, Served
+from tests.support.servers import DatabaseServer
+from tests.support.waiting import until
 
 DESKTOP, PHONE = {"width": 1100, "height": 1000}, {"width": 390, "height": 844}
 

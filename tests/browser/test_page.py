@@ -13,10 +13,10 @@ from playwright.sync_api import Page, expect
 
 from prodfix.journal import tables
 from tests.browser.conftest import PAGE, sign_in
-from tests.receivers import WebHook
-from tests.served import Served
-from tests.servers import DatabaseServer
-from tests.waiting import until
+from tests.support.receivers import WebHook
+from tests.support.served import Served
+from tests.support.servers import DatabaseServer
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.served
 

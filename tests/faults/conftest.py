@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import DatabaseServer
+from tests.support.servers import DatabaseServer
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from prodfix.alerts.sender import NAME
-from tests.receivers import MailServer, Told, WebHook
-from tests.served import Served
-from tests.servers import DatabaseServer
-from tests.waiting import until
+from prodfix.alerts.leader_state import LOCK
+from tests.support.receivers import MailServer, Told, WebHook
+from tests.support.served import Served
+from tests.support.servers import DatabaseServer
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.served, pytest.mark.faults]
 
@@ -59,7 +59,7 @@ def serve(folder: Path, server: DatabaseServer, receivers: Receivers, workers: i
 
 def sender(served: Served) -> int | None:
     """The PID of the worker that has the lock, as the kernel tells it."""
-    inode = (served.folder / "state" / "journal" / NAME).stat().st_ino
+    inode = (served.folder / "state" / "journal" / LOCK).stat().st_ino
     locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
     found = [int(lock[4]) for lock in locks if lock[1] == "FLOCK" and lock[5].endswith(f":{inode}")]
     return found[0] if len(found) == 1 and found[0] in served.worker_pids() else None

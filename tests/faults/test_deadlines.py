@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from tests.proxy import Proxy
-from tests.served import Answer, Served
-from tests.servers import DatabaseServer
-from tests.waiting import until
+from tests.support.proxy import Proxy
+from tests.support.served import Answer, Served
+from tests.support.servers import DatabaseServer
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.served, pytest.mark.faults]
 
@@ -87,7 +87,7 @@ def test_a_hundred_requests_that_are_cut_leave_the_pool_right(
 
 
 def test_a_body_that_is_never_sent_is_given_up_with_the_requests_deadline(serve: Callable[..., Served]) -> None:
-    served = serve(REQUEST_DEADLINE_MS="800")
+    served = serve(REQUEST_DEADLINE_MS="2000")
     half = (
         b"POST /probe/stray?id=1 HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
     )
@@ -95,22 +95,22 @@ def test_a_body_that_is_never_sent_is_given_up_with_the_requests_deadline(serve:
     links = [socket.create_connection(("127.0.0.1", served.port), timeout=10) for _ in range(20)]
     for link in links:
         link.sendall(half)
-    assert timed(lambda: served.get("/probe/idle"))[1] < 0.5, "meanwhile others are answered"
+    assert timed(lambda: served.get("/probe/idle"))[1] < 1.5, "meanwhile others are answered"
     for link in links:
         answer = http.client.HTTPResponse(link)
         with link, answer:
             answer.begin()
             assert (answer.status, json.loads(answer.read())["code"]) == (408, "REQUEST_TIMEOUT")
-    assert 0.7 < time.monotonic() - begun < 3
+    assert 1.9 < time.monotonic() - begun < 5
 
 
 def test_a_client_and_a_view_may_have_deadlines_of_their_own(serve: Callable[..., Served]) -> None:
-    served = serve(REQUEST_DEADLINE_MS="600")
+    served = serve(REQUEST_DEADLINE_MS="1500")
     answer, took = timed(lambda: served.get("/probe/sleep?seconds=9", {"X-Request-Timeout-Ms": "200"}))
     assert (answer.status, answer.body["code"]) == (504, "DEADLINE_EXCEEDED")
-    assert took < 0.55
-    assert served.get("/probe/export?seconds=1").status == 200
-    assert served.get("/probe/sleep?seconds=1").status == 504, "the control"
+    assert took < 1.4
+    assert served.get("/probe/export?seconds=2").status == 200
+    assert served.get("/probe/sleep?seconds=2").status == 504, "the control"
     request_id = answer.body["requestId"]
     found = served.get(f"/api/v1/diagnostics/requests/{request_id}", served.bearer())
     assert found.status == 200, "what runs after the deadline does not spend from it"
@@ -149,8 +149,8 @@ def test_while_packets_are_dropped_what_needs_no_database_answers_and_the_rest_f
     assert {(answer.status, answer.body["code"]) for answer, _ in later} == {(503, "DATABASE_UNAVAILABLE")}
     assert all(answer.headers["Retry-After"] for answer, _ in later)
     # Generous: the machine is shared. The benchmark has the figures.
-    assert sorted(took for _, took in idle)[len(idle) // 2] < 0.1
-    assert sorted(took for _, took in later)[len(later) // 2] < 0.1
+    assert sorted(took for _, took in idle)[len(idle) // 2] < 0.5
+    assert sorted(took for _, took in later)[len(later) // 2] < 0.5
     assert proxy.work - before <= 1.1 * (len(found) + len(later))
 
     breaker = until(lambda: (seen := worker(served)["breaker"])["refused"] >= 40 and seen, what="what the breaker says")

@@ -16,9 +16,9 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.served import INHERITED, REPOSITORY, Answer, Served
-from tests.servers import DatabaseServer
-from tests.waiting import until
+from tests.support.served import INHERITED, REPOSITORY, Answer, Served
+from tests.support.servers import DatabaseServer
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.served, pytest.mark.faults]
 

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from tests.faults.test_deferred import DEFERRED, NOTES, kept, note
-from tests.proxy import Proxy
-from tests.served import Answer, Served
-from tests.servers import DatabaseServer
-from tests.waiting import until
+from tests.support.proxy import Proxy
+from tests.support.served import Answer, Served
+from tests.support.servers import DatabaseServer
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.served, pytest.mark.faults]
 

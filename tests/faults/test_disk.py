@@ -20,9 +20,9 @@ from prodfix.journal.image import roots
 from prodfix.journal.salvage import wal_of
 from prodfix.journal.tables import PAGE
 from prodfix.journal.wal import read_log
-from tests.served import Served
-from tests.servers import DatabaseServer
-from tests.waiting import until
+from tests.support.served import Served
+from tests.support.servers import DatabaseServer
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.served, pytest.mark.faults]
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from tests.served import Answer, Served
-from tests.servers import DatabaseServer
-from tests.waiting import until
+from tests.support.served import Answer, Served
+from tests.support.servers import DatabaseServer
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.served, pytest.mark.faults]
 

@@ -17,13 +17,13 @@ from typing import Any
 
 import pytest
 
-from tests.load import Load
-from tests.served import Served
-from tests.waiting import until
+from tests.support.load import Load
+from tests.support.served import Served
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.served, pytest.mark.faults, pytest.mark.timeout(400)]
 
-SECONDS = float(os.environ.get("LOAD_SECONDS", "8"))
+SECONDS = float(os.environ.get("LOAD_SECONDS", "5"))
 RATE = 500.0
 FAILING = "/broken/view"
 FINE = "/broken/fine"

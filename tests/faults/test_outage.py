@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from tests.served import Answer, Served
-from tests.servers import DatabaseServer
-from tests.waiting import until
+from tests.support.served import Answer, Served
+from tests.support.servers import DatabaseServer
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.served, pytest.mark.faults]
 
@@ -85,9 +85,14 @@ def test_an_outage_from_its_first_to_its_last_second(server: DatabaseServer, ser
     assert served.get("/health/startup").status == 200
 
     request_id = refused[0][0].body["requestId"]
-    found = [served.get(f"{DIAGNOSTICS}/requests/{request_id}", token) for _ in range(10)]
-    assert {answer.status for answer in found} == {200}
-    assert all(answer.body == found[0].body for answer in found)
+    found: list[Answer] = []
+
+    def agreed() -> bool:
+        found[:] = [served.get(f"{DIAGNOSTICS}/requests/{request_id}", token) for _ in range(10)]
+        assert {answer.status for answer in found} == {200}
+        return all(answer.body == found[0].body for answer in found)
+
+    until(agreed, limit=5, what="the same answer from both workers")
     database = found[0].body["errors"][0]["database"]
     assert (database["operation"], database["collection"]) == ("insert", "notes")
     assert database["query"]["document"]["slug"] == "?str"

@@ -18,11 +18,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.waiting import until
+from tests.support import REPOSITORY
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.faults
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 LEAST = 300  # acknowledged writes of a trial
 WRITER = """
 import sys

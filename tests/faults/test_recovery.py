@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.served import Served
-from tests.servers import DatabaseServer
+from tests.support.served import Served
+from tests.support.servers import DatabaseServer
 
 pytestmark = [pytest.mark.served, pytest.mark.faults]
 

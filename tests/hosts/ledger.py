@@ -43,7 +43,7 @@ def add_carelessly() -> Any:
     applied."""
     number = request.get_json()["number"]
     client: MongoClient[Any]
-    with MongoClient(current_prodfix.clients.uri, retryWrites=False) as client:
+    with MongoClient(current_prodfix.database.clients.uri, retryWrites=False) as client:
         entries = client.get_default_database().entries
         try:
             entries.insert_one({"number": number})
@@ -83,13 +83,13 @@ def add_twice() -> Any:
 
 
 app = create_app(load_settings(), (*BLUEPRINTS, blueprint))
-app.extensions["prodfix"].deferred.register(
+app.extensions["prodfix"].deferral.queue.register(
     "ledger.add",
     lambda arguments: [
         Insert("entries", {"number": arguments["number"]}),
         Update("counts", {"_id": arguments["number"]}, {"$inc": {"n": 1}}, upsert=True),
     ],
 )
-app.extensions["prodfix"].deferred.register(
+app.extensions["prodfix"].deferral.queue.register(
     "ledger.half", lambda arguments: [Insert("entries", {"number": arguments["number"]})]
 )

@@ -75,7 +75,7 @@ def hot() -> Any:
         current_prodfix.db.counters.update_one({"_id": "hot"}, {"$inc": {"n": 1}}, upsert=True, session=session)
 
     if request.args["by"] == "driver":
-        with current_prodfix.clients.application.start_session() as session:
+        with current_prodfix.database.clients.application.start_session() as session:
             session.with_transaction(write)
     else:
         run_transaction(write)
@@ -173,6 +173,6 @@ def idle() -> Any:
 
 
 app = create_app(load_settings(), (*BLUEPRINTS, blueprint))
-app.extensions["prodfix"].deferred.register(
+app.extensions["prodfix"].deferral.queue.register(
     "guarded.create", lambda arguments: [Insert("guarded", {"name": arguments["name"]})]
 )

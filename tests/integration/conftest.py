@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.served import Served
+from tests.support.served import Served
 
 
 @pytest.fixture(scope="session")

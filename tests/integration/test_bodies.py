@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from tests.served import Served
-from tests.unit.conversing import chunked, post
+from tests.support.gunicorn_exchange import chunked, post
+from tests.support.served import Served
 
 pytestmark = pytest.mark.served
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.served import Served
-from tests.waiting import until
+from tests.support.served import Served
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.served
 

@@ -18,9 +18,9 @@ from flask import Flask
 
 from prodfix import ProdFix, Settings
 from prodfix.commands.looking import words
-from tests.served import INHERITED, REPOSITORY, Served
-from tests.servers import DatabaseServer
-from tests.waiting import until
+from tests.support.served import INHERITED, REPOSITORY, Served
+from tests.support.servers import DatabaseServer
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.served
 

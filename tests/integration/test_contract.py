@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.served import Answer, Served
-from tests.waiting import until
+from tests.support.served import Answer, Served
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.served
 

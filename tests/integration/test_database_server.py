@@ -9,16 +9,19 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from threading import Barrier
 from typing import Any
 
 import pytest
+from bson import Int64
 from pymongo.errors import NetworkTimeout, OperationFailure, PyMongoError
 
-from tests.processes import alive
-from tests.servers import REPOSITORY, DatabaseServer
-from tests.waiting import until
+from config.database_server import RETRYABLE_RECORDS
+from tests.support.processes import alive
+from tests.support.servers import REPOSITORY, DatabaseServer
+from tests.support.waiting import until
 
 Document = dict[str, Any]
 
@@ -41,11 +44,15 @@ def refused(*options: str) -> str:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_ends_at_once_and_in_order(number: signal.Signals) -> None:
-    server = DatabaseServer().start()
-    begun = time.monotonic()
-    os.kill(server.pid, number)
-    assert server.stop() == 0
-    assert time.monotonic() - begun < 1.5  # two seconds of the package's own are what the launcher avoids
+    def took() -> float:
+        server = DatabaseServer().start()
+        begun = time.monotonic()
+        os.kill(server.pid, number)
+        assert server.stop() == 0
+        return time.monotonic() - begun
+
+    # Two seconds of the package's own are what the launcher avoids: on a busy machine one of three shows that.
+    assert any(took() < 1.5 for _ in range(3))
 
 
 def test_a_signal_in_the_middle_of_its_start_ends_it_too(tmp_path: Path) -> None:
@@ -174,9 +181,27 @@ def test_whoever_waits_for_it_in_vain_is_told_where_its_threads_stand(capfd: pyt
         assert client.admin.command("ping")["ok"] == 1
 
 
+def test_it_remembers_few_retryable_writes_and_the_latest_ones(server: DatabaseServer) -> None:
+    """With the ten thousand of the package each further write sorts them all."""
+    with server.client() as client, ExitStack() as stack:
+        sessions = [stack.enter_context(client.start_session()) for _ in range(RETRYABLE_RECORDS + 50)]
+
+        def insert(number: int) -> Any:
+            documents = [{"_id": number}]
+            numbered = {"insert": "orders", "documents": documents, "txnNumber": Int64(1)}
+            return client.shop.command(numbered, session=sessions[number])
+
+        for number in range(len(sessions)):
+            assert insert(number)["n"] == 1
+        # What is remembered is answered again, and what is not is a second insert of the same document.
+        assert insert(len(sessions) - 1).get("writeErrors") is None
+        assert insert(0)["writeErrors"][0]["code"] == 11000
+        assert client.shop.orders.count_documents({}) == len(sessions)
+
+
 PARENT = """
 import time
-from tests.servers import DatabaseServer
+from tests.support.servers import DatabaseServer
 print(DatabaseServer().start().pid, flush=True)
 time.sleep(60)
 """

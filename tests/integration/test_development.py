@@ -22,9 +22,9 @@ import pytest
 
 from config.embedded import EmbeddedDatabase
 from config.ports import free_port
-from tests.processes import alive, command, descendants
-from tests.servers import REPOSITORY
-from tests.waiting import until
+from tests.support.processes import alive, command, descendants
+from tests.support.servers import REPOSITORY
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.served
 

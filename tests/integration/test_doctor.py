@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from prodfix.doctor.checks import FAMILIES
-from tests.served import INHERITED, REPOSITORY, Served
-from tests.servers import DatabaseServer
-from tests.waiting import until
+from tests.support.served import INHERITED, REPOSITORY, Served
+from tests.support.servers import DatabaseServer
+from tests.support.waiting import until
 
 CANARY = "canary7f3a"
 NOWHERE = f"mongodb://{CANARY}user:{CANARY}word@127.0.0.1:9/notes"

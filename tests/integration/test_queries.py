@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
-from tests.served import REPOSITORY, Served
-from tests.waiting import until
+from tests.support.served import REPOSITORY, Served
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.served
 

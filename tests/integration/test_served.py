@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import alive
-from tests.served import REPOSITORY, Served
-from tests.waiting import until
+from tests.support.processes import alive
+from tests.support.served import REPOSITORY, Served
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.served
 

@@ -23,7 +23,7 @@ class Console:
     name = "console"
 
     def __init__(self) -> None:
-        self.data = b""
+        self.data = bytearray()  # what grows with thousands of lines is not copied for each
 
     def write(self, data: bytes) -> None:
         self.data += data
@@ -53,8 +53,8 @@ class Site:
         self.services.logs.sinks.replace(self.console)
         # What `start` does, without the loops: a driver that pings in the background draws from `random` at times when
         # Hypothesis allows it to nobody.
-        self.services.journal.open()
-        self.services.background._pid = os.getpid()
+        self.services.runtime.journal.open()
+        self.services.runtime.background.running = True
 
     def _raising(self) -> Blueprint:
         blueprint = Blueprint("raising", __name__, url_prefix="/raise")
@@ -81,7 +81,7 @@ class Site:
     def clear(self) -> None:
         """Forget what was logged."""
         self.services.logs.sinks.flush()
-        self.console.data = b""
+        self.console.data.clear()
         for path in self.folder.glob("log/*.log"):
             os.truncate(path, 0)
 

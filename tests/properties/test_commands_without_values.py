@@ -126,4 +126,4 @@ def test_ten_thousand_commands_leave_no_value_and_change_nothing(sent: list[tupl
 
 
 def counted(profile: Profile) -> list[Any]:
-    return [(key, kind.to_json()) for key, kind in profile.drain()]
+    return [(key, kind.totals().to_json()) for key, kind in profile.drain()]

@@ -51,7 +51,7 @@ def test_a_loss_is_told_with_its_circumstances(
     place = f"{host}.example:27017"
     uri = f"mongodb://{user}:{quote(password)}@{place}/shop?authSource=admin&tlsCertificateKeyFilePassword={password}"
     site = new_site(uri, db_connect_timeout_ms=timeout, db_server_selection_timeout_ms=timeout + 1)
-    monitor = site.services.monitor
+    monitor = site.services.database.monitor
     told = _without_text(error, f"{place}: [Errno 111] {uri}")
 
     def command(name: str) -> None:
@@ -89,10 +89,10 @@ def test_so_is_one_that_the_driver_reports(new_site: Callable[..., Site]) -> Non
     """
     password = "pw-of-the-test"
     site = new_site(f"mongodb://admin:{password}@127.0.0.1:1/shop")
-    monitor = site.services.monitor
+    monitor = site.services.database.monitor
     client: MongoClient[Any]
     with MongoClient(
-        site.services.clients.uri, serverSelectionTimeoutMS=10, event_listeners=[*monitor.watchers]
+        site.services.database.clients.uri, serverSelectionTimeoutMS=10, event_listeners=[*monitor.watchers]
     ) as client:
         monitor._client = lambda: client
         monitor.ping()

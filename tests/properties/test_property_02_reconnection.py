@@ -52,7 +52,7 @@ def test_the_state_follows(site: Site, later: list[Exception | None]) -> None:
     words = [message.removeprefix("connection ") for _, message, _ in changes]
     assert words == (["connected", "disconnected", "reconnecting"] * len(changes))[: len(changes)]
     assert all((attempts >= 2) == (word != "connected") for word, (_, _, attempts) in zip(words, changes, strict=True))
-    status = site.services.monitor.status()
+    status = site.services.database.monitor.status()
     assert status.reconnect_attempts == len(later) - max(
         (i for i, error in enumerate([None, *later]) if error is None), default=0
     )
@@ -61,7 +61,7 @@ def test_the_state_follows(site: Site, later: list[Exception | None]) -> None:
 def _run(site: Site, outcomes: list[Exception | None]) -> None:
     """Let the monitor ping with these outcomes, two seconds apart: longer than a good ping counts."""
     site.clear()
-    monitor, now = site.services.monitor, 0.0
+    monitor, now = site.services.database.monitor, 0.0
 
     def command(name: str) -> None:
         outcome = coming.pop(0)
@@ -70,7 +70,7 @@ def _run(site: Site, outcomes: list[Exception | None]) -> None:
 
     coming = list(outcomes)
     admin: Any = SimpleNamespace(admin=SimpleNamespace(command=command))
-    monitor.__init__(lambda: admin, on_event=monitor.on_event, on_attempt=monitor.on_attempt, clock=lambda: now)  # type: ignore[misc]
+    monitor.__init__(lambda: admin, on_event=monitor._on_event, on_attempt=monitor._on_attempt, clock=lambda: now)  # type: ignore[misc]
     for _ in outcomes:
         now += 2.0
         monitor.ping()

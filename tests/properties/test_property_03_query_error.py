@@ -52,7 +52,7 @@ def client(site: Site, database_uri: str) -> Iterator[tuple[Clients, list[bool]]
             raise DatabaseUnavailable
 
     options = site.services.settings.mongo_options()
-    clients = Clients(database_uri, options, listeners=(site.services.interceptor,), gate=gate)
+    clients = Clients(database_uri, options, listeners=(site.services.queries.interceptor,), gate=gate)
     yield clients, down
     clients.close()
 
@@ -88,13 +88,13 @@ def test_the_entry_tells_what_failed(
     clients, client_down = client
     client_down[0] = unreachable
     wanted = {field: {"$nope": value}, "owner": value}
-    site.services.clients.own_db[collection].insert_one({field: 1, "owner": value})
+    site.services.database.clients.own_db[collection].insert_one({field: 1, "owner": value})
     token = set_context(context)
     site.clear()
     try:
         run(clients.db[collection], wanted)
     except PyMongoError as error:
-        log = site.services.error_log
+        log = site.services.errors.log
         log.append(log.record(error, context))
     else:
         raise AssertionError("it did not fail")

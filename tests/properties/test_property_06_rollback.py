@@ -70,7 +70,7 @@ def test_nothing_of_it_stays(
 
     Feature: production-deployment-fix, Property 6
     """
-    database, transactions = site.services.db, site.services.transactions
+    database, transactions = site.services.db, site.services.database.transactions
     for name in COLLECTIONS:
         database[name].delete_many({})
         database[name].insert_many([{"_id": key, "amount": 0} for key in range(4)])

@@ -49,10 +49,10 @@ def test_the_device_is_the_right_one(site: Site, error: Exception, known: tuple[
     """
     agent, device = known
     site.clear()
-    before = site.services.statistics.read("1h").to_json()["errorsByDevice"].get(device, 0)
+    before = site.services.requests.statistics.read("1h").statistics().to_json()["errorsByDevice"].get(device, 0)
     site.fail(error, headers={"User-Agent": agent})
     assert [entry["context"]["deviceType"] for entry in site.errors()] == [device]
-    assert site.services.statistics.read("1h").to_json()["errorsByDevice"][device] == before + 1
+    assert site.services.requests.statistics.read("1h").statistics().to_json()["errorsByDevice"][device] == before + 1
 
 
 @given(error=stored, known=known_agents, platform=st.sampled_from(["Android", "iOS", "Windows", "", "junk"]))

@@ -35,7 +35,7 @@ class Outlets:
         folder = self.folder / ("broken" if "files" in broken else "log")
         console = os.open("/dev/full", os.O_WRONLY) if "console" in broken else self.console
         sinks = Sinks([Console(console), *category_files(folder, max_bytes=10**9, keep=1, daily=False)])
-        error_log: ErrorLog = self.site.services.error_log
+        error_log: ErrorLog = self.site.services.errors.log
         context = new_context(endpoint="/x", method="GET", ip="", headers={})
         record = error_log.record(error, context)
         self.site.services.logs.sinks = sinks
@@ -74,7 +74,7 @@ def test_both_get_it(outlets: Outlets, error: Exception) -> None:
     counted = outlets.site.services.classifier.classify(error).category is ErrorCategory.CLIENT
     assert outlets.on_console(identity) == outlets.in_files(identity) == (not counted)
     assert sinks.dropped == 0
-    assert all(sink["failing"] is None for sink in sinks.status()["sinks"])
+    assert all(sink["failing"] is None for sink in sinks.status().to_json()["sinks"])
 
 
 @given(
@@ -89,7 +89,7 @@ def test_one_that_fails_keeps_nothing_from_the_other(
     Feature: production-deployment-fix, Property 9
     """
     identity, sinks = outlets.log(error, broken)
-    failing = {sink["name"] for sink in sinks.status()["sinks"] if sink["failing"] and sink["lost"]}
+    failing = {sink["name"] for sink in sinks.status().to_json()["sinks"] if sink["failing"] and sink["lost"]}
     assert outlets.on_console(identity) == ("console" not in broken) == ("console" not in failing)
     assert outlets.in_files(identity) == ("files" not in broken) == (not failing - {"console"})
 
@@ -130,7 +130,7 @@ def test_with_one_sink_failing_every_other_one_has_every_line(site: Site, many: 
 
     Feature: production-deployment-fix, Property 9
     """
-    log: ErrorLog = site.services.error_log
+    log: ErrorLog = site.services.errors.log
     records = [replace(log.record(error, None), request_id=f"request-{number}") for number, error in enumerate(many)]
     kept: dict[bool, dict[str, Memory]] = {}
     for fails in (False, True):

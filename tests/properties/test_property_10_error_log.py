@@ -31,7 +31,7 @@ from tests.properties.strategies import (
     python_errors,
     text,
 )
-from tests.servers import REPOSITORY
+from tests.support.servers import REPOSITORY
 
 CONTEXT = {
     "requestId",
@@ -77,7 +77,7 @@ def test_every_entry_is_complete(site: Site, error: Exception, context: RequestC
     Feature: production-deployment-fix, Property 10
     """
     site.clear()
-    log = site.services.error_log
+    log = site.services.errors.log
     record = log.record(error, context)
     log.append(record)
     assert log.failures == site.services.logs.sinks.dropped == 0
@@ -96,7 +96,7 @@ def test_every_entry_is_complete(site: Site, error: Exception, context: RequestC
             assert entry["context"]["endpoint"] == context.endpoint
             assert moment(entry["context"]["timestamp"])
     assert len(site.errors()) == (record.disposition != "counted")
-    assert len(site.services.lookup.request(record.request_id)) >= (record.disposition == "stored")
+    assert len(site.services.errors.lookup.request(record.request_id)) >= (record.disposition == "stored")
 
 
 values = st.recursive(

@@ -242,7 +242,9 @@ def test_no_secret_comes_out(site: Site, kind: str, method: str, capfd: pytest.C
     site.view = lambda: VIEWS[kind](secret)
     answer = site.ask(**request_with(secret, method))
     assert_clean(answer, secret)
-    stored = json.dumps(site.services.requests.find(answer.json["requestId"]), default=str).encode()
+    stored = json.dumps(
+        site.services.diagnostics.requests.find(answer.json["requestId"]).to_json(), default=str
+    ).encode()
     output = "".join(capfd.readouterr()).encode()
     for trace in traces_of(secret):
         for place in (site.written(), stored, reported(site), output):
@@ -258,7 +260,7 @@ def test_no_answer_repeats_a_text(site: Site, kind: str, method: str) -> None:
     secret = "S3" + secrets.token_hex(10)
     site.view = lambda: FREE[kind](secret)
     assert_clean(site.ask(**request_with(secret, method)), secret)
-    assert secret not in json.dumps(site.services.statistics.read("1h").to_json())
+    assert secret not in json.dumps(site.services.requests.statistics.read("1h").statistics().to_json())
 
 
 @given(
@@ -281,7 +283,7 @@ def test_nor_do_those_of_a_lost_database(lost_site: Site, error: Exception, path
 def lost_site(new_site: Callable[..., Site]) -> Site:
     site = new_site(f"mongodb://admin:{PASSWORD}@127.0.0.1:1/shop?tlsCertificateKeyFilePassword={PASSWORD}")
     for _ in range(2):
-        site.services.monitor._failed(AutoReconnect(f"{HOST}:27017 {PASSWORD}"))  # so that nobody waits for it
+        site.services.database.monitor._failed(AutoReconnect(f"{HOST}:27017 {PASSWORD}"))  # so that nobody waits for it
     return site
 
 
@@ -294,7 +296,7 @@ def test_what_is_stored_is_clean_too(site: Site, database_uri: str) -> None:
     for kind in VIEWS:
         site.view = lambda kind=kind: VIEWS[kind](secret)  # type: ignore[misc]
         site.ask(**request_with(secret, "POST"))
-    site.services.storage.tick()
+    site.services.errors.storage.tick()
     client: MongoClient[Any]
     with MongoClient(database_uri) as client:
         database = client.get_default_database()
@@ -318,10 +320,10 @@ def test_the_search_finds_what_is_there(site: Site, capfd: pytest.CaptureFixture
     site.services.logs.sinks.put("console", secret.encode())
     assert traces_of(secret)[0] in site.written()
     site.clear()
-    record = site.services.error_log.record(ValueError("x"), None)
-    site.services.error_log.append(replace(record, request_id=secret))  # an ID is not redacted
+    record = site.services.errors.log.record(ValueError("x"), None)
+    site.services.errors.log.append(replace(record, request_id=secret))  # an ID is not redacted
     assert traces_of(secret)[0] in site.written()
-    assert secret in json.dumps(site.services.requests.find(secret), default=str)
+    assert secret in json.dumps(site.services.diagnostics.requests.find(secret).to_json(), default=str)
     assert traces_of(secret)[0] in reported(site)
     print(secret)
     assert secret in "".join(capfd.readouterr())

@@ -100,6 +100,6 @@ def test_the_record_is_found_by_it(site: Site) -> None:
     """
     site.view = lambda: abort(500)
     identity, other = (site.ask().json["requestId"] for _ in range(2))
-    found = [document["requestId"] for document in site.services.lookup.request(identity)]
+    found = [document["requestId"] for document in site.services.errors.lookup.request(identity)]
     assert found == [identity]
     assert identity != other

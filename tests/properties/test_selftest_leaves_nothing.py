@@ -16,7 +16,7 @@ from prodfix.classification.classifier import Classifier
 from prodfix.connection.clients import Clients
 from prodfix.diagnostics import selftest as module
 from prodfix.diagnostics.selftest import TEST_COLLECTION, TEST_OPERATIONS, SelfTest, TestOperation
-from tests.waiting import until
+from tests.support.waiting import until
 
 OWN = "prodfix-own"  # the appname of the client that is used
 COMMANDS = ("createIndexes", "insert", "find", "update", "delete", "commitTransaction", "abortTransaction")
@@ -69,7 +69,7 @@ class Bench:
         facts = {"failCommands": list(fault.commands), "appName": OWN, **dict(fault.data)}
         configure = self._client.admin.command
         configure("configureFailPoint", "failCommand", mode={"times": fault.times}, data=facts)
-        answer = self.selftest.run(operation)
+        answer = self.selftest.run(operation).to_json()
         configure("configureFailPoint", "failCommand", mode="off")
         return answer
 

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+import pytest
+
+from tests.support import REPOSITORY
+
 PROPERTIES = " or ".join(f"property_{number:02}" for number in (*range(1, 8), 12))
 
 
+@pytest.mark.timeout(420)  # it gives way to what is served
 def test_the_properties_hold_under_gevent() -> None:
-    pytest = [sys.executable, "-m", "gevent.monkey", "--module", "pytest", "tests/properties", "-q", "-k", PROPERTIES]
+    command = [sys.executable, "-m", "gevent.monkey", "--module", "pytest", "tests/properties", "-q", "-k", PROPERTIES]
     run = subprocess.run(
-        [*pytest, "-p", "no:cacheprovider", "--hypothesis-profile=gevent"],
+        [*command, "-p", "no:cacheprovider", "--hypothesis-profile=gevent"],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
-        timeout=170,
+        timeout=400,
         check=False,
     )
     assert run.returncode == 0, run.stdout[-4000:]

@@ -32,16 +32,17 @@ from prodfix.journal.journal import Journal
 from prodfix.logs.sinks import Console
 from prodfix.recovery.transactions import Transactions
 from prodfix.web.application import Application
-from tests.receivers import MailServer, WebHook
-from tests.unit.commands import Commands
-from tests.unit.counting import Clock, Worker
-from tests.unit.deferring import steps
+from tests.support import REPOSITORY
+from tests.support.counting_worker import Clock, Worker
+from tests.support.deferred_notes import steps
+from tests.support.receivers import MailServer, WebHook
+from tests.support.recorded_commands import Commands
 
-ROOT = Path(__file__).parents[2]
+ROOT = REPOSITORY
 KEY = "0123456789abcdef0123456789abcdef"
 
 
-def wait_until(fact: Callable[[], Any], limit: float = 10.0) -> Any:
+def wait_until(fact: Callable[[], Any], limit: float = 30.0) -> Any:
     """The first true answer of ``fact``; fails after ``limit`` seconds."""
     end = time.monotonic() + limit
     while not (answer := fact()):
@@ -204,7 +205,7 @@ def commands() -> Commands:
 
 @pytest.fixture
 def make_deferred(journal: Journal, database: Any) -> Callable[..., Deferred]:
-    """Makes what knows the operation ``note`` of ``tests.unit.deferring``."""
+    """Makes what knows the operation ``note`` of ``tests.support.deferred_notes``."""
 
     def make(**options: Any) -> Deferred:
         known = {"enabled": True, "durable": True, "max_entries": 10_000, "max_bytes": 2**24}

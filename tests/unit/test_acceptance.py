@@ -104,8 +104,8 @@ def test_a_stranger_who_asks_too_soon_after_a_return_makes_no_database_error(
     def not_told(*_: Any) -> None:
         raise NotKnownNow
 
-    monkeypatch.setattr(type(services.traces), "_stored", not_told)
-    with error_recorded.connected_to(lambda sender, record: seen.append(record), sender=services.error_log):
+    monkeypatch.setattr(type(services.deferral.status), "_stored", not_told)
+    with error_recorded.connected_to(lambda sender, record: seen.append(record), sender=services.errors.log):
         answer = app.test_client().get("/api/v1/operations/" + "0" * 24)
     assert (answer.status_code, answer.json["code"], answer.json["retryable"]) == (503, "DATABASE_UNAVAILABLE", True)
     assert "outcome" not in answer.json
@@ -136,7 +136,7 @@ def test_an_admin_sees_it_without_its_values_and_orders(app: Any) -> None:
     assert CANARY not in page.text + shown.text
     ordered = client.post(f"/api/v1/diagnostics/deferred/{identity}/discard", headers=admin)
     assert (ordered.status_code, ordered.json["ordered"]) == (202, "discard")
-    app.extensions["prodfix"].orders.obey()
+    app.extensions["prodfix"].deferral.orders.obey()
     status = client.get(f"/api/v1/operations/{identity}", headers=bearer(app, "ada")).json
     assert (status["status"], status["reason"]) == ("failed", "DISCARDED")
     last = client.get("/api/v1/diagnostics/deferred", headers=admin).json["orders"]["last"]

@@ -8,7 +8,7 @@ from typing import Any
 from prodfix.deferral.deferred import Deferred
 from prodfix.deferral.drainer import Drainer
 from prodfix.journal.journal import Journal
-from tests.unit.deferring import dead, note, texts, waiting
+from tests.support.deferred_notes import dead, note, texts, waiting
 
 Make = Callable[..., Any]
 

@@ -40,7 +40,7 @@ def advise(database_uri: str, journal: Journal) -> Iterator[Callable[..., Any]]:
     with MongoClient(database_uri) as own:
         clock = Clock()
         advisor = Advisor(
-            lambda: own, journal, enabled=True, on_advice=lambda advice: told.append(dict(advice)), clock=clock
+            lambda: own, journal, enabled=True, on_advice=lambda advice: told.append(advice.to_json()), clock=clock
         )
 
         def record(command: CommandRecord) -> None:

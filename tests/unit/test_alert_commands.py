@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -11,10 +13,12 @@ from click.testing import Result
 from flask import Flask
 from pydantic import SecretStr
 
+from blueprints import diagnostics
 from config.ports import free_port
-from prodfix.alerts.alerts import Alerts
+from prodfix.alerts.alerts_report import AlertsReport, ChannelDelivery, FiringAlert, SentAlert
+from prodfix.alerts.service import Alerts
 from prodfix.commands import alerts as module
-from tests.receivers import MailServer, WebHook
+from tests.support.receivers import MailServer, WebHook
 
 CANARY = "canary7f3a"
 
@@ -22,7 +26,9 @@ CANARY = "canary7f3a"
 @pytest.fixture
 def run(adopt: Callable[..., Flask]) -> Callable[..., Result]:
     def invoke(*arguments: str, urls: str = "", **values: Any) -> Result:
-        app = adopt(alert_urls=SecretStr(urls) if urls else None, **values)
+        host = Flask("host")
+        host.register_blueprint(diagnostics.blueprint)
+        app = adopt(host, alert_urls=SecretStr(urls) if urls else None, **values)
         result: Result = app.test_cli_runner(env={"COLUMNS": None}).invoke(args=["prodfix", "alerts", *arguments])
         return result
 
@@ -72,7 +78,7 @@ def test_a_courier_that_cannot_start_is_told(run: Callable[..., Result], monkeyp
     def fail(*arguments: Any) -> None:
         raise FileNotFoundError
 
-    monkeypatch.setattr(module.dispatch, "send", fail)
+    monkeypatch.setattr(module.delivery, "send", fail)
     done = run("test", "--json", urls="json://127.0.0.1/")
     assert (done.exit_code, orjson.loads(done.stdout)["channels"][0]["reason"]) == (1, "not_started")
 
@@ -84,27 +90,26 @@ def test_the_list_shows_what_is_wrong_and_what_was_sent(
         "channels: none (ALERT_URLS is not set); 0 delivered, 0 given up, 0 held back\n"
         "nothing is wrong that there is a rule for\n"
     )
-    delivery = {"channel": "json #1", "state": "waiting", "attempts": 1, "reason": "timeout", "nextTryAt": None}
-    found = {
-        "channels": ["json #1"],
-        "sent": 1,
-        "failed": 2,
-        "heldBack": 3,
-        "alarms": [
-            {
-                "since": "2027-01-02T03:04:05.678Z",
-                "severity": "error",
-                "title": "A [log] cannot be written",
-                "told": "by this instance",
-            }
-        ],
-        "alerts": [
-            {"at": "2027-01-02T03:04:05.678Z", "title": "[error] A log cannot be written", "channels": [delivery]}
-        ],
-    }
+    moment = datetime(2027, 1, 2, 3, 4, 5, 678_000, UTC)
+    delivery = ChannelDelivery("json #1", "waiting", 1, "timeout", None)
+    told, sent = "A [log] cannot be written", "[error] A log cannot be written"
+    found = AlertsReport(
+        scope="instance",
+        complete=True,
+        channels=("json #1",),
+        sender=None,
+        alarms=(FiringAlert("log_sink@a", "log_sink", "error", told, moment, {}, "by this instance"),),
+        alerts=(SentAlert("e:begin", "log_sink@a", "log_sink", "begin", "error", sent, moment, (delivery,)),),
+        sent=1,
+        failed=2,
+        held_back=3,
+    )
     monkeypatch.setattr(Alerts, "read", lambda self: found)
     shown = run("list").output
     assert shown.splitlines()[0] == "channels: json #1; 1 delivered, 2 given up, 3 held back"
     assert "2027-01-02 03:04:05  error     A [log] cannot be written  by this instance" in shown
     assert "2027-01-02 03:04:05  [error] A log cannot be written  json #1 waiting (timeout)" in shown
-    assert orjson.loads(run("list", "--json").stdout) == found
+    assert orjson.loads(run("list", "--json").stdout) == found.to_json()
+    assert "cannot be read" not in shown
+    monkeypatch.setattr(Alerts, "read", lambda self: replace(found, complete=False, alarms=(), alerts=()))
+    assert run("list").output.splitlines()[1].startswith("alerts.json of STATE_DIR/journal cannot be read")

@@ -9,20 +9,21 @@ import orjson
 import pytest
 
 from prodfix.alerts import situation as module
-from prodfix.alerts.rules import Backlog
+from prodfix.alerts.conditions import JournalUse
 from prodfix.alerts.situation import Observer
 from prodfix.deferral.deferred import Deferred
 from prodfix.journal.journal import Journal
+from prodfix.worker_state import WorkerState
 from prodfix.workers import Workers
-from tests.unit.counting import Clock
-from tests.unit.deferring import note
+from tests.support.counting_worker import Clock
+from tests.support.deferred_notes import note
 
 Open = Callable[[], Journal]
 
 
-def observer(journal: Journal, clock: Clock, **options: Any) -> Observer:
+def observer(journal: Journal, clock: Clock, *, state: Any = None, **options: Any) -> Observer:
     known = {"instance": "a", "max_entries": 10, "max_bytes": 1_000_000, "memory_limit": lambda: 512.0}
-    return Observer(journal, Workers(journal, clock), **(known | options))
+    return Observer(journal, Workers(journal, state=state, clock=clock), **(known | options))
 
 
 def put_state(journal: Journal, at: float, **state: Any) -> None:
@@ -33,15 +34,14 @@ def put_state(journal: Journal, at: float, **state: Any) -> None:
 def test_while_the_disk_tells_nothing_this_worker_is_seen_and_the_backlog_unknown(
     journal: Journal, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    watch = observer(journal, clock)
-    watch.workers.state = lambda: {"pid": 7}
+    watch = observer(journal, clock, state=lambda: WorkerState(pid=7))
 
     def hang(*arguments: Any) -> Any:
         raise TimeoutError
 
     monkeypatch.setattr(journal, "read", hang)
     found = watch.situation("TimeoutError")
-    assert ([worker["pid"] for worker in found.workers], found.backlog, found.disk) == ([7], None, "TimeoutError")
+    assert ([worker.pid for worker in found.workers], found.journals, found.disk) == ([7], None, "TimeoutError")
 
 
 def test_what_waits_and_is_dead_is_counted_over_all_files_and_the_fullest_is_told(
@@ -57,10 +57,10 @@ def test_what_waits_and_is_dead_is_counted_over_all_files_and_the_fullest_is_tol
     first.write([(dead, ("d1",))])
     second.write([(dead, ("d2",))])
     found = observer(second, clock).situation()
-    assert found.backlog == Backlog(2, 0.4)
+    assert found.journals == JournalUse(2, 0.4)
     by_size = observer(second, clock, max_bytes=500).situation()
-    assert by_size.backlog is not None
-    assert by_size.backlog.fullest > 0.5
+    assert by_size.journals is not None
+    assert by_size.journals.fullest > 0.5
 
 
 def test_counting_that_takes_long_is_done_less_often(
@@ -71,7 +71,7 @@ def test_counting_that_takes_long_is_done_less_often(
     monkeypatch.setattr(module.time, "monotonic", lambda: next(moments))
     watch = observer(journal, clock)
     read = journal.read
-    monkeypatch.setattr(journal, "_pid", None)  # in this thread, which has this clock
+    monkeypatch.setattr(journal, "_opened", False)  # in this thread, which has this clock
     monkeypatch.setattr(journal, "read", lambda query, *rest: asked.append(query) or read(query, *rest))
     watch._count()
     watch._count()

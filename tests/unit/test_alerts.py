@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pymongo.errors import ServerSelectionTimeoutError
 
-from prodfix.alerts import claims, teller
-from prodfix.alerts.alerts import Alerts
-from prodfix.alerts.claims import ALERT_CLAIMS, STALE
-from prodfix.alerts.rules import Backlog
-from prodfix.alerts.texts import moment
+from prodfix.alerts import agreement, leader_state, policy
+from prodfix.alerts.agreement import ALERT_CLAIMS, STALE
+from prodfix.alerts.conditions import JournalUse
+from prodfix.alerts.leader import READING_TRIES
+from prodfix.alerts.leader_state import LOCK, LeaderState
+from prodfix.alerts.messages import moment
+from prodfix.alerts.service import NEWS, Alerts
 from prodfix.journal.journal import Journal
-from tests.unit.alerting import CHANNELS, Instance
-from tests.unit.counting import Clock
+from tests.support.alert_instances import CHANNELS, Instance, step_claims, step_files
+from tests.support.counting_worker import Clock
 
 LOST, BACK = "[critical] The database does not answer", "[over] The database answers again"
 RATE, CALM = "[error] Far more requests fail than before", "[over] No more requests fail than before"
@@ -37,7 +40,7 @@ Make = Callable[..., Instance]
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock(START)
     # The server's is another one, and runs as fast.
-    monkeypatch.setattr(claims, "server_time", lambda database: clock.now + 1234.5)
+    monkeypatch.setattr(agreement, "server_time", lambda database: clock.now + 1234.5)
     return clock
 
 
@@ -84,16 +87,16 @@ def test_a_loss_and_its_end_are_told_once_in_each_channel(make: Make, database: 
 
 def test_what_concerns_this_instance_alone_needs_no_database(make: Make) -> None:
     one = make()
-    one.backlog = Backlog(2, 0.0)
+    one.backlog = JournalUse(2, 0.0)
     one.turns(4)
-    one.backlog = Backlog(0, 0.0)
+    one.backlog = JournalUse(0, 0.0)
     one.turns(4)
     assert one.titles == [DEAD, NONE_DEAD]
 
 
 def test_what_can_not_be_told_is_neither_begun_nor_ended(make: Make) -> None:
     one = make()
-    one.backlog = Backlog(1, 0.0)
+    one.backlog = JournalUse(1, 0.0)
     one.turns(4)
     one.backlog = None
     one.turns(10)
@@ -102,9 +105,9 @@ def test_what_can_not_be_told_is_neither_begun_nor_ended(make: Make) -> None:
 
 def test_more_dead_letters_are_told_after_the_cool_down(make: Make) -> None:
     one = make(cool_down=600.0)
-    one.backlog = Backlog(1, 0.0)
+    one.backlog = JournalUse(1, 0.0)
     one.turns(4)
-    one.backlog = Backlog(3, 0.0)
+    one.backlog = JournalUse(3, 0.0)
     one.turns(10)
     assert one.titles == [DEAD]
     one.turn(600.0)
@@ -116,12 +119,12 @@ def test_more_dead_letters_are_told_after_the_cool_down(make: Make) -> None:
 def test_what_comes_back_while_it_cools_down_is_told_only_if_it_stays(make: Make) -> None:
     one = make(cool_down=600.0)
     for _ in range(3):
-        one.backlog = Backlog(1, 0.0)
+        one.backlog = JournalUse(1, 0.0)
         one.turns(4)
-        one.backlog = Backlog(0, 0.0)
+        one.backlog = JournalUse(0, 0.0)
         one.turns(4)
     assert one.titles == [DEAD, NONE_DEAD]
-    one.backlog = Backlog(1, 0.0)
+    one.backlog = JournalUse(1, 0.0)
     one.turns(4)
     one.turn(600.0)
     one.turns(2)
@@ -130,9 +133,9 @@ def test_what_comes_back_while_it_cools_down_is_told_only_if_it_stays(make: Make
 
 def test_without_channels_every_change_is_logged_all_the_same(make: Make) -> None:
     one = make(channels={})
-    one.backlog = Backlog(1, 0.0)
+    one.backlog = JournalUse(1, 0.0)
     one.turns(4)
-    one.backlog = Backlog(0, 0.0)
+    one.backlog = JournalUse(0, 0.0)
     one.turns(4)
     assert [(severity, message, facts["alarm"], facts["state"]) for severity, message, facts in one.told] == [
         ("error", DEAD, "dead_letters@a", "firing"),
@@ -150,13 +153,13 @@ def test_what_returns_is_logged_and_shown_since_it_returned(
     shown = []
     for _ in range(3):
         one.sees(*([cause] if cause != "dead_letters" else []))
-        one.backlog = Backlog(int(cause == "dead_letters"), 0.0)
+        one.backlog = JournalUse(int(cause == "dead_letters"), 0.0)
         begun = moment(clock.now + 2)
         one.turns(3)
-        (alarm,) = one.alerts.read()["alarms"]
+        (alarm,) = one.alerts.read().to_json()["alarms"]
         shown.append((alarm["since"], begun))
         one.well()
-        one.backlog = Backlog(0, 0.0)
+        one.backlog = JournalUse(0, 0.0)
         one.turns(3)
         clock.now += 60
     assert [since for since, _ in shown] == [begun for _, begun in shown]
@@ -167,15 +170,15 @@ def test_what_returns_is_logged_and_shown_since_it_returned(
 
 def test_an_hour_has_no_more_than_so_many_and_the_next_says_how_many_were_held_back(make: Make, clock: Clock) -> None:
     one = make(most=2)
-    one.backlog = Backlog(1, 0.0)
+    one.backlog = JournalUse(1, 0.0)
     one.turns(3)
-    one.backlog = Backlog(0, 0.0)
+    one.backlog = JournalUse(0, 0.0)
     one.turns(3)
     one.sees(losses=3)
     one.turns(30)
     assert one.titles == [DEAD, NONE_DEAD]
-    assert one.alerts.read()["heldBack"] == 1
-    assert one.alerts.read()["alarms"][0]["told"] == "not yet"
+    assert one.alerts.read().to_json()["heldBack"] == 1
+    assert one.alerts.read().to_json()["alarms"][0]["told"] == "not yet"
     one.turn(3600.0)
     one.turns(2)
     assert one.titles[2:] == ["[error] The connection to the database fails again and again"]
@@ -184,7 +187,7 @@ def test_an_hour_has_no_more_than_so_many_and_the_next_says_how_many_were_held_b
 
 def test_what_was_held_back_for_good_is_mentioned(make: Make) -> None:
     one = make(most=1)
-    one.backlog = Backlog(1, 0.0)
+    one.backlog = JournalUse(1, 0.0)
     one.turns(3)
     one.sees(losses=3)
     one.turns(3)
@@ -235,14 +238,14 @@ def test_of_the_workers_one_sends_and_all_say_the_same(make: Make) -> None:
     for journal in journals:
         journal.open()
     others = [one.another(journal) for journal in journals]
-    one.backlog = Backlog(1, 0.0)
+    one.backlog = JournalUse(1, 0.0)
     for _ in range(5):
         one.turn()
         for alerts in others:
             alerts.look()
             alerts.deliver()
     assert one.titles == [DEAD]
-    answers = [alerts.read() for alerts in (one.alerts, *others)]
+    answers = [alerts.read().to_json() for alerts in (one.alerts, *others)]
     assert [answer["sender"] for answer in answers] == [None] * 4, "these workers' states do not say"
     assert all(answer == answers[0] for answer in answers)
     assert (answers[0]["sent"], answers[0]["alarms"][0]["key"]) == (2, "dead_letters@a")
@@ -258,14 +261,14 @@ def test_of_the_workers_one_sends_and_all_say_the_same(make: Make) -> None:
 
 def test_a_disk_that_hangs_leaves_the_sender_what_it_is(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     one = make()
-    one.backlog = Backlog(1, 0.0)
+    one.backlog = JournalUse(1, 0.0)
     one.turns(2)
 
     def hang(*arguments: Any, **options: Any) -> Any:
         raise TimeoutError
 
     monkeypatch.setattr(one.journal, "read", hang)
-    monkeypatch.setattr(one.journal, "write", hang)
+    monkeypatch.setattr(leader_state, "write", hang)
     one.turns(4)
     assert one.alerts.state() == {"sender": True}
     assert one.titles == [DEAD, "[critical] The journal cannot be written"]
@@ -295,10 +298,10 @@ def test_a_child_of_the_sender_is_none(make: Make) -> None:
     one.turn()
     assert one.alerts.state() == {"sender": True}
     # As after a fork: the child has copies of all descriptors, and another PID.
-    inherited = os.dup(one.alerts._sender._file or 0)
-    one.alerts._pid = 1
+    inherited = os.dup(one.alerts._leader.lock.file or 0)
+    one.alerts._leader._pid = 1
     one.alerts._begin()
-    assert (one.alerts.state(), one.alerts._sender.held) == ({"sender": False}, False)
+    assert (one.alerts.state(), one.alerts._leader.lock.held) == ({"sender": False}, False)
     other = one.another(one.journal)
     other.look()
     assert other.state() == {"sender": False}, "the parent's own descriptor has the lock still"
@@ -310,22 +313,22 @@ def test_a_child_of_the_sender_is_none(make: Make) -> None:
 
 def test_a_row_of_a_later_version_is_left_alone(make: Make) -> None:
     one = make()
-    later = orjson.dumps({"key": "x@a", "kind": "later", "firing": True, "want": "begin"})
-    one.journal.write([("INSERT INTO alarms VALUES ('x@a', 1, ?, ?)", (one.clock.now, later))])
-    totals = orjson.dumps({"sent": 4, "later": 5})
-    one.journal.write([("INSERT INTO alarms VALUES ('totals', 1, ?, ?)", (one.clock.now, totals))])
-    one.backlog = Backlog(1, 0.0)
+    later = {"key": "x@a", "kind": "later", "firing": True, "owed": "begin"}
+    state = {"alerts": {"x@a": later}, "totals": {"sent": 4, "later": 5}, "later": {}}
+    crc = zlib.crc32(orjson.dumps(state))
+    (one.folder / leader_state.FILE).write_bytes(orjson.dumps({"crc": crc, "state": state}))
+    one.backlog = JournalUse(1, 0.0)
     one.turns(4)
-    assert (one.titles, one.alerts.read()["sent"]) == ([DEAD], 6)
+    assert (one.titles, one.alerts.read().to_json()["sent"]) == ([DEAD], 6)
 
 
 def test_a_sender_that_cannot_read_what_was_before_waits_a_little(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     one = make()
-    one.backlog = Backlog(1, 0.0)
+    one.backlog = JournalUse(1, 0.0)
     one.turns(4)
     one.kill()
     one.start()
-    read = one.journal.read
+    read = leader_state.read
     fails = iter([True] * 2)
 
     def flaky(*arguments: Any, **options: Any) -> Any:
@@ -333,14 +336,14 @@ def test_a_sender_that_cannot_read_what_was_before_waits_a_little(make: Make, mo
             raise TimeoutError
         return read(*arguments, **options)
 
-    monkeypatch.setattr(one.journal, "read", flaky)
+    monkeypatch.setattr(leader_state, "read", flaky)
     one.turns(6)
     assert one.titles == [DEAD], "the next sender knows that it was told"
 
 
 # -- kills --------------------------------------------------------------------------------------------------------------------
 
-KILLS = 80  # at least as many as there are steps
+KILLS = 250  # at least as many as there are steps
 
 
 def killed_at_each_step(make: Make, play: Callable[[Instance], None], **options: Any) -> list[list[str]]:
@@ -357,28 +360,30 @@ def killed_at_each_step(make: Make, play: Callable[[Instance], None], **options:
     raise AssertionError(f"more than {KILLS} steps")
 
 
-def test_a_sender_that_is_killed_at_any_step_tells_nothing_twice_and_forgets_nothing(make: Make) -> None:
+def test_a_sender_that_is_killed_at_any_step_tells_nothing_twice_and_forgets_nothing(
+    make: Make, stepped_files: None
+) -> None:
     def play(one: Instance) -> None:
         one.turns(2)
-        one.backlog = Backlog(1, 0.0)
+        one.backlog = JournalUse(1, 0.0)
         one.turns(6)
-        one.backlog = Backlog(0, 0.0)
+        one.backlog = JournalUse(0, 0.0)
         one.turns(6)
 
     found = killed_at_each_step(make, play)
-    assert len(found) > 8
+    assert len(found) > 40
     assert found == [[DEAD, NONE_DEAD]] * len(found)
 
 
 @pytest.fixture
+def stepped_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before and after each change of the leader's file is a step."""
+    step_files(monkeypatch)
+
+
+@pytest.fixture
 def stepped_claims(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before and after each claim is a step, too."""
-    change = claims._change
-
-    def stepped(*given: Any) -> Any:
-        return Instance.turning.steps.around(change)(*given)
-
-    monkeypatch.setattr(claims, "_change", stepped)
+    step_claims(monkeypatch)
 
 
 def test_the_same_with_claims(make: Make, database: Any, stepped_claims: None) -> None:
@@ -391,18 +396,18 @@ def test_the_same_with_claims(make: Make, database: Any, stepped_claims: None) -
         one.turns(6)
 
     found = killed_at_each_step(make, play, database=database)
-    assert len(found) > 20
+    assert len(found) > 30
     assert found == [[RATE, CALM]] * len(found)
 
 
 def test_without_the_row_that_is_written_first_a_kill_would_be_told_twice(
     make: Make, database: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The control: alarms that the next sender does not know of.
-    monkeypatch.setattr("prodfix.alerts.ledger.Ledger.load", lambda ledger, now: ledger.clear() is None)
+    # The control: alerts that the next leader does not know of.
+    monkeypatch.setattr(leader_state, "read", lambda folder: LeaderState())
 
     def play(one: Instance) -> None:
-        one.backlog = Backlog(1, 0.0)
+        one.backlog = JournalUse(1, 0.0)
         one.turns(6)
         one.kill()
         one.start()
@@ -425,6 +430,119 @@ def test_an_end_that_comes_while_nobody_sends_is_told_by_the_next(make: Make, da
     assert one.titles == [RATE, CALM]
 
 
+def test_the_same_while_mongodb_is_down_and_once_it_is_back(
+    make: Make, database: Any, stepped_files: None, stepped_claims: None
+) -> None:
+    def play(one: Instance) -> None:
+        database[ALERT_CLAIMS].delete_many({})
+        one.sees("database_lost")
+        one.turns(4)
+        one.database = database
+        one.well()
+        one.turns(5)
+
+    found = killed_at_each_step(make, play)
+    assert len(found) > 40
+    assert found == [[LOST, BACK]] * len(found)
+
+
+# -- the leader's file --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("harm", ["removed", "torn", "replaced"])
+def test_a_file_that_is_damaged_is_told_to_be_and_breaks_neither_an_answer_nor_the_next_leader(
+    make: Make, harm: str
+) -> None:
+    one = make()
+    one.backlog = JournalUse(1, 0.0)
+    one.turns(4)
+    path = one.folder / leader_state.FILE
+    whole = one.alerts.read().to_json()
+    assert (whole["complete"], len(whole["alarms"])) == (True, 1)
+    one.kill()
+    if harm == "removed":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:100] if harm == "torn" else b"\0" * 8192)
+    one.start()
+    answer = one.alerts.read().to_json()
+    assert (answer["complete"], answer["alarms"], answer["sent"]) == (False, [], 0)
+    one.turns(4)
+    answer = one.alerts.read().to_json()
+    assert (answer["complete"], [alarm["key"] for alarm in answer["alarms"]]) == (True, ["dead_letters@a"])
+    told = [message for severity, message, _ in one.told if severity == "error" and "damaged" in message]
+    assert len(told) == (harm != "removed")
+
+
+def test_a_file_that_is_damaged_while_somebody_leads_is_written_again(make: Make) -> None:
+    one = make()
+    one.backlog = JournalUse(1, 0.0)
+    one.turns(4)
+    before, path = one.alerts.read(), one.folder / leader_state.FILE
+    for harm in (path.unlink, lambda: path.write_bytes(b"{")):
+        harm()
+        assert not one.alerts.read().complete
+        one.turn()
+        assert one.alerts.read() == before
+    assert one.titles == [DEAD]
+
+
+def test_where_nothing_can_be_kept_alerts_go_out_all_the_same_and_answers_say_what_they_do_not_know(
+    make: Make, tmp_path: Path
+) -> None:
+    (tmp_path / "a").write_text("no folder")
+    one = make()
+    other = one.another(one.journal)
+    one.sees("database_lost")
+    for _ in range(READING_TRIES + 4):
+        one.turn()
+        other.look()
+        other.deliver()
+    assert [alerts.state()["sender"] for alerts in (one.alerts, other)] == [True, False]
+    assert sorted(one.titles) == sorted([LOST, "[critical] The journal cannot be written"])
+    assert one.couriers.titles("mailto #1") == one.titles
+    assert [alerts.read().complete for alerts in (one.alerts, other)] == [False, False]
+    (tmp_path / "a").unlink()
+    one.turns(4)
+    assert one.titles[2:] == ["[over] The journal is written again"]
+    assert (one.alerts.read().complete, one.alerts.read().sent) == (True, 6)
+    other.close()
+
+
+def test_a_leader_that_has_lost_its_lock_while_it_delivers_leaves_the_file_to_the_next(make: Make) -> None:
+    one = make()
+    one.turn()
+    other = one.another(one.journal)
+    send = one.alerts._send
+
+    def slow(jobs: Any, stdout: int) -> None:
+        (one.folder / LOCK).unlink()
+        one.alerts.look()  # it takes the file that is made anew, and lets another one have it
+        one.alerts._leader.lock.release()
+        other.look()
+        one.alerts.look()
+        send(jobs, stdout)
+
+    one.alerts._send = slow
+    one.backlog = JournalUse(1, 0.0)
+    one.turns(2)
+    assert [alerts.state()["sender"] for alerts in (one.alerts, other)] == [False, True]
+    (waiting,) = one.alerts.read().alerts
+    assert {channel.state for channel in waiting.channels} == {"waiting"}, "as the other one knows it"
+    other.close()
+
+
+def test_what_is_no_news_any_more_is_not_told_and_goes_with_the_next(make: Make, clock: Clock) -> None:
+    one = make()
+    one.turn()
+    for fingerprint, pause in (("old", NEWS + 1), ("new", 0.0)):
+        one.alerts.regressed({"fingerprint": fingerprint, "message": fingerprint, "releases": []})
+        clock.now += pause
+    one.turns(4)
+    assert ["error: new" in job["body"] for job in one.couriers.arrived] == [True, True]
+    assert one.journal.read("SELECT fingerprint FROM regressions") == [("new",)]
+
+
 # -- several instances --------------------------------------------------------------------------------------------------------
 
 
@@ -434,7 +552,10 @@ def test_two_instances_that_see_it_tell_it_once_and_the_last_one_tells_its_end(m
         one.sees("error_rate")
     together(both, 5)
     assert over(both) == [RATE]
-    assert {one.alerts.read()["alarms"][0]["told"] for one in both} == {"by this instance", "by another instance"}
+    assert {one.alerts.read().to_json()["alarms"][0]["told"] for one in both} == {
+        "by this instance",
+        "by another instance",
+    }
     both[0].well()
     together(both, 60)
     assert over(both) == [RATE], "the other one still sees it"
@@ -481,7 +602,8 @@ def test_the_end_of_what_an_instance_left_that_is_gone_is_told_by_another(make: 
     gone.kill()
     other.turns(int(STALE / 2) - 4)
     assert other.titles == []
-    assert other.alerts._ledger.alarms == {}, "it is not this one's yet"
+    assert other.alerts._leader.state is not None
+    assert other.alerts._leader.state.alerts == {}, "it is not this one's yet"
     other.turns(40)
     assert other.titles == [CALM]
     gone.start()  # for the fixture to end
@@ -517,12 +639,12 @@ def test_the_cool_down_is_that_of_all_instances(make: Make, database: Any) -> No
 def test_the_hour_is_that_of_all_instances(make: Make, database: Any) -> None:
     both = [make("a", database, most=3), make("b", database, most=3)]
     for one in both:
-        one.backlog = Backlog(1, 0.0)
+        one.backlog = JournalUse(1, 0.0)
         together([one], 3)
-        one.backlog = Backlog(0, 0.0)
+        one.backlog = JournalUse(0, 0.0)
         together([one], 3)
     assert over(both) == [DEAD, NONE_DEAD, DEAD]
-    assert [one.alerts.read()["heldBack"] for one in both] == [0, 1]
+    assert [one.alerts.read().to_json()["heldBack"] for one in both] == [0, 1]
     together(both, 1, 3600.0)
     together(both, 2)
     assert over(both) == [DEAD, NONE_DEAD, DEAD, NONE_DEAD]
@@ -532,18 +654,18 @@ def test_who_is_refused_by_mongodb_goes_on_alone(make: Make, database: Any, monk
     def refuse(*arguments: Any) -> Any:
         raise ServerSelectionTimeoutError("canary.example.org")
 
-    monkeypatch.setattr(claims, "_change", refuse)
+    monkeypatch.setattr(agreement, "look", refuse)
     one = make(database=database)
     one.sees("error_rate")
     one.turns(3)
     assert one.titles == []
-    one.turns(teller.REFUSALS)
+    one.turns(policy.REFUSALS)
     assert one.titles == [RATE]
     one.well()
     one.turns(4)
     assert one.titles == [RATE, CALM]
     refused = [facts for severity, message, facts in one.told if "agreed" in message]
-    assert refused[0] == {"error": "ServerSelectionTimeoutError", "seconds": teller.ALONE}
+    assert refused[0] == {"error": "ServerSelectionTimeoutError", "seconds": policy.ALONE}
 
 
 def test_an_outage_is_no_refusal(make: Make, database: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -552,9 +674,9 @@ def test_an_outage_is_no_refusal(make: Make, database: Any, monkeypatch: pytest.
 
     one = make(database=database)
     with monkeypatch.context() as patch:
-        patch.setattr(claims, "_change", refuse)
+        patch.setattr(agreement, "look", refuse)
         one.sees("database_lost")
-        one.turns(teller.REFUSALS + 1)
+        one.turns(policy.REFUSALS + 1)
     assert one.titles == [LOST]
     one.database = None
     one.turns(2)
@@ -562,39 +684,37 @@ def test_an_outage_is_no_refusal(make: Make, database: Any, monkeypatch: pytest.
     one.well()
     one.turns(3)
     assert one.titles == [LOST, BACK]
-    assert [episode["alert"] for episode in database[ALERT_CLAIMS].find_one({"_id": "database_lost"})["ended"]], (
-        "it is claimed"
-    )
+    assert [entry.part for entry in agreement.look(database, "database_lost").entries] == ["end"], "it is claimed"
 
 
 def test_a_claim_whose_answer_was_lost_and_that_is_over_is_withdrawn(
     make: Make, database: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    change = claims._change
+    add = agreement.add
 
     def lost(*arguments: Any) -> Any:
-        change(*arguments)
+        add(*arguments)
         raise ServerSelectionTimeoutError("lost")
 
     one = make(database=database)
     one.sees("error_rate")
-    monkeypatch.setattr(claims, "_change", lost)
+    monkeypatch.setattr(agreement, "add", lost)
     one.turns(2)
-    assert claims.firing(database).keys() == {"error_rate"}
-    monkeypatch.setattr(claims, "_change", change)
-    one.alerts._teller._answering = lambda: None
+    assert agreement.look(database, "error_rate").open
+    monkeypatch.setattr(agreement, "add", add)
+    one.alerts._policy._answering = lambda: None
     one.well()
     one.turns(2)
-    one.alerts._teller._answering = lambda: database
+    one.alerts._policy._answering = lambda: database
     one.turns(2)
-    assert (one.titles, claims.firing(database)) == ([], {})
+    assert (one.titles, agreement.look(database, "error_rate").open) == ([], None)
 
 
 def test_every_alarm_of_the_diagnostics_is_in_the_answer(make: Make, clock: Clock) -> None:
     one = make()
     one.sees(losses=4)
     one.turns(3)
-    answer = one.alerts.read()
+    answer = one.alerts.read().to_json()
     assert (answer["scope"], answer["complete"], answer["channels"]) == ("instance", True, list(CHANNELS))
     (alarm,) = answer["alarms"]
     assert alarm["since"].startswith("2027-01-15T08:00:02")
@@ -610,7 +730,7 @@ def test_every_alarm_of_the_diagnostics_is_in_the_answer(make: Make, clock: Cloc
 
 def test_a_process_that_only_asks_reads_the_same_and_becomes_no_sender(make: Make) -> None:
     one = make()
-    one.backlog = Backlog(1, 0.0)
+    one.backlog = JournalUse(1, 0.0)
     one.turns(3)
     asking: Alerts = one.another(Journal(one.folder))
     assert asking.read() == one.alerts.read()
@@ -619,14 +739,14 @@ def test_a_process_that_only_asks_reads_the_same_and_becomes_no_sender(make: Mak
 
 def test_a_courier_that_breaks_is_told_and_tried_again(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     one = make()
-    one.backlog = Backlog(1, 0.0)
+    one.backlog = JournalUse(1, 0.0)
 
     def broken(jobs: Any, stdout: int) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(one.alerts._messenger, "_send", broken)
+    monkeypatch.setattr(one.alerts, "_send", broken)
     one.turns(3)
-    shown = one.alerts.read()["alerts"][0]["channels"]
+    shown = one.alerts.read().to_json()["alerts"][0]["channels"]
     assert [(channel["state"], channel["reason"], channel["attempts"]) for channel in shown] == [
         ("waiting", "not_started", 1)
     ] * 2
@@ -639,7 +759,7 @@ def test_a_courier_that_breaks_is_told_and_tried_again(make: Make, monkeypatch: 
 def test_a_channel_that_works_again_has_it_once(make: Make) -> None:
     one = make()
     one.couriers.failing["json #2"] = "timeout"
-    one.backlog = Backlog(1, 0.0)
+    one.backlog = JournalUse(1, 0.0)
     one.turns(3)
     one.couriers.failing.clear()
     one.turns(3)
@@ -647,17 +767,17 @@ def test_a_channel_that_works_again_has_it_once(make: Make) -> None:
     one.turn(60.0)
     one.turns(3, 60.0)
     assert (one.titles, one.couriers.tried["json #2"]) == ([DEAD], 2)
-    answer = one.alerts.read()
+    answer = one.alerts.read().to_json()
     assert (answer["sent"], answer["failed"]) == (2, 0)
 
 
 def test_a_channel_that_refuses_for_an_hour_is_given_up_and_counted(make: Make) -> None:
     one = make()
     one.couriers.failing["json #2"] = "credentials"
-    one.backlog = Backlog(1, 0.0)
+    one.backlog = JournalUse(1, 0.0)
     one.turns(70, 60.0)
     assert (one.couriers.tried["mailto #1"], one.couriers.tried["json #2"]) == (1, 7)
-    answer = one.alerts.read()
+    answer = one.alerts.read().to_json()
     assert (answer["sent"], answer["failed"]) == (1, 1)
     told = [(severity, message) for severity, message, facts in one.told if facts.get("channel") == "json #2"]
     assert told == [("warn", "an alert was not delivered yet")] * 6 + [
@@ -667,13 +787,18 @@ def test_a_channel_that_refuses_for_an_hour_is_given_up_and_counted(make: Make) 
 
 
 INCIDENTS = st.lists(st.tuples(st.integers(4, 7), st.integers(4, 7)), min_size=1, max_size=3)
-KILLED = st.tuples(st.integers(1, 60), st.integers(1, 60))
+KILLED = st.tuples(st.integers(1, 100), st.integers(1, 100))
 
 
 @hypothesis.settings(max_examples=30)
 @given(INCIDENTS, KILLED)
 def test_whoever_is_killed_when_two_instances_tell_each_incident_once(
-    make: Make, database: Any, stepped_claims: None, incidents: list[tuple[int, int]], killed: tuple[int, int]
+    make: Make,
+    database: Any,
+    stepped_files: None,
+    stepped_claims: None,
+    incidents: list[tuple[int, int]],
+    killed: tuple[int, int],
 ) -> None:
     database[ALERT_CLAIMS].delete_many({})
     both = [make(f"{name}{secrets.token_hex(4)}", database) for name in "ab"]

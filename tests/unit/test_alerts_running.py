@@ -11,11 +11,13 @@ import orjson
 import pytest
 from pydantic import SecretStr
 
+from blueprints import diagnostics
 from prodfix import Services
 from prodfix.journal.journal import Journal
 from prodfix.statistics.rates import RECENT
 from prodfix.statistics.windows import Point
-from tests.receivers import WebHook
+from prodfix.worker_state import AlertsState
+from tests.support.receivers import WebHook
 
 DEAD = (
     "INSERT INTO dead (id, operation, key, entry, attempts, created, reason, facts, at)"
@@ -38,20 +40,20 @@ def test_a_dead_letter_is_told_and_that_there_is_none_any_more(
     services: Services, hook: WebHook, until: Callable[..., Any], tmp_path: Path
 ) -> None:
     services.start()
-    services.journal.write([(DEAD, ())])
+    services.runtime.journal.write([(DEAD, ())])
     until(lambda: hook.told, 30.0)
-    assert [alarm["key"] for alarm in services.alerts.read()["alarms"]] == ["dead_letters@web-1"]
-    until(lambda: services.alerts.read()["sent"] == 1)
-    services.journal.write([("DELETE FROM dead", ())])
+    assert [alarm["key"] for alarm in services.alerts.read().to_json()["alarms"]] == ["dead_letters@web-1"]
+    until(lambda: services.alerts.read().to_json()["sent"] == 1)
+    services.runtime.journal.write([("DELETE FROM dead", ())])
     until(lambda: len(hook.told) == 2, 30.0)
     assert [told.title for told in hook.told] == [
         "[error] Deferred writes were put aside (web-1)",
         "[over] No deferred write is put aside (web-1)",
     ]
-    until(lambda: services.alerts.read()["sent"] == 2)
-    answer = services.alerts.read()
+    until(lambda: services.alerts.read().to_json()["sent"] == 2)
+    answer = services.alerts.read().to_json()
     assert answer["alarms"] == []
-    assert answer["sender"] == {"worker": services.journal.boot, "pid": services.state()["pid"]}
+    assert answer["sender"] == {"worker": services.runtime.journal.boot, "pid": services.state().pid}
     services.logs.sinks.flush()
     (line,) = [line for line in error_lines(tmp_path) if line["event"] == "alarm"]
     assert (line["severity"], line["alarm"], line["dead"]) == ("error", "dead_letters@web-1", 1)
@@ -59,44 +61,47 @@ def test_a_dead_letter_is_told_and_that_there_is_none_any_more(
 
 def test_a_worker_says_how_it_is(services: Services) -> None:
     before = services.state()
-    assert (before["uptimeSeconds"], before["incidents"], before["losses"]) == (0.0, [], 0)
-    assert before["memory"]["peakMb"] >= before["memory"]["residentMb"] > before["memory"]["sharedMb"] > 0
-    assert before["alerts"] == {"sender": False}
+    assert (before.uptime_seconds, before.incidents, before.losses) == (0.0, (), 0)
+    memory = before.environment.memory
+    assert memory.peak_mb >= memory.resident_mb > memory.shared_mb > 0
+    assert before.alerts == AlertsState(sender=False)
     services.start()
-    services.incidents.begin("error_rate")
+    services.errors.incidents.begin("error_rate")
     after = services.state()
-    assert after["uptimeSeconds"] >= 0.0
-    assert after["incidents"] == ["error_rate"]
+    assert after.uptime_seconds >= 0.0
+    assert after.incidents == ("error_rate",)
 
 
 def test_a_worker_that_ends_leaves_the_lock(services: Services, until: Callable[..., Any]) -> None:
     services.start()
     until(lambda: services.alerts.state()["sender"])
-    assert services.alerts._sender.held
+    assert services.alerts._leader.lock.held
     services.close()
-    assert not services.alerts._sender.held
+    assert not services.alerts._leader.lock.held
     assert services.alerts.state() == {"sender": False}
 
 
 def test_a_regression_is_logged_and_left_for_the_sender(services: Services, tmp_path: Path) -> None:
-    services.journal.open()
-    services.groups.on_regression({"fingerprint": "f", "message": "INTERNAL_ERROR (ValueError)", "releases": ["v2"]})
-    other = Journal(services.journal.folder)
+    services.runtime.journal.open()
+    services.errors.groups.on_regression(
+        {"fingerprint": "f", "message": "INTERNAL_ERROR (ValueError)", "releases": ["v2"]}
+    )
+    other = Journal(services.runtime.journal.folder)
     assert other.read("SELECT fingerprint FROM regressions") == [("f",)]
-    services.journal.close()
+    services.runtime.journal.close()
     services.logs.sinks.flush()
     assert [line["event"] for line in error_lines(tmp_path)] == ["regression"]
 
 
 def test_what_fails_too_often_is_told_with_its_numbers(services: Services) -> None:
-    services.journal.open()
+    services.runtime.journal.open()
     for failed in [True] * 12 + [False] * 3:
-        services.counters.request("/", "mobile", 1000, failed=failed)
-    services.counters.flush()
-    services.incidents.begin("error_rate")
+        services.requests.counters.request("/", "mobile", 1000, failed=failed)
+    services.requests.counters.flush()
+    services.errors.incidents.begin("error_rate")
     found = services.alerts.observer.situation().rates
     assert found == {"failed": "12 of 15 requests in 2 minutes", "before": "0 of 0 requests in 10 minutes"}
-    services.journal.close()
+    services.runtime.journal.close()
 
 
 class Traffic:
@@ -106,7 +111,7 @@ class Traffic:
         self.share = 0.0
         self._services = services
         monkeypatch.setattr(
-            type(services.windows), "recent", lambda windows, minutes: self._points(windows.now(), minutes)
+            type(services.requests.windows), "recent", lambda windows, minutes: self._points(windows.now(), minutes)
         )
 
     def _points(self, now: int, minutes: int) -> dict[int, Point]:
@@ -116,14 +121,14 @@ class Traffic:
     def look(self, share: float) -> list[str]:
         """The incidents after a look at it."""
         self.share = share
-        self._services.background._watch_rate(self._services)  # type: ignore[attr-defined]
-        return sorted(self._services.incidents.open)
+        self._services.runtime.background._watch_rate(self._services)  # type: ignore[attr-defined]
+        return sorted(self._services.errors.incidents.open)
 
 
 def test_that_more_requests_fail_is_not_over_because_the_database_is_lost_too(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    traffic, incidents = Traffic(services, monkeypatch), services.incidents
+    traffic, incidents = Traffic(services, monkeypatch), services.errors.incidents
     assert traffic.look(0.5) == ["error_rate"]
     incidents.begin("database_lost")
     for share in (0.9, 0.0, 1.0):
@@ -136,7 +141,7 @@ def test_that_more_requests_fail_is_not_over_because_the_database_is_lost_too(
 def test_what_fails_because_the_database_is_lost_is_that_incident_alone(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    traffic, incidents = Traffic(services, monkeypatch), services.incidents
+    traffic, incidents = Traffic(services, monkeypatch), services.errors.incidents
     assert traffic.look(0.0) == []
     incidents.begin("database_lost")
     assert traffic.look(1.0) == ["database_lost"]
@@ -157,19 +162,20 @@ def test_no_worker_imports_apprise(python: Callable[..., str], tmp_path: Path) -
         app = create_app(Settings(alert_urls=SecretStr("json://a"), state_dir=folder, log_dir=folder, jwt_secret_key=key))
         services = app.extensions["prodfix"]
         services.logs.sinks.replace(Console(2))
-        services.journal.open()
+        services.runtime.journal.open()
         services.alerts.look()
         services.alerts.deliver()
         services.close()
         services.alerts.close()
-        services.journal.close()
-        print("apprise" in sys.modules, services.alerts.read()["channels"])
+        services.runtime.journal.close()
+        print("apprise" in sys.modules, services.alerts.read().to_json()["channels"])
         """
     assert python(code, tmp_path) == "False ['json #1']\n"
 
 
 def test_the_settings_reach_the_alerts(serve: Callable[..., Any]) -> None:
     parts: Services = serve(
+        [diagnostics],
         alert_urls=SecretStr("json://a slack://b"),
         alert_cooldown_minutes=7,
         alert_max_per_hour=3,
@@ -179,10 +185,10 @@ def test_the_settings_reach_the_alerts(serve: Callable[..., Any]) -> None:
         deferred_max_entries=5,
     ).extensions["prodfix"]
     alerts = parts.alerts
-    assert alerts.read()["channels"] == ["json #1", "slack #2"]
-    assert (alerts.origin.link, alerts.origin.release) == ("https://example.org/api/v1/diagnostics", "v7")
-    assert (alerts._teller._cool_down, alerts._teller._most) == (420.0, 3)
+    assert alerts.read().to_json()["channels"] == ["json #1", "slack #2"]
+    assert (alerts.origin.link(), alerts.origin.release) == ("https://example.org/api/v1/diagnostics", "v7")
+    assert (alerts._policy._cool_down, alerts._policy._most) == (420.0, 3)
     assert alerts.observer.situation().memory_limit == 100.0
     assert alerts.observer._share(5, 0.0) == 1.0
     bare: Services = serve().extensions["prodfix"]
-    assert (bare.alerts.read()["channels"], bare.alerts.origin.link) == ([], "")
+    assert (bare.alerts.read().to_json()["channels"], bare.alerts.origin.link()) == ([], "")

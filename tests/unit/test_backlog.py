@@ -15,7 +15,8 @@ from prodfix.deferral.orders import Orders
 from prodfix.deferral.writes import Write
 from prodfix.errors import NotFound
 from prodfix.journal.journal import Journal
-from tests.unit.deferring import note
+from prodfix.serialization import to_json
+from tests.support.deferred_notes import note
 
 Make = Callable[..., Any]
 CANARY = "ada.canary@example.org"
@@ -53,7 +54,7 @@ def writes(
 
 
 def test_all_workers_are_counted(backlog: Backlog, writes: list[Write]) -> None:
-    counts = backlog.counts()
+    counts = backlog.counts().to_json()
     size, oldest = counts.pop("bytes"), counts.pop("oldestSeconds")
     assert counts == {
         "waiting": 3,
@@ -70,21 +71,21 @@ def test_all_workers_are_counted(backlog: Backlog, writes: list[Write]) -> None:
 
 def test_pages_are_in_order_and_filtered(backlog: Backlog, writes: list[Write]) -> None:
     def ids(**options: Any) -> list[str]:
-        return [entry["operationId"] for entry in backlog.page(**options)["entries"]]
+        return [entry.operation_id for entry in backlog.page(**options).entries]
 
     every = [write.id for write in writes]
     assert ids() == every
     assert ids(limit=2) + ids(limit=2, offset=2) + ids(limit=2, offset=4) == every
-    assert [backlog.page(limit=2, offset=offset)["more"] for offset in (0, 2, 4)] == [True, True, False]
+    assert [backlog.page(limit=2, offset=offset).more for offset in (0, 2, 4)] == [True, True, False]
     assert ids(state="failed") == every[:2]
     assert ids(state="waiting", operation="note") == every[2:4]
     assert ids(operation="nobody's") == []
 
 
 def test_an_entry_shows_names_and_types_and_no_value(backlog: Backlog, deferred: Deferred, writes: list[Write]) -> None:
-    shown = backlog.show(writes[0].id)
+    shown = backlog.show(writes[0].id).to_json()
     assert (shown["status"], shown["reason"], shown["arguments"]) == ("failed", "EXPIRED", {"text": "?str"})
-    everything = json.dumps([shown, backlog.page(), backlog.counts(), backlog.show(writes[4].id)])
+    everything = json.dumps(to_json([shown, *backlog.page().entries, backlog.counts(), backlog.show(writes[4].id)]))
     assert CANARY not in everything
     assert CANARY in str(deferred._journal.read("SELECT entry FROM dead")), "the control: it is in the file"
 
@@ -97,9 +98,9 @@ def test_an_unknown_one_is_not_there_and_nothing_is_ordered(backlog: Backlog) ->
 
 
 def test_what_was_ordered_and_done_is_shown(backlog: Backlog, writes: list[Write]) -> None:
-    assert backlog.order("discard", writes[0].id, "ada")["status"] == "failed"
+    assert backlog.order("discard", writes[0].id, "ada").status == "failed"
     assert (backlog.ordered, backlog._orders.obey(), backlog.ordered) == (1, 1, 0)
-    ((order),) = backlog.orders()
+    ((order),) = to_json(backlog.orders())
     assert (order["command"], order["operationId"], order["by"], order["result"]) == (
         "discard",
         writes[0].id,
@@ -121,5 +122,5 @@ def test_a_process_that_has_opened_no_journal_reads_the_same_and_makes_no_file(
 def test_a_broken_entry_is_still_listed(backlog: Backlog, deferred: Deferred, journal: Journal) -> None:
     deferred.put(note())
     journal.write([("UPDATE writes SET entry = x'00'", ())])
-    (entry,) = backlog.page()["entries"]
-    assert backlog.show(entry["operationId"])["arguments"] == {}
+    (entry,) = to_json(backlog.page().entries)
+    assert backlog.show(entry["operationId"]).arguments == {}

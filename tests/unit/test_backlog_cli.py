@@ -19,7 +19,8 @@ from prodfix import Write
 from prodfix.commands import deferred as backlog_cli
 from prodfix.deferral.traces import OPERATIONS
 from prodfix.journal.journal import Journal
-from tests.unit.deferring import steps
+from prodfix.serialization import to_json
+from tests.support.deferred_notes import steps
 
 CANARY = "ada.canary@example.org"
 
@@ -27,7 +28,7 @@ CANARY = "ada.canary@example.org"
 @pytest.fixture
 def app(adopt: Callable[..., Flask], database_uri: str) -> Flask:
     app = adopt(mongodb_uri=SecretStr(database_uri))
-    app.extensions["prodfix"].deferred.register("note", steps)
+    app.extensions["prodfix"].deferral.queue.register("note", steps)
     return app
 
 
@@ -35,10 +36,10 @@ def app(adopt: Callable[..., Flask], database_uri: str) -> Flask:
 def write(app: Flask) -> Write:
     """Waits in the file of a worker that is dead."""
     services = app.extensions["prodfix"]
-    services.journal.open()
+    services.runtime.journal.open()
     kept = Write("note", {"text": CANARY})
-    services.deferred.put(kept)
-    services.journal.close()
+    services.deferral.queue.put(kept)
+    services.runtime.journal.close()
     return kept
 
 
@@ -70,7 +71,7 @@ def test_without_a_service_an_order_is_not_promised(
 
 def test_a_discard_is_asked_about(run: Callable[..., Result], write: Write, app: Flask) -> None:
     assert run("discard", write.id, input="n\n").exit_code == 1
-    assert app.extensions["prodfix"].orders.waiting() == 0
+    assert app.extensions["prodfix"].deferral.orders.waiting() == 0
 
 
 @pytest.mark.parametrize("command", ["show", "replay"])
@@ -91,7 +92,7 @@ def test_a_drain_that_a_living_worker_does_not_end_is_given_up(
     run: Callable[..., Result], write: Write, app: Flask
 ) -> None:
     services = app.extensions["prodfix"]
-    living = Journal(services.journal.folder)
+    living = Journal(services.runtime.journal.folder)
     living.open()
     try:
         assert living.adopt() == 1
@@ -118,7 +119,7 @@ def test_help_names_the_commands() -> None:
 @pytest.fixture
 def damaged(app: Flask, write: Write) -> Path:
     """What a worker has put aside, of which nobody has taken anything."""
-    folder = app.extensions["prodfix"].journal.folder
+    folder = app.extensions["prodfix"].runtime.journal.folder
     (path,) = folder.glob("*.db")
     content = bytearray(path.read_bytes())
     content[:200] = bytes(200)
@@ -159,7 +160,7 @@ def test_what_is_whole_is_handed_over_to_a_worker_and_applied_once(
     assert [document["text"] for document in database.notes.find()] == [CANARY]
     again = run("salvage", damaged.name, "--apply")
     assert again.output.splitlines()[-1] == "nobody else has: 0 waiting, 0 failed"
-    (order,) = app.extensions["prodfix"].backlog.orders(damaged.name)
+    (order,) = to_json(app.extensions["prodfix"].deferral.backlog.orders(damaged.name))
     assert (order["command"], order["result"]) == ("salvage", "1 waiting and 0 failed handed over")
     assert order["by"].startswith("command line")
     assert damaged.exists()
@@ -170,14 +171,14 @@ def test_what_mongodb_knows_to_have_ended_is_not_handed_over(
 ) -> None:
     services = app.extensions["prodfix"]
     document = {"_id": write.id, "state": "applied"}
-    services.clients.own_db[OPERATIONS].insert_one(document)
+    services.database.clients.own_db[OPERATIONS].insert_one(document)
     assert "nobody else has: 0 waiting" in run("salvage", damaged.name).output
-    services.clients.own_db[OPERATIONS].delete_one({"_id": write.id})
+    services.database.clients.own_db[OPERATIONS].delete_one({"_id": write.id})
     assert "nobody else has: 1 waiting" in run("salvage", damaged.name).output, "the control"
 
 
 def test_a_living_workers_file_is_not_touched(run: Callable[..., Result], app: Flask) -> None:
-    living = Journal(app.extensions["prodfix"].journal.folder)
+    living = Journal(app.extensions["prodfix"].runtime.journal.folder)
     living.open()
     try:
         (path,) = living.folder.glob("*.db")
@@ -191,14 +192,14 @@ def test_a_living_workers_file_is_not_touched(run: Callable[..., Result], app: F
 def test_journals_of_another_version_are_part_of_what_waits_with_a_sentence(
     run: Callable[..., Result], write: Write, app: Flask
 ) -> None:
-    folder = app.extensions["prodfix"].journal.folder
+    folder = app.extensions["prodfix"].runtime.journal.folder
     (path,) = folder.glob("*.db")
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA user_version=9")
     listed = run("list").output.splitlines()
     assert listed[0].startswith("1 waiting")
     assert listed[1].startswith("1 of those that wait are in 1 journal of another version of prodfix")
-    found = app.extensions["prodfix"].traces.status(write.id)
+    found = app.extensions["prodfix"].deferral.status.status(write.id)
     assert (found.state, found.reason, found.operation) == ("waiting", "OTHER_VERSION", "note")
     begun = time.monotonic()
     drained = run("drain")

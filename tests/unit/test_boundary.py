@@ -82,7 +82,9 @@ def host(adopt: Callable[..., Flask]) -> Flask:
 
 
 def errors(app: Flask) -> dict[str, int]:
-    by_endpoint: dict[str, int] = app.extensions["prodfix"].statistics.read("1h").to_json()["errorsByEndpoint"]
+    by_endpoint: dict[str, int] = (
+        app.extensions["prodfix"].requests.statistics.read("1h").statistics().to_json()["errorsByEndpoint"]
+    )
     return by_endpoint
 
 
@@ -207,7 +209,7 @@ def test_a_worker_that_ends_is_not_kept_from_it(served: Flask) -> None:
         raise SystemExit
 
     view_of(served, "/out", view)
-    served.extensions["prodfix"].background.serving = lambda: False
+    served.extensions["prodfix"].start(serving=lambda: False)
     with pytest.raises(SystemExit):
         Asked(served, "/out")
 
@@ -261,8 +263,8 @@ def test_each_request_is_counted_once_with_the_status_that_was_sent(
         except ValueError:
             assert application == "host"
     services = app.extensions["prodfix"]
-    services.counters.flush()
-    answer = services.statistics.read("1h").to_json()
+    services.requests.counters.flush()
+    answer = services.requests.statistics.read("1h").statistics().to_json()
     assert (answer["requests"], answer["failedRequests"]) == (5, 4)
 
 
@@ -313,7 +315,7 @@ def test_until_something_is_sent_a_stream_has_its_requests_deadline(python: Call
                        "SERVER_PROTOCOL": "HTTP/1.1", "wsgi.input": io.BytesIO(), "wsgi.url_scheme": "http"}
             body = b"".join(app(environ, lambda *head: heads.append(head[0])))
             print(heads[0][:3], body[:8].decode() if b"code" not in body else json.loads(body)["code"],
-                  time.monotonic() - begun < 2)
+                  time.monotonic() - begun < 10)
         for path in ("/late", "/early", "/exempt"):
             ask(path)
         app.extensions["prodfix"].close()
@@ -327,8 +329,8 @@ def test_until_something_is_sent_a_stream_has_its_requests_deadline(python: Call
 def counted(app: Flask) -> tuple[dict[str, list[int]], dict[str, int]]:
     """Requests and failed ones, and errors, of each endpoint."""
     services = app.extensions["prodfix"]
-    services.counters.flush()
-    tally = services.statistics.read("1h").tally
+    services.requests.counters.flush()
+    tally = services.requests.statistics.read("1h").tally
     return dict(tally.endpoints), tally.errors_by(2)
 
 

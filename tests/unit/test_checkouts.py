@@ -18,7 +18,7 @@ from pymongo.synchronous.pool import Pool
 from prodfix.classification.classifier import classify
 from prodfix.connection.checkouts import BoundedPool, PoolExhausted
 from prodfix.connection.clients import Clients
-from tests.unit.commands import Commands
+from tests.support.recorded_commands import Commands
 
 
 @pytest.fixture
@@ -55,6 +55,23 @@ def busy(database_uri: str, fail: Any) -> Iterator[Callable[..., Any]]:
         one.close()
 
 
+@pytest.fixture
+def in_vain(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """One entry for each wait for a connection that ended without one."""
+    waits: list[str] = []
+    get = BoundedPool._get_conn
+
+    def watched(self: BoundedPool, *arguments: Any, **options: Any) -> Any:
+        try:
+            return get(self, *arguments, **options)
+        except PoolExhausted as error:
+            waits.append(type(error).__name__)
+            raise
+
+    monkeypatch.setattr(BoundedPool, "_get_conn", watched)
+    return waits
+
+
 def waited(client: Any, seconds: float | None) -> tuple[type[BaseException], float]:
     begun = time.monotonic()
     with pytest.raises(WaitQueueTimeoutError) as raised, pymongo.timeout(seconds):
@@ -62,10 +79,11 @@ def waited(client: Any, seconds: float | None) -> tuple[type[BaseException], flo
     return raised.type, time.monotonic() - begun
 
 
-def test_within_a_deadline_the_pools_own_limit_holds(busy: Callable[..., Any]) -> None:
+def test_within_a_deadline_the_pools_own_limit_holds(busy: Callable[..., Any], in_vain: list[str]) -> None:
     kind, took = waited(busy(1.5), 5.0)
     assert kind is PoolExhausted
-    assert 0.15 < took < 0.6, "one wait, and no second one by the driver"
+    assert 0.15 < took < 1.4
+    assert len(in_vain) == 1, "one wait, and no second one by the driver"
 
 
 def test_without_it_the_drivers_pool_waits_for_all_of_the_deadline(busy: Callable[..., Any]) -> None:
@@ -75,14 +93,14 @@ def test_without_it_the_drivers_pool_waits_for_all_of_the_deadline(busy: Callabl
 
 
 def test_a_deadline_that_is_shorter_wins(busy: Callable[..., Any]) -> None:
-    _, took = waited(busy(1.0, waitQueueTimeoutMS=5000), 0.3)
-    assert 0.2 < took < 0.8
+    _, took = waited(busy(1.5, waitQueueTimeoutMS=5000), 0.3)
+    assert 0.2 < took < 1.4
 
 
 def test_without_a_deadline_the_limit_is_the_drivers_own(busy: Callable[..., Any]) -> None:
-    kind, took = waited(busy(1.0), None)
+    kind, took = waited(busy(1.5), None)
     assert kind is PoolExhausted
-    assert 0.15 < took < 0.6
+    assert 0.15 < took < 1.4
 
 
 def test_a_connection_that_becomes_free_in_time_is_taken(busy: Callable[..., Any]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,7 +26,8 @@ from werkzeug.exceptions import NotFound
 from prodfix.connection.clients import DEFAULT_DATABASE, Clients, GatedClient
 from prodfix.errors import DatabaseNotConfigured, DatabaseUnavailable
 from prodfix.frames import database_operation
-from tests.unit.commands import Commands
+from tests.support.processes import in_child
+from tests.support.recorded_commands import Commands
 
 SECONDARY = SecondaryPreferred()
 NOBODY = "mongodb://127.0.0.1:9/"
@@ -103,15 +103,19 @@ def test_the_database_is_the_uris_or_a_default(make: Callable[..., Clients], pat
     assert (clients.db.name, clients.own_db.name) == (name, name)
 
 
-def test_a_forked_process_makes_clients_of_its_own(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_forked_process_makes_clients_of_its_own(clients: Clients) -> None:
     parents = clients.own
-    with monkeypatch.context() as forked:
-        forked.setattr(os, "getpid", lambda: -1)
-        childs = clients.own
-        assert childs is not parents
+    parents.admin.command("ping")
+
+    def child() -> list[Any]:
+        before, childs = clients.in_use, clients.own
+        childs.admin.command("ping")
         clients.close()
+        return [before, childs is not parents]
+
+    assert in_child(child) == [None, True]
+    assert clients.own is parents
     parents.admin.command("ping")  # the child closed its own only
-    parents.close()
 
 
 def test_closing_twice_is_once_and_a_closed_one_is_made_anew(clients: Clients) -> None:
@@ -211,7 +215,7 @@ def test_a_closed_gate_answers_at_once(make: Callable[..., Clients], gate: Gate)
     for _ in range(20):
         with pytest.raises(DatabaseUnavailable):
             clients.db.notes.find_one()
-    assert time.monotonic() - begun < 0.5
+    assert time.monotonic() - begun < 10  # a single one would wait for 30 s
 
 
 def test_a_request_that_waits_for_a_server_learns_that_the_gate_closed(
@@ -223,7 +227,7 @@ def test_a_request_that_waits_for_a_server_learns_that_the_gate_closed(
         until(lambda: gate.asked)
         gate.closed, begun = True, time.monotonic()
         assert isinstance(task.exception(5), DatabaseUnavailable)
-    assert time.monotonic() - begun < 1.5
+    assert time.monotonic() - begun < 10
 
 
 def test_an_open_gate_waits_as_long_as_the_driver_would(make: Callable[..., Clients], gate: Gate) -> None:
@@ -232,7 +236,7 @@ def test_an_open_gate_waits_as_long_as_the_driver_would(make: Callable[..., Clie
     with pytest.raises(ServerSelectionTimeoutError) as raised:
         clients.db.notes.find_one()
     assert not isinstance(raised.value, DatabaseUnavailable)
-    assert 1.0 < time.monotonic() - begun < 3
+    assert 1.0 < time.monotonic() - begun < 10
     assert gate.asked >= 3
 
 
@@ -241,7 +245,7 @@ def test_a_deadline_ends_the_wait_sooner(make: Callable[..., Clients]) -> None:
     begun = time.monotonic()
     with pytest.raises(ServerSelectionTimeoutError), pymongo.timeout(0.3):
         clients.db.notes.find_one()
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 10
 
 
 def test_a_gated_client_is_a_mongo_client(clients: Clients) -> None:
@@ -271,7 +275,7 @@ def test_without_the_limit_it_would_not_stop(connect: Callable[..., MongoClient[
     fail("find", errorCode=134)
     with pytest.raises(PyMongoError), pymongo.timeout(0.3):
         client.get_default_database().notes.find_one()
-    assert seen.names.count("find") > 20
+    assert seen.names.count("find") > 4, "the limit is two"
 
 
 OVERLOADED = {"errorCode": 462, "errorLabels": ["SystemOverloadedError", "RetryableError"]}

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import ast
-import inspect
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,28 +8,7 @@ from typing import Any
 import pytest
 
 from config import database_server
-from tests.servers import REPOSITORY
-
-
-def test_the_private_names_that_the_launcher_touches_are_still_there() -> None:
-    import secantus.server
-    import secantus.storage
-    import secantus.transactions
-
-    assert isinstance(secantus.transactions._RETRYABLE_RECORD_MAX, int)
-    # A new value only counts as long as the package reads the name each time.
-    assert "_RETRYABLE_RECORD_MAX" in inspect.getsource(secantus.transactions.TransactionRegistry)
-    assert "self._stop_event = threading.Event()" in inspect.getsource(secantus.server.SecantusDBServer.__init__)
-    assert "self._stop_event.is_set()" in inspect.getsource(secantus.server.SecantusDBServer._serve_forever)
-    assert callable(secantus.transactions.TransactionRegistry.prune_expired)
-    storage = inspect.getsource(secantus.storage)
-    assert "session.create(name, _DOC_SHARD_CFG)" in storage
-    assert "self._conn = wt.wiredtiger_open(" in storage
-    for name in ("create_collection", "set_collection_options"):
-        # Once they write in a transaction by themselves, ours around it would be refused.
-        source = inspect.getsource(getattr(secantus.storage.Storage, name))
-        assert "with self._lock:" in source
-        assert "_batch_transaction" not in source
+from tests.support.servers import REPOSITORY
 
 
 @pytest.mark.parametrize(("path", "synced"), [(":memory:", False), ("kept", True)])

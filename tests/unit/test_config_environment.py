@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.servers import REPOSITORY
+from tests.support.servers import REPOSITORY
 
 FAKE = """\
     #!/bin/sh

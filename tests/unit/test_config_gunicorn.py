@@ -5,6 +5,7 @@ import runpy
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 from gunicorn.arbiter import Arbiter
 
-from tests.servers import REPOSITORY
+from tests.support.servers import REPOSITORY
 
 PATH = REPOSITORY / "config" / "gunicorn.conf.py"
 
@@ -20,13 +21,13 @@ PATH = REPOSITORY / "config" / "gunicorn.conf.py"
 class Services:
     def __init__(self, mongodb_uri: str | None) -> None:
         self.settings = SimpleNamespace(mongodb_uri=mongodb_uri)
-        self.background = SimpleNamespace(serving=None)
         self.logs = self
         self.calls: list[str] = []
         self.entries: list[dict[str, Any]] = []
 
-    def start(self) -> None:
+    def start(self, serving: Callable[[], bool]) -> None:
         self.calls.append("start")
+        self.serving = serving
 
     def close(self) -> None:
         self.calls.append("close")
@@ -69,9 +70,9 @@ def test_a_worker_starts_its_services_and_hands_its_access_lines_over(conf: dict
     worker = Worker(services)
     conf["post_worker_init"](worker)
     assert services.calls == ["start"]
-    assert services.background.serving()
+    assert services.serving()
     worker.alive = False  # as gunicorn says when it has SIGTERM
-    assert not services.background.serving()
+    assert not services.serving()
     worker.emit({"event": "request", "path": "/users/max@example.com"})
     assert services.entries == [{"event": "request", "path": "/users/***"}]
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from config.processes import Child, Signals, Stopped
-from tests.processes import alive, descendants
-from tests.servers import REPOSITORY
-from tests.waiting import until
+from tests.support.processes import alive, descendants
+from tests.support.servers import REPOSITORY
+from tests.support.waiting import until
 
 STUBBORN = (
     "import signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('on', flush=True); time.sleep(60)"
@@ -22,8 +22,11 @@ STUBBORN = (
 
 @pytest.fixture
 def signals() -> Iterator[Signals]:
+    # Under nohup it is ignored, and stays so.
+    hangup = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     with Signals() as entered:
         yield entered
+    signal.signal(signal.SIGHUP, hangup)
 
 
 def shell(script: str) -> Child:

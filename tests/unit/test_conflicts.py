@@ -110,21 +110,21 @@ def test_it_is_tried_again_as_often_as_it_may_be(times: int, most: int) -> None:
         assert tried.through(clashing, tried.tries()) == "done"
     assert clashing.calls == 1 + min(times, most)
     assert len(slept) == clashing.calls - 1
-    assert tried.to_json() == {"met": min(times, most + 1), "givenUp": int(times > most)}
+    assert tried.counts().to_json() == {"met": min(times, most + 1), "givenUp": int(times > most)}
 
 
 @pytest.mark.parametrize("within", ["a request", "pymongo.timeout"])
 def test_it_ends_with_the_time_and_raises_the_conflict(within: str) -> None:
     clashing, begun = Clashing(10_000), time.monotonic()
     tried = Conflicts(most=10_000)
-    token = deadlines.start(0.6 if within == "a request" else 100)  # 0.3 s for the database
+    token = deadlines.start(2.0 if within == "a request" else 100)  # 1 s for the database
     try:
         with pytest.raises(OperationFailure) as raised, pymongo.timeout(100 if within == "a request" else 0.3):
             tried.through(clashing, tried.tries())
     finally:
         deadlines.stop(token)
     assert raised.value.code == 112
-    assert time.monotonic() - begun < 0.5
+    assert time.monotonic() - begun < 1.9
     assert clashing.calls > 3
 
 
@@ -163,10 +163,10 @@ def transactions(**options: Any) -> Transactions:
 def test_conflicts_of_a_transaction_take_nothing_from_the_budget_for_outages(code: int) -> None:
     budget = RetryBudget(least=0, share=0)
     assert transactions(budget=budget).run(Clashing(20, code)) == "done"
-    assert budget.to_json()["retries"] == budget.to_json()["refusedByBudget"] == 0
+    assert budget.status().to_json()["retries"] == budget.status().to_json()["refusedByBudget"] == 0
     with pytest.raises(OperationFailure):  # the control: an outage's retries are refused by it
         transactions(budget=budget).run(Clashing(1, 11602))
-    assert budget.to_json()["refusedByBudget"] == 1
+    assert budget.status().to_json()["refusedByBudget"] == 1
 
 
 def test_conflicts_of_an_operation_take_nothing_from_its_retries() -> None:

@@ -29,6 +29,7 @@ from prodfix.connection.status import ConnectionEvent
 from prodfix.errors import DatabaseRefused, DatabaseUnavailable
 from prodfix.records.records import summary
 from prodfix.signals import connection_changed
+from tests.support.processes import in_child
 
 LOST = ServerSelectionTimeoutError("secret.host:27017: no servers")
 REFUSED = OperationFailure("Authentication failed.", 18)
@@ -43,7 +44,16 @@ class Lab:
         self.error: Exception | None = None
         self.events: list[ConnectionEvent] = []
         self.admin = self
-        self.monitor = ConnectionMonitor(lambda: self, on_event=self.events.append, clock=lambda: self.now)  # type: ignore[arg-type,return-value]
+        self.commands_ended: float | None = None  # seconds before now
+        self.monitor = ConnectionMonitor(
+            lambda: self,  # type: ignore[arg-type,return-value]
+            on_event=self.events.append,
+            last_command=self.last_command,
+            clock=lambda: self.now,
+        )
+
+    def last_command(self) -> float | None:
+        return None if self.commands_ended is None else self.now - self.commands_ended
 
     def command(self, name: str) -> None:
         assert name == "ping"
@@ -155,11 +165,11 @@ def test_a_ping_that_hangs_closes_the_gate_before_it_has_failed(lab: Lab) -> Non
 
 
 def test_slow_pings_alone_do_not_stop_an_application_whose_commands_succeed(lab: Lab) -> None:
-    lab.monitor.last_command = lambda: lab.now
+    lab.commands_ended = 0.0
     lab.ping(None, *[NetworkTimeout("slow")] * 6)
     assert not lab.monitor.healthy
     lab.monitor.gate()
-    lab.monitor.last_command = lambda: lab.now - 1
+    lab.commands_ended = 1.0
     with pytest.raises(DatabaseUnavailable):
         lab.monitor.gate()
 
@@ -283,8 +293,8 @@ def test_pinging_a_real_server(connect: Callable[..., Any], until: Callable[...,
     client = connect(event_listeners=list(monitor.watchers))
     monitor.ping()
     assert monitor.healthy
-    until(lambda: monitor.network()["topology"].startswith("ReplicaSetWithPrimary"))
-    assert monitor.network()["roundTripMs"] > 0
+    until(lambda: monitor.network().to_json()["topology"].startswith("ReplicaSetWithPrimary"))
+    assert monitor.network().to_json()["roundTripMs"] > 0
 
 
 def test_pinging_nobody_is_given_up_in_time() -> None:
@@ -292,15 +302,15 @@ def test_pinging_nobody_is_given_up_in_time() -> None:
         monitor = ConnectionMonitor(lambda: client, interval=0.05, max_age=0.1)
         begun = time.monotonic()
         monitor.ping()
-    assert time.monotonic() - begun < 2  # the driver's own limit is 30 s
+    assert time.monotonic() - begun < 10  # the driver's own limit is 30 s
     assert (monitor.down, monitor.status().last_error) == (True, "ServerSelectionTimeoutError")
 
 
 def test_heartbeats_that_fail_are_counted(until: Callable[..., Any]) -> None:
     monitor = ConnectionMonitor(lambda: None)  # type: ignore[arg-type,return-value]
     with MongoClient("mongodb://127.0.0.1:9", event_listeners=list(monitor.watchers), heartbeatFrequencyMS=500):
-        until(lambda: monitor.network()["attempts"] >= 1)
-    assert monitor.network()["lastHeartbeatError"] == "AutoReconnect"
+        until(lambda: monitor.network().to_json()["attempts"] >= 1)
+    assert monitor.network().to_json()["lastHeartbeatError"] == "AutoReconnect"
 
 
 # -- the pool ---------------------------------------------------------------------------------------------------------------
@@ -396,13 +406,19 @@ def test_the_status_shows_the_pool(lab: Lab) -> None:
     assert (status["poolSize"], status["availableConnections"], status["checkedOut"]) == (1, 2, 1)
 
 
-def test_a_fork_inherits_no_counts_of_its_parents_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fork_inherits_no_counts_of_its_parents_connections() -> None:
     counter, address = PoolCounter(), ("localhost", 27017)
     counter.pool_created(monitoring.PoolCreatedEvent(address, {"maxPoolSize": 10}))
     counter.connection_created(monitoring.ConnectionCreatedEvent(address, 1))
     assert counter.totals()["total"] == 1
-    monkeypatch.setattr("prodfix.connection.pool.os.getpid", lambda: 1)
-    assert counter.totals() == {"total": 0, "out": 0, "waiting": 0, "capacity": 0}
-    counter.pool_created(monitoring.PoolCreatedEvent(address, {"maxPoolSize": 5}))
-    counter.connection_created(monitoring.ConnectionCreatedEvent(address, 1))
-    assert (counter.totals()["total"], counter.totals()["capacity"]) == (1, 5)
+
+    def child() -> list[dict[str, int]]:
+        before = counter.totals()
+        counter.pool_created(monitoring.PoolCreatedEvent(address, {"maxPoolSize": 5}))
+        counter.connection_created(monitoring.ConnectionCreatedEvent(address, 1))
+        return [before, counter.totals()]
+
+    before, after = in_child(child)
+    assert before == {"total": 0, "out": 0, "waiting": 0, "capacity": 0}
+    assert (after["total"], after["capacity"]) == (1, 5)
+    assert (counter.totals()["total"], counter.totals()["capacity"]) == (1, 10)

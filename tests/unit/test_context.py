@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.datastructures import Headers
 
-from prodfix.context import RequestContext, current_context, iso, new_context, reset_context, set_context
+from prodfix.context import RequestContext, current_context, new_context, reset_context, set_context
+from prodfix.serialization import iso
 
 PARENT = "4bf92f3577b34da6a3ce929d0e0e4736"
 

@@ -17,7 +17,7 @@ from prodfix.journal import store as stores
 from prodfix.journal.journal import Journal
 from prodfix.statistics import counters as module
 from prodfix.statistics.counters import FINISHED, KEYS, Counters
-from tests.unit.counting import BEGIN, MINUTE, Clock, Worker, kind
+from tests.support.counting_worker import BEGIN, MINUTE, Clock, Worker, kind
 
 
 def rows(journal: Journal) -> list[Any]:

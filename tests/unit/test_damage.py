@@ -22,7 +22,7 @@ from prodfix.journal.journal import Journal
 from prodfix.journal.quarantine import Damage, kept
 from prodfix.journal.salvage import Salvaged
 from prodfix.journal.tables import PAGE
-from tests.unit.deferring import dead, note, texts, waiting
+from tests.support.deferred_notes import dead, note, texts, waiting
 
 Make = Callable[..., Any]
 ROOT = "SELECT rootpage FROM sqlite_schema WHERE name = ?"
@@ -113,7 +113,7 @@ def test_what_is_gone_is_told_to_whoever_asks_for_it(
     assert sorted(damage.operations) == sorted(write.id for write in writes)
     assert [state(traces, write.id) for write in writes] == [("failed", "LOST")] * 3
     assert (journal.quarantine.files, journal.quarantine.lost) == (1, 3)
-    assert damage.to_json()["lostWrites"] == 3
+    assert damage.report().to_json()["lostWrites"] == 3
     other = open_journal()
     other.adopt()
     assert other.quarantine == journal.quarantine, "every worker says so, also one that has begun later"

@@ -33,7 +33,7 @@ from prodfix.errors import (
 )
 from prodfix.journal.journal import Journal
 from prodfix.schemas import GUARD
-from tests.unit.deferring import note, steps, texts, waiting
+from tests.support.deferred_notes import note, steps, texts, waiting
 
 Make = Callable[..., Deferred]
 
@@ -202,13 +202,6 @@ def test_a_full_guard_does_not_stop_what_was_never_tried_or_was_tried_later(defe
     deferred.apply(Write("update", {}))
     deferred.apply(Write("update", {}), since=time.time() + 60)
     assert database.books.find_one()["notes"] == REMEMBERED + 2
-
-
-def test_what_version_1_has_applied_is_not_applied_again(deferred: Deferred, database: Any) -> None:
-    write = update(deferred, Update("books", {"_id": "book"}, {"$inc": {"notes": 1}}, upsert=True))
-    database.books.insert_one({"_id": "book", "notes": 1, GUARD: [write.id]})
-    deferred.apply(write)
-    assert database.books.find_one()["notes"] == 1
 
 
 # -- in one transaction -----------------------------------------------------------------------------------------------------

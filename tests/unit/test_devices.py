@@ -22,7 +22,7 @@ from prodfix.devices import (
     looks_mobile,
     quick_device,
 )
-from tests.unit import agents
+from tests.support import user_agents as agents
 
 _WEBKIT = "AppleWebKit/537.36 (KHTML, like Gecko)"
 _SAFARI = "AppleWebKit/605.1.15 (KHTML, like Gecko)"

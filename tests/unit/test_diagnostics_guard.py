@@ -350,7 +350,7 @@ def test_diagnostics_are_no_traffic(app: Application, until: Callable[..., Any])
         return int(app.test_client().get(f"{PREFIX}/errors", headers=bearer(app)).get_json()["requests"])
 
     until(counted)
-    app.extensions["prodfix"].counters.flush()
+    app.extensions["prodfix"].requests.counters.flush()
     assert counted() == 1
 
 
@@ -362,8 +362,8 @@ def test_who_is_refused_is_an_error_and_a_request_and_who_signs_in_in_vain_too(a
         signed_in(app, token=token(app, role="user"))
         signed_in(app, token="")
     services = app.extensions["prodfix"]
-    services.counters.flush()
-    tally = services.statistics.read("1h").tally
+    services.requests.counters.flush()
+    tally = services.requests.statistics.read("1h").tally
     assert tally.errors_by(0) == {"authentication": 6, "authorization": 6}
     assert (tally.whole().requests, tally.whole().failed) == (12, 0)
 

@@ -19,9 +19,9 @@ from blueprints import diagnostics, health
 from prodfix.commands.looking import only_look
 from prodfix.doctor import configuration, health_checks
 from prodfix.doctor.deployment import Deployment
-from prodfix.doctor.examination import run
 from prodfix.doctor.findings import Finding
-from tests.unit.doctoring import CHECKS, Case, examined, findings, ids, judge
+from prodfix.doctor.registry import run
+from tests.support.doctor_cases import CHECKS, Case, examined, findings, ids, judge
 
 PRODUCTION = {"app_env": "production"}
 RENDER = {"render": True}
@@ -221,9 +221,9 @@ def test_asking_starts_no_work_and_opens_no_journal(adopt: Callable[..., Flask])
     threads = threading.active_count()
     assert health_checks.ask(app, "/health/live") == 500
     services.logs.sinks.flush()
-    assert not services.background.running
-    assert services.journal.boot == ""
-    assert services.workers.read() == []
+    assert not services.runtime.background.running
+    assert services.runtime.journal.boot == ""
+    assert services.runtime.workers.read() == []
     assert threading.active_count() == threads
     assert not services.settings.state_dir.exists()
     assert not services.settings.log_dir.exists()
@@ -235,9 +235,9 @@ def test_the_control_an_application_that_serves_has_all_of_it(adopt: Callable[..
     with_hook(fails)(app)
     assert health_checks.ask(app, "/health/live") == 500
     services.logs.sinks.flush()
-    assert services.background.running
-    assert services.journal.boot
-    assert len(services.workers.read()) == 1
+    assert services.runtime.background.running
+    assert services.runtime.journal.boot
+    assert len(services.runtime.workers.read()) == 1
     assert list(services.settings.state_dir.glob("journal/*.db"))
     assert (services.settings.log_dir / "error.log").exists()
 
@@ -269,9 +269,9 @@ def test_a_client_without_listeners_is_not_observed(
 ) -> None:
     app = adopt(mongodb_uri=SecretStr("mongodb://127.0.0.1:9/x"))
     services = app.extensions["prodfix"]
-    blind, seeing = client(), client(services.interceptor)
+    blind, seeing = client(), client(services.queries.interceptor)
     assert {id(one) for one in (blind, seeing)} <= {id(one) for one in configuration._made()}
-    ours = [services.clients.application, services.clients.own, services.clients.watch]
+    ours = [services.database.clients.application, services.database.clients.own, services.database.clients.watch]
     found = Case("observed-clients", "warning", "1 client of the application's own")
     clients_found(blind, seeing, *ours)
     judge(found, findings(found, app))

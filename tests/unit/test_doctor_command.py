@@ -16,12 +16,12 @@ from pydantic import SecretStr
 from blueprints import health
 from prodfix import Settings
 from prodfix.commands.looking import only_look
-from prodfix.doctor import examination, server
+from prodfix.doctor import registry, server
 from prodfix.doctor.checks import FAMILIES
-from prodfix.doctor.examination import examine, run
-from prodfix.doctor.examined import Examined
-from prodfix.doctor.findings import Check, Finding, Level, NotApplicable, NotChecked, counted, error, note, warning
-from tests.unit.doctoring import CHECKS, Case, examined
+from prodfix.doctor.findings import Finding, Level, NotApplicable, NotChecked, counted, error, note, warning
+from prodfix.doctor.registry import Check, check, examine, run
+from prodfix.doctor.subject import Subject
+from tests.support.doctor_cases import CHECKS, Case, examined
 from tests.unit.test_doctor_disk import worker
 
 pytestmark = pytest.mark.filterwarnings("ignore:Unknown option")  # which the driver says of the planted URI
@@ -54,7 +54,7 @@ def command(adopt: Callable[..., Flask]) -> Callable[..., Command]:
     return make
 
 
-def checks(*findings: Finding) -> dict[str, tuple[Check[Examined], ...]]:
+def checks(*findings: Finding) -> dict[str, tuple[Check, ...]]:
     """A family of one check for each finding, and one that finds nothing."""
     looks = [lambda examined, finding=finding: iter([finding]) for finding in findings]
     return {
@@ -173,8 +173,8 @@ def test_one_of_a_kind_is_no_plural() -> None:
 # -- a check that fails -----------------------------------------------------------------------------------------------------
 
 
-def raising(failure: Exception) -> Callable[[Examined], Iterator[Finding]]:
-    def look(examined: Examined) -> Iterator[Finding]:
+def raising(failure: Exception) -> Callable[[Subject], Iterator[Finding]]:
+    def look(examined: Subject) -> Iterator[Finding]:
         yield warning("found before", "mend it")
         raise failure
 
@@ -191,7 +191,7 @@ def raising(failure: Exception) -> Callable[[Examined], Iterator[Finding]]:
     ],
 )
 def test_a_check_that_fails_is_a_finding(adopt: Callable[..., Flask], failure: Exception, found: str | None) -> None:
-    answers = list(run(Check("a-check", raising(failure), "good"), Examined(adopt(), {})))
+    answers = list(run(Check("a-check", raising(failure), "good"), Subject(adopt(), {})))
     assert answers[0].found == "found before"
     assert [(one.level, one.found) for one in answers[1:]] == ([(Level.NOTE, found)] if found else [])
     assert {one.check for one in answers} == {"a-check"}
@@ -233,7 +233,7 @@ def test_no_finding_shows_a_secret(adopt: Callable[..., Flask]) -> None:
     try:
         found = examine(examined(Case("", "", environ=ENVIRON, prepare=planted), app))
     finally:
-        app.extensions["prodfix"].clients.close()
+        app.extensions["prodfix"].database.clients.close()
     levels = [finding.level for findings in found.values() for finding in findings]
     assert levels.count(Level.ERROR) == 3
     assert levels.count(Level.WARNING) >= 6
@@ -245,10 +245,10 @@ def test_the_control_what_is_looked_at_has_them_all_and_a_check_that_tells_is_st
 ) -> None:
     app = adopt(**PLANTED)
     subject = examined(Case("", "", environ=ENVIRON), app)
-    assert CANARY in subject.services.clients.uri
+    assert CANARY in subject.services.database.clients.uri
 
-    def tell(examined: Examined) -> Iterator[Finding]:
-        uri = examined.services.clients.uri
+    def tell(examined: Subject) -> Iterator[Finding]:
+        uri = examined.services.database.clients.uri
         yield error(f"cannot reach {uri}", f"look at {uri}", uri=uri, password=CANARY)
 
     (stopped,) = run(Check("tells", tell, "good"), subject)
@@ -272,13 +272,73 @@ def test_the_command_shows_no_secret_either(command: Callable[..., Command], mon
 
 
 def test_each_code_is_one_check_with_one_sentence() -> None:
-    codes = [check.code for family in FAMILIES.values() for check in family]
+    codes = [one.code for family in FAMILIES.values() for one in family]
     assert len(codes) == len(set(codes)) == len(CHECKS)
-    for check in CHECKS.values():
-        assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", check.code)
-        assert check.good
-        assert not check.good.endswith(".")
-        assert check.look.__doc__
+    for one in CHECKS.values():
+        assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", one.code)
+        assert one.good
+        assert not one.good.endswith(".")
+        assert one.look.__doc__
+
+
+def test_a_check_registers_beside_its_function_and_its_first_sentence_is_what_users_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(FAMILIES, "uri", [])
+
+    @check("made-here", "uri")
+    def look(subject: Subject) -> Iterator[Finding]:
+        """The host example.org is the
+        right one. It is asked first."""
+        yield from ()
+
+    (made,) = FAMILIES["uri"]
+    assert (made.code, made.look, made.good) == ("made-here", look, "the host example.org is the right one")
+    with pytest.raises(ValueError, match="two checks have the code made-here"):
+        check("made-here", "disk")(look)
+    look.__doc__ = "No full stop"
+    with pytest.raises(ValueError, match="look has no sentence"):
+        check("made-there", "disk")(look)
+    assert [one.code for one in FAMILIES["uri"]] == ["made-here"]
+
+
+@pytest.mark.parametrize(
+    ("first", "good"),
+    [("STATE_DIR can be written.", "STATE_DIR can be written"), ("A ping is young. Or so.", "a ping is young")],
+)
+def test_a_name_in_capitals_keeps_them(monkeypatch: pytest.MonkeyPatch, first: str, good: str) -> None:
+    monkeypatch.setitem(FAMILIES, "uri", [])
+
+    def look(subject: Subject) -> Iterator[Finding]:
+        yield from ()
+
+    look.__doc__ = first
+    check("made-here", "uri")(look)
+    assert FAMILIES["uri"][0].good == good
+
+
+def test_all_are_listed_and_nothing_is_looked_at(
+    command: Callable[..., Command], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("prodfix.commands.doctor.examine", None)
+    answer = command()("doctor", "--list")
+    assert answer.exit_code == 0
+    rows = [line.split(maxsplit=2)[:2] for line in answer.stdout.splitlines() if line and not line.startswith(" ")]
+    assert rows == [[family, one.code] for family, ones in FAMILIES.items() for one in ones]
+
+
+def test_one_is_explained_and_nothing_is_looked_at(
+    command: Callable[..., Command], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("prodfix.commands.doctor.examine", None)
+    answer = command()("doctor", "--explain", "health-routes")
+    assert (answer.exit_code, answer.stdout) == (
+        0,
+        "The health routes answer by themselves.\n\nNo redirect, no log-in, no error.\n",
+    )
+    wrong = command(Flask("other"))("doctor", "--explain", "nothing")
+    assert wrong.exit_code == 2
+    assert "no check has the code 'nothing'" in wrong.stderr
 
 
 def test_each_check_has_a_case_in_which_it_finds_something_and_one_in_which_it_is_silent() -> None:
@@ -288,7 +348,7 @@ def test_each_check_has_a_case_in_which_it_finds_something_and_one_in_which_it_i
     silent = set(re.findall(r'Case\(\s*"([a-z0-9-]+)",\s*""', cases))
     silent |= set(re.findall(r'Case\(\s*"([a-z0-9-]+)",\s*"ok"', cases))
     # These have no settings that could make them find something, and tests of their own.
-    by_hand = {"python-version", "driver-version", "free-space"}
+    by_hand = {"python-version", "driver-version", "driver-names", "free-space"}
     assert set(CHECKS) - finding == by_hand
     assert (
         set(CHECKS) - silent
@@ -322,7 +382,7 @@ def tell(app: Flask, **changes: Any) -> None:
     import sqlite3
 
     worker(app)
-    for path in app.extensions["prodfix"].journal.folder.glob("*.db"):
+    for path in app.extensions["prodfix"].runtime.journal.folder.glob("*.db"):
         connection = sqlite3.connect(path)
         with connection:
             connection.execute("UPDATE status SET entry = ?", (orjson.dumps(TELLING | changes),))
@@ -390,12 +450,12 @@ def test_a_process_that_only_looks_never_becomes_a_worker(adopt: Callable[..., F
     services = adopt().extensions["prodfix"]
     only_look(services)
     services.start()
-    assert not services.background.running
+    assert not services.runtime.background.running
     services.close()
     other = adopt(Flask("control")).extensions["prodfix"]
     other.start()
-    assert other.background.running
-    assert examination.FAMILIES is FAMILIES
+    assert other.runtime.background.running
+    assert registry.FAMILIES is FAMILIES
 
 
 def test_a_worker_does_not_load_the_checks(python: Callable[..., str]) -> None:

@@ -21,7 +21,7 @@ from prodfix.doctor.checks import FAMILIES
 from prodfix.doctor.findings import Finding
 from prodfix.doctor.server import Hello, Server
 from prodfix.records.storage import ERROR_LOG
-from tests.unit.doctoring import Case, findings, judge
+from tests.support.doctor_cases import Case, findings, judge
 
 PRODUCTION = {"app_env": "production"}
 OWN = "prodfix-own"  # the appname of the client that is asked
@@ -45,7 +45,7 @@ def app(adopt: Callable[..., Flask], database_uri: str) -> Iterator[Callable[...
 
         def make(**settings: Any) -> Flask:
             made = adopt(mongodb_uri=SecretStr(database_uri), **settings)
-            stack.callback(made.extensions["prodfix"].clients.close)
+            stack.callback(made.extensions["prodfix"].database.clients.close)
             return made
 
         yield make
@@ -100,7 +100,7 @@ def test_what_hello_says_is_judged(
 
 def test_the_clocks_are_compared_in_the_middle_of_the_round_trip(app: Callable[..., Flask]) -> None:
     services = app().extensions["prodfix"]
-    hello = Server(services.clients).first()
+    hello = Server(services.database.clients).first()
     assert hello.ahead is not None
     assert abs(hello.ahead) < 0.5  # one host, one clock
     assert 0 < hello.seconds < 3
@@ -189,7 +189,7 @@ def test_a_database_that_refuses_us_is_told_from_one_that_is_down(
 
 def test_all_checks_together_have_a_limit(app: Callable[..., Flask]) -> None:
     services = app().extensions["prodfix"]
-    patient = Server(services.clients, limit=5.0)
+    patient = Server(services.database.clients, limit=5.0)
     with patient.asked() as database:
         database.command("ping")
     assert patient._end is not None
@@ -234,8 +234,8 @@ def test_what_prodfix_makes_itself_is_as_it_should_be(
     look: Callable[[Case], list[Finding]], app: Callable[..., Flask]
 ) -> None:
     services = app().extensions["prodfix"]
-    services.storage._make_indexes(services.clients.own_db)
-    services.traces._make_index(services.clients.own_db)
+    services.errors.storage._make_indexes(services.database.clients.own_db)
+    services.deferral.status._make_index(services.database.clients.own_db)
     case = Case("own-indexes", "ok")
     judge(case, look(case))
 
@@ -274,8 +274,8 @@ def test_documents_that_prodfix_has_stored_are_known_as_its_own(
 ) -> None:
     services = app().extensions["prodfix"]
     services.start()
-    services.error_log.log_error(KeyError("x"))
-    services.incidents.begin("error_rate")
+    services.errors.log.log_error(KeyError("x"))
+    services.errors.incidents.begin("error_rate")
     wanted = {ERROR_LOG, "connection_events", "error_minutes", "error_groups", "incidents", "incident_heads"}
     until(lambda: {name for name in database.list_collection_names() if database[name].find_one({})} >= wanted)
     services.close()

@@ -16,8 +16,8 @@ from prodfix import Write
 from prodfix.doctor import disk
 from prodfix.journal.journal import Journal
 from prodfix.journal.tables import SCHEMA_VERSION
-from tests.unit.deferring import steps
-from tests.unit.doctoring import Case, findings, ids, judge
+from tests.support.deferred_notes import steps
+from tests.support.doctor_cases import Case, findings, ids, judge
 
 PRODUCTION = {"app_env": "production"}
 Usage = namedtuple("Usage", "total used free")
@@ -79,12 +79,12 @@ def left(*, writes: int = 1, records: int = 0, living: bool = False) -> Callable
 
     def prepare(app: Flask) -> None:
         services = app.extensions["prodfix"]
-        services.deferred.register("note", steps)
-        dead = Journal(services.journal.folder)
+        services.deferral.queue.register("note", steps)
+        dead = Journal(services.runtime.journal.folder)
         dead.open()
-        services.deferred._journal = dead
+        services.deferral.queue._journal = dead
         for _ in range(writes):
-            services.deferred.put(Write("note", {"text": "canary"}))
+            services.deferral.queue.put(Write("note", {"text": "canary"}))
         insert = "INSERT INTO records (id, collection, request_id, at, entry) VALUES (?, 'error_log', NULL, 0, x'')"
         for number in range(records):
             dead.write([(insert, (str(number),))])
@@ -98,7 +98,7 @@ def left(*, writes: int = 1, records: int = 0, living: bool = False) -> Callable
 def worker(app: Flask, failing: str | None = None) -> None:
     """A worker that has told in the last seconds how it is."""
     told = f'{{"journal": {{"failing": {f"{chr(34)}{failing}{chr(34)}" if failing else "null"}}}}}'.encode()
-    journal = Journal(app.extensions["prodfix"].journal.folder)
+    journal = Journal(app.extensions["prodfix"].runtime.journal.folder)
     journal.open()
     journal.write([("INSERT INTO status (worker, at, entry) VALUES ('7-aa', ?, ?)", (time.time(), told))], to_disk=True)
     journal.close()
@@ -106,7 +106,7 @@ def worker(app: Flask, failing: str | None = None) -> None:
 
 def dead_letter(app: Flask) -> None:
     left(writes=1)(app)
-    journal = Journal(app.extensions["prodfix"].journal.folder)
+    journal = Journal(app.extensions["prodfix"].runtime.journal.folder)
     journal.open()
     assert journal.adopt() == 1
     move = "INSERT INTO dead SELECT id, operation, key, entry, 0, created, NULL, 'EXPIRED', '{}', 0, 0 FROM writes"

@@ -13,15 +13,16 @@ import pytest
 from flask import Flask
 from pydantic import SecretStr
 
+from prodfix import driver
 from prodfix.doctor import deployment, resources
 from prodfix.doctor.deployment import Deployment
 from prodfix.doctor.findings import NotChecked
 from prodfix.doctor.launch import Launch, Launched
-from tests.processes import alive
+from tests.support.doctor_cases import GOOD, GUNICORN, Case, command, findings, ids, judge
+from tests.support.processes import alive
+from tests.support.waiting import until
 from tests.unit.conftest import ROOT
-from tests.unit.doctoring import GOOD, GUNICORN, Case, command, findings, ids, judge
 from tests.unit.test_doctor_disk import worker
-from tests.waiting import until
 
 TLS = {"mongodb_uri": SecretStr("mongodb://127.0.0.1:9/notes?tls=true")}
 LATE = ("ssl", "socket", "threading", "pymongo")
@@ -76,6 +77,7 @@ SILENT = [
     Case("file-descriptors", "ok", launched=launched(worker_connections=200)),
     Case("python-version", "ok"),
     Case("driver-version", "ok"),
+    Case("driver-names", "ok"),
 ]
 
 
@@ -96,11 +98,11 @@ def test_what_is_right_is_left_alone(adopt: Callable[..., Flask], case: Case) ->
 
 
 def test_where_nobody_knows_what_is_loaded_it_could_not_be_checked(adopt: Callable[..., Flask]) -> None:
-    from prodfix.doctor.examination import run
-    from prodfix.doctor.examined import Examined
-    from tests.unit.doctoring import CHECKS
+    from prodfix.doctor.registry import run
+    from prodfix.doctor.subject import Subject
+    from tests.support.doctor_cases import CHECKS
 
-    (finding,) = run(CHECKS["patch-order"], Examined(adopt(), {}))
+    (finding,) = run(CHECKS["patch-order"], Subject(adopt(), {}))
     assert (finding.level, finding.found) == ("note", "could not be checked: the application was not loaded again")
 
 
@@ -111,9 +113,9 @@ def test_where_nobody_knows_what_is_loaded_it_could_not_be_checked(adopt: Callab
 def test_python_3_14_leaks_with_gevent_and_tls(
     adopt: Callable[..., Flask], version: tuple[int, int], settings: Mapping[str, Any], found: int
 ) -> None:
-    from prodfix.doctor.examined import Examined
+    from prodfix.doctor.subject import Subject
 
-    assert len(list(resources._python(Examined(adopt(**settings), {}), version))) == found
+    assert len(list(resources._python(Subject(adopt(**settings), {}), version))) == found
 
 
 @pytest.mark.parametrize(("version", "found"), [((4, 18, 2), 1), ((4, 19, 0), 0), ((5, 0, 0, "dev"), 0)])
@@ -121,10 +123,18 @@ def test_an_old_driver_is_an_error(version: tuple[int | str, ...], found: int) -
     assert [finding.level for finding in resources._driver(version)] == ["error"] * found
 
 
+def test_a_driver_without_a_name_that_is_stood_in_loses_what_is_told() -> None:
+    name = driver.PrivateName("Pool._get_conn", "a limit of waits", there=False)
+    (finding,) = resources._private_names([name])
+    assert (finding.level, finding.facts["names"]) == ("warning", ["Pool._get_conn"])
+    assert "no Pool._get_conn, so that there is not: a limit of waits" in finding.found
+    assert list(resources._private_names([])) == []
+
+
 def test_memory_is_that_of_a_worker_that_runs(adopt: Callable[..., Flask]) -> None:
     def telling(app: Flask) -> None:
         worker(app)
-        journal = app.extensions["prodfix"].journal
+        journal = app.extensions["prodfix"].runtime.journal
         (path,) = journal.folder.glob("*.db")
         import sqlite3
 

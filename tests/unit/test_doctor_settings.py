@@ -11,10 +11,10 @@ from flask import Flask
 from pydantic import SecretStr
 
 from prodfix import deadline
-from prodfix.doctor import tokens, uri
+from prodfix.doctor import token_key, uri
 from prodfix.doctor.deployment import Deployment
 from prodfix.doctor.launch import Launched
-from tests.unit.doctoring import GUNICORN, Case, command, findings, ids, judge
+from tests.support.doctor_cases import GUNICORN, Case, command, findings, ids, judge
 
 PRODUCTION = {"app_env": "production"}
 RANDOM = "q8Vb3mXw-2LrT7hZpK0sYd_N4cJfUaE6"
@@ -173,7 +173,7 @@ def test_a_command_that_looks_at_another_module_than_gunicorn_loads_says_so(look
     ],
 )
 def test_a_key_that_somebody_has_typed_is_told_from_a_random_one(key: str) -> None:
-    assert tokens.weakness(key) is not None
+    assert token_key.weakness(key) is not None
 
 
 @pytest.mark.parametrize("kind", ["token_urlsafe", "token_hex", "base64"])
@@ -185,7 +185,7 @@ def test_a_random_key_is_never_called_weak(kind: str) -> None:
     for _ in range(2000):
         data = chance.randbytes(32)
         text = data.hex() if kind == "token_hex" else base64.b64encode(data).decode()
-        assert tokens.weakness(text.replace("+", "-") if kind == "token_urlsafe" else text) is None
+        assert token_key.weakness(text.replace("+", "-") if kind == "token_urlsafe" else text) is None
 
 
 def test_the_key_that_was_made_for_development_is_known_again(

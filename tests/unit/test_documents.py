@@ -15,7 +15,7 @@ from pymongo.errors import DuplicateKeyError, WriteError
 from prodfix.documents import Document, Documents, encodable
 from prodfix.errors import ConcurrentModification, FieldError, NotFound, ValidationFailed
 from prodfix.schemas import GUARD
-from tests.unit.commands import Commands
+from tests.support.recorded_commands import Commands
 
 
 class Note(Document, collection="notes", indexes=[IndexModel("slug", unique=True, name="by_slug")]):

@@ -16,7 +16,7 @@ from prodfix.deferral.traces import Traces
 from prodfix.deferral.waiting import HELD
 from prodfix.deferral.writes import Insert, Update, Write
 from prodfix.journal.journal import Journal
-from tests.unit.deferring import dead, note, texts, waiting
+from tests.support.deferred_notes import dead, note, texts, waiting
 
 Make = Callable[..., Any]
 LIMIT = 0.4
@@ -112,7 +112,7 @@ def test_a_document_that_is_locked_holds_back_what_touches_it_and_nothing_else(
 
 def begun_at(told: Any) -> bool:
     """Whether it says since when it waits."""
-    return told.to_json()["waitingSince"] is not None and told.created <= told.since + 0.01
+    return told.answer().to_json()["waitingSince"] is not None and told.created <= told.since + 0.01
 
 
 def test_an_insert_that_is_locked_holds_back_nobody(

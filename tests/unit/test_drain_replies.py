@@ -16,10 +16,10 @@ from prodfix.deferral import guards
 from prodfix.deferral.deferred import Deferred
 from prodfix.deferral.drainer import Drainer
 from prodfix.journal.journal import Journal
-from tests.proxy import Proxy
-from tests.servers import DatabaseServer
-from tests.unit.deferring import dead, note, texts, waiting
-from tests.waiting import until
+from tests.support.deferred_notes import dead, note, texts, waiting
+from tests.support.proxy import Proxy
+from tests.support.servers import DatabaseServer
+from tests.support.waiting import until
 
 Make = Callable[..., Any]
 WRITES = 160  # of each worker

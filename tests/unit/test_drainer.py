@@ -26,8 +26,8 @@ from prodfix.deferral.writes import Insert, Step, Update, Write
 from prodfix.errors import JournalUnavailable
 from prodfix.journal.journal import Journal
 from prodfix.schemas import GUARD
-from tests.unit.commands import Commands
-from tests.unit.deferring import dead, note, texts, waiting
+from tests.support.deferred_notes import dead, note, texts, waiting
+from tests.support.recorded_commands import Commands
 
 Make = Callable[..., Any]
 COUNT = Update("books", {"_id": "book"}, {"$inc": {"notes": 1}}, upsert=True)
@@ -212,7 +212,7 @@ def test_after_a_return_a_backlog_goes_first_until_it_is_applied_and_not_for_lon
     monkeypatch.setattr(drainers, "FIRST", 0.0)
     assert not drainer.first, "the control: it was for too long"
     monkeypatch.undo()
-    drainer.stopped = True
+    drainer.stop()
     assert not drainer.first, "a worker that ends writes what it has"
 
 
@@ -233,7 +233,7 @@ def test_a_worker_that_ends_ends_its_drain(deferred: Deferred, drainer: Drainer,
         deferred.put(note(str(number)))
 
     def stop(applied: int) -> None:
-        drainer.stopped = True
+        drainer.stop()
 
     assert drainer.drain(stop) == BATCH
     assert len(waiting(journal)) == 2 * BATCH

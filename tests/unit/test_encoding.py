@@ -27,6 +27,7 @@ from hypothesis import strategies as st
 from markupsafe import Markup
 from pydantic import BaseModel
 
+from prodfix.connection.status import ConnectionDetails
 from prodfix.web.application import Application, StrictJSON
 from prodfix.web.bodies import parse
 from prodfix.web.encoding import plain
@@ -100,6 +101,10 @@ FORMS: dict[str, tuple[Any, Any]] = {
     "Enum": (Colour.RED, "red"),
     "Enum of NaN": (Colour.RATE, None),
     "Enum of texts": (Name.ONE, "one"),
+    "what a service answers": (
+        ConnectionDetails(pool_size=3),
+        ConnectionDetails(pool_size=3).to_json() | {"poolSize": 3},
+    ),
     "dataclass": (Row(ID, MOMENT), {"id": str(ID), "at": "2026-01-02T03:04:05.678Z"}),
     "pydantic": (Model(a=1.5), {"a": 1.5}),
     "pydantic with NaN": (Model(a=math.inf), {"a": None}),

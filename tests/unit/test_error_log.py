@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -35,10 +36,12 @@ from prodfix.errors import (
 from prodfix.logs.sinks import render
 from prodfix.records.error_log import ErrorLog
 from prodfix.records.lookup import Lookup
-from prodfix.records.records import ErrorRecord, error_summary, summary
+from prodfix.records.records import ErrorRecord, ErrorSummary, summary
 from prodfix.signals import error_recorded
 from prodfix.statistics.storms import Storms
-from tests.unit.counting import HOUR, Worker
+from prodfix.web.answers import answer_to
+from tests.support import REPOSITORY
+from tests.support.counting_worker import HOUR, Worker
 
 CANARY = "canary7f3a"
 UNREACHABLE = ServerSelectionTimeoutError(f"{CANARY}.example.org:27017: connection refused")
@@ -138,8 +141,9 @@ def test_all_rows_of_the_table_can_be_recorded_and_answered(error_log: Recording
     for meaning in [*TYPES.values(), *(row for _, row in SERVER_CODES.values())]:
         made = replace(record(error_log, ValueError("x"), context), meaning=meaning)
         error_log.append(made)
-        body, status, headers = made.to_response()
-        assert status == body["status"] == meaning.status
+        answer = answer_to(made)
+        body, headers = answer.problem, answer.headers
+        assert answer.status == body["status"] == meaning.status
         assert ("Retry-After" in headers) == body["retryable"] == meaning.retryable
         assert body["detail"] == body["message"] == meaning.message
     assert error_log.failures == 0
@@ -154,7 +158,7 @@ def test_the_line_says_who_asked_what_failed_and_where(
     assert (entry["requestId"], entry["release"]) == (context.request_id, "v1")
     assert entry["context"]["deviceType"] == "mobile"
     assert (entry["database"]["operation"], entry["database"]["collection"]) == ("find", "notes")
-    assert "tests/unit/test_error_log.py" in entry["stack"]
+    assert str(Path(__file__).relative_to(REPOSITORY)) in entry["stack"]
     assert entry["recovery"] == {"attempted": False, "successful": False, "attempts": 0, "driverRetries": 0}
     assert orjson.loads(render(entry))["message"] == "ServerSelectionTimeoutError"
 
@@ -222,11 +226,11 @@ def test_a_service_tells_of_no_error_as_dropped_whose_line_or_receiver_failed(se
     def broken(*_: Any, **__: Any) -> None:
         raise RuntimeError
 
-    with error_recorded.connected_to(broken, sender=services.error_log):
-        services.error_log.log_error(ValueError("x"))
+    with error_recorded.connected_to(broken, sender=services.errors.log):
+        services.errors.log.log_error(ValueError("x"))
     services.logs.sinks.put("nothing", b"a line that no sink takes")
     state = services.state()
-    assert (state["dropped"], state["failedSteps"], state["logs"]["dropped"]) == (0, 1, 1)
+    assert (state.dropped, state.failed_steps, state.logs.dropped) == (0, 1, 1)
 
 
 def test_neither_a_broken_receiver_nor_a_broken_log_reaches_the_request(
@@ -262,7 +266,7 @@ def test_no_value_is_in_the_record_and_none_in_the_answer(
     outer = KeyError("outer")
     outer.__cause__ = error
     made = record(error_log, outer)
-    everything = [repr(made.to_document()), repr(logs.lines), repr(made.to_response(detailed=True))]
+    everything = [repr(made.to_document()), repr(logs.lines), repr(answer_to(made, detailed=True))]
     assert not [text for text in everything if CANARY in text]
     assert CANARY in str(error)  # the control
 
@@ -276,31 +280,29 @@ def test_no_value_is_in_the_record_and_none_in_the_answer(
 def test_an_answer_is_below_two_kilobytes_whatever_is_wrong(fields: list[FieldError], text: str) -> None:
     log = ErrorLog(Classifier(), None, None, None, None, None)  # type: ignore[arg-type]
     for meaning in (replace(INVALID, details=tuple(fields)), INTERNAL_ERROR):
-        body, _, _ = replace(log.record(ValueError(text), None), meaning=meaning, request_id="f" * 64).to_response(
-            detailed=True
-        )
-        assert len(render(body)) < 2048
-        assert isinstance(body["details"], list)
+        made = replace(log.record(ValueError(text), None), meaning=meaning, request_id="f" * 64)
+        answer = answer_to(made, detailed=True)
+        assert len(answer.body) < 2048
+        assert isinstance(answer.problem["details"], list)
 
 
 @pytest.mark.parametrize("letter", ["a", "\u5b57", "\U0001f600", "\0", "\u2028", "\ud800", '"'], ids=ascii)
 def test_so_it_is_with_many_long_names_of_the_clients_own(error_log: Recording, letter: str) -> None:
     fields = tuple(FieldError(letter * 400, "extra_forbidden", letter * 20) for _ in range(60))
     made = replace(error_log.record(ValidationFailed(problems=fields), None), request_id="f" * 64)
-    body, _, _ = made.to_response()
-    assert len(render(body)) < 2048
+    assert len(answer_to(made).body) < 2048
 
 
 def test_details_that_fit_are_all_there(error_log: Recording) -> None:
     fields = tuple(FieldError(f"f{number}", "missing", "Field required") for number in range(5))
-    body, _, _ = error_log.record(ValidationFailed(problems=fields), None).to_response()
+    body = answer_to(error_log.record(ValidationFailed(problems=fields), None)).problem
     assert [detail["pointer"] for detail in body["details"]] == ["/f0", "/f1", "/f2", "/f3", "/f4"]
 
 
 def test_only_in_development_does_a_defect_tell_of_itself(error_log: Recording) -> None:
     made = error_log.record(ValueError("what happened"), None)
-    assert "debug" not in made.to_response()[0]
-    assert made.to_response(detailed=True)[0]["debug"] == "ValueError: what happened"
+    assert "debug" not in answer_to(made).problem
+    assert answer_to(made, detailed=True).problem["debug"] == "ValueError: what happened"
 
 
 def test_only_a_write_has_an_outcome(error_log: Recording, nowhere: Any) -> None:
@@ -314,10 +316,10 @@ def test_only_a_write_has_an_outcome(error_log: Recording, nowhere: Any) -> None
 
 def test_a_summary_is_the_seeds(error_log: Recording, context: RequestContext) -> None:
     made = record(error_log, DatabaseUnavailable(), context)
-    (found,) = error_log.lookup.recent()
-    assert error_summary(found) == {
+    (found,) = error_log.lookup.errors(limit=20).records
+    assert ErrorSummary.of(found).to_json() == {
         "id": str(made.id),
-        "timestamp": error_summary(made.to_document() | {"_id": made.id})["timestamp"],
+        "timestamp": ErrorSummary.of(made.to_document() | {"_id": made.id}).to_json()["timestamp"],
         "requestId": context.request_id,
         "category": "database_connection",
         "severity": "critical",
@@ -481,7 +483,7 @@ def test_in_a_storm_an_error_is_still_of_its_operation_and_collection(
     assert whole["database"]["query"] is not None, "the control"
     assert trace["database"] == {**whole["database"], "query": None}
     assert (trace["database"]["operation"], trace["database"]["collection"]) == ("find", "orders")
-    assert error_summary(trace)["database"] == trace["database"]
+    assert ErrorSummary.of(trace).to_json()["database"] == trace["database"]
     assert len(render(trace)) < len(render(whole)) / 1.5
 
 

@@ -45,7 +45,9 @@ def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
 HEAVY = ("pymongo", "bson", "flask", "werkzeug", "pydantic", "gevent", "loguru", "tenacity", "ssl", "orjson")
 
 
-@pytest.mark.parametrize("module", ["prodfix", "prodfix.redaction", "config.log_lines", "prodfix.names"])
+@pytest.mark.parametrize(
+    "module", ["prodfix", "prodfix.redaction", "prodfix.logs.lines", "prodfix.names", "prodfix.shapes"]
+)
 def test_redacting_loads_nothing_but_python(python: Callable[..., str], module: str) -> None:
     """The arbiter never patches: what it loads would be there unpatched in each worker."""
     code = f"""

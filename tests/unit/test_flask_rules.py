@@ -257,7 +257,7 @@ def test_switched_off_a_refusal_is_what_the_host_has_for_its_status(adopt: Calla
 # -- our own failures ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("part", ["record", "to_response", "note"])
+@pytest.mark.parametrize("part", ["record", "answer", "note"])
 def test_what_fails_in_our_own_handler_is_an_honest_500(
     adopt: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
@@ -268,12 +268,12 @@ def test_what_fails_in_our_own_handler_is_an_honest_500(
         raise RuntimeError("canary")
 
     if part in ("record", "note"):
-        monkeypatch.setattr(type(services.error_log), "record", broken)
+        monkeypatch.setattr(type(services.errors.log), "record", broken)
     if part == "note":
         monkeypatch.setattr(type(services.logs), "note", broken)
-    if part == "to_response":
-        monkeypatch.setattr("prodfix.records.records.ErrorRecord.to_response", broken)
-    before = services.error_log.failures
+    if part == "answer":
+        monkeypatch.setattr("prodfix.web.handlers.answer_to", broken)
+    before = services.errors.log.failures
     for path in ("/raise/defect", "/raise/not-found", "/nowhere"):
         response = app.test_client().get(path)
         body = response.get_json()
@@ -282,7 +282,7 @@ def test_what_fails_in_our_own_handler_is_an_honest_500(
         assert (body["retryable"], body["details"]) == (False, [])
         assert body["timestamp"].endswith("Z")
         assert "canary" not in response.text
-    assert services.error_log.failures >= before + 3
+    assert services.errors.log.failures >= before + 3
 
 
 def test_an_odd_header_of_an_applications_error_ends_there_too(adopt: Callable[..., Flask]) -> None:

@@ -19,7 +19,7 @@ from prodfix.journal import file as journal_file
 from prodfix.journal import settled, store
 from prodfix.journal.journal import Journal
 from prodfix.logs.files import Room, RotatingFile
-from tests.unit.deferring import note, texts, waiting
+from tests.support.deferred_notes import note, texts, waiting
 
 Make = Callable[..., Any]
 RECORD = "INSERT INTO records (id, collection, request_id, at, entry) VALUES (?, 'error_log', ?, 1, x'00')"

@@ -212,13 +212,13 @@ def test_while_the_pinger_is_refused_nobody_is_told_to_try_again(
     services = app.extensions["prodfix"]
     app.add_url_rule("/", view_func=lambda: str(services.db.things.find_one({"name": CANARY})))
     services.start()
-    until(lambda: services.monitor.healthy)
+    until(lambda: services.database.monitor.healthy)
     client = app.test_client()
     assert client.get("/").status_code == 200  # the control
     records = []
-    with error_recorded.connected_to(lambda sender, record: records.append(record), sender=services.error_log):
+    with error_recorded.connected_to(lambda sender, record: records.append(record), sender=services.errors.log):
         fail("ping", app_name="prodfix-watch", errorCode=code)
-        until(lambda: services.monitor.down)
+        until(lambda: services.database.monitor.down)
         response = client.get("/")
     assert_is_ours(response, 503, "DATABASE_UNAVAILABLE")
     assert response.get_json()["retryable"] is retryable
@@ -227,7 +227,7 @@ def test_while_the_pinger_is_refused_nobody_is_told_to_try_again(
     assert (record.summary, record.meaning.severity) == (f"{cause} ({reason})", "critical")
     assert record.operation.collection == "things"
     fail.off()
-    until(lambda: services.monitor.healthy)
+    until(lambda: services.database.monitor.healthy)
     assert client.get("/").status_code == 200
 
 

@@ -263,7 +263,7 @@ def test_a_body_that_does_not_arrive_is_given_up_under_gevent(python: Callable[.
     extension = ProdFix(app, settings=settings, deadline=True)
     begun = time.monotonic()
     response = app.test_client().post("/", environ_overrides={"wsgi.input": Slow(), "CONTENT_LENGTH": "10"})
-    print(response.status_code, response.get_json()["code"], response.headers["Connection"], time.monotonic() - begun < 2)
+    print(response.status_code, response.get_json()["code"], response.headers["Connection"], time.monotonic() - begun < 10)
     extension.services.close()
     """
     assert python(code, tmp_path).split() == ["408", "REQUEST_TIMEOUT", "close", "True"]

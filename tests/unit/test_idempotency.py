@@ -106,19 +106,19 @@ def test_two_users_with_the_same_key_never_meet(database: Any) -> None:
     stored = str(list(database[KEYS].find()))
     assert "key-12345" not in stored
     assert "user" not in stored
-    assert keys.to_json() | {"claimed": 2, "replayed": 1} == keys.to_json()
+    assert keys.counts().to_json() | {"claimed": 2, "replayed": 1} == keys.counts().to_json()
 
 
 def test_while_the_database_is_away_nothing_is_claimed_and_nothing_waits() -> None:
     keys = keys_of(None)
     assert keys.claim("user a", "key-12345", FINGERPRINT, seconds=9) is None
-    assert (keys.to_json()["unprotected"], keys.to_json()["waiting"]) == (1, 0)
+    assert (keys.counts().to_json()["unprotected"], keys.counts().to_json()["waiting"]) == (1, 0)
 
 
 def test_a_database_that_goes_away_under_the_claim_does_not_stop_the_view(nowhere: Any) -> None:
     keys = keys_of(nowhere.test)
     assert isinstance(keys.claim("user a", "key-12345", FINGERPRINT, seconds=9), Claim)
-    assert keys.to_json()["unprotected"] == 1
+    assert keys.counts().to_json()["unprotected"] == 1
 
 
 @pytest.mark.parametrize("code", [13, 50, 112])
@@ -144,12 +144,12 @@ def test_an_answer_that_could_not_be_stored_is_stored_later_and_told_of_once(dat
     fail("update", errorCode=13, times=2)
     keys.settle(claim, lambda: DONE)
     keys.work()
-    assert (keys.to_json()["waiting"], keys.to_json()["unstored"]) == (1, 2)
+    assert (keys.counts().to_json()["waiting"], keys.counts().to_json()["unstored"]) == (1, 2)
     with pytest.raises(RequestInProgress):
         keys.claim("user a", "key-12345", FINGERPRINT, seconds=9)
     keys.work()
     assert keys.claim("user a", "key-12345", FINGERPRINT, seconds=9) == DONE
-    assert keys.to_json()["waiting"] == 0
+    assert keys.counts().to_json()["waiting"] == 0
     assert told == ["answers cannot be stored {'error': 'OperationFailure'}", "answers are stored again {}"]
     assert "prodfix_expiry" in database[KEYS].index_information()
 
@@ -158,7 +158,7 @@ def test_what_waits_is_bounded_and_what_is_lost_is_counted(nowhere: Any) -> None
     keys = keys_of(nowhere.test)
     for number in range(WAITING + 3):
         keys.settle(Claim(str(number), FINGERPRINT, 1), lambda: DONE)
-    assert (keys.to_json()["waiting"], keys.to_json()["lost"]) == (WAITING, 3)
+    assert (keys.counts().to_json()["waiting"], keys.counts().to_json()["lost"]) == (WAITING, 3)
 
 
 def test_an_expired_deadline_does_not_cut_the_storing(database: Any) -> None:
@@ -179,8 +179,8 @@ def test_storing_waits_for_a_slow_database_no_longer_than_its_limit(database: An
     fail("update", times=1, blockConnection=True, blockTimeMS=3000)
     begun = time.monotonic()
     keys.settle(claim, lambda: DONE)
-    assert STORE_LIMIT / 2 < time.monotonic() - begun < STORE_LIMIT + 1
-    assert keys.to_json()["waiting"] == 1
+    assert STORE_LIMIT / 2 < time.monotonic() - begun < STORE_LIMIT + 2
+    assert keys.counts().to_json()["waiting"] == 1
 
 
 @pytest.mark.parametrize("error", [ValueError("x"), ServerSelectionTimeoutError("x"), ExecutionTimeout("x")])
@@ -192,7 +192,7 @@ def test_settling_never_raises_and_leaves_the_claim(database: Any, error: Except
     claim = keys.claim("user a", "key-12345", FINGERPRINT, seconds=9)
     assert isinstance(claim, Claim)
     keys.settle(claim, broken)
-    assert keys.to_json()["unstored"] == 1
+    assert keys.counts().to_json()["unstored"] == 1
     with pytest.raises(RequestInProgress):
         keys.claim("user a", "key-12345", FINGERPRINT, seconds=9)
 

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prodfix.context import iso
 from prodfix.journal.journal import Journal
 from prodfix.records import incident_log as logs
-from prodfix.records.incident_log import INCIDENTS, IncidentLog
+from prodfix.records.incident_log import INCIDENTS, IncidentLog, IncidentPage
 from prodfix.records.incidents import FOLLOWED, GAP, NOTICED, Incidents, Part
+from prodfix.serialization import iso, to_json
 
 START = 1_800_000_000.0
 
@@ -41,7 +41,9 @@ class Worker:
     def __init__(self, journal: Journal, clock: Clock, database: Any, instance: str, closed: list[Any]) -> None:
         self.journal = journal
         self.own = Incidents(journal, instance=instance, release="v1", clock=clock, monotonic=clock.monotonic)
-        self.log = IncidentLog(journal, lambda: database, clock=clock, on_closed=closed.append)
+        self.log = IncidentLog(
+            journal, lambda: database, clock=clock, on_closed=lambda one: closed.append(one.to_json())
+        )
         self._database = database
 
     def store(self) -> None:
@@ -72,9 +74,9 @@ def alone(open_journal: Callable[[], Journal], clock: Clock, closed: list[Any]) 
     return lambda instance="a": Worker(open_journal(), clock, None, instance, closed)
 
 
-def only(answer: dict[str, Any]) -> dict[str, Any]:
-    (incident,) = answer["incidents"]
-    return dict(incident)
+def only(answer: IncidentPage) -> dict[str, Any]:
+    (incident,) = answer.incidents
+    return incident.to_json()
 
 
 def test_the_parts_of_all_workers_are_one_incident(
@@ -126,7 +128,7 @@ def test_without_the_head_each_would_have_its_own(
     worker: Callable[..., Worker], database: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The control: what becomes of workers that look first, and insert then.
-    monkeypatch.setattr(logs, "_head", lambda database, part: part["id"])
+    monkeypatch.setattr(logs, "_head", lambda database, part: part.id)
     workers = [worker() for _ in range(2)]
     parts = []
     for one in workers:
@@ -147,7 +149,7 @@ def test_while_mongodb_is_down_the_workers_of_the_instance_say_the_same(alone: C
         one.own.flush()
     answers = [one.log.read() for one in (first, second)]
     assert answers[0] == answers[1]
-    assert (answers[0]["scope"], only(answers[0])["failed"], only(answers[0])["status"]) == ("instance", 2, "open")
+    assert (answers[0].scope, only(answers[0])["failed"], only(answers[0])["status"]) == ("instance", 2, "open")
 
 
 def test_what_failed_before_the_loss_was_certain_belongs_to_it(alone: Callable[..., Worker], clock: Clock) -> None:
@@ -175,7 +177,7 @@ def test_an_outage_that_pauses_for_a_moment_is_one_and_a_later_one_another(
         clock.now += pause
     one.own.begin("database_lost")
     one.store()
-    assert [incident["seconds"] for incident in one.log.read()["incidents"]] == [0.0, 5 + GAP - 1 + 5]
+    assert [incident["seconds"] for incident in to_json(one.log.read().incidents)] == [0.0, 5 + GAP - 1 + 5]
 
 
 def test_causes_are_told_apart(worker: Callable[..., Worker]) -> None:
@@ -184,7 +186,7 @@ def test_causes_are_told_apart(worker: Callable[..., Worker]) -> None:
     one.own.begin("error_rate")
     one.own.failed(database=False)
     one.store()
-    found = {incident["cause"]: incident["failed"] for incident in one.log.read()["incidents"]}
+    found = {incident["cause"]: incident["failed"] for incident in to_json(one.log.read().incidents)}
     assert found == {"database_lost": 0, "error_rate": 1}
 
 
@@ -243,7 +245,7 @@ def test_incidents_are_found_by_cause_state_and_time_and_in_pages(worker: Callab
     one.store()
 
     def causes(**asked: Any) -> list[str]:
-        return [found["cause"] for found in one.log.read(**asked)["incidents"]]
+        return [found["cause"] for found in to_json(one.log.read(**asked).incidents)]
 
     everything = ["error_rate", "database_lost", "error_rate", "database_lost"]
     assert causes() == everything
@@ -254,8 +256,8 @@ def test_incidents_are_found_by_cause_state_and_time_and_in_pages(worker: Callab
     assert causes(begin=begun + timedelta(seconds=31), end=begun + timedelta(seconds=660)) == ["error_rate"]
     assert causes(begin=begun + timedelta(seconds=10), end=begun + timedelta(seconds=20)) == ["database_lost"]
     pages = [one.log.read(limit=3, offset=offset) for offset in (0, 3, 6)]
-    assert [found["cause"] for page in pages for found in page["incidents"]] == everything
-    assert [page["more"] for page in pages] == [True, False, False]
+    assert [found["cause"] for page in pages for found in to_json(page.incidents)] == everything
+    assert [page.more for page in pages] == [True, False, False]
 
 
 # -- clocks that are set ----------------------------------------------------------------------------------------------------
@@ -341,7 +343,7 @@ def test_no_incident_lasts_less_than_nothing_or_longer_than_the_test(steps: list
             getattr(one.own, name)("database_lost")
         one.own.flush()
     total = sum(seconds for _, seconds, _ in steps) + NOTICED
-    for incident in one.log.read()["incidents"]:
+    for incident in to_json(one.log.read().incidents):
         assert 0 <= incident["seconds"] <= total + 0.1
         assert incident["from"] <= incident["to"]
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from prodfix import deadline
 from prodfix.web import inputs
-from tests.unit.conversing import NEXT, chunked, converse, host, post
+from tests.support.gunicorn_exchange import NEXT, chunked, converse, host, post
 
 LIMIT = 10_000
 TEXT = b"row one\nrow two\nrow three\n" * 300

@@ -22,8 +22,17 @@ def records() -> list[CommandRecord]:
 
 
 @pytest.fixture
-def interceptor(records: list[CommandRecord]) -> QueryInterceptor:
-    return QueryInterceptor(slow_ms=60_000, on_record=records.append)
+def slow_ms() -> float:
+    return 60_000
+
+
+SLOW = pytest.mark.parametrize("slow_ms", [0.0])
+"""Every command is slow."""
+
+
+@pytest.fixture
+def interceptor(records: list[CommandRecord], slow_ms: float) -> QueryInterceptor:
+    return QueryInterceptor(slow_ms=slow_ms, on_record=records.append)
 
 
 @pytest.fixture
@@ -47,11 +56,12 @@ def test_a_good_command_is_counted_and_not_recorded(
     assert context.notes.command_micros > 0
 
 
+@SLOW
 def test_a_slow_command_is_recorded_with_its_shape(
     database: Any, interceptor: QueryInterceptor, records: list[CommandRecord], context: Any
 ) -> None:
     database.notes.insert_many([{"a": 1} for _ in range(3)])
-    interceptor.slow_micros = 0
+    records.clear()
     list(database.notes.find({"a": 1}, batch_size=2))
     first, second = records
     assert (first.outcome, first.operation.operation, first.operation.collection) == ("slow", "find", "notes")
@@ -65,14 +75,38 @@ def test_a_slow_command_is_recorded_with_its_shape(
     assert context.notes.failed is None
 
 
+@pytest.mark.parametrize("slow_ms", [150.0])
 def test_a_command_is_slow_from_its_threshold_on(
     database: Any, interceptor: QueryInterceptor, records: list[CommandRecord], fail: Any
 ) -> None:
-    interceptor.slow_micros = 150_000
     fail("find", times=1, blockConnection=True, blockTimeMS=160)
     database.notes.find_one()
     database.notes.find_one()
     assert [record.outcome for record in records] == ["slow"]
+
+
+@SLOW
+@pytest.mark.parametrize("name", ["error_log", "error_minutes", "connection_events", "audit_log"])
+def test_a_hosts_collection_is_the_hosts_whatever_its_name(
+    database: Any, interceptor: QueryInterceptor, records: list[CommandRecord], fail: Any, name: str
+) -> None:
+    database[name].find_one({"a": 1})
+    fail("find", times=1, errorCode=2)
+    with pytest.raises(PyMongoError):
+        database[name].find_one({"a": 1})
+    seen = [(record.outcome, record.operation.collection) for record in records]
+    assert seen == [("slow", name), ("failed", name)]
+
+
+def test_our_own_client_is_heard_by_nobody(serve: Any, database_uri: str) -> None:
+    services = serve(mongodb_uri=database_uri, slow_query_threshold_ms=1).extensions["prodfix"]
+    try:
+        services.database.clients.own_db["error_log"].find_one()
+        assert services.queries.interceptor.commands == 0
+        services.db["error_log"].find_one()
+        assert services.queries.interceptor.commands == 1, "the control: the application's own question"
+    finally:
+        services.database.clients.close()
 
 
 def test_a_failed_command_is_recorded_with_its_code(
@@ -133,20 +167,20 @@ def test_a_bulk_write_of_the_client_names_its_collections(database: Any, records
     assert record.outcome == "partly_failed"
 
 
+@SLOW
 def test_housekeeping_is_never_recorded(
     database: Any, interceptor: QueryInterceptor, records: list[CommandRecord]
 ) -> None:
-    interceptor.slow_micros = 0
     database.command("ping")
     with database.client.start_session():
         pass
     assert records == []
 
 
+@SLOW
 def test_outside_a_request_there_is_no_context(
     database: Any, interceptor: QueryInterceptor, records: list[CommandRecord]
 ) -> None:
-    interceptor.slow_micros = 0
     database.notes.find_one()
     assert (records[0].context, records[0].to_json()["requestId"]) == (None, None)
 
@@ -155,45 +189,47 @@ def test_outside_a_request_there_is_no_context(
 
 
 @pytest.fixture(params=["slow", "failed", "partly_failed"])
-def ways(request: pytest.FixtureRequest, database: Any, interceptor: QueryInterceptor, fail: Any) -> Callable[[], None]:
-    """Makes one record of each outcome."""
+def ways(request: pytest.FixtureRequest, connect: Callable[..., Any], fail: Any) -> Callable[[Any], QueryInterceptor]:
+    """Makes one record of each outcome, which is given to a function; the interceptor that has made it."""
+    made: list[QueryInterceptor] = []
 
-    def slow() -> None:
-        interceptor.slow_micros = 0
+    def use(on_record: Any) -> QueryInterceptor:
+        made.append(QueryInterceptor(slow_ms=0 if request.param == "slow" else 60_000, on_record=on_record))
+        way(connect(event_listeners=made).get_default_database())
+        return made[0]
+
+    def slow(database: Any) -> None:
         database.notes.find_one({"email": CANARY})
 
-    def failed() -> None:
+    def failed(database: Any) -> None:
         fail("find", errorCode=2, times=1)
         with pytest.raises(PyMongoError):
             database.notes.find_one({"email": CANARY})
 
-    def partly_failed() -> None:
+    def partly_failed(database: Any) -> None:
         database.notes.insert_one({"_id": CANARY})
         with pytest.raises(DuplicateKeyError):
             database.notes.insert_one({"_id": CANARY})
 
-    return {"slow": slow, "failed": failed, "partly_failed": partly_failed}[request.param]
+    way = {"slow": slow, "failed": failed, "partly_failed": partly_failed}[request.param]
+    return use
 
 
-def test_it_never_raises_whatever_takes_its_records_does(
-    interceptor: QueryInterceptor, ways: Callable[[], None], capfd: Any
-) -> None:
+def test_it_never_raises_whatever_takes_its_records_does(ways: Callable[[Any], QueryInterceptor], capfd: Any) -> None:
     def broken(record: CommandRecord) -> None:
         raise RuntimeError(CANARY)
 
-    interceptor.on_record = broken
-    ways()
-    assert interceptor.errors == 1
+    assert ways(broken).errors == 1
     assert capfd.readouterr().err == ""  # the driver prints a listener's exception, with all its values
 
 
+@SLOW
 def test_no_value_of_a_command_is_in_its_record(
     database: Any, interceptor: QueryInterceptor, records: list[CommandRecord]
 ) -> None:
     seen: list[Any] = []
     plain = interceptor.started
     interceptor.started = lambda event: (seen.append(copy.deepcopy(event.command)), plain(event))[1]  # type: ignore[method-assign]
-    interceptor.slow_micros = 0
     database.notes.insert_one({"email": CANARY, "deep": [{"list": [CANARY]}]})
     database.notes.update_one({"email": CANARY}, {"$set": {"other": CANARY}})
     database.notes.update_one({"email": CANARY}, [{"$set": {"other": CANARY}}])
@@ -208,10 +244,10 @@ def test_no_value_of_a_command_is_in_its_record(
         assert "canary7f3a" not in repr(record.to_json())
 
 
+@SLOW
 def test_it_never_changes_what_the_application_sends(
     database: Any, interceptor: QueryInterceptor, records: list[CommandRecord]
 ) -> None:
-    interceptor.slow_micros = 0
     wanted = {"email": CANARY, "$or": [{"password": CANARY}, {"n": {"$in": [1, CANARY]}}]}
     document = {"_id": 1, "password": CANARY, "deep": {"list": [CANARY, {"token": CANARY}]}}
     before = copy.deepcopy((wanted, document))
@@ -222,6 +258,7 @@ def test_it_never_changes_what_the_application_sends(
     assert len(records) == 3
 
 
+@SLOW
 def test_a_command_that_never_ended_is_not_taken_for_the_next_one(
     database: Any, interceptor: QueryInterceptor, records: list[CommandRecord]
 ) -> None:
@@ -229,7 +266,6 @@ def test_a_command_that_never_ended_is_not_taken_for_the_next_one(
     interceptor.succeeded = lambda event: None  # type: ignore[method-assign] # as a timeout cuts a greenlet
     database.books.find_one({"a": 1})
     interceptor.succeeded = cut  # type: ignore[method-assign]
-    interceptor.slow_micros = 0
     database.notes.find_one({"b": 1})
     assert [record.operation.collection for record in records] == ["notes"]
 

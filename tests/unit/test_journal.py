@@ -26,6 +26,7 @@ from prodfix.journal.batch import LARGEST as BATCH
 from prodfix.journal.batch import Statement
 from prodfix.journal.journal import Journal
 from prodfix.journal.reading import Others
+from prodfix.journal.tables import SCHEMA_VERSION
 
 ALL = "SELECT id FROM writes ORDER BY position"
 SMALL = 100 * 4096  # bytes: with all tables empty it is a third of it; 350,000 bytes do not fit
@@ -495,12 +496,13 @@ def test_a_file_with_nothing_in_it_is_removed(journal: Journal, mode: str | None
     assert not [name for name in files(journal) if name.startswith("young")]
 
 
+@pytest.mark.parametrize("version", [1, SCHEMA_VERSION - 1, SCHEMA_VERSION + 1])
 def test_a_file_of_another_version_is_left_alone_and_shown(
-    journal: Journal, open_journal: Callable[[], Journal]
+    journal: Journal, open_journal: Callable[[], Journal], version: int
 ) -> None:
-    later = open_journal()
-    later.write([put("a"), ("ALTER TABLE writes ADD COLUMN more TEXT", ()), ("PRAGMA user_version=4", ())])
-    later.close()
+    theirs = open_journal()
+    theirs.write([put("a"), ("ALTER TABLE writes ADD COLUMN more TEXT", ()), (f"PRAGMA user_version={version}", ())])
+    theirs.close()
     before = files(journal)
     for _ in range(2):
         assert (journal.adopt(), journal.quarantine.files, journal.other_versions) == (0, 0, 1)

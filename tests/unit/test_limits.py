@@ -20,7 +20,7 @@ from pymongo.synchronous.pool import Connection
 
 from prodfix.connection.clients import Clients
 from prodfix.connection.limits import LimitedConnection
-from tests.unit.commands import Commands
+from tests.support.recorded_commands import Commands
 
 LONG, SHORT = 9.5, 0.25
 NOTHING = WriteConcern()
@@ -177,7 +177,7 @@ def test_a_retry_and_the_next_user_of_the_connection_have_their_own(
 
 # -- write concern ----------------------------------------------------------------------------------------------------------
 
-CONCERN = WriteConcern(w=1, wtimeout=100)
+CONCERN = WriteConcern(w=1, wtimeout=2000)
 WRITES: dict[str, Callable[[Any, WriteConcern], Any]] = {
     "insert_one": lambda notes, _: notes.insert_one({}),
     "insert_many": lambda notes, _: notes.insert_many([{}, {}]),
@@ -206,7 +206,7 @@ def test_a_write_waits_for_its_concern_no_longer_than_it_says(
     client: MongoClient[Any], commands: Commands, name: str
 ) -> None:
     notes = client.get_default_database().notes
-    for seconds, wait in ((LONG, {"wtimeout": 100}), (0.09, {})):
+    for seconds, wait in ((LONG, {"wtimeout": 2000}), (1.9, {})):
         since = len(commands.sent)
         with pymongo.timeout(seconds):
             WRITES[name](notes.with_options(write_concern=CONCERN), CONCERN)

@@ -16,7 +16,7 @@ import pytest
 
 from prodfix.logs.files import RotatingFile
 from prodfix.logs.sinks import Sinks
-from tests.servers import REPOSITORY
+from tests.support.servers import REPOSITORY
 
 LINES = 25_000
 NAMES = "abcd"
@@ -35,7 +35,7 @@ for number in range(25_000):
     sinks.put("error.log", f"{name} {number:05} {'x' * 50}\\n".encode())
     if number % 2_500 == 2_499:
         sinks.flush(60)
-print(sinks.status()["sinks"][0]["lost"] + sinks.dropped)
+print(sinks.status().to_json()["sinks"][0]["lost"] + sinks.dropped)
 """
 NO_LOCK = """
 import fcntl, os, time
@@ -196,7 +196,7 @@ def test_a_full_disk_has_whole_lines_and_what_is_lost_is_counted_exactly(small_d
             assert sinks.flush(20)
     path = small_disk / "database.log"
     written = path.read_bytes().splitlines(keepends=True)
-    shown = next(sink for sink in sinks.status()["sinks"] if sink["name"] == "database.log")
+    shown = next(sink for sink in sinks.status().to_json()["sinks"] if sink["name"] == "database.log")
     assert (shown["failing"], shown["dropped"], shown["waiting"]) == ("No space left on device", 0, 0)
     told = [json.loads(line) for line in console.data.splitlines() if b'"event":"sink"' in line]
     assert [entry["message"] for entry in told] == ["database.log fails: No space left on device"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -87,11 +88,13 @@ from prodfix.context import new_context, set_context
 from prodfix.errors import Severity
 from prodfix.logs.logs import Logs
 from prodfix.logs.sinks import Console, Sinks
+from prodfix.uncaught import Uncaught
 
 CANARY = "canary7f3a"
 console = Sinks([Console()])
 logs = Logs(console, served=True)
 logs.take_over(LEVEL)
+Uncaught(lambda error, context: None, logs.uncaught).take_over()
 set_context(new_context(endpoint="/", method="GET", ip="", headers={"X-Request-ID": "request-1"}))
 """
 
@@ -317,7 +320,7 @@ def test_in_a_host_a_failing_file_is_told_to_the_hosts_logger(caplog: pytest.Log
             raise OSError(28, "x")
 
     console = Kept("console")
-    logs = Logs(Sinks([console, Broken("error.log")]), served=False)
+    logs = Logs(Sinks([console, Broken("error.log")], news=deque()), served=False)
     with caplog.at_level(logging.INFO, "prodfix"):
         logs.emit(Severity.ERROR, {"message": "first"}, "error")
         assert logs.sinks.flush(10)

@@ -12,11 +12,12 @@ from bson.datetime_ms import DatetimeMS
 from bson.errors import InvalidBSON
 from pymongo import MongoClient
 
+from prodfix.connection.status import ConnectionDetails, ProcessEnvironment
 from prodfix.records import lookup as module
-from prodfix.records.lookup import Lookup, Page, Place, Wanted
+from prodfix.records.lookup import Lookup, Page, Place, RecordFields
 from prodfix.records.storage import CONNECTION_EVENTS, ERROR_LOG
-from tests.unit.counting import Worker
-from tests.wire import ScriptedServer
+from tests.support.counting_worker import Worker
+from tests.support.scripted_server import ScriptedServer
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 
@@ -52,7 +53,7 @@ def test_both_workers_find_all_of_a_request_once_and_newest_first(pair: tuple[Wo
         assert minutes(lookup(worker).request("asked")) == [3, 2, 1]
         assert minutes(lookup(worker).request("other")) == [4]
         assert lookup(worker).request("nobody's") == []
-        assert minutes(lookup(worker).recent()) == [4, 3, 2, 1]
+        assert minutes(lookup(worker).errors(limit=20).records) == [4, 3, 2, 1]
 
 
 def test_also_while_mongodb_is_away(pair: tuple[Worker, Worker], nowhere: Any) -> None:
@@ -60,7 +61,7 @@ def test_also_while_mongodb_is_away(pair: tuple[Worker, Worker], nowhere: Any) -
         for worker in pair:
             worker.database = away
             assert minutes(lookup(worker).request("asked")) == [3, 2, 1]
-            assert minutes(lookup(worker).recent()) == [4, 3, 2, 1]
+            assert minutes(lookup(worker).errors(limit=20).records) == [4, 3, 2, 1]
 
 
 def test_a_database_that_fails_meanwhile_hides_nothing(pair: tuple[Worker, Worker], fail: Any) -> None:
@@ -80,14 +81,14 @@ def test_what_the_journals_no_longer_have_is_found_in_mongodb(pair: tuple[Worker
 
 def test_an_answer_has_the_newest_and_no_more(pair: tuple[Worker, Worker]) -> None:
     for worker in pair:
-        assert minutes(lookup(worker).recent(2)) == [4, 3]
+        assert minutes(lookup(worker).errors(limit=2).records) == [4, 3]
         assert minutes(lookup(worker).request("asked", 1)) == [3]
 
 
 def test_events_of_the_connection_are_no_errors(pair: tuple[Worker, Worker]) -> None:
     put(pair[0], "asked", 9, CONNECTION_EVENTS)
     assert minutes(lookup(pair[0]).request("asked")) == [3, 2, 1]
-    assert minutes(lookup(pair[0]).recent(1)) == [4]
+    assert minutes(lookup(pair[0]).errors(limit=1).records) == [4]
 
 
 def test_what_a_dead_worker_left_is_found_before_and_after_it_is_adopted(
@@ -96,16 +97,17 @@ def test_what_a_dead_worker_left_is_found_before_and_after_it_is_adopted(
     first, second = pair
     first.database = None
     second.journal.close()
-    assert minutes(lookup(first).recent()) == [4, 3, 2, 1]
+    assert minutes(lookup(first).errors(limit=20).records) == [4, 3, 2, 1]
     first.storage.adopt()
-    assert minutes(lookup(first).recent()) == [4, 3, 2, 1]
+    assert minutes(lookup(first).errors(limit=20).records) == [4, 3, 2, 1]
 
 
 # -- pages ------------------------------------------------------------------------------------------------------------------
 
 
-def all_pages(read: Callable[[Place | None], Page]) -> list[Page]:
-    pages, place = [], None
+def all_pages(read: Callable[[str | None], Page]) -> list[Page]:
+    pages: list[Page] = []
+    place: str | None = None
     while len(pages) < 100:
         pages.append(read(place))
         place = pages[-1].next
@@ -128,7 +130,7 @@ def test_pages_have_each_record_once_and_in_order_wherever_it_is(
             workers[number // 2 % 2].storage.tick()
     if down:
         workers[0].database = None
-    pages = all_pages(lambda after: lookup(workers[0]).errors(Wanted(), after=after, limit=limit))
+    pages = all_pages(lambda after: lookup(workers[0]).errors(after=after, limit=limit))
     found = [record for page in pages for record in page.records]
     assert len({record["_id"] for record in found}) == len(found) == 13
     assert [Place.of(record) for record in found] == sorted(map(Place.of, found), reverse=True)
@@ -140,10 +142,10 @@ def test_what_happens_between_two_pages_moves_nothing(make_worker: Callable[...,
     worker = make_worker(database)
     for second in range(4):
         put(worker, "r", -second / 60)
-    first = lookup(worker).errors(Wanted(), limit=2)
+    first = lookup(worker).errors(limit=2)
     put(worker, "later", 1 / 60)
     worker.storage.tick()
-    second_page = lookup(worker).errors(Wanted(), after=first.next, limit=2)
+    second_page = lookup(worker).errors(after=first.next, limit=2)
     assert minutes(first.records + second_page.records) == [0, -1 / 60, -2 / 60, -3 / 60]
 
 
@@ -160,7 +162,7 @@ FIELDS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("down", [False, True])
 @pytest.mark.parametrize("stored", [False, True])
-@pytest.mark.parametrize("name", module.RECORD_FIELDS)
+@pytest.mark.parametrize("name", RecordFields.__annotations__)
 def test_each_filter_finds_what_has_the_value_and_nothing_else(
     make_worker: Callable[..., Worker], database: Any, name: str, stored: bool, down: bool
 ) -> None:
@@ -176,9 +178,9 @@ def test_each_filter_finds_what_has_the_value_and_nothing_else(
         worker.storage.tick()
     if down:
         worker.database = None
-    page = lookup(worker).errors(Wanted(fields=((name, value),)))
+    page = lookup(worker).errors(**{name: value})
     assert [record["requestId"] for record in page.records] == ["has it"]
-    assert len(lookup(worker).errors(Wanted()).records) == 2  # the control
+    assert len(lookup(worker).errors().records) == 2  # the control
 
 
 @pytest.mark.parametrize("down", [False, True])
@@ -191,8 +193,7 @@ def test_a_window_begins_with_its_first_moment_and_ends_before_its_last(
         put(worker, "r", second / 60)
     if down:
         worker.database = None
-    wanted = Wanted(NOW - timedelta(seconds=2), NOW)
-    assert minutes(lookup(worker).errors(wanted).records) == [-1 / 60, -2 / 60]
+    assert minutes(lookup(worker).errors(begin=NOW - timedelta(seconds=2), end=NOW).records) == [-1 / 60, -2 / 60]
 
 
 def test_events_have_pages_of_their_own(make_worker: Callable[..., Worker], database: Any) -> None:
@@ -200,9 +201,17 @@ def test_events_have_pages_of_their_own(make_worker: Callable[..., Worker], data
     for event in ("connected", "disconnected", "connected"):
         put(worker, "r", 0, CONNECTION_EVENTS, event=event)
     put(worker, "no event")
-    assert len(lookup(worker).connection_events(Wanted()).records) == 3
-    page = lookup(worker).connection_events(Wanted(fields=(("event", "connected"),)), limit=1)
+    assert len(lookup(worker).connection_events().records) == 3
+    page = lookup(worker).connection_events(event="connected", limit=1)
     assert (len(page.records), page.next is None) == (1, False)
+
+
+def test_an_event_of_another_release_hides_no_other(worker: Worker) -> None:
+    put(worker, "r", 0, CONNECTION_EVENTS, event="connected", details={"state": "connected", "poolSize": 3})
+    put(worker, "r", 1, CONNECTION_EVENTS, event="asleep", details="none", environment={"driver": 7})
+    odd, known = lookup(worker).connection_events().events
+    assert (odd.event, odd.details, odd.environment) == ("disconnected", ConnectionDetails(), ProcessEnvironment())
+    assert (known.event, known.details.pool_size, len(known._id)) == ("connected", 3, 24)
 
 
 def test_a_long_search_ends_at_its_bound(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,8 +220,8 @@ def test_a_long_search_ends_at_its_bound(worker: Worker, monkeypatch: pytest.Mon
     put(worker, "r", 0, code="RARE")
     for _ in range(6):
         put(worker, "r", 1 / 60, code="OFTEN")
-    assert lookup(worker).errors(Wanted(fields=(("code", "RARE"),))).records == []
-    assert len(lookup(worker).errors(Wanted(fields=(("code", "OFTEN"),))).records) == 4
+    assert lookup(worker).errors(code="RARE").records == []
+    assert len(lookup(worker).errors(code="OFTEN").records) == 4
 
 
 class Undecodable:
@@ -229,7 +238,7 @@ def test_a_reply_that_cannot_be_decoded_hides_nothing_that_is_held_here(pair: tu
     for worker in pair:
         worker.database = Undecodable()
         assert minutes(lookup(worker).request("asked")) == [3, 2, 1]
-        page = lookup(worker).errors(Wanted())
+        page = lookup(worker).errors()
         assert (minutes(page.records), page.scope) == ([4, 3, 2, 1], "instance")
 
 
@@ -241,6 +250,6 @@ def test_a_record_that_python_cannot_hold_hides_no_other(worker: Worker) -> None
         with pytest.raises(InvalidBSON):  # the control
             list(client["scripted"][ERROR_LOG].find())
         worker.database = client["scripted"]
-        page = lookup(worker).errors(Wanted())
+        page = lookup(worker).errors()
     assert (minutes(page.records), page.scope) == ([2, 1], "all")
     assert page.records[0]["timestamp"].year == 9999

@@ -114,8 +114,8 @@ def test_many_that_hang_hold_it_up_as_long_as_one() -> None:
         loop.start()
     begun.wait()
     at = time.monotonic()
-    stop_all([*loops, make(lambda: None)], 0.2)
-    assert 0.2 <= time.monotonic() - at < 0.8
+    stop_all([*loops, make(lambda: None)], 0.5)
+    assert 0.5 <= time.monotonic() - at < 3.5  # one after the other: 4 s
     release.set()
     stop_all(loops, LIMIT)
     assert not any(loop._thread.is_alive() for loop in loops if loop._thread)

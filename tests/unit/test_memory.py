@@ -12,7 +12,7 @@ from prodfix.memory import MB
 
 
 def figures() -> dict[str, float]:
-    return {name: value or 0.0 for name, value in memory.used().items()}
+    return {name: value or 0.0 for name, value in memory.used().to_json().items()}
 
 
 def test_a_process_has_some_memory_and_some_of_it_is_shared() -> None:
@@ -33,9 +33,9 @@ def test_a_process_has_some_memory_and_some_of_it_is_shared() -> None:
 @pytest.mark.parametrize("content", ["", "1 x 3", "1"])
 def test_where_nobody_counts_nothing_is_told(tmp_path: Path, content: str) -> None:
     path = tmp_path / "statm"
-    assert (memory.used(path)["residentMb"], memory.used(path)["sharedMb"]) == (None, None)
+    assert (memory.used(path).resident_mb, memory.used(path).shared_mb) == (None, None)
     path.write_text(content)
-    assert (memory.used(path)["residentMb"], memory.used(path)["sharedMb"]) == (None, None)
+    assert (memory.used(path).resident_mb, memory.used(path).shared_mb) == (None, None)
 
 
 def group(root: Path, membership: str, **limits: str) -> tuple[Path, Path]:

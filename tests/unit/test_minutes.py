@@ -21,7 +21,7 @@ from prodfix.statistics.minutes import CLOSED_AT_ONCE, STEP
 from prodfix.statistics.statistics import TIME_RANGES
 from prodfix.statistics.windows import ERROR_HOURS, ERROR_MINUTES, GRACE, HOUR, KEPT, LATEST
 from prodfix.tallies import Tally
-from tests.unit.counting import BEGIN, MINUTE, Clock, Worker
+from tests.support.counting_worker import BEGIN, MINUTE, Clock, Worker
 
 
 class Killed(BaseException):
@@ -281,16 +281,6 @@ def test_a_minute_of_a_worker_whose_clock_is_behind_is_added_to_its_hour(
     assert ahead.total("24h") == 2
 
 
-def test_minutes_of_version_1_are_closed_into_hours_too(stored: Worker, clock: Clock, database: Any) -> None:
-    old = {"_id": {"minute": MINUTE, "worker": "old"}, "timestamp": module.moment_of(MINUTE), "revision": 4}
-    database[ERROR_MINUTES].insert_one(old | {"counts": [["unknown", "mobile", "/", "message", 4]]})
-    stored.error()
-    clock.now += 2 * 3600
-    stored.storage.tick()
-    assert hours(database) == {0: 5}
-    assert stored.total("24h") == 5
-
-
 # -- all of it, in any order ------------------------------------------------------------------------------------------
 
 
@@ -372,7 +362,7 @@ class Instance:
                 within = range(answer.first, answer.last + 1)
                 assert answer.tally.total_errors == sum(self.truth[minute] for minute in within), time_range
                 assert answer.tally.whole().requests == sum(self.requests[minute] for minute in within), time_range
-                plotted = [sum(point["errors"].values()) for point in answer.to_json()["series"]["points"]]
+                plotted = [sum(point["errors"].values()) for point in answer.statistics().to_json()["series"]["points"]]
                 assert sum(plotted) == answer.tally.total_errors, time_range
 
     def check_hours(self) -> None:

@@ -16,7 +16,7 @@ from prodfix.deferral.orders import LONGEST_LIFE, MOST, Orders
 from prodfix.deferral.writes import Write
 from prodfix.errors import JournalUnavailable
 from prodfix.journal.journal import Journal
-from tests.unit.deferring import dead, note, waiting
+from tests.support.deferred_notes import dead, note, waiting
 
 Make = Callable[..., Any]
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from itertools import pairwise
-from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from blueprints.diagnostics.overview import _together
+from prodfix.models import SeriesPoint
 
 
-def point(at: str, requests: int = 0, failed: int = 0, **errors: int) -> dict[str, Any]:
-    return {"at": at, "requests": requests, "failedRequests": failed, "errors": errors}
+def point(at: str, requests: int = 0, failed: int = 0, **errors: int) -> SeriesPoint:
+    return SeriesPoint(datetime.fromisoformat(at), requests, failed, errors)
 
 
 def test_points_of_the_same_half_hour_are_one_bar_which_ends_with_it() -> None:
@@ -23,7 +24,7 @@ def test_points_of_the_same_half_hour_are_one_bar_which_ends_with_it() -> None:
         point("2026-11-26T12:30:00.000Z", 40, 4),
     ]
     assert [
-        (bar["at"][11:16], bar["to"][11:16], bar["requests"], dict(bar["errors"])) for bar in _together(points, 30)
+        (f"{bar.at:%H:%M}", f"{bar.to:%H:%M}", bar.requests, dict(bar.errors)) for bar in _together(points, 30)
     ] == [
         ("11:45", "12:00", 1, {"timeout": 1}),
         ("12:00", "12:30", 30, {"timeout": 1, "unknown": 3}),
@@ -39,7 +40,7 @@ def test_nothing_is_lost_or_doubled(step: int, together: int, counts: list[int])
         for at, count in zip(moments, counts, strict=True)
     ]
     bars = _together(points, step * together)
-    for name in ("requests", "failedRequests"):
-        assert sum(bar[name] for bar in bars) == sum(counts)
-    assert sum(bar["errors"]["unknown"] for bar in bars) == sum(counts)
-    assert all(bar["to"] <= after["at"] for bar, after in pairwise(bars))
+    for name in ("requests", "failed_requests"):
+        assert sum(getattr(bar, name) for bar in bars) == sum(counts)
+    assert sum(bar.errors["unknown"] for bar in bars) == sum(counts)
+    assert all(bar.to <= after.at for bar, after in pairwise(bars))

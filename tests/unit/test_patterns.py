@@ -12,7 +12,7 @@ from prodfix.patterns.numbers import NUMBERS
 from prodfix.patterns.rules import Rule
 from prodfix.patterns.tokens import TOKENS
 from prodfix.redaction import _GROUPS, redact_text
-from tests.unit.secret_forms import CARRIERS, FORMS
+from tests.support.secret_forms import CARRIERS, FORMS
 
 RULES: tuple[Rule, ...] = (*(rule for _, rules in _GROUPS for rule in rules), *TOKENS, *NUMBERS)
 

@@ -19,7 +19,7 @@ from pymongo.errors import ProtocolError
 from prodfix import classify
 from prodfix.classification.places import unreadable
 from prodfix.errors import DeadlineExceeded
-from tests.wire import ScriptedServer
+from tests.support.scripted_server import ScriptedServer
 
 FAR = DatetimeMS(2**60)  # MongoDB's dates go further than Python's
 TEXT = "canary-text"

@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from xml.etree.ElementTree import Element, fromstring
 
 import pytest
 
-from blueprints.diagnostics.plots import SERVICE, categories, errors_over_time
+from blueprints.diagnostics.plots import SERVICE, Bar, categories, errors_over_time
 from prodfix import ErrorCategory
 
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def points(*errors: dict[str, int]) -> list[dict[str, Any]]:
-    return [{"at": f"2026-11-26T10:{number:02d}:00.000Z", "errors": one} for number, one in enumerate(errors)]
+BEGIN = datetime(2026, 11, 26, 10, 0, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
 
 
-def drawn(given: list[dict[str, Any]], shown: list[str], **more: Any) -> Element:
-    def link(at: str, name: str) -> str:
-        return f"/errors?from={at}&category={name}&<script>"
+def points(*errors: dict[str, int]) -> list[Bar]:
+    moments = [BEGIN + number * MINUTE for number in range(len(errors))]
+    return [Bar(at, at + MINUTE, errors=Counter(one)) for at, one in zip(moments, errors, strict=True)]
 
-    return fromstring(errors_over_time(given, shown, lambda at: at[11:16], link, **more))
+
+def drawn(given: list[Bar], shown: list[str], **more: Any) -> Element:
+    def link(at: datetime, name: str) -> str:
+        return f"/errors?from={at:%H:%M}&category={name}&<script>"
+
+    return fromstring(errors_over_time(given, shown, lambda at: f"{at:%H:%M}", link, **more))
 
 
 def bars(tree: Element) -> list[Element]:
@@ -36,7 +43,7 @@ def test_each_count_is_a_bar_that_leads_to_its_errors_and_says_what_it_is() -> N
         "10:02: 1 timeout",
         "10:02: 2 unknown",
     ]
-    assert bars(tree)[0].get("href") == "/errors?from=2026-11-26T10:00:00.000Z&category=timeout&<script>"
+    assert bars(tree)[0].get("href") == "/errors?from=10:00&category=timeout&<script>"
     assert [rect.findtext(f"{SVG}title") for link in bars(tree) for rect in link] == [
         link.get("aria-label") for link in bars(tree)
     ]

@@ -20,7 +20,7 @@ def test_a_worker_whose_file_was_made_anew_counts_with_its_newest_total_only(
     for journal in (before, after):
         profile.add(CommandKey("find", "notes", ()), 1000, failed=False)
         QueryStatistics(journal, profile).store()
-    found = QueryStatistics(after, profile).read()
+    found = QueryStatistics(after, profile).read().to_json()
     assert (found["workers"], [row["count"] for row in found["queries"]]) == (1, [2])
 
 
@@ -32,7 +32,7 @@ def test_kinds_are_found_by_operation_and_collection_and_in_pages(journal: Journ
     statistics.store()
 
     def kinds(**asked: Any) -> list[tuple[str, str | None]]:
-        return [(row["operation"], row["collection"]) for row in statistics.read(**asked)["queries"]]
+        return [(row["operation"], row["collection"]) for row in statistics.read(**asked).to_json()["queries"]]
 
     everything = [("ping", None), ("insert", "a"), ("find", "b"), ("find", "a")]
     assert kinds() == everything
@@ -40,4 +40,4 @@ def test_kinds_are_found_by_operation_and_collection_and_in_pages(journal: Journ
     assert kinds(collection="a") == [("insert", "a"), ("find", "a")]
     assert kinds(operation="insert", collection="b") == []
     assert kinds(limit=3) + kinds(limit=3, offset=3) == everything
-    assert statistics.read(operation="find", limit=1)["total"] == 2
+    assert statistics.read(operation="find", limit=1).total == 2

@@ -15,7 +15,7 @@ from blueprints import diagnostics, operations
 from prodfix import make_token
 from prodfix.connection.readable import HOLDS, Readable
 from prodfix.diagnostics import requests as whole
-from tests.unit.counting import Clock
+from tests.support.counting_worker import Clock
 
 OWN = "prodfix-own"  # the appname of the client that asks
 REQUEST = "request-of-ours"
@@ -66,8 +66,8 @@ def app(serve: Callable[..., Any], database_uri: str, until: Callable[..., Any])
     app = serve([diagnostics, operations], mongodb_uri=SecretStr(database_uri), diagnostics_rate_limit="10000/minute")
     services = app.extensions["prodfix"]
     services.start()
-    until(lambda: services.monitor.healthy)
-    until(lambda: services.readable() is not None)
+    until(lambda: services.database.monitor.healthy)
+    until(lambda: services.database.readable() is not None)
     return app
 
 
@@ -97,20 +97,20 @@ def test_every_look_up_answers_within_a_second_while_pings_answer_and_commands_d
     app: Any, ask: Callable[..., Any], fail: Any, trouble: dict[str, Any]
 ) -> None:
     services = app.extensions["prodfix"]
-    services.error_log.log_deferral(ValueError("x"), None, {"operationId": "0" * 24})
-    record = services.error_log.log_error(ValueError("x"))
+    services.errors.log.log_deferral(ValueError("x"), None, {"operationId": "0" * 24})
+    record = services.errors.log.log_error(ValueError("x"))
     fail(*COMMANDS, app_name=OWN, **trouble)
     for path in (f"/requests/{record.request_id}", *LOOK_UPS[1 : None if trouble is HANG else 2]):
-        services.readable._asked_at = -HOLDS  # nobody has asked before
+        services.database.readable._asked_at = -HOLDS  # nobody has asked before
         status, body, seconds = ask(PREFIX + path)
         assert (status, seconds < 1.0) == (200, True), (path, seconds)
         assert body.get("scope", "instance") == "instance"
     status, body, _ = ask(f"{PREFIX}/requests/{record.request_id}")
     assert body["missing"] == ["errors", "incidents"]
     assert [error["message"] for error in body["errors"]] == ["ValueError: x"]
-    assert services.monitor.healthy, "the control: pings answer"
+    assert services.database.monitor.healthy, "the control: pings answer"
     for path, anonymous in ((f"{PREFIX}/requests/{REQUEST}", False), ("/api/v1/operations/" + "0" * 24, True)):
-        services.readable._asked_at = -HOLDS
+        services.database.readable._asked_at = -HOLDS
         status, body, seconds = ask(path, anonymous=anonymous)
         assert (status, body["code"], seconds < 1.0) == (503, "DATABASE_UNAVAILABLE", True), "nobody can tell"
     page = app.test_client()
@@ -118,7 +118,7 @@ def test_every_look_up_answers_within_a_second_while_pings_answer_and_commands_d
     assert "MongoDB cannot be asked now. Look again" in page.get(f"{PREFIX}/page/requests/{REQUEST}").text
     assert "may know more of its errors, incidents" in page.get(f"{PREFIX}/page/requests/{record.request_id}").text
     fail.off()
-    services.readable._asked_at = -HOLDS
+    services.database.readable._asked_at = -HOLDS
     assert ask(f"{PREFIX}/requests/{REQUEST}")[0] == 404, "the control"
     assert ask(f"{PREFIX}/requests/{record.request_id}")[1]["missing"] == []
 
@@ -130,6 +130,6 @@ def test_without_the_first_question_each_part_would_wait_by_itself(
     services = app.extensions["prodfix"]
     monkeypatch.setattr(Readable, "_ask", lambda readable, database: True)
     monkeypatch.setattr(whole, "LIMIT", 30.0)
-    record = services.error_log.log_error(ValueError("x"))
+    record = services.errors.log.log_error(ValueError("x"))
     fail("find", app_name=OWN, **HANG)
     assert ask(f"{PREFIX}/requests/{record.request_id}")[2] > 1.0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from enum import Enum
-from pathlib import Path
 from typing import Any
 
 import click
@@ -15,8 +14,9 @@ from prodfix.classification.error_types import TYPES
 from prodfix.classification.server_codes import SERVER_CODES
 from prodfix.classification.web_errors import STATUSES, WEB_TYPES
 from prodfix.commands.group import commands
+from tests.support import REPOSITORY
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+README = (REPOSITORY / "README.md").read_text()
 MEGABYTE = 1024 * 1024
 ROWS = dict(re.findall(r"^\| `([A-Z_]+)`(?: \*)? \| (?:`([^`]*)`)?", README, flags=re.MULTILINE))
 
@@ -72,7 +72,7 @@ def test_every_command_stands_in_the_table_of_commands() -> None:
 
 
 def test_every_file_that_is_named_is_there() -> None:
-    root = Path(__file__).parents[2]
+    root = REPOSITORY
     named = re.findall(r"`((?:prodfix|blueprints|config|tests)/[\w./]*)`", README)
     assert len(named) > 15
     assert [name for name in named if not (root / name).exists()] == []

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import bson
@@ -26,9 +27,10 @@ from prodfix.fingerprints import CommandKey
 from prodfix.logs.sinks import render
 from prodfix.operations import DatabaseOperation
 from prodfix.records.error_log import ErrorLog
-from prodfix.records.records import LARGEST_RECORD, ErrorRecord, summary
-from prodfix.records.storage import encoded
+from prodfix.records.records import LARGEST_RECORD, ErrorRecord, encoded, summary
 from prodfix.shapes import document_shape
+from prodfix.web.answers import answer_to
+from tests.support import REPOSITORY
 
 
 def context(method: str = "POST", **headers: str) -> RequestContext:
@@ -57,7 +59,8 @@ def record(error: Exception, operation: str | None, request: RequestContext) -> 
 @pytest.mark.parametrize("error", [ServerSelectionTimeoutError(), DuplicateKeyError("x", 11000), ValueError("x")])
 def test_only_what_was_not_applied_should_be_sent_again(error: Exception, outcome: Outcome | None) -> None:
     made = replace(record(error, "insert", context()), outcome=outcome)
-    body, _, headers = made.to_response()
+    answer = answer_to(made)
+    body, headers = answer.problem, answer.headers
     retryable = isinstance(error, ServerSelectionTimeoutError) and outcome in (None, Outcome.NOT_APPLIED)
     assert (body["retryable"], "Retry-After" in headers) == (retryable, retryable)
     assert body.get("outcome") == (str(outcome) if outcome else None)
@@ -125,7 +128,7 @@ def test_other_messages_values_and_lines_have_the_same_fingerprint() -> None:
     assert len({one.fingerprint for one in made}) == 1
     assert len({one.title for one in made}) == 1
     assert len({one.summary for one in made}) == 3  # the control: they are not the same errors
-    assert made[0].title == "INTERNAL_ERROR (ValueError) in tests/unit/test_records.py:pay"
+    assert made[0].title == f"INTERNAL_ERROR (ValueError) in {Path(__file__).relative_to(REPOSITORY)}:pay"
     assert re.fullmatch("[0-9a-f]{16}", made[0].fingerprint)
 
 
@@ -150,12 +153,12 @@ def test_another_type_place_or_category_has_another() -> None:
 
 def test_a_fingerprint_is_the_same_in_another_process(python: Callable[..., str]) -> None:
     code = """
-        import sys
+        import importlib, sys
         sys.path.insert(0, ".")
-        from tests.unit.test_records import caught, pay, recorded
-        print(recorded(caught(lambda: pay(1))).fingerprint)
+        tests = importlib.import_module(sys.argv[1])
+        print(tests.recorded(tests.caught(lambda: tests.pay(1))).fingerprint)
     """
-    assert len({python(code) for _ in range(2)}) == 1
+    assert len({python(code, __name__) for _ in range(2)}) == 1
 
 
 # -- bounds -----------------------------------------------------------------------------------------------------------

@@ -21,8 +21,8 @@ from prodfix.deferral.writes import MADE, Insert, Update, Write, copyable
 from prodfix.errors import DatabaseUnavailable, Uncertain
 from prodfix.journal.journal import Journal
 from prodfix.schemas import GUARD
-from tests.unit.commands import Commands
-from tests.unit.deferring import dead, note, steps
+from tests.support.deferred_notes import dead, note, steps
+from tests.support.recorded_commands import Commands
 
 Make = Callable[..., Any]
 COUNT = Update("books", {"_id": "book"}, {"$inc": {"notes": 1}}, upsert=True)

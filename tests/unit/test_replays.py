@@ -112,7 +112,7 @@ class Host:
 
     @property
     def counts(self) -> dict[str, int]:
-        counts: dict[str, int] = self.app.extensions["prodfix"].idempotency.to_json()
+        counts: dict[str, int] = self.app.extensions["prodfix"].requests.idempotency.counts().to_json()
         return counts
 
 
@@ -125,15 +125,15 @@ def shared(database_server: str, tmp_path_factory: pytest.TempPathFactory) -> It
     JWTManager(app)
     prodfix = ProdFix(app, settings=Settings(mongodb_uri=uri, state_dir=folder, log_dir=folder / "log"))
     yield Host(app)
-    prodfix.services.clients.own.drop_database(prodfix.services.clients.database_name)
+    prodfix.services.database.clients.own.drop_database(prodfix.services.database.clients.database_name)
     prodfix.services.close()
 
 
 @pytest.fixture
 def host(shared: Host) -> Host:
     services = shared.app.extensions["prodfix"]
-    services.clients.own_db[KEYS].delete_many({})
-    services.idempotency._counts.clear()
+    services.database.clients.own_db[KEYS].delete_many({})
+    services.requests.idempotency._counts.clear()
     shared.runs, shared.answer = 0, shared.usual
     return shared
 
@@ -375,7 +375,7 @@ def test_users_never_meet_however_they_are_known(host: Host) -> None:
 
 def test_an_overdue_claim_is_taken_over(host: Host) -> None:
     assert [host.post("/stale").get_json()["run"] for _ in range(2)] == [1, 1], "what was answered is not run again"
-    host.app.extensions["prodfix"].clients.own_db[KEYS].update_many({}, {"$unset": {"answer": ""}})
+    host.app.extensions["prodfix"].database.clients.own_db[KEYS].update_many({}, {"$unset": {"answer": ""}})
     assert host.post("/stale").get_json()["run"] == 2
 
 

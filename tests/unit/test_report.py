@@ -22,16 +22,20 @@ def nothing() -> Any:
     raise DatabaseNotConfigured
 
 
-@pytest.fixture
-def diagnostics(journal: Journal) -> Diagnostics:
+def diagnostics_of(journal: Journal, state: Any = None) -> Diagnostics:
     deferred = Deferred(journal, nothing, enabled=True, durable=True, max_entries=9, max_bytes=2**20)
     backlog = Backlog(journal, deferred, Orders(journal))
-    return Diagnostics(Workers(journal), Collections(nothing), Lookup(journal, lambda: None), backlog)
+    return Diagnostics(Workers(journal, state=state), Collections(nothing), Lookup(journal, lambda: None), backlog)
+
+
+@pytest.fixture
+def diagnostics(journal: Journal) -> Diagnostics:
+    return diagnostics_of(journal)
 
 
 def test_without_a_database_everything_else_is_there(diagnostics: Diagnostics, journal: Journal) -> None:
     worker(journal, "w", state="reconnecting", lastError="AutoReconnect")
-    report = diagnostics.database()
+    report = diagnostics.database().to_json()
     assert (report["scope"], report["collections"], report["recentErrors"]) == ("instance", None, [])
     assert (report["connection"]["state"], report["connection"]["lastError"]) == ("reconnecting", "AutoReconnect")
     assert report["deferred"] == {
@@ -52,14 +56,13 @@ def test_without_a_database_everything_else_is_there(diagnostics: Diagnostics, j
 
 
 def test_on_a_disk_that_does_not_answer_the_workers_are_there(
-    diagnostics: Diagnostics, journal: Journal, monkeypatch: pytest.MonkeyPatch
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         raise TimeoutError
 
     monkeypatch.setattr(journal, "read", refuse)
-    diagnostics._workers.state = live
-    report = diagnostics.database()
+    report = diagnostics_of(journal, live).database().to_json()
     assert report["journal"] == {"failing": "OSError 30", "quarantined": 1, "lostWrites": 0, "otherVersions": 0}
     assert (report["recentErrors"], report["deferred"]["enabled"]) == (None, True)
     assert [report["deferred"][name] for name in ("waiting", "dead", "oldestSeconds", "bytes")] == [None] * 4

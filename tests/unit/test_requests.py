@@ -18,7 +18,7 @@ from prodfix.records.incident_log import IncidentLog
 from prodfix.records.incidents import Incidents
 from prodfix.records.lookup import Lookup
 from prodfix.records.storage import ERROR_LOG
-from tests.unit.counting import Worker
+from tests.support.counting_worker import Worker
 
 AT = 1_800_000_000.0
 
@@ -66,6 +66,13 @@ def put(journal: Journal) -> Callable[..., None]:
     return record
 
 
+def known(requests: Requests, request_id: str) -> dict[str, Any]:
+    """What is answered."""
+    found = requests.find(request_id)
+    assert found is not None
+    return found.to_json()
+
+
 def test_of_a_request_without_a_record_nothing_is_known(requests: Requests, put: Callable[..., None]) -> None:
     put(request_id="another")
     assert requests.find("asked-one") is None
@@ -74,13 +81,13 @@ def test_of_a_request_without_a_record_nothing_is_known(requests: Requests, put:
 def test_its_records_its_commands_and_who_asked(requests: Requests, put: Callable[..., None]) -> None:
     put(0, code="FIRST", status=503, outcome="not_applied", recovery={"attempts": 1})
     put(1, code="LAST", status=504, outcome="unknown", recovery={"attempts": 2}, trail=[])
-    found = requests.find("asked-one")
-    assert found is not None
+    found = known(requests, "asked-one")
     assert [error["code"] for error in found["errors"]] == ["LAST", "FIRST"]
     assert isinstance(found["errors"][0]["_id"], str)
     assert (found["code"], found["status"], found["outcome"]) == ("LAST", 504, "unknown")
     assert (found["endpoint"], found["method"], found["userId"]) == ("/orders", "POST", "u1")
-    assert found["recovery"] == {"attempts": 2}
+    attempts = {"attempted": False, "successful": False, "attempts": 2, "driverRetries": 0}
+    assert found["recovery"] == attempts
     assert [command["operation"] for command in found["commands"]] == ["insert"]
     assert (found["deferred"], found["incidents"]) == ([], [])
 
@@ -93,8 +100,7 @@ def test_what_became_of_its_deferred_writes(requests: Requests, put: Callable[..
         "unreachable": ServerSelectionTimeoutError("canary.example.org"),
         "disk": JournalUnavailable("canary"),
     }
-    found = requests.find("asked-one")
-    assert found is not None
+    found = known(requests, "asked-one")
     states = {one["operationId"]: one["status"] for one in found["deferred"]}
     assert states == {"applied": "applied", "elsewhere": "unknown", "unreachable": "unknown", "disk": "unknown"}
     assert len(found["deferred"]) == 4
@@ -105,14 +111,12 @@ def test_what_a_retry_has_saved_was_no_answer_and_what_failed_later_was(
     requests: Requests, put: Callable[..., None]
 ) -> None:
     put(0, code="SAVED", status=503, outcome="not_applied", recovery={"attempts": 1, "successful": True})
-    found = requests.find("asked-one")
-    assert found is not None
+    found = known(requests, "asked-one")
     assert (found["status"], found["code"], found["outcome"]) == (None, None, None)
     assert [error["code"] for error in found["errors"]] == ["SAVED"]
     put(1, code="FAILED", status=500, recovery={"attempts": 1, "successful": False})
     put(2, code="KEPT", status=503, facts={"operationId": "a", "operation": "orders.create"})
-    found = requests.find("asked-one")
-    assert found is not None
+    found = known(requests, "asked-one")
     assert (found["status"], found["code"], found["outcome"]) == (500, "FAILED", None)
     assert "canary" not in str(found)
 
@@ -136,8 +140,7 @@ def test_the_incident_that_it_fell_into(
     put(60, request_id="later-01")
 
     def causes(request_id: str) -> list[str]:
-        found = requests.find(request_id)
-        assert found is not None
+        found = known(requests, request_id)
         return sorted(incident["cause"] for incident in found["incidents"])
 
     assert causes("of-the-outage") == ["database_lost", "error_rate"]
@@ -166,13 +169,11 @@ def test_while_mongodb_cannot_be_asked_what_is_missing_is_told_and_nothing_is_de
     with pytest.raises(NotKnownNow):
         requests.find("asked-one")
     put()
-    found = requests.find("asked-one")
-    assert found is not None
+    found = known(requests, "asked-one")
     assert found["missing"] == ["errors", "incidents"]
     put(facts={"operationId": "0" * 24})
     traces.known["0" * 24] = ServerSelectionTimeoutError("gone")
-    found = requests.find("asked-one")
-    assert found is not None
+    found = known(requests, "asked-one")
     assert found["missing"] == ["errors", "deferred", "incidents"]
     requests._configured = False
-    assert (requests.find("asked-one") or {})["missing"] == [], "the control: there is nobody else to ask"
+    assert known(requests, "asked-one")["missing"] == [], "the control: there is nobody else to ask"

@@ -38,7 +38,7 @@ class Work:
             retries=retries,
             base=base,
             transient=lambda error: isinstance(error, Lost),
-            on_retry=lambda attempt, delay, error: self.notes.append((attempt, delay, str(error))),
+            on_retry=lambda one: self.notes.append((one.attempt, one.delay, str(one.error))),
             sleep=sleep or self.waits.append,
         )
         return str(controller(self))

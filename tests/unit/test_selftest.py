@@ -39,7 +39,7 @@ def test_an_operation_that_succeeds_leaves_nothing_behind(
     selftest: SelfTest, left: Callable[[], int], operation: Any
 ) -> None:
     for _ in range(2):
-        answer = selftest.run(operation)
+        answer = selftest.run(operation).to_json()
         assert (answer["operation"], answer["success"], answer["error"], answer["code"]) == (
             operation,
             True,
@@ -66,7 +66,7 @@ def test_an_operation_that_fails_half_way_says_where_and_leaves_nothing_behind(
     selftest: SelfTest, left: Callable[[], int], fail: Any, operation: Any, command: str, step: str
 ) -> None:
     fail(command, app_name=OWN, errorCode=2)
-    answer = selftest.run(operation)
+    answer = selftest.run(operation).to_json()
     assert (answer["success"], answer["error"]) == (False, "OperationFailure (code 2)")
     assert (answer["steps"][-1]["name"], answer["steps"][-1]["success"]) == (step, False)
     fail.off()
@@ -77,7 +77,7 @@ def test_what_cannot_be_deleted_is_swept_when_it_can_be(
     selftest: SelfTest, left: Callable[[], int], database: Any, fail: Any
 ) -> None:
     fail("delete", app_name=OWN, errorCode=2)
-    answer = selftest.run("write")
+    answer = selftest.run("write").to_json()
     assert (answer["success"], answer["steps"][-1]["name"]) == (False, "delete")
     assert left() == 1  # the control: without the deletion it would be there
     assert database[TEST_COLLECTION].index_information()["prodfix_expiry"]["expireAfterSeconds"] == EXPIRY
@@ -115,7 +115,7 @@ def test_no_more_is_remembered_than_the_bound(selftest: SelfTest, monkeypatch: p
 def test_an_operation_is_given_up_in_time(selftest: SelfTest, fail: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LIMIT", 0.2)
     fail("find", app_name=OWN, times=1, blockConnection=True, blockTimeMS=2000)
-    answer = selftest.run("read")
+    answer = selftest.run("read").to_json()
     assert (answer["success"], answer["durationMs"] < 1500) == (False, True)
 
 
@@ -123,7 +123,7 @@ def test_what_is_not_there_as_it_was_written_is_a_failure(
     selftest: SelfTest, database: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pymongo.synchronous.collection.Collection.find_one", lambda *_, **__: None)
-    answer = selftest.run("write")
+    answer = selftest.run("write").to_json()
     assert (answer["success"], answer["error"]) == (False, "ProdFixError: what was written is not there")
 
 
@@ -132,7 +132,7 @@ def test_a_database_that_is_down_is_told_at_once() -> None:
         raise DatabaseUnavailable(cause="AutoReconnect")
 
     clients = Clients("mongodb://canary.example.org/", {}, gate=closed)
-    answer = SelfTest(lambda: clients.own_db, Classifier()).run("read")
+    answer = SelfTest(lambda: clients.own_db, Classifier()).run("read").to_json()
     assert (answer["code"], answer["error"]) == ("DATABASE_UNAVAILABLE", "DatabaseUnavailable (AutoReconnect)")
     assert (answer["durationMs"] < 1000, "canary" in str(answer)) == (True, False)
     clients.close()

@@ -21,7 +21,7 @@ from prodfix import classify
 from prodfix.classification.classifications import DATABASE_ERROR
 from prodfix.classification.classifier import server_code_name
 from prodfix.classification.server_codes import SERVER_CODES
-from tests.wire import ScriptedServer
+from tests.support.scripted_server import ScriptedServer
 
 # The numbers of src/mongo/base/error_codes.yml: all from 1 to 462 but those that it leaves out, and the scattered ones.
 LEFT_OUT = {

@@ -16,6 +16,7 @@ from pymongo import MongoClient
 
 from prodfix import Environment, Settings, SettingsError
 from prodfix.variables import NO_URI
+from tests.support import REPOSITORY
 
 CANARY = "canary7f3a"
 KEY = "k" * 32
@@ -315,7 +316,7 @@ def test_processes_that_start_together_in_development_share_one_key(tmp_path: Pa
     )
     names = os.environ | {"APP_ENV": "development", "STATE_DIR": str(tmp_path / "var")}
     started = [
-        subprocess.Popen([sys.executable, "-c", code], env=names, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE)
+        subprocess.Popen([sys.executable, "-c", code], env=names, cwd=REPOSITORY, stdout=subprocess.PIPE)
         for _ in range(3)
     ]
     keys = {process.communicate(timeout=30)[0] for process in started}

@@ -1,4 +1,4 @@
-"""Two signals, with names that do not clash and receivers that are not kept alive."""
+"""The signals, with names that do not clash and receivers that are not kept alive."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import gc
 from typing import Any
 
 import pytest
+from blinker import Signal
 
 from prodfix import signals
 
-SIGNALS = [signals.connection_changed, signals.error_recorded]
+SIGNALS = [value for value in vars(signals).values() if isinstance(value, Signal)]
 
 
-@pytest.mark.parametrize("signal", SIGNALS)
+@pytest.mark.parametrize("signal", SIGNALS, ids=lambda signal: signal.name)
 def test_a_receiver_is_told_until_it_is_gone(signal: Any) -> None:
     heard: list[Any] = []
 
@@ -32,5 +33,6 @@ def test_a_receiver_is_told_until_it_is_gone(signal: Any) -> None:
 
 def test_the_names_begin_with_the_librarys() -> None:
     names = [signal.name for signal in SIGNALS]
+    assert len(names) >= 3
     assert all(name.startswith("prodfix.") for name in names)
     assert len(set(names)) == len(names)

@@ -19,7 +19,7 @@ from prodfix.records.storage import CONNECTION_EVENTS, ERROR_LOG, Storage
 from prodfix.statistics.groups import ERROR_GROUPS, Groups
 from prodfix.statistics.minutes import Minutes
 from prodfix.statistics.windows import ERROR_HOURS, ERROR_MINUTES, Windows
-from tests.unit.commands import Commands
+from tests.support.recorded_commands import Commands
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 MINUTE = int(NOW.timestamp() // 60)

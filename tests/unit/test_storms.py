@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from prodfix.statistics import storms as module
 from prodfix.statistics.storms import Storms
-from tests.unit.counting import Clock
+from tests.support.counting_worker import Clock
 
 STEPS = st.lists(
     st.one_of(

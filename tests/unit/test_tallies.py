@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prodfix import tallies
-from prodfix.tallies import ENDPOINTS, OTHER, RELEASES, ErrorKey, Seen, Tally, rows_of_counts
-from tests.unit.counting import kind
+from prodfix.tallies import ENDPOINTS, OTHER, RELEASES, ErrorKey, Seen, Tally
+from tests.support.counting_worker import kind
 
 COUNTED = st.tuples(st.sampled_from(["a", "b", "c", "d"]), st.sampled_from(["mobile", "desktop"]), st.integers(0, 999))
 ASKED = st.tuples(
@@ -132,20 +132,3 @@ def test_durations_are_told_within_two_percent(share: float) -> None:
 def test_no_time_at_all_is_a_duration_too() -> None:
     tally = tally_of([], [("/", "mobile", 0, True)])
     assert (tally.whole().requests, tally.whole().failed, tally.whole().millis(0.5)) == (1, 1, 0.0)
-
-
-def test_counts_of_version_1_become_rows_of_which_one_message_is_one_kind() -> None:
-    counts = [
-        ["timeout", "mobile", "/", "slow", 2],
-        ["timeout", "desktop", "/notes", "slow", 3],
-        ["unknown", "mobile", OTHER, OTHER, 4],
-        ["unknown", "mobile", "/", "half a \ud800 character", 1],
-    ]
-    rows = rows_of_counts(counts, 100)
-    assert [row[:3] for row in rows] == [row[:3] for row in counts]
-    assert rows[0][3] == rows[1][3] != rows[3][3]
-    assert (rows[2][3], rows[2][4]) == (OTHER, OTHER)
-    assert [row[4:] for row in rows[:2]] == [["slow", 2, 6000.0, 6000.0, []], ["slow", 3, 6000.0, 6000.0, []]]
-    tally = Tally(9)
-    tally.add(rows, {})
-    assert tally.total_errors == 10

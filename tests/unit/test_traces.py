@@ -15,8 +15,8 @@ from prodfix.deferral.traces import AWAY, KEPT_SECONDS, OPERATIONS, QUEUED, SETT
 from prodfix.deferral.writes import Write
 from prodfix.errors import DatabaseUnavailable, JournalUnavailable, NotKnownNow, ValidationFailed
 from prodfix.journal.journal import Journal
-from tests.unit.commands import Commands
-from tests.unit.deferring import note
+from tests.support.deferred_notes import note
+from tests.support.recorded_commands import Commands
 
 Make = Callable[..., Any]
 
@@ -57,7 +57,7 @@ def test_a_write_waits_then_is_applied_or_has_failed(
         assert [traces.find(write.id, None).state for write in (good, bad)] == ["waiting", "waiting"]
     make_drainer(deferred).drain()
     for traces in (here, sibling):
-        applied, failed = (traces.find(write.id, None).to_json() for write in (good, bad))
+        applied, failed = (traces.find(write.id, None).answer().to_json() for write in (good, bad))
         assert (applied["status"], applied["reason"], applied["attempts"]) == ("applied", None, 1)
         assert (failed["status"], failed["reason"]) == ("failed", "INTERNAL_ERROR")
         assert applied["createdAt"] <= applied["endedAt"]
@@ -188,7 +188,7 @@ def test_what_waits_says_why_and_since_when(
     write = note("a")
     deferred.put(write)
     told = make().find(write.id, None)
-    assert (told.reason, told.to_json()["waitingSince"]) == (QUEUED, told.to_json()["createdAt"])
+    assert (told.reason, told.answer().to_json()["waitingSince"]) == (QUEUED, told.answer().to_json()["createdAt"])
     assert make(database=lambda: None).find(write.id, None).reason == AWAY
     now = [write.created + 60]
     drainer = make_drainer(deferred, clock=lambda: now[0])
@@ -204,7 +204,7 @@ def test_what_waits_says_why_and_since_when(
     assert elsewhere.find(write.id, None).since == pytest.approx(write.created + 60, abs=0.001)
     now[0] += 60
     assert drainer.drain() == 1
-    assert make().find(write.id, None).to_json()["waitingSince"] is None
+    assert make().find(write.id, None).answer().to_json()["waitingSince"] is None
 
 
 def test_traces_end(deferred: Deferred, journal: Journal, make: Make, make_drainer: Make, monkeypatch: Any) -> None:

@@ -18,9 +18,9 @@ from prodfix.errors import Outcome, Severity
 from prodfix.recovery.budget import RetryBudget
 from prodfix.recovery.conflicts import MOST, Conflicts
 from prodfix.recovery.transactions import Transactions, TransactionsUnsupported
-from tests.proxy import Proxy
-from tests.servers import CLIENT_LIMITS
-from tests.unit.commands import Commands
+from tests.support.proxy import Proxy
+from tests.support.recorded_commands import Commands
+from tests.support.servers import CLIENT_LIMITS
 
 Told = list[tuple[Severity, str, Mapping[str, Any]]]
 TRANSIENT = {"errorCode": 112, "errorLabels": ["TransientTransactionError"]}
@@ -318,7 +318,7 @@ def test_retries_of_transactions_are_of_the_same_budget_as_all_others() -> None:
 
         with pytest.raises(OperationFailure):
             transactions.run(again)
-    facts = budget.to_json()
+    facts = budget.status().to_json()
     assert (len(calls), facts["tries"], facts["retries"], facts["refusedByBudget"]) == (3, 1, 2, 1)
 
 

@@ -55,7 +55,7 @@ def test_who_has_waited_long_enough_goes_without(turns: Turns) -> None:
         begun = time.monotonic()
         with turns.turn("a", 0.05) as mine:
             assert not mine
-        assert time.monotonic() - begun < 1
+        assert time.monotonic() - begun < 5
         assert turns.taken("a"), "it is still the other's"
     assert not turns.taken("a")
 

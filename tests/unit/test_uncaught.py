@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import prodfix
 from prodfix import in_request
 from prodfix.context import new_context, reset_context, set_context
 from prodfix.uncaught import Uncaught
@@ -177,3 +179,35 @@ def test_work_of_a_request_that_nobody_waits_for_fails_as_the_requests(attached:
         thread.start()
         thread.join()
     assert [found for _, found in told.errors] == [context, None]
+
+
+def test_one_owner_has_the_hooks_before_during_and_after_serving(serve: Callable[..., Any]) -> None:
+    services = serve().extensions["prodfix"]
+    owners = [threading.excepthook.__self__]  # type: ignore[attr-defined]
+    services.start()
+    owners += [threading.excepthook.__self__, sys.excepthook.__self__]  # type: ignore[attr-defined]
+    services.close()
+    owners += [threading.excepthook.__self__]  # type: ignore[attr-defined]
+    assert owners == [services.runtime.uncaught] * 4
+    assert sys.excepthook is sys.__excepthook__
+
+
+def test_what_cannot_be_told_is_a_line_where_the_logging_is_ours(told: Told, printed: list[Any]) -> None:
+    lines: list[tuple[str, BaseException]] = []
+    uncaught = Uncaught(told, lambda *line: lines.append(line))
+    uncaught.take_over()
+    fail_in_thread(before := ValueError("before"))
+    uncaught.attach()
+    fail_in_thread(recorded := ValueError("recorded"))
+    told.fails = True
+    fail_in_thread(failed := ValueError("failed"))
+    uncaught.detach()
+    fail_in_thread(after := ValueError("after"))
+    assert lines == [("thread", before), ("thread", failed), ("thread", after)]
+    assert ([error for error, _ in told.errors], printed) == ([recorded], [])
+
+
+def test_nobody_else_in_the_library_touches_the_hooks() -> None:
+    sources = Path(prodfix.__file__).parent.rglob("*.py")
+    hooks = ("excepthook", "unraisablehook", "print_exception", "handle_error")
+    assert {path.name for path in sources if any(hook in path.read_text() for hook in hooks)} == {"uncaught.py"}

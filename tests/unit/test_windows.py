@@ -24,7 +24,7 @@ from prodfix.statistics.windows import (
     Windows,
     keep_newest,
 )
-from tests.unit.counting import MINUTE, Clock, Worker
+from tests.support.counting_worker import MINUTE, Clock, Worker
 
 NOTHING: dict[str, Any] = {"devices": [], "endpoints": []}
 
@@ -262,17 +262,6 @@ def test_a_database_that_fails_half_way_leaves_nothing_half_counted(
     assert calls == [ERROR_HOURS, ERROR_MINUTES, ERROR_HOURS][:reading]
     assert (window.tally.total_errors, window.scope) == (10, "instance")
     assert sum(sum(point.errors.values()) for point in window.points.values()) == 10
-
-
-def test_minutes_of_version_1_are_read_beside_ours(windows: Windows, database: Any) -> None:
-    old = minute_document(MINUTE, 0, worker="old")
-    del old["errors"], old["traffic"]
-    database[ERROR_MINUTES].insert_many(
-        [old | {"counts": [["unknown", "mobile", "/", "message", 4]]}, minute_document(MINUTE, 3)]
-    )
-    window = windows.load(MINUTE, MINUTE)
-    assert (window.tally.total_errors, window.scope) == (7, "all")
-    assert {key.title for key in window.tally.errors} == {"message", "title"}
 
 
 def test_the_sum_of_closed_hours_is_asked_for_once_and_again_when_one_of_them_changes(

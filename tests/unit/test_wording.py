@@ -219,7 +219,7 @@ def test_logging_an_error_within_its_handler_tells_nothing_of_its_words(serve: A
                 logger.error(f"failed: {caught}")
                 logger.bind(reason=str(caught)).warning("failed")
                 logging.getLogger("shop").exception("failed: %s", caught)  # noqa: TRY401
-                services.error_log.log_auth_error("Odd", None, f"not let in: {caught}")
+                services.errors.log.log_auth_error("Odd", None, f"not let in: {caught}")
         logger.error(f"the control: nobody knows {secret}")
         services.logs.sinks.flush()
     lines = (tmp_path / "console.txt").read_text().splitlines()

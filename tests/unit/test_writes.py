@@ -154,11 +154,11 @@ def test_a_name_has_one_function_in_a_module() -> None:
 
 def test_an_application_knows_the_operations_of_its_plug_ins_from_the_start(serve: Any) -> None:
     # A worker that has just been restarted replays before any view has used a name.
-    with_it = serve([Blueprint("with_it", __name__)]).extensions["prodfix"].deferred
+    with_it = serve([Blueprint("with_it", __name__)]).extensions["prodfix"].deferral.queue
     assert with_it._operations["tests.declared"].steps is declaration
     with pytest.raises(ValueError, match="registered twice"):
         with_it.register("tests.declared", lambda _: [])
-    without = serve([]).extensions["prodfix"].deferred
+    without = serve([]).extensions["prodfix"].deferral.queue
     assert "tests.declared" not in without._operations
     assert without.operation("tests.declared").steps is declaration  # a host's, at first use
     with pytest.raises(KeyError):

@@ -14,7 +14,7 @@ from typing import Any
 
 from tests.faults.trials.history import Action, Attempt, Request
 from tests.faults.trials.oracle import PATCHED
-from tests.served import Answer, Served
+from tests.support.served import Answer, Served
 
 COUNT = 16
 PAUSE = 0.003  # seconds between two requests of one client

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.faults.trials import machine
-from tests.proxy import Proxy
-from tests.served import Served
-from tests.servers import DatabaseServer
-from tests.waiting import until
+from tests.support.proxy import Proxy
+from tests.support.served import Served
+from tests.support.servers import DatabaseServer
+from tests.support.waiting import until
 
 DATABASE = "trials"
 HOST = "tests.hosts.ledger:app"

@@ -6,7 +6,7 @@ import time
 
 from tests.faults.trials.deployment import Deployment, Instance
 from tests.faults.trials.plan import Fault
-from tests.proxy import Mode
+from tests.support.proxy import Mode
 
 OUTAGE = 1.0  # seconds in which writes come to wait on a disk
 MOST_LOST = 5  # replies

@@ -9,8 +9,8 @@ import time
 
 from tests.faults.trials.deployment import REAPED_AFTER, Instance
 from tests.faults.trials.plan import Fault
-from tests.processes import alive
-from tests.waiting import until
+from tests.support.processes import alive
+from tests.support.waiting import until
 
 RENEWED_LIMIT = 60.0  # seconds in which a worker that was killed has another in its place
 

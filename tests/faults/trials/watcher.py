@@ -16,7 +16,7 @@ from pymongo.synchronous.database import Database
 
 from tests.faults.trials import state
 from tests.faults.trials.history import ENDED, Poll, Request
-from tests.served import Served
+from tests.support.served import Served
 
 OPERATIONS = "/api/v1/operations"
 EVERY = 0.05  # seconds between two questions

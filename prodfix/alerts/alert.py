@@ -1,0 +1,163 @@
+"""One alert: whether its condition is there, since when, and what is still owed to those who are told of it.
+
+::
+
+    resolved ── seen ──> pending ── seen again ──> firing ── missed in two looks in a row ──> resolved
+                                                   owed = begin                              owed = end, if its beginning was told
+
+What has its own hysteresis (``Condition.certain``) needs one look. ``owed`` stays until it is settled: a cool-down, the most
+notifications of an hour, or a MongoDB that does not answer may keep it waiting, and what is over before its beginning was told
+is told not at all. What comes back before its end was told, or its claim withdrawn, is the same episode, since a new moment.
+It knows no clock, disk or network.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from prodfix.alerts.conditions import SEVERITIES, SHARED, AlertKind, Condition
+from prodfix.errors import Severity
+
+LOOKS = 2  # in a row, until something is believed
+
+AlertState = Literal["pending", "firing", "resolved"]
+Owed = Literal["begin", "more", "end", "withdraw"]
+Notified = Literal["alone", "claimed", "joined"]
+Change = Literal["firing", "over"]
+
+
+@dataclass(slots=True)
+class Alert:
+    """Times are seconds since the epoch.
+
+    ``episode``: this time that it fires; the IDs of its notifications begin with it. ``notified``: by whose word its beginning
+    was told: this instance's ``alone``, its claim in MongoDB (``claimed``), or that of another instance, which it has
+    ``joined``; None if it was not. ``since``: when it came last; ``started``: when its episode did. ``notified_at``: when a
+    beginning was told last, which the cool-down counts from. ``shared``: the notification under which all instances know it.
+    """
+
+    key: str
+    kind: AlertKind
+    facts: dict[str, Any] = field(default_factory=dict)
+    firing: bool = False
+    since: float = 0.0
+    started: float = 0.0
+    until: float | None = None
+    episode: str = ""
+    owed: Owed | None = None
+    notified: Notified | None = None
+    notified_at: float | None = None
+    notified_level: int = 0
+    level: int = 0
+    certain: bool = False
+    shared: str = ""
+    held: bool = False
+    looks: int = 0
+    """In a row that say otherwise; the first of them was at ``turned``."""
+    turned: float = 0.0
+    last_level: int = 0
+
+    @property
+    def state(self) -> AlertState:
+        return "firing" if self.firing else "pending" if self.looks else "resolved"
+
+    @property
+    def severity(self) -> Severity:
+        return SEVERITIES[self.kind]
+
+    @property
+    def notification(self) -> str:
+        """The ID of what is owed: the same one, whoever goes on where another leader has stopped."""
+        return f"{self.episode}:{self.owed}:{self.level}" if self.owed == "more" else f"{self.episode}:{self.owed}"
+
+    def see(self, condition: Condition | None, now: float) -> Change | None:
+        """One look; what has changed by it."""
+        if condition is not None:
+            self._measure(condition)
+        if (condition is not None) is self.firing:
+            self.looks = 0
+            return None
+        if self.looks == 0:
+            self.turned = now
+        self.looks += 1
+        if self.looks < (1 if self.certain else LOOKS):
+            return None
+        self.looks = 0
+        if condition is not None:
+            self._fire()
+            return "firing"
+        self._resolve()
+        return "over"
+
+    def happen(self, facts: Mapping[str, Any], at: float) -> bool:
+        """Something that happens and does not last; whether it is news."""
+        if self.since >= at:
+            return False
+        self.since, self.facts = at, dict(facts)
+        self._new_episode()
+        return True
+
+    def _measure(self, condition: Condition) -> None:
+        self.certain = condition.certain
+        # A row that moves between two files is there twice for a moment: what both looks have seen is there.
+        level, self.last_level = min(condition.level, self.last_level), condition.level
+        if self.firing and self.notified is not None and self.owed in (None, "more"):
+            owed: Owed | None = "more" if level > self.notified_level else None
+            if (owed, level) != (self.owed, self.level):
+                self.owed, self.level, self.held = owed, level, False
+        if not self.firing or self.owed is not None:  # else all was told, and the file need not change with each look
+            self.facts = dict(condition.facts)
+
+    def _fire(self) -> None:
+        self.firing, self.until, self.level = True, None, self.last_level
+        self.since = self.turned
+        if self.owed == "end":
+            self.owed = None
+        elif self.owed == "withdraw":
+            self.owed, self.started = "begin", self.since
+        else:
+            self._new_episode()
+
+    def _new_episode(self) -> None:
+        self.started = self.since
+        self.episode, self.owed = secrets.token_hex(8), "begin"
+        self.notified, self.shared, self.notified_level, self.held = None, "", 0, False
+
+    def _resolve(self) -> None:
+        self.firing, self.until, self.held = False, max(self.turned, self.since), False  # a clock may be set back
+        if self.notified is not None:
+            self.owed = "end"
+        else:
+            # It may be claimed, by a try whose answer was lost, or by a leader that was killed.
+            self.owed = "withdraw" if self.owed == "begin" and self.kind in SHARED else None
+
+    # -- what became of what was owed -------------------------------------------------------------------------------------
+
+    def cooling(self, now: float, cool_down: float) -> bool:
+        """Whether a beginning was told too short a time ago. A clock that was turned back keeps nobody waiting."""
+        return self.notified_at is not None and 0 <= now - self.notified_at < cool_down
+
+    def settle(self, notified: Notified | None, now: float, shared: str = "") -> None:
+        """What was owed is told, here or elsewhere; an end, or a beginning that was withdrawn, leaves nothing."""
+        if self.owed in ("begin", "more"):
+            self.notified, self.notified_at, self.notified_level, self.shared = notified, now, self.level, shared
+        else:
+            self.notified, self.shared = None, ""
+        self.owed, self.held = None, False
+
+    def give_up(self) -> None:
+        """It is too late to tell it."""
+        self.owed, self.held = None, False
+
+    def adopt(self, shared: str, since: float, now: float) -> None:
+        """Another instance's, which is gone: its end is left to this one."""
+        self.since, self.until = since, max(now, since)
+        self._new_episode()
+        self.owed, self.notified, self.shared = "end", "joined", shared
+
+    def begin_anew(self) -> None:
+        """Others have ended it while this instance was not heard of."""
+        self._new_episode()

@@ -1,0 +1,100 @@
+"""What the leader knows: one file, which it alone writes and every worker answers from, so that all say the same.
+
+It is replaced as a whole, by renaming, once its content is on the disk: whoever reads it, and whoever leads after a kill or a
+loss of power, has all of one moment. A checksum tells what is not as it was written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+from pydantic import TypeAdapter
+
+from prodfix.alerts import notifications
+from prodfix.alerts.alert import Alert
+from prodfix.alerts.conditions import SEVERITIES
+from prodfix.alerts.notifications import Notification
+from prodfix.journal.file import sync_folder
+
+FILE = "alerts.json"
+LOCK = "alerts.leader"
+KEPT = 2 * 86_400.0  # seconds in which what is resolved is remembered, for the cool-down
+
+
+@dataclass(slots=True)
+class Totals:
+    """Deliveries that arrived and that were given up, and notifications that were held back; ``untold`` of these no
+    notification has told."""
+
+    sent: int = 0
+    failed: int = 0
+    held: int = 0
+    untold: int = 0
+
+
+@dataclass(slots=True)
+class LeaderState:
+    """Alerts by key, notifications by ID."""
+
+    alerts: dict[str, Alert] = field(default_factory=dict)
+    notifications: dict[str, Notification] = field(default_factory=dict)
+    totals: Totals = field(default_factory=Totals)
+
+    def prune(self, now: float) -> None:
+        """Forget what is old: the file is bounded."""
+        for key, alert in list(self.alerts.items()):
+            if alert.state == "resolved" and alert.owed is None and max(alert.until or 0.0, alert.since) < now - KEPT:
+                del self.alerts[key]
+        notifications.prune(self.notifications, now)
+
+
+_STATE = TypeAdapter(LeaderState)
+
+
+def encode(state: LeaderState) -> bytes:
+    content = orjson.dumps(state)
+    return orjson.dumps({"crc": zlib.crc32(content), "state": orjson.Fragment(content)})
+
+
+def decode(content: bytes) -> LeaderState:
+    """Raises ``ValueError`` if it is not what was written. What a later release has added is left out."""
+    try:
+        found: Any = orjson.loads(content)
+        state, crc = found["state"], found["crc"]
+        known = {key: one for key, one in state["alerts"].items() if one["kind"] in SEVERITIES}
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ValueError("it is something else") from error
+    if crc != zlib.crc32(orjson.dumps(state)):
+        raise ValueError("the checksum is another one")
+    return _STATE.validate_python(state | {"alerts": known})
+
+
+def read(folder: Path) -> LeaderState:
+    """What stands in the file of ``folder``; nothing if nobody has led there yet. Raises ``OSError`` and ``ValueError``."""
+    try:
+        return decode((folder / FILE).read_bytes())
+    except FileNotFoundError:
+        if (folder / LOCK).exists():
+            raise
+        return LeaderState()
+
+
+def write(folder: Path, content: bytes) -> None:
+    """Replace the file, unless it is just that. Raises ``OSError``."""
+    path = folder / FILE
+    with contextlib.suppress(OSError):
+        if path.read_bytes() == content:
+            return
+    draft = path.with_suffix(".new")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+    sync_folder(folder)

@@ -1,0 +1,315 @@
+"""The one place that knows private names of PyMongo: what the library stands in where the driver has no public hook.
+
+A version of the driver without one of them, or where it takes something else, loses what stands beside it in :data:`NAMES`
+and nothing else: no import fails, and no request. The doctor and the diagnostics tell of it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from pymongo import MongoClient
+from pymongo.errors import PyMongoError
+from pymongo.synchronous.client_session import ClientSession
+from pymongo.synchronous.command_cursor import CommandCursor
+from pymongo.synchronous.cursor import Cursor
+from pymongo.write_concern import WriteConcern
+
+Work = Callable[..., Any]
+Deadline = tuple[float | None, float]
+"""The seconds that ``pymongo.timeout`` was given, and when they are over (monotonic)."""
+
+
+def _found(module: str, name: str) -> Any:
+    """What ``module`` has by that name; ``None`` if one of them is not there."""
+    try:
+        return getattr(import_module(module), name, None)
+    except ImportError:
+        return None
+
+
+def _takes(owner: Any, method: str, *parameters: str) -> bool:
+    """Whether the class has such a method, whose first parameters have these names."""
+    function = getattr(owner, method, None)
+    known = tuple(inspect.signature(function).parameters) if inspect.isfunction(function) else ()
+    return known[: len(parameters) + 1] == ("self", *parameters)
+
+
+def _sets(owner: Any, name: str) -> bool:
+    """Whether the class's constructor sets an attribute, or takes an option, of that name: only its code tells."""
+    code = getattr(inspect.unwrap(owner.__init__), "__code__", None)
+    return code is not None and (name in code.co_names or name in code.co_consts)
+
+
+if TYPE_CHECKING:
+    from pymongo import _csot
+    from pymongo.client_session_shared import _TxnState
+    from pymongo.monitoring import _EventListener
+    from pymongo.synchronous import pool
+
+    EventListener = _EventListener
+    Connection = pool.Connection
+    Pool = pool.Pool
+else:
+    EventListener = object  # for types only
+    _csot = _found("pymongo", "_csot")
+    _TxnState = _found("pymongo.client_session_shared", "_TxnState")
+    Connection = _found("pymongo.synchronous.pool", "Connection") or type("Connection", (), {})
+    Pool = _found("pymongo.synchronous.pool", "Pool") or type("Pool", (), {})
+
+_CLIENT_BULK = _found("pymongo.synchronous.client_bulk", "_ClientBulk")
+_POOL_CLOSED = _found("pymongo.pool_shared", "_PoolClosedError")
+_TIMES = all(hasattr(_csot, name) for name in ("remaining", "get_timeout", "get_deadline", "TIMEOUT", "DEADLINE"))
+_STATES = all(hasattr(_TxnState, name) for name in ("IN_PROGRESS", "COMMITTED", "ABORTED"))
+_RUNS = _takes(MongoClient, "_retry_internal", "func", "session", "bulk", "operation", "is_read")
+_SELECTS = _takes(MongoClient, "_select_server")
+_HAS_POLICY = _sets(MongoClient, "_retry_policy")
+_TAKES_POOL = _sets(MongoClient, "_pool_class")
+_LENDS = _takes(Pool, "_get_conn", "checkout_started_time", "handler")
+_CONNECTS = _takes(Pool, "connect", "handler")
+_SHORTENS = _takes(Connection, "apply_timeout", "cmd") and _takes(Connection, "command", "dbname", "spec")
+_HAS_TRANSACTION = _sets(ClientSession, "_transaction")
+_FINISHES = _takes(ClientSession, "_finish_transaction_with_retry")
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateName:
+    """A name of the driver's that is none of its public ones."""
+
+    name: str
+    lost: str
+    """What there is not without it."""
+    there: bool
+
+
+_POOL_LOST = "waitQueueTimeoutMS within a deadline, and limits of its own that a caller gives an operation there"
+_ABORTS_LOST = "the abort of a transaction whose commit was not answered: it is left to the server's own limit"
+
+NAMES = (
+    PrivateName("_csot", "what is left of pymongo.timeout: a caller's shorter limits, waits that end with it", _TIMES),
+    PrivateName("MongoClient._retry_internal", "the breaker's view of operations, two tries for each of them", _RUNS),
+    PrivateName("MongoClient._select_server", "the refusal at once while the database is down", _SELECTS),
+    PrivateName("MongoClient._retry_policy", "the third try at a server that is overloaded", _HAS_POLICY),
+    PrivateName("MongoClient(_pool_class)", _POOL_LOST, _TAKES_POOL),
+    PrivateName("Pool._get_conn", "waitQueueTimeoutMS within a deadline", _LENDS),
+    PrivateName("Pool.connect", _POOL_LOST, _CONNECTS),
+    PrivateName("Connection.apply_timeout", "limits of its own that a caller gives an operation", _SHORTENS),
+    PrivateName(
+        "_PoolClosedError", "the meaning of an operation that was cut when its client was closed", bool(_POOL_CLOSED)
+    ),
+    PrivateName(
+        "_ClientBulk", "the collections of a client's bulk write that failed without an answer", bool(_CLIENT_BULK)
+    ),
+    PrivateName("_TxnState", _ABORTS_LOST, _STATES),
+    PrivateName("ClientSession._transaction", _ABORTS_LOST, _HAS_TRANSACTION),
+    PrivateName("ClientSession._finish_transaction_with_retry", _ABORTS_LOST, _FINISHES),
+    PrivateName("Cursor._spec", "the shape of a query that failed without an answer", _sets(Cursor, "_spec")),
+    PrivateName(
+        "CommandCursor._collection", "the collection of a getMore that failed", _sets(CommandCursor, "_collection")
+    ),
+    PrivateName("MongoClient._closed", "the doctor's look past clients that are closed", _sets(MongoClient, "_closed")),
+)
+
+
+def missing() -> tuple[PrivateName, ...]:
+    """The names that this version of the driver does not have."""
+    return tuple(name for name in NAMES if not name.there)
+
+
+# -- what is left of ``pymongo.timeout`` ------------------------------------------------------------------------------------
+
+
+if _TIMES:
+
+    def remaining() -> float | None:
+        """Seconds left of ``pymongo.timeout``, below 0 once they are over; ``None`` without one."""
+        return _csot.remaining()
+
+    def deadline() -> Deadline | None:
+        """The deadline of ``pymongo.timeout``; ``None`` without one."""
+        timeout = _csot.get_timeout()
+        return None if timeout is None else (timeout, _csot.get_deadline())
+
+else:
+
+    def remaining() -> float | None:
+        """Nobody knows."""
+        return None
+
+    def deadline() -> Deadline | None:
+        """Nobody knows."""
+        return None
+
+
+@contextmanager
+def restored(end: Deadline) -> Iterator[None]:
+    """A block that has the deadline ``end``, also where a shorter one counts: ``pymongo.timeout`` only ever shortens."""
+    timeout, until = _csot.TIMEOUT.set(end[0]), _csot.DEADLINE.set(end[1])
+    try:
+        yield
+    finally:
+        _csot.TIMEOUT.reset(timeout)
+        _csot.DEADLINE.reset(until)
+
+
+# -- a client, its pool and its connections ---------------------------------------------------------------------------------
+
+
+class HookedClient(MongoClient[Any]):
+    """A client that tells of each operation, each selection of a server and each overload, and has a pool of ours.
+
+    The driver has no public hook at these places (``server_selector`` is not called while no server is known).
+    """
+
+    def __init__(self, *arguments: Any, pool: type[Pool], **options: Any) -> None:
+        if _TAKES_POOL and _CONNECTS:
+            options["_pool_class"] = pool
+        super().__init__(*arguments, **options)
+        if _HAS_POLICY:
+            self._watch_overloads()
+
+    def prodfix_operation(
+        self,
+        send: Callable[[Work], Any],
+        work: Work,
+        *,
+        session: Any,
+        bulk: Any,
+        name: str,
+        is_read: bool,
+        writes_out: bool,
+    ) -> Any:
+        """The result of an operation of the driver's: of ``send(work)``, unless another work stands in."""
+        return send(work)
+
+    def prodfix_selection(self, select: Callable[[], Any]) -> Any:
+        """The server that ``select`` finds for the next try of an operation."""
+        return select()
+
+    @staticmethod
+    def prodfix_overloaded(retries: int) -> None:
+        """The driver is about to try again what an overloaded server has refused; it does so ``retries`` times at most."""
+
+    if _RUNS:
+
+        def _retry_internal(
+            self, func: Work, session: Any, bulk: Any, operation: str, is_read: bool = False, *more: Any, **options: Any
+        ) -> Any:
+            run = super()._retry_internal
+
+            def send(work: Work) -> Any:
+                return run(work, session, bulk, operation, is_read, *more, **options)
+
+            writes_out = options.get("is_aggregate_write", False)
+            return self.prodfix_operation(
+                send, func, session=session, bulk=bulk, name=operation, is_read=is_read, writes_out=writes_out
+            )
+
+    if _SELECTS:
+
+        def _select_server(self, *arguments: Any, **options: Any) -> Any:
+            return self.prodfix_selection(partial(super()._select_server, *arguments, **options))
+
+    def _watch_overloads(self) -> None:
+        """The driver asks its policy before each of its waits for a server that is overloaded: its tries are more than
+        others', and have pauses (client-backpressure specification, ``maxAdaptiveRetries``)."""
+        policy: Any = self._retry_policy
+        overloaded = self.prodfix_overloaded  # and not the client, which would hold itself
+        asked = getattr(policy, "should_retry", None)
+        if asked is None:
+            return
+
+        def should_retry(attempt: int, delay: float) -> bool:
+            again: bool = asked(attempt, delay)
+            if again:
+                overloaded(policy.attempts)
+            return again
+
+        policy.should_retry = should_retry
+
+
+class HookedPool(Pool):
+    """A pool that tells of each connection that is lent."""
+
+    def prodfix_lent(self, lend: Callable[[], Connection]) -> Connection:
+        """The connection that ``lend`` waits for."""
+        return lend()
+
+    if _LENDS:
+
+        def _get_conn(self, checkout_started_time: float, handler: Any = None) -> Connection:
+            return self.prodfix_lent(partial(super()._get_conn, checkout_started_time, handler))
+
+
+def is_closed(client: Any) -> bool:
+    """Whether ``close`` was called, as far as one knows."""
+    return bool(getattr(client, "_closed", False))
+
+
+# -- errors, and what an error's frames hold --------------------------------------------------------------------------------
+
+
+CLOSED: tuple[type[PyMongoError], ...] = (_POOL_CLOSED,) if _POOL_CLOSED else ()
+"""The class of what an operation fails with that is cut as its client is closed."""
+CLIENT_BULKS: tuple[type[Any], ...] = (_CLIENT_BULK,) if _CLIENT_BULK else ()
+"""The class of a bulk write of a client that runs; it has ``namespaces``."""
+
+
+def collection_of(cursor: CommandCursor[Any]) -> Any:
+    """The collection that a cursor reads; ``None`` if nobody knows."""
+    return getattr(cursor, "_collection", None)
+
+
+def filter_of(cursor: Cursor[Any]) -> Any:
+    """The filter of a query."""
+    return getattr(cursor, "_spec", None) or {}
+
+
+# -- transactions -----------------------------------------------------------------------------------------------------------
+
+
+_KNOWN = _STATES and _HAS_TRANSACTION and _FINISHES
+
+
+def commit_limit(session: ClientSession) -> int | None:
+    """``max_commit_time_ms`` of the session's transaction."""
+    options = getattr(getattr(session, "_transaction", None), "opts", None)
+    return options.max_commit_time_ms if options is not None else None
+
+
+def concern_of(bulk: Any) -> WriteConcern | None:
+    """The write concern of a bulk write that runs, of a collection or of a client; ``None`` if nobody knows."""
+    own: WriteConcern | None = getattr(bulk, "write_concern", None)
+    return own or getattr(getattr(bulk, "collection", None), "write_concern", None)
+
+
+def in_doubt(session: ClientSession) -> bool:
+    """Whether a command of the session's transaction was sent, and no abort since. A commit that was answered ended it, but
+    that is for the caller to know."""
+    if not _KNOWN:
+        return session.in_transaction
+    return session._transaction.state in (_TxnState.IN_PROGRESS, _TxnState.COMMITTED)
+
+
+def abort(session: ClientSession) -> None:
+    """Abort the session's transaction, also after a commit without an answer. Raises what the server or the driver says.
+
+    The driver's own ``abort_transaction`` tells nobody whether it worked, and does not abort after a commit.
+    """
+    if not _KNOWN:
+        session.abort_transaction()
+        return
+    session._transaction.state = _TxnState.IN_PROGRESS  # as the driver does before another commit
+    session._finish_transaction_with_retry("abortTransaction")
+
+
+def aborted(session: ClientSession) -> None:
+    """Have the session know that its transaction is open no more."""
+    if _KNOWN:
+        session._transaction.state = _TxnState.ABORTED

@@ -1,0 +1,60 @@
+"""Where the plug-ins of one application are: each tells it when it is registered, and nobody knows it before.
+
+So whatever prefix an application gives them, an alert leads to the diagnostics, and a 202 to the status of its write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+_EXTENSION = "prodfix.links"
+
+
+@dataclass(frozen=True, slots=True)
+class HealthRoutes:
+    """Endpoints of an application's health checks. ``startup`` is fit for a platform that restarts what is not healthy;
+    ``database`` fails in each of its outages; ``waiting`` are those (of the two, or others) that fail where no pinger runs."""
+
+    startup: str
+    database: str
+    waiting: frozenset[str]
+
+
+class Links:
+    """What the plug-ins have told. One that is registered twice is where it was registered last."""
+
+    def __init__(self) -> None:
+        self._diagnostics: str | None = None
+        self._operation: Callable[[str], str | None] = lambda identity: None
+        self._health: HealthRoutes | None = None
+
+    def diagnostics_are_below(self, path: str) -> None:
+        self._diagnostics = path
+
+    def operations_are_at(self, url: Callable[[str], str | None]) -> None:
+        """``url`` makes the address of one operation's status, of its ID; it is called within a request."""
+        self._operation = url
+
+    def health_is_at(self, routes: HealthRoutes) -> None:
+        self._health = routes
+
+    @property
+    def diagnostics(self) -> str | None:
+        """The path of the diagnostics; None where there are none."""
+        return self._diagnostics
+
+    @property
+    def health(self) -> HealthRoutes | None:
+        return self._health
+
+    def operation(self, identity: str) -> str | None:
+        """The address of the status of a deferred write; None where nobody can be asked for it."""
+        return self._operation(identity)
+
+
+def links_of(extensions: MutableMapping[str, Any]) -> Links:
+    """Those of the application with these ``app.extensions``. A plug-in may be registered before prodfix comes."""
+    links: Links = extensions.setdefault(_EXTENSION, Links())
+    return links

@@ -1,0 +1,1 @@
+"""The process that this runs in: what belongs to it alone."""

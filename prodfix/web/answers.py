@@ -1,0 +1,96 @@
+"""What is sent for an error: one maker of status, headers and body, for Flask's handlers, their last resort, and beyond Flask.
+
+The body has the members of RFC 9457 and the seed's. ``X-Request-ID`` is on every answer, of an error or not, and is none of
+this: the outermost layer (:mod:`prodfix.web.boundary`) sets it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from flask import Response
+from werkzeug.datastructures import Headers
+
+from prodfix.classification.classifications import INTERNAL_ERROR, Classification
+from prodfix.deadlines import retry_after
+from prodfix.errors import Outcome
+from prodfix.logs.sinks import render
+from prodfix.records.records import ErrorRecord
+from prodfix.serialization import iso
+
+JSON, PROBLEM = "application/json", "application/problem+json"
+REQUEST_ID = "prodfix.request_id"
+"""In the environ: the ID that an error's answer tells. There is one also where no context has been made."""
+MOST_DETAILS = 50
+LARGEST_DETAILS = 1400  # bytes; the whole answer stays below 2 KB
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """``body`` is the JSON of ``problem``."""
+
+    status: int
+    headers: Headers
+    problem: Mapping[str, Any]
+    body: bytes
+
+    def to_flask(self) -> Response:
+        return Response(self.body, self.status, self.headers)  # not by the host's JSON provider
+
+
+def answer_to(
+    record: ErrorRecord,
+    *,
+    detailed: bool = False,
+    words: str | None = None,
+    media_type: str = JSON,
+    headers: Headers | None = None,
+) -> Answer:
+    """The answer to the error of ``record``. ``detailed``: with a 5xx's redacted text, never in production. ``words``: the
+    application's own, in place of the table's, where the status is below 500. ``headers``: what is to be said besides; when to
+    come back they know better."""
+    meaning = record.meaning
+    problem = _problem(meaning, record.request_id, record.timestamp, record.retryable, record.outcome)
+    if detailed and meaning.status >= 500:
+        problem["debug"] = record.summary
+    if words and meaning.status < 500:
+        problem["detail"] = problem["message"] = words
+    sent = Headers(headers)
+    if record.retryable:
+        sent.setdefault("Retry-After", str(retry_after()))
+    sent.update(_headers(media_type))
+    return Answer(meaning.status, sent, problem, render(problem))
+
+
+def last_resort(request_id: str) -> Answer:
+    """The shortest honest 500. It needs nothing but the clock: neither a record, nor a context, nor the host's JSON."""
+    problem = _problem(INTERNAL_ERROR, request_id, datetime.now(UTC), False, None)
+    return Answer(INTERNAL_ERROR.status, Headers(_headers(JSON)), problem, render(problem))
+
+
+def _headers(media_type: str) -> dict[str, str]:
+    return {"Content-Type": media_type, "Cache-Control": "no-store"}
+
+
+def _problem(
+    meaning: Classification, request_id: str, moment: datetime, retryable: bool, outcome: Outcome | None
+) -> dict[str, Any]:
+    details = [problem.to_json() for problem in meaning.details[:MOST_DETAILS]]
+    while details and len(render({"details": details})) > LARGEST_DETAILS:
+        details.pop()
+    return {
+        "type": "urn:prodfix:" + meaning.code.lower().replace("_", "-"),
+        "title": meaning.code.replace("_", " ").capitalize(),
+        "status": meaning.status,
+        "detail": meaning.message,
+        "code": meaning.code,
+        "message": meaning.message,
+        "details": details,
+        "requestId": request_id,
+        "timestamp": iso(moment),
+        "retryable": retryable,
+        **({"outcome": str(outcome)} if outcome is not None else {}),
+    }
