@@ -24,7 +24,7 @@ from pymongo.errors import PyMongoError
 from prodfix import Insert, Update, Write
 from prodfix.connection.clients import GatedClient
 from prodfix.deferral import guards
-from prodfix.deferral.deferred import Deferred
+from prodfix.deferral.queue import Deferred
 from prodfix.journal.journal import Journal
 from prodfix.recovery.transactions import Transactions
 from tests.support.servers import DatabaseServer

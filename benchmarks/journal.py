@@ -68,7 +68,7 @@ def _worker(folder: Path, rate: float, seconds: float) -> dict[str, Any]:
     monkey.patch_all()
     import gevent
 
-    from prodfix.deferral.deferred import Deferred
+    from prodfix.deferral.queue import Deferred
     from prodfix.deferral.writes import Insert, Write
     from prodfix.journal.journal import Journal
 
@@ -109,8 +109,8 @@ def _drain(uri: str) -> None:
     from pymongo import MongoClient
 
     from prodfix.classification.classifier import Classifier
-    from prodfix.deferral.deferred import Deferred
     from prodfix.deferral.drainer import Drainer
+    from prodfix.deferral.queue import Deferred
     from prodfix.deferral.writes import Insert, Update, Write
     from prodfix.journal.journal import Journal
     from prodfix.settings import Settings

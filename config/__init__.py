@@ -1,4 +1,9 @@
-"""The deployment: where settings come from, how gunicorn runs, and what `make run` starts."""
+"""The deployment: where settings come from, how gunicorn runs, and what `make run` starts.
+
+gunicorn's arbiter loads parts of it before anything is patched: those import nothing but Python and what makes the
+library's lines. It may import ``prodfix``; neither the library nor a plug-in imports it. The embedded database is for
+development and tests, in a process of its own.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +39,7 @@ def refuse(error: SettingsError) -> NoReturn:
     import click  # as above: the arbiter needs none of it
 
     if click.get_current_context(silent=True) is not None:
-        from prodfix.commands.refusal import SettingsRefused
+        from prodfix.cli.refusal import SettingsRefused
 
         raise SettingsRefused(error) from None
     lines.tell("critical", "The settings are not usable", problems=error.problems)

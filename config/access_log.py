@@ -13,10 +13,10 @@ from typing import Any
 from gunicorn.glogging import Logger
 
 from prodfix.logs import lines
-from prodfix.names import mask_key
+from prodfix.redaction.names import mask_key
 
 LONGEST_PATH = 512  # characters
-CONTEXT = "prodfix.context"  # in the environ: the request's context, as prodfix.web.hooks puts it there
+CONTEXT = "prodfix.request.context"  # in the environ: the request's context, as prodfix.web.hooks puts it there
 UNMATCHED = "unmatched"  # its endpoint, where no route was found
 # What somebody may have named a route, a page or a file; all else in the path of no route may be a value.
 _WORD = re.compile(r"(?:\.?[^\W\d_][^\W\d_-]*(?:[_-]+[^\W\d_-]+){0,5}(?:\.[A-Za-z]{1,5}\d?){0,2})?|v\d{1,3}")
@@ -97,7 +97,7 @@ class AccessLog(Logger):  # type: ignore[misc]  # gunicorn has no types
 def _unlogged(environ: Mapping[str, Any]) -> bool:
     """Whether the application wants no line of it (``prodfix.uncounted``, as for health checks). By names: the arbiter imports
     this file, and nothing of the library."""
-    notes = getattr(environ.get("prodfix.context"), "notes", None)
+    notes = getattr(environ.get("prodfix.request.context"), "notes", None)
     return getattr(notes, "unlogged", False) is True
 
 

@@ -2,27 +2,23 @@
 
 Everything that an application, a blueprint or a check relies on is a name of this package; what only those who show answers
 need is in :mod:`prodfix.models`. Each is loaded when it is first asked for (PEP 562): who needs one of them does not load the
-driver, Flask and all the rest of it. gunicorn's arbiter, which must not load them, redacts with :mod:`prodfix.redaction` as
-everybody does.
+driver, Flask and all the rest of it. gunicorn's arbiter, which must not load them, redacts with
+:mod:`prodfix.redaction.redactor` as everybody does.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from prodfix.access_tokens import Claims, make_token
     from prodfix.classification.classifications import Classification
     from prodfix.classification.classifier import Classifier, classify
     from prodfix.connection.clients import Clients
     from prodfix.connection.monitor import ConnectionMonitor
     from prodfix.connection.status import ConnectionState, ConnectionStatus, HealthCheckResult
-    from prodfix.context import RequestContext, current_context, declare_outcome, uncounted
-    from prodfix.credentials import Claims, make_token
-    from prodfix.deadlines import deadline, in_request
-    from prodfix.deferral.traces import OperationStatus
+    from prodfix.deferral.operation_status import OperationStatus
     from prodfix.deferral.writes import Insert, Update, Write, WriteResult, deferrable
-    from prodfix.devices import DeviceType, device_type
     from prodfix.documents import Document
-    from prodfix.effects import auxiliary_writes
     from prodfix.errors import (
         AuthenticationRequired,
         ClientError,
@@ -41,20 +37,24 @@ if TYPE_CHECKING:
     )
     from prodfix.extension import ProdFix
     from prodfix.factory import create_app
+    from prodfix.idempotency.keys import current_operation_id
     from prodfix.links import HealthRoutes, links_of
+    from prodfix.operations.shapes import redact_command
     from prodfix.queries.interceptor import CommandRecord, QueryInterceptor
     from prodfix.records.records import ErrorRecord
-    from prodfix.recovery.idempotency import current_operation_id
     from prodfix.recovery.recovery import Recovery
-    from prodfix.redaction import redact_document, redact_text, redact_uri
+    from prodfix.redaction.redactor import redact_document, redact_text, redact_uri
+    from prodfix.request.context import RequestContext, current_context, declare_outcome, uncounted
+    from prodfix.request.deadlines import deadline, in_request
+    from prodfix.request.devices import DeviceType, device_type
+    from prodfix.request.effects import auxiliary_writes
     from prodfix.serialization import iso
     from prodfix.services import Services, current_prodfix, run_transaction
     from prodfix.settings import Environment, Settings, SettingsError
-    from prodfix.shapes import redact_command
     from prodfix.statistics.statistics import ErrorStatistics
-    from prodfix.web.acceptance import accepted
-    from prodfix.web.replays import idempotent
-    from prodfix.web.tokens import current_user, require_role
+    from prodfix.web.accepted import accepted
+    from prodfix.web.authentication import current_user, require_role
+    from prodfix.web.idempotent import idempotent
 
 # The same once more, for when the program runs: module to names, with the public name behind a colon where it differs.
 _NAMES = {
@@ -63,14 +63,14 @@ _NAMES = {
     "connection.clients": "Clients",
     "connection.monitor": "ConnectionMonitor",
     "connection.status": "ConnectionState ConnectionStatus HealthCheckResult",
-    "context": "RequestContext current_context declare_outcome uncounted",
-    "credentials": "Claims make_token",
-    "deadlines": "deadline in_request",
-    "deferral.traces": "OperationStatus",
+    "request.context": "RequestContext current_context declare_outcome uncounted",
+    "access_tokens": "Claims make_token",
+    "request.deadlines": "deadline in_request",
+    "deferral.operation_status": "OperationStatus",
     "deferral.writes": "Insert Update Write WriteResult deferrable",
-    "devices": "DeviceType device_type",
+    "request.devices": "DeviceType device_type",
     "documents": "Document",
-    "effects": "auxiliary_writes",
+    "request.effects": "auxiliary_writes",
     "errors": (
         "AuthenticationRequired ClientError ConcurrentModification Conflict ErrorCategory FieldError "
         "Forbidden NotFound NotKnownNow Outcome ProdFixError Severity Unguarded ValidationFailed"
@@ -80,17 +80,17 @@ _NAMES = {
     "links": "HealthRoutes links_of",
     "queries.interceptor": "CommandRecord QueryInterceptor",
     "records.records": "ErrorRecord",
-    "recovery.idempotency": "current_operation_id",
+    "idempotency.keys": "current_operation_id",
     "recovery.recovery": "Recovery",
-    "redaction": "redact_document redact_text redact_uri",
+    "redaction.redactor": "redact_document redact_text redact_uri",
     "serialization": "iso",
     "services": "Services current_prodfix run_transaction",
     "settings": "Environment Settings SettingsError",
-    "shapes": "redact_command",
+    "operations.shapes": "redact_command",
     "statistics.statistics": "ErrorStatistics",
-    "web.acceptance": "accepted",
-    "web.replays": "idempotent",
-    "web.tokens": "current_user require_role",
+    "web.accepted": "accepted",
+    "web.idempotent": "idempotent",
+    "web.authentication": "current_user require_role",
 }
 _HOMES = {
     name.rpartition(":")[2]: (module, name.partition(":")[0])

@@ -11,7 +11,7 @@ import pymongo
 
 from prodfix.alerts.service import DELIVER, LOOK
 from prodfix.errors import Severity
-from prodfix.loops import Loop, stop_all
+from prodfix.process.loops import Loop, stop_all
 from prodfix.process.per_process import in_each_process
 from prodfix.recovery.breaker import PATIENCE
 from prodfix.services import Services
@@ -143,7 +143,7 @@ class Background:
         services.requests.counters.flush()
         services.errors.incidents.flush()
         services.queries.statistics.store()
-        services.deferral.orders.obey()
+        services.deferral.admin.obey()
         services.runtime.journal.tidy()
         # Waking up late is what a blocked hub looks like from inside.
         begun = time.monotonic()
@@ -168,7 +168,7 @@ class Background:
         if failure != self._disk_failure:
             self._disk_failure = failure
             severity, message = (Severity.WARN, "fails") if failure else (Severity.INFO, "works again")
-            services.logs.note(severity, "background", f"journal {message}", facts={"failing": failure})
+            services.logs.event(severity, "background", f"journal {message}", facts={"failing": failure})
 
         for damage in services.runtime.journal.damages():
             services.tell_of_damage(damage.report())
@@ -217,4 +217,4 @@ class Background:
 
     def _tell(self, services: Services) -> None:
         status = services.database.monitor.status()
-        services.logs.note(Severity.INFO, "connection-status", f"connection {status.state}", facts=status.to_json())
+        services.logs.event(Severity.INFO, "connection-status", f"connection {status.state}", facts=status.to_json())

@@ -21,29 +21,30 @@ from prodfix.classification.classifier import Classifier
 from prodfix.connection.clients import Clients
 from prodfix.connection.readable import Readable
 from prodfix.connection.status import ConnectionEvent
-from prodfix.context import RequestContext, current_context
+from prodfix.deferral.activity import Activity
+from prodfix.deferral.admin import AdminCommands
 from prodfix.deferral.backlog import Backlog
-from prodfix.deferral.deferred import Deferred
 from prodfix.deferral.drainer import Drainer
-from prodfix.deferral.orders import Orders
-from prodfix.deferral.traces import Traces
-from prodfix.deferral.traffic import Traffic
+from prodfix.deferral.operation_status import OperationStatuses
+from prodfix.deferral.queue import DeferredQueue
 from prodfix.diagnostics.collections import Collections
 from prodfix.diagnostics.report import Diagnostics
 from prodfix.diagnostics.requests import Requests
 from prodfix.diagnostics.selftest import SelfTest
 from prodfix.documents import Documents
-from prodfix.fingerprints import CommandKey
+from prodfix.idempotency.keys import Idempotency
+from prodfix.incidents.incident_log import IncidentLog
+from prodfix.incidents.observed import Incidents
 from prodfix.journal.journal import Journal
 from prodfix.links import Links
 from prodfix.logs.logs import Logs
+from prodfix.logs.uncaught import Uncaught
 from prodfix.observers import Observers
+from prodfix.operations.fingerprints import CommandKey
 from prodfix.queries.advice import Advisor
 from prodfix.queries.interceptor import CommandRecord, observes
-from prodfix.queries.queries import QueryStatistics
+from prodfix.queries.query_statistics import QueryStatistics
 from prodfix.records.error_log import ErrorLog
-from prodfix.records.incident_log import IncidentLog
-from prodfix.records.incidents import Incidents
 from prodfix.records.lookup import Lookup
 from prodfix.records.reports import Reports
 from prodfix.records.storage import Storage
@@ -51,10 +52,10 @@ from prodfix.recovery.aborts import Aborts
 from prodfix.recovery.breaker import Breaker
 from prodfix.recovery.budget import RetryBudget
 from prodfix.recovery.conflicts import Conflicts
-from prodfix.recovery.idempotency import Idempotency
 from prodfix.recovery.recovery import Recovery
 from prodfix.recovery.retries import RetryDetails
 from prodfix.recovery.transactions import Transactions
+from prodfix.request.context import RequestContext, current_context
 from prodfix.services import (
     DatabaseServices,
     DeferralServices,
@@ -73,9 +74,8 @@ from prodfix.statistics.rates import BEFORE, RECENT, compared
 from prodfix.statistics.statistics import Statistics
 from prodfix.statistics.storms import Storms
 from prodfix.statistics.windows import Windows
-from prodfix.uncaught import Uncaught
 from prodfix.web.handlers import request_user
-from prodfix.workers import Workers
+from prodfix.workers.workers import Workers
 
 Result = TypeVar("Result")
 
@@ -172,7 +172,7 @@ class Composition:
 
     def _call(self, operation: Callable[[], Result]) -> Result:
         if current_context() is not None:
-            self.traffic.note()
+            self.activity.touch()
         return self.breaker.call(operation)
 
     def _sees(self, client: MongoClient[Any] | None) -> bool:
@@ -246,7 +246,7 @@ class Composition:
             self.minutes,
             self.groups,
             retention_days=days,
-            live=self.traffic.live,
+            live=self.activity.live,
         )
 
     @cached_property
@@ -276,12 +276,12 @@ class Composition:
     # -- deferring and recovering ---------------------------------------------------------------------------------------------
 
     @cached_property
-    def traffic(self) -> Traffic:
-        return Traffic(self.journal, observed=lambda: self.interceptor.last_asked)
+    def activity(self) -> Activity:
+        return Activity(self.journal, observed=lambda: self.interceptor.last_asked)
 
     @cached_property
-    def deferred(self) -> Deferred:
-        return Deferred.made(
+    def deferred(self) -> DeferredQueue:
+        return DeferredQueue.made(
             self.settings,
             self.journal,
             lambda: self.clients.db,
@@ -300,20 +300,20 @@ class Composition:
             max_attempts=self.settings.deferred_max_attempts,
             max_age=self.settings.deferred_max_age_hours * 3600,
             rate=self.settings.deferred_drain_rate,
-            live=self.traffic.live,
+            live=self.activity.live,
             round_trip=lambda: self.monitor.round_trip,
         )
 
     @cached_property
-    def traces(self) -> Traces:
-        return Traces(
+    def statuses(self) -> OperationStatuses:
+        return OperationStatuses(
             self.journal,
             self._answering,
             readable=self.readable,
             configured=self.clients.configured,
             uptime=lambda: self.monitor.status().uptime,
             retention_days=self.settings.error_retention_days,
-            live=self.traffic.live,
+            live=self.activity.live,
             round_trip=lambda: self.monitor.round_trip,
         )
 
@@ -331,7 +331,7 @@ class Composition:
             on_retry=self._retried,
             on_recovered=self._recovered,
             on_deferred=self._deferred,
-            applied=self.traces.applied,
+            applied=self.statuses.applied,
             sees=self._sees,
         )
 
@@ -362,7 +362,7 @@ class Composition:
     def services(self) -> Services:
         lookup = Lookup(self.journal, self.readable)
         incident_log = IncidentLog(self.journal, self.readable, on_closed=self.reports.incident)
-        orders = Orders(self.journal, done=self.reports.order)
+        orders = AdminCommands(self.journal, done=self.reports.order)
         backlog = Backlog(self.journal, self.deferred, orders)
         return Services(
             settings=self.settings,
@@ -382,12 +382,12 @@ class Composition:
             queries=QueryServices(
                 self.interceptor, QueryStatistics(self.journal, self.interceptor.profile), self.advisor
             ),
-            deferral=DeferralServices(self.deferred, self.drainer, self.traces, self.traffic, orders, backlog),
+            deferral=DeferralServices(self.deferred, self.drainer, self.statuses, self.activity, orders, backlog),
             alerts=self.alerts,
             logs=self.logs,
             diagnostics=DiagnosticServices(
                 Diagnostics(self.workers, Collections(self.readable), lookup, backlog),
-                Requests(lookup, self.traces, incident_log, configured=self.clients.configured),
+                Requests(lookup, self.statuses, incident_log, configured=self.clients.configured),
                 SelfTest(lambda: self.clients.own_db, self.classifier),
             ),
             runtime=RuntimeServices(

@@ -21,9 +21,9 @@ from pymongo.synchronous.collection import Collection
 from pymongo.synchronous.database import Database
 
 from prodfix.errors import ConcurrentModification, FieldError, NotFound, ValidationFailed
+from prodfix.operations.shapes import document_shape, type_name
 from prodfix.process.per_process import in_each_process
 from prodfix.schemas import GUARD, json_schema
-from prodfix.shapes import document_shape, type_name
 
 Report = Callable[[str, Mapping[str, Any]], None]
 

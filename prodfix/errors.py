@@ -42,7 +42,7 @@ from bson.errors import BSONError
 from pydantic import ValidationError as PydanticError
 from pymongo import errors as mongo
 
-from prodfix import origins
+from prodfix import causes
 from prodfix.serialization import Serializable, json_maker
 
 
@@ -265,5 +265,5 @@ UNANSWERED = (mongo.PyMongoError, BSONError)
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:
-    """:func:`prodfix.origins.chain`: the error, then all that it came from."""
-    return origins.chain(error)
+    """:func:`prodfix.causes.chain`: the error, then all that it came from."""
+    return causes.chain(error)

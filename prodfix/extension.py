@@ -8,14 +8,14 @@ from functools import cached_property
 from flask import Flask
 
 from prodfix.classification.classifications import Row
-from prodfix.commands import group as cli
+from prodfix.cli import group as cli
 from prodfix.composition import Composition
 from prodfix.driver import EventListener
 from prodfix.links import links_of
 from prodfix.observers import Observers
 from prodfix.services import EXTENSION, Services
 from prodfix.settings import Settings
-from prodfix.web import boundary, handlers, hooks, tokens
+from prodfix.web import authentication, handlers, hooks, wsgi
 
 
 class ProdFix:
@@ -82,14 +82,14 @@ class ProdFix:
             services.logs.take_over(settings.log_level)
             services.runtime.uncaught.take_over()
         hooks.attach(app, services, deadline=self._deadline)
-        boundary.attach(app, services, answers=self._served and settings.enable_error_handler)
+        wsgi.attach(app, services, answers=self._served and settings.enable_error_handler)
         if settings.enable_error_handler:
             handlers.attach(app, services)
             if self._logging:
                 _log_each_error_once(app)
         else:
             handlers.stand_back(app, services)
-        tokens.attach(app, services)
+        authentication.attach(app, services)
         cli.attach(app)
 
 

@@ -5,15 +5,15 @@ of base :class:`Serializable`; what is ``INLINE`` has its fields in the envelope
 """
 
 from prodfix.alerts.alerts_report import AlertsReport, FiringAlert, SentAlert
+from prodfix.deferral.admin import Command as DeferredCommand
 from prodfix.deferral.backlog import BacklogState, CarriedOut, DeferredEntry, DeferredWrite, Ordered
-from prodfix.deferral.orders import Command as DeferredCommand
 from prodfix.diagnostics.report import DatabaseReport, DeferredCounts, InstanceReport
 from prodfix.diagnostics.requests import RequestReport
 from prodfix.diagnostics.selftest import Tested, TestOperation
 from prodfix.errors import FieldProblem
-from prodfix.queries.queries import QueryPage, QuerySort
-from prodfix.records.incident_log import Incident, IncidentState
-from prodfix.records.incidents import IncidentCause
+from prodfix.incidents.incident_log import Incident, IncidentState
+from prodfix.incidents.observed import IncidentCause
+from prodfix.queries.query_statistics import QueryPage, QuerySort
 from prodfix.records.lookup import StoredEvent
 from prodfix.records.records import ErrorSummary
 from prodfix.serialization import INLINE, Description, Serializable, inlined, to_json

@@ -9,9 +9,9 @@ from typing import Protocol
 from prodfix.connection.clients import Clients
 from prodfix.connection.monitor import ConnectionMonitor
 from prodfix.connection.status import ConnectionEvent
-from prodfix.context import RequestContext
-from prodfix.fingerprints import CommandKey
+from prodfix.operations.fingerprints import CommandKey
 from prodfix.queries.interceptor import CommandRecord, QueryInterceptor
+from prodfix.request.context import RequestContext
 from prodfix.settings import Settings
 
 

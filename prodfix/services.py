@@ -20,31 +20,32 @@ from prodfix.connection.clients import Clients
 from prodfix.connection.monitor import ConnectionMonitor
 from prodfix.connection.readable import Readable
 from prodfix.connection.status import environment
+from prodfix.deferral.activity import Activity
+from prodfix.deferral.admin import AdminCommands
 from prodfix.deferral.backlog import Backlog
-from prodfix.deferral.deferred import Deferred
 from prodfix.deferral.drainer import Drainer
-from prodfix.deferral.orders import Orders
-from prodfix.deferral.traces import Traces
-from prodfix.deferral.traffic import Traffic
+from prodfix.deferral.operation_status import OperationStatuses
+from prodfix.deferral.queue import DeferredQueue
 from prodfix.diagnostics.report import Diagnostics
 from prodfix.diagnostics.requests import Requests
 from prodfix.diagnostics.selftest import SelfTest
 from prodfix.documents import Documents
 from prodfix.errors import Severity
+from prodfix.idempotency.keys import Idempotency
+from prodfix.incidents.incident_log import IncidentLog
+from prodfix.incidents.observed import Incidents
 from prodfix.journal.journal import Journal
 from prodfix.journal.quarantine import DamageReport
 from prodfix.links import Links
 from prodfix.logs.logs import Logs
+from prodfix.logs.uncaught import Uncaught
 from prodfix.queries.advice import Advisor
 from prodfix.queries.interceptor import QueryInterceptor
-from prodfix.queries.queries import QueryStatistics
+from prodfix.queries.query_statistics import QueryStatistics
 from prodfix.records.error_log import ErrorLog
-from prodfix.records.incident_log import IncidentLog
-from prodfix.records.incidents import Incidents
 from prodfix.records.lookup import Lookup
 from prodfix.records.storage import Storage
 from prodfix.recovery.breaker import Breaker
-from prodfix.recovery.idempotency import Idempotency
 from prodfix.recovery.recovery import Recovery
 from prodfix.recovery.transactions import Transactions
 from prodfix.settings import Settings
@@ -53,9 +54,8 @@ from prodfix.statistics.groups import Groups
 from prodfix.statistics.minutes import Minutes
 from prodfix.statistics.statistics import Statistics
 from prodfix.statistics.windows import Windows
-from prodfix.uncaught import Uncaught
-from prodfix.worker_state import CommandCounts, JournalStatus, WorkerState
-from prodfix.workers import Workers
+from prodfix.workers.worker_state import CommandCounts, JournalStatus, WorkerState
+from prodfix.workers.workers import Workers
 
 Result = TypeVar("Result")
 
@@ -135,13 +135,13 @@ class QueryServices:
 @dataclass(frozen=True, slots=True)
 class DeferralServices:
     """Writes that wait on disk. ``status`` is what became of each, ``activity`` whether requests need the database meanwhile;
-    ``orders`` and ``backlog`` are an admin's."""
+    ``admin`` and ``backlog`` are an admin's."""
 
-    queue: Deferred
+    queue: DeferredQueue
     drainer: Drainer
-    status: Traces
-    activity: Traffic
-    orders: Orders
+    status: OperationStatuses
+    activity: Activity
+    admin: AdminCommands
     backlog: Backlog
 
 
@@ -243,17 +243,17 @@ class Services:
         least = "" if certain else "at least "
         lost = f"{least}{gone} acknowledged writes are gone" if gone or not certain else "no acknowledged write is gone"
         message = f"a journal was damaged: {lost}"
-        self.logs.note(Severity.CRITICAL, "journal-damaged", message, "error", "database", facts=damage.to_json())
+        self.logs.event(Severity.CRITICAL, "journal-damaged", message, "error", "database", facts=damage.to_json())
 
     def loop_failed(self, name: str, error: Exception) -> None:
         """Tell that a background loop failed this time."""
         meaning = self.classifier.classify(error)
         facts = {"error": type(error).__name__, "code": meaning.code}
-        self.logs.note(Severity.WARN, "background", f"{name} failed", facts=facts)
+        self.logs.event(Severity.WARN, "background", f"{name} failed", facts=facts)
 
     def loop_recovered(self, name: str) -> None:
         """Tell that a background loop that failed succeeds again."""
-        self.logs.note(Severity.INFO, "background", f"{name} works again")
+        self.logs.event(Severity.INFO, "background", f"{name} works again")
 
 
 def _current() -> Services:

@@ -150,7 +150,7 @@ def tell(response: Response) -> Response:
             "status": response.status_code,
             "ip": request.remote_addr,
         }
-        current_prodfix.logs.note(Severity.INFO, "audit", f"{request.method[:20]} {rule}", "auth", facts=facts)
+        current_prodfix.logs.event(Severity.INFO, "audit", f"{request.method[:20]} {rule}", "auth", facts=facts)
     elif response.status_code == 401 and _on_page() and request.accept_mimetypes["text/html"]:
         response.headers["Refresh"] = f"0; url={_way_in()}"
     return response

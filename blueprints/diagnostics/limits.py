@@ -56,7 +56,7 @@ class RateLimits:
         if now - self._told >= TOLD:
             self._told = now
             facts = {"error": type(error).__name__}
-            services.logs.note(Severity.WARN, "rate-limit", "the store of rate limits fails", facts=facts)
+            services.logs.event(Severity.WARN, "rate-limit", "the store of rate limits fails", facts=facts)
 
 
 def _wait(limiter: limits.strategies.RateLimiter, item: limits.RateLimitItem, names: tuple[str, ...]) -> int | None:

@@ -1,6 +1,8 @@
-"""Alerts: what is wrong with the service, told once to those who can mend it, and once more when it is over.
+"""Alerts: what is wrong with the service, told once when it begins and once when it is over.
 
-One worker of each instance leads, for as long as it holds a lock: it looks, decides and delivers, and what it knows is one file
-that all workers answer from. Nothing here is on the path of a request, blocks the hub, or needs MongoDB to tell that it is away.
-It reads journals and workers' states; nothing below knows of it.
+One worker of each instance leads, for as long as it holds a lock of the kernel: it looks, decides and delivers. What
+it knows is one file, which it alone writes and all workers answer from. It reads journals and workers' states, and
+agrees with other instances by inserts; it may import the journal, the settings and what lies below, and nothing of
+records or recovery. Only the composition, the loops, the command line and plug-ins that show it touch it. Nothing
+here is on the path of a request, blocks the hub, or needs MongoDB to tell that MongoDB is away.
 """

@@ -15,7 +15,7 @@ from prodfix.alerts.notifications import KEPT, Delivery, DeliveryState, Notifica
 from prodfix.errors import Severity
 from prodfix.serialization import Description, Serializable
 from prodfix.statistics.windows import Scope
-from prodfix.worker_state import WorkerState
+from prodfix.workers.worker_state import WorkerState
 
 Told = Literal["by this instance", "by another instance", "not yet", "no channels"]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, cast
 
 from prodfix.errors import Severity
-from prodfix.worker_state import WorkerState
+from prodfix.workers.worker_state import WorkerState
 
 LOSSES = 3  # of the connection, within
 LOSS_PERIOD = 900.0  # seconds

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from prodfix.alerts.notifications import DeliveryResult, Notification
-from prodfix.native import run_program
+from prodfix.process.native import run_program
 
 PROGRAM = Path(__file__).with_name("apprise_program.py")
 LIMIT = 30.0  # seconds for all deliveries of one program

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from prodfix.alerts import leader_state
 from prodfix.alerts.leader_state import LOCK, LeaderState
-from prodfix.native import Pool, Task
+from prodfix.process.native import Pool, Task
 
 DISK_LIMIT = 2.0  # seconds for each access to the disk
 READING_TRIES = 5  # looks in which the disk may fail to tell what was before, until the leader begins from nothing

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from prodfix.alerts.conditions import AlertKind
-from prodfix.redaction import redact_text
+from prodfix.redaction.redactor import redact_text
 from prodfix.serialization import iso
 
 AlertPart = Literal["begin", "more", "end"]

@@ -17,7 +17,6 @@ from typing import Any
 import orjson
 from pymongo.synchronous.database import Database
 
-from prodfix import memory
 from prodfix.alerts import delivery, leader_state, messages, notifications
 from prodfix.alerts.alert import Alert, Change
 from prodfix.alerts.alerts_report import AlertsReport, reported
@@ -30,10 +29,11 @@ from prodfix.alerts.policy import Policy, Report
 from prodfix.alerts.situation import Observer
 from prodfix.errors import Severity
 from prodfix.journal.journal import Journal
-from prodfix.native import Pool
+from prodfix.process import memory
+from prodfix.process.native import Pool
 from prodfix.settings import Settings
-from prodfix.worker_state import AlertsState
-from prodfix.workers import Workers
+from prodfix.workers.worker_state import AlertsState
+from prodfix.workers.workers import Workers
 
 LOOK = 2.0  # seconds
 DELIVER = 0.5  # seconds

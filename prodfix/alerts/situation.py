@@ -9,7 +9,7 @@ from typing import Any
 
 from prodfix.alerts.conditions import JournalUse, Situation
 from prodfix.journal.journal import Journal
-from prodfix.workers import Workers, told
+from prodfix.workers.workers import Workers, or_none
 
 REST = 20.0  # times as long as counting took, until what is on disk is counted again
 
@@ -54,13 +54,13 @@ class Observer:
         )
 
     def _compared(self) -> Mapping[str, Any]:
-        return told(self._rates) or {}  # that it is so has been told by those who could read it
+        return or_none(self._rates) or {}  # that it is so has been told by those who could read it
 
     def _count(self) -> None:
         begun = time.monotonic()
         if begun < self._count_at:
             return
-        files = told(lambda: self._journal.read(_COUNTS))  # a row of each file
+        files = or_none(lambda: self._journal.read(_COUNTS))  # a row of each file
         if files is None:
             self._use = None
         else:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
+from prodfix.causes import MOST
 from prodfix.classification import mongo_rules, outbound, places, validation_rules, web_errors, wrapper_rules, wrappers
 from prodfix.classification.classifications import (
     INTERNAL_ERROR,
@@ -19,7 +20,6 @@ from prodfix.classification.classifications import (
 from prodfix.classification.error_types import RULES, TYPES
 from prodfix.classification.server_codes import SERVER_CODES
 from prodfix.classification.server_replies import server_code
-from prodfix.origins import MOST
 
 
 class Classifier:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pymongo import errors as mongo
 
+from prodfix.causes import ancestry
 from prodfix.classification import wrappers
 from prodfix.classification.classifications import (
     DAMAGED,
@@ -27,7 +28,6 @@ from prodfix.classification.places import fetching
 from prodfix.classification.server_codes import SERVER_CODES
 from prodfix.classification.server_replies import code_of, details_of, key_fields, mappings, rule_fields, server_code
 from prodfix.errors import Outcome
-from prodfix.origins import ancestry
 
 Classify = Callable[[BaseException], Classification]
 

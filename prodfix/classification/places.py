@@ -5,8 +5,8 @@ from __future__ import annotations
 from bson.errors import InvalidBSON
 from pymongo.errors import ProtocolError, PyMongoError
 
+from prodfix.causes import chain
 from prodfix.errors import ProdFixError
-from prodfix.origins import chain
 
 _RESULTS = frozenset(
     f"pymongo.synchronous.{name}" for name in ("cursor", "cursor_base", "command_cursor", "aggregation")

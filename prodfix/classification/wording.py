@@ -13,12 +13,12 @@ from typing import Any
 from bson.errors import BSONError
 from pymongo.errors import PyMongoError
 
+from prodfix.causes import chain
 from prodfix.classification import foreign
 from prodfix.classification.server_replies import details_of, mappings
-from prodfix.names import mask_key
-from prodfix.origins import chain
-from prodfix.patterns.quotations import emptied
-from prodfix.redaction import redact_text
+from prodfix.redaction.names import mask_key
+from prodfix.redaction.quotations import emptied
+from prodfix.redaction.redactor import redact_text
 
 LONGEST = 500  # characters of a text
 _READ = 2000  # characters of it that are looked at
@@ -82,7 +82,7 @@ def words(error: BaseException, links: Iterable[BaseException]) -> str:
     return redact_text(_unquoted(text, links))[:LONGEST]
 
 
-def told(text: str, error: BaseException | None = None) -> str:
+def in_safe_words(text: str, error: BaseException | None = None) -> str:
     """``text`` redacted, and without what it quotes of ``error`` (of the one that is being handled) and its chain."""
     error = error or sys.exc_info()[1]
     return redact_text(text if error is None else _unquoted(text, chain(error)))

@@ -8,11 +8,11 @@ from dataclasses import replace
 from pymongo import errors as mongo
 from tenacity import RetryError
 
+from prodfix.causes import MOST, ancestry, given_up
 from prodfix.classification import outbound, wrappers
 from prodfix.classification.classifications import Classification, with_outcome
 from prodfix.classification.web_errors import original
 from prodfix.errors import ErrorCategory, Outcome, PartlyApplied, Severity
-from prodfix.origins import MOST, ancestry, given_up
 
 Within = Callable[[BaseException], Classification]
 """Classifies an error that another one holds, one level deeper."""

@@ -13,12 +13,12 @@ from typing import Any
 
 from pymongo import errors as mongo
 
+from prodfix.causes import came_from
 from prodfix.classification import by_name
 from prodfix.classification.by_name import Name
 from prodfix.classification.classifications import CONFLICTING, DUPLICATE, NETWORK_FAILED, Classification
 from prodfix.classification.places import places
 from prodfix.errors import Outcome
-from prodfix.origins import came_from
 
 Wrapped = Callable[[Any], BaseException | None]
 

@@ -14,7 +14,7 @@ import pymongo
 from pymongo.errors import ServerSelectionTimeoutError, WaitQueueTimeoutError
 
 from prodfix import driver
-from prodfix.connection.limits import LimitedConnection
+from prodfix.connection.time_limits import LimitedConnection
 
 _outer: ContextVar[driver.Deadline | None] = ContextVar("prodfix_checkout", default=None)
 

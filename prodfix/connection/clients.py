@@ -22,7 +22,7 @@ from pymongo.synchronous.database import Database as DriverDatabase
 from prodfix import driver
 from prodfix.connection.checkouts import BoundedPool
 from prodfix.connection.databases import Database
-from prodfix.connection.limits import Work, limited
+from prodfix.connection.time_limits import Work, limited
 from prodfix.connection.unlistened import followed
 from prodfix.errors import DatabaseNotConfigured
 from prodfix.process.per_process import PerProcess
@@ -42,7 +42,7 @@ class Call(Protocol):
     def __call__(self, operation: Callable[[], Result], /) -> Result: ...
 
 
-class _Tries:
+class _CheckoutTries:
     """Those of the operation that this greenlet or thread is in."""
 
     __slots__ = ("made", "most")
@@ -51,7 +51,7 @@ class _Tries:
         self.made, self.most = 0, TRIES
 
 
-_tries: ContextVar[_Tries | None] = ContextVar("prodfix_tries", default=None)
+_tries: ContextVar[_CheckoutTries | None] = ContextVar("prodfix_tries", default=None)
 
 
 def _plainly(operation: Callable[[], Result]) -> Result:
@@ -101,7 +101,7 @@ class GatedClient(driver.HookedClient, FlaskMongoClient):
         def follow() -> Any:
             return followed(run, name, session, is_read=is_read, writes_out=writes_out)
 
-        token = _tries.set(_Tries())
+        token = _tries.set(_CheckoutTries())
         try:
             return self._prodfix_call(follow if self._prodfix_follow else run)
         finally:

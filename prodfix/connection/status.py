@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 
 import pymongo
 
-from prodfix import memory
-from prodfix.memory import MemoryUse
+from prodfix.process import memory
+from prodfix.process.memory import MemoryUse
 from prodfix.serialization import Description, Serializable
 
 ConnectionState = Literal["connected", "disconnected", "reconnecting", "error"]

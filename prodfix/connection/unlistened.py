@@ -15,11 +15,11 @@ from pymongo.errors import BulkWriteError, PyMongoError
 from pymongo.synchronous.client_session import ClientSession
 
 from prodfix.classification.classifier import classify
-from prodfix.context import watched_effects
-from prodfix.effects import Effects
 from prodfix.errors import Outcome
-from prodfix.frames import driver_call
-from prodfix.operations import changes
+from prodfix.operations.frames import driver_call
+from prodfix.operations.operation import changes
+from prodfix.request.context import watched_effects
+from prodfix.request.effects import Effects
 
 Result = TypeVar("Result")
 

@@ -14,14 +14,14 @@ from typing import Annotated, Any, Literal, get_args
 import bson
 import orjson
 
-from prodfix.deferral.deferred import Deferred
-from prodfix.deferral.orders import Command, Orders
+from prodfix.deferral.admin import AdminCommands, Command
+from prodfix.deferral.queue import DeferredQueue
 from prodfix.deferral.waiting import HELD
 from prodfix.errors import NotFound
 from prodfix.journal.journal import Journal
 from prodfix.journal.reading import Others
+from prodfix.operations.shapes import redact_command
 from prodfix.serialization import INLINE, OMITTED, Description, Serializable
-from prodfix.shapes import redact_command
 
 BacklogState = Literal["waiting", "failed"]
 BACKLOG_STATES: tuple[BacklogState, ...] = get_args(BacklogState)
@@ -114,7 +114,7 @@ class BacklogPage:
 class Backlog:
     """Counts, pages and entries; and the orders of admins."""
 
-    def __init__(self, journal: Journal, deferred: Deferred, orders: Orders) -> None:
+    def __init__(self, journal: Journal, deferred: DeferredQueue, orders: AdminCommands) -> None:
         self._journal, self._deferred, self._orders = journal, deferred, orders
 
     def counts(self) -> BacklogCounts:
@@ -186,7 +186,7 @@ class Backlog:
 
     @property
     def ordered(self) -> int:
-        """Orders that nobody has carried out yet."""
+        """AdminCommands that nobody has carried out yet."""
         return self._orders.waiting()
 
 

@@ -21,19 +21,19 @@ from pymongo.errors import PyMongoError
 
 from prodfix.classification.classifier import Classifier
 from prodfix.classification.places import unreadable
-from prodfix.deadlines import backoff
 from prodfix.deferral import guards
-from prodfix.deferral.deferred import Deferred
 from prodfix.deferral.guards import Document
-from prodfix.deferral.pace import Pace
+from prodfix.deferral.operation_status import known_as_applied
+from prodfix.deferral.queue import DeferredQueue
 from prodfix.deferral.selection import Selection
 from prodfix.deferral.stuck import Stuck
-from prodfix.deferral.traces import known_as_applied
+from prodfix.deferral.throttle import Throttle
 from prodfix.deferral.waiting import LONGEST_WAIT, Entry, Waiting
 from prodfix.deferral.writes import commutes, copyable
 from prodfix.errors import ConcurrentModification, ErrorCategory, PartlyApplied, Severity, Uncertain, chain
+from prodfix.journal.instance_lock import InstanceLock
 from prodfix.journal.journal import Journal
-from prodfix.journal.turn import Turn
+from prodfix.request.deadlines import backoff
 
 BATCH = 40
 FIRST = 10.0  # seconds after the connection's return in which nothing of ours is written before a backlog
@@ -52,12 +52,12 @@ EXPIRED, UNCERTAIN, UNKNOWN_OPERATION = "EXPIRED", "UNCERTAIN", "UNKNOWN_OPERATI
 class Drainer:
     """Applies what waits. One for each process; :meth:`tick` is called often, :meth:`drain` does the work.
 
-    ``max_age`` in seconds; ``rate``, ``live`` and ``round_trip``: see :class:`prodfix.deferral.pace.Pace`.
+    ``max_age`` in seconds; ``rate``, ``live`` and ``round_trip``: see :class:`prodfix.deferral.throttle.Throttle`.
     """
 
     def __init__(
         self,
-        deferred: Deferred,
+        deferred: DeferredQueue,
         journal: Journal,
         classifier: Classifier,
         *,
@@ -74,7 +74,9 @@ class Drainer:
         self._waiting, self._stuck = Waiting(journal, clock), Stuck(clock)
         self._selection = Selection(self._waiting, self._stuck, self._prepare)
         self._max_attempts, self._max_age, self._base = max_attempts, max_age, base
-        self._pace = Pace(live, Turn(journal), largest=BATCH, rate=rate, round_trip=round_trip, sleep=sleep)
+        self._throttle = Throttle(
+            live, InstanceLock(journal), largest=BATCH, rate=rate, round_trip=round_trip, sleep=sleep
+        )
         self._clock = clock
         self._begin_at: float | None = None
         self._back: float | None = None
@@ -119,10 +121,10 @@ class Drainer:
         """
         self._bury_old()
         applied = 0
-        while not self._stopped and (entries := self._selection.next(self._pace.size())):
+        while not self._stopped and (entries := self._selection.next(self._throttle.size())):
             if self._adopt():
                 continue
-            with self._pace.batch(len(entries)):
+            with self._throttle.batch(len(entries)):
                 done, connected = self._apply_batch(entries)
             applied += done
             on_batch(done)
@@ -257,17 +259,17 @@ class Drainer:
             with self._command():
                 yield
 
-        self._deferred.replay(entry.write, entry.steps, since=since, around=around)
+        self._deferred.apply_steps(entry.write, entry.steps, since=since, around=around)
 
     @contextlib.contextmanager
     def _command(self, steps: int = 1) -> Iterator[None]:
         """Around each command, which has a limit."""
-        with self._pace.command(steps), pymongo.timeout(self._limit):
+        with self._throttle.command(steps), pymongo.timeout(self._limit):
             yield
 
     @property
     def _limit(self) -> float:
-        return min(max(ROUND_TRIPS * self._pace.network, SHORTEST), LONGEST)
+        return min(max(ROUND_TRIPS * self._throttle.network, SHORTEST), LONGEST)
 
     def _release(self) -> None:
         if not self._deferred.releases.pending:

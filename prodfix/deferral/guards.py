@@ -44,7 +44,7 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError
 from pymongo.synchronous.client_session import ClientSession
 from pymongo.synchronous.database import Database
 
-from prodfix.deferral.merges import mergeable, merged
+from prodfix.deferral.coalescing import mergeable, merged
 from prodfix.deferral.writes import Insert, Step, Update
 from prodfix.errors import ConcurrentModification, Conflict, NotFound, Uncertain
 from prodfix.schemas import GUARD

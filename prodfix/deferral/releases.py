@@ -23,7 +23,7 @@ from pymongo.synchronous.database import Database
 
 from prodfix.deferral import guards
 from prodfix.deferral.guards import Document
-from prodfix.deferral.traces import OperationStatus, tell
+from prodfix.deferral.operation_status import OperationStatus, tell
 from prodfix.deferral.writes import Step, Update, Write, copyable
 
 ENOUGH = 20  # marks of one document that are removed together
@@ -32,7 +32,7 @@ LOOKED = 2.0  # seconds between a copy's look for the trace and its try
 MOST = 5000  # documents of which this process knows; of others the marks stay
 LONGEST = 500  # marks of one document
 AT_ONCE = 50  # documents of one command
-TRACES = 200  # of one command
+STATUSES = 200  # of one command
 LIMIT = 1.5  # seconds of one command
 LAST = 3  # marks of one document that are worth a command when the process ends
 
@@ -109,9 +109,9 @@ class Releases:
             self._forget(LAST)
 
     def _tell(self) -> None:
-        """Leave the traces that are needed, and give whoever has looked for one before the time to try."""
+        """Leave the statuses that are needed, and give whoever has looked for one before the time to try."""
         with self._lock:
-            untold = [mark for document in self._full for mark in self._marks[document] if mark.due is None][:TRACES]
+            untold = [mark for document in self._full for mark in self._marks[document] if mark.due is None][:STATUSES]
         statuses = {mark.trace.id: mark.trace for mark in untold if mark.trace is not None}
         if statuses:
             tell(self._database(), [*statuses.values()])

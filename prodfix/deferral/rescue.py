@@ -18,7 +18,7 @@ from pathlib import Path
 
 from pymongo.errors import PyMongoError
 
-from prodfix.deferral.traces import Traces
+from prodfix.deferral.operation_status import OperationStatuses
 from prodfix.errors import NotFound
 from prodfix.journal.file import MADE, dead_owner, sync_folder
 from prodfix.journal.journal import Journal
@@ -78,8 +78,8 @@ class Rescued:
 class Rescue:
     """Looks into files, in the thread that calls: for the command line."""
 
-    def __init__(self, journal: Journal, traces: Traces) -> None:
-        self._journal, self._traces = journal, traces
+    def __init__(self, journal: Journal, statuses: OperationStatuses) -> None:
+        self._journal, self._statuses = journal, statuses
 
     def find(self, name: str) -> Path:
         """The file of that path, or of that name among the journals. Raises :class:`prodfix.errors.NotFound`."""
@@ -141,7 +141,7 @@ class Rescue:
         theirs = [identity for (identity,) in connection.execute(_ALL) if identity not in here]
         asked = True
         try:
-            here |= self._traces.told(theirs)
+            here |= self._statuses.told(theirs)
         except PyMongoError:
             asked = False
         known: Sequence[tuple[str]] = [(identity,) for identity in here]

@@ -90,7 +90,7 @@ class Waiting:
         """It is tried again in ``delay`` seconds, and no younger one with its key before."""
         now = self._clock()
         update = (
-            "UPDATE writes SET attempts = ?1, not_before = ?2, told = 0, reason = ?3,"
+            "UPDATE writes SET attempts = ?1, not_before = ?2, published = 0, reason = ?3,"
             " since = CASE WHEN reason = ?3 THEN coalesce(since, ?4) ELSE ?4 END WHERE id = ?5"
         )
         row = (entry.attempts, now + delay, reason, now, entry.write.id)
@@ -98,7 +98,7 @@ class Waiting:
 
     def hold(self, entries: Sequence[Entry]) -> None:
         """They wait for others, which the instance's own workers may know."""
-        update = "UPDATE writes SET reason = ?, since = ?, told = 1 WHERE id = ? AND reason IS NULL"
+        update = "UPDATE writes SET reason = ?, since = ?, published = 1 WHERE id = ? AND reason IS NULL"
         rows: list[Statement] = [(update, (HELD, self._clock(), entry.write.id)) for entry in entries]
         self._journal.write(rows, to_disk=True, reserve=True)
 

@@ -14,8 +14,8 @@ from prodfix.records.lookup import Lookup
 from prodfix.records.records import ErrorSummary
 from prodfix.serialization import INLINE, Description, Serializable
 from prodfix.statistics.windows import Scope
-from prodfix.worker_state import JournalStatus, WorkerState
-from prodfix.workers import Workers, breaker_of, connection_of, journal_of, sinks_of, told
+from prodfix.workers.worker_state import JournalStatus, WorkerState
+from prodfix.workers.workers import Workers, breaker_of, connection_of, journal_of, or_none, sinks_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Diagnostics:
         self._lookup, self._backlog = lookup, backlog
 
     def database(self) -> DatabaseReport:
-        newest = told(lambda: self._lookup.errors(limit=20).summaries)
+        newest = or_none(lambda: self._lookup.errors(limit=20).summaries)
         return DatabaseReport(self.instance(), self._collections.read(), newest)
 
     def instance(self) -> InstanceReport:
@@ -76,5 +76,5 @@ class Diagnostics:
         return self._deferred(self._workers.read())
 
     def _deferred(self, workers: Sequence[WorkerState]) -> DeferredCounts:
-        counts = told(self._backlog.counts) or BacklogCounts()
+        counts = or_none(self._backlog.counts) or BacklogCounts()
         return DeferredCounts(self._backlog.mode, counts, sum(worker.deferred_refused for worker in workers))

@@ -12,14 +12,14 @@ from typing import Annotated, Any, Literal
 import pymongo
 
 from prodfix.classification.classifications import NETWORK_TIMED_OUT
-from prodfix.context import ErrorContext, SentCommand, is_request_id
-from prodfix.deferral.traces import OperationAnswer, Traces
-from prodfix.devices import description
+from prodfix.deferral.operation_status import OperationAnswer, OperationStatuses
 from prodfix.errors import UNANSWERED, ErrorCategory, JournalUnavailable, NotKnownNow, Outcome
-from prodfix.records.incident_log import Incident, IncidentLog
-from prodfix.records.incidents import NOTICED
+from prodfix.incidents.incident_log import Incident, IncidentLog
+from prodfix.incidents.observed import NOTICED
 from prodfix.records.lookup import Lookup, shown
 from prodfix.records.records import ErrorSummary, RecoveryAttempts
+from prodfix.request.context import ErrorContext, SentCommand, is_request_id
+from prodfix.request.devices import description
 from prodfix.serialization import INLINE, Description, Serializable
 
 LIMIT = 0.7  # seconds for all that MongoDB is asked
@@ -57,8 +57,10 @@ class RequestReport(Serializable):
 class Requests:
     """Puts it together from whatever worker and instance knows of it."""
 
-    def __init__(self, lookup: Lookup, traces: Traces, incidents: IncidentLog, *, configured: bool = True) -> None:
-        self._lookup, self._traces, self._incidents = lookup, traces, incidents
+    def __init__(
+        self, lookup: Lookup, statuses: OperationStatuses, incidents: IncidentLog, *, configured: bool = True
+    ) -> None:
+        self._lookup, self._statuses, self._incidents = lookup, statuses, incidents
         self._configured = configured
 
     def find(self, request_id: str) -> RequestReport | None:
@@ -106,7 +108,7 @@ class Requests:
 
     def _operation(self, identity: str) -> OperationAnswer | UnknownOperation:
         try:
-            found = self._traces.status(identity)
+            found = self._statuses.status(identity)
         except (*UNANSWERED, JournalUnavailable):
             found = None
         return found.answer() if found is not None else UnknownOperation(identity)

@@ -6,6 +6,7 @@ from prodfix.doctor import (
     configuration,
     database,
     disk,
+    environment_variables,
     error_handlers,
     health_checks,
     indexes,
@@ -15,7 +16,6 @@ from prodfix.doctor import (
     timeouts,
     token_key,
     uri,
-    variables,
 )
 from prodfix.doctor.registry import FAMILIES
 
@@ -24,7 +24,7 @@ __all__ = ["FAMILIES"]
 _FILES = [
     file.__name__
     for file in (
-        variables,
+        environment_variables,
         patching,
         timeouts,
         resources,

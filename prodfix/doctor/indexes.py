@@ -8,13 +8,13 @@ from typing import Any
 from pymongo import IndexModel
 
 from prodfix.alerts.agreement import ALERT_CLAIMS
-from prodfix.deferral.traces import OPERATIONS
+from prodfix.deferral.operation_status import OPERATIONS
 from prodfix.doctor.findings import Finding, NotApplicable, error, note, warning
 from prodfix.doctor.registry import check
 from prodfix.doctor.subject import Subject
-from prodfix.records.incident_log import HEADS
-from prodfix.records.storage import CONNECTION_EVENTS, ERROR_LOG, INCIDENTS
-from prodfix.recovery.claims import EXPIRY, KEYS
+from prodfix.idempotency.claims import EXPIRY, KEYS
+from prodfix.incidents.incident_log import HEADS, INCIDENTS
+from prodfix.records.storage import CONNECTION_EVENTS, ERROR_LOG
 from prodfix.services import Services
 from prodfix.statistics.groups import ERROR_GROUPS
 from prodfix.statistics.windows import ERROR_HOURS, ERROR_MINUTES

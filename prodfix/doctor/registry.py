@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from prodfix.doctor.findings import Finding, Level, NotApplicable, NotChecked
 from prodfix.doctor.subject import Subject
-from prodfix.redaction import redact_document, redact_text
+from prodfix.redaction.redactor import redact_document, redact_text
 
 Look = Callable[[Subject], Iterator[Finding]]
 

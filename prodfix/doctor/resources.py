@@ -8,12 +8,13 @@ from collections.abc import Iterator, Sequence
 
 import pymongo
 
-from prodfix import driver, memory
+from prodfix import driver
 from prodfix.doctor import uri
 from prodfix.doctor.findings import Finding, NotApplicable, counted, error, note, warning
 from prodfix.doctor.registry import check
 from prodfix.doctor.subject import Subject
 from prodfix.doctor.timeouts import MONITORS, OWN_CONNECTIONS
+from prodfix.process import memory
 
 WORKER_MB = 65  # that a worker takes under load, where none runs that could be asked
 ARBITER_MB = 30

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from prodfix.deadlines import VIEW, backoff, database_share
 from prodfix.doctor.findings import Finding, NotApplicable, counted, error, note, warning
 from prodfix.doctor.launch import Gunicorn
 from prodfix.doctor.registry import check
 from prodfix.doctor.subject import Subject
+from prodfix.request.deadlines import VIEW, backoff, database_share
 from prodfix.settings import Settings
 
 OWN_CONNECTIONS = 4 + 2  # of a worker's clients for what prodfix stores and for its pings

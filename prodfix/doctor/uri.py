@@ -13,8 +13,8 @@ from prodfix.doctor.findings import Finding, NotApplicable, error, note, warning
 from prodfix.doctor.registry import check
 from prodfix.doctor.subject import Subject
 from prodfix.errors import DatabaseNotConfigured
-from prodfix.names import mask_key
-from prodfix.variables import parsed_uri
+from prodfix.redaction.names import mask_key
+from prodfix.settings_values import parsed_uri
 
 # The options of ours that are keyword arguments of the client, which win over the URI (pymongo.mongo_client.MongoClient).
 _OURS = {

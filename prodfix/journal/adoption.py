@@ -71,7 +71,7 @@ _OWN_ROWS = (
 _MERGED = (*_WRITES, *_OTHERS, *_COUNTS, *_REGRESSIONS)
 
 
-class Outcome(Enum):
+class Adoption(Enum):
     """What became of a dead worker's file."""
 
     MERGED = auto()
@@ -94,7 +94,7 @@ class Adoptions:
 
     def look(self, own: JournalFile) -> tuple[int, list[Damage]]:
         """Merge the files of dead workers into ``own``: how many were merged whole, and what was found in those that were not."""
-        outcomes: list[Outcome] = []
+        outcomes: list[Adoption] = []
         damages: list[Damage] = []
         for lock_path in sorted(self._folder.glob("*.lock")):
             if lock_path == own.lock_path or time.monotonic() < self._again.get(lock_path, 0.0):
@@ -102,12 +102,12 @@ class Adoptions:
             with dead_owner(lock_path) as dead:
                 if dead:
                     self._adopt(own, lock_path, outcomes, damages)
-        self.other_versions = outcomes.count(Outcome.OTHER_VERSION)
+        self.other_versions = outcomes.count(Adoption.OTHER_VERSION)
         with contextlib.suppress(OSError):
             self.quarantine = total(kept(self._folder))
-        return outcomes.count(Outcome.MERGED), damages
+        return outcomes.count(Adoption.MERGED), damages
 
-    def _adopt(self, own: JournalFile, lock_path: Path, outcomes: list[Outcome], damages: list[Damage]) -> None:
+    def _adopt(self, own: JournalFile, lock_path: Path, outcomes: list[Adoption], damages: list[Damage]) -> None:
         begun = time.monotonic()
         try:
             outcome, damage = adopt(own.connection, lock_path.with_suffix(".db"))
@@ -119,11 +119,11 @@ class Adoptions:
         self._again.pop(lock_path, None)
         outcomes.append(outcome)
         damages += [damage] if damage is not None else []
-        if outcome is not Outcome.OTHER_VERSION:
+        if outcome is not Adoption.OTHER_VERSION:
             lock_path.unlink(missing_ok=True)
 
 
-def adopt(connection: sqlite3.Connection, path: Path) -> tuple[Outcome, Damage | None]:
+def adopt(connection: sqlite3.Connection, path: Path) -> tuple[Adoption, Damage | None]:
     """Merge the dead worker's file into ``connection``, and remove it or put it aside.
 
     Raises ``OSError`` and ``sqlite3.Error`` for what says nothing about the file: no room now, a disk that fails. It stays then.
@@ -131,13 +131,13 @@ def adopt(connection: sqlite3.Connection, path: Path) -> tuple[Outcome, Damage |
     path.with_suffix(".reserve").unlink(missing_ok=True)  # room for what follows
     known = index(path.with_suffix(".db-shm"))  # SQLite makes it anew
     outcome = _look(path) or _merge_file(connection, path, known)
-    if outcome is Outcome.DAMAGED:
+    if outcome is Adoption.DAMAGED:
         draft = path.with_suffix(".salvage")
         told = salvage(path, draft, known)
         merge(connection, draft)
         draft.unlink()
         return outcome, put_aside(path, told)
-    if outcome is not Outcome.OTHER_VERSION:
+    if outcome is not Adoption.OTHER_VERSION:
         for suffix in (".db", ".db-wal", ".db-shm"):
             path.with_suffix(suffix).unlink(missing_ok=True)
     return outcome, None
@@ -167,47 +167,47 @@ def merge(connection: sqlite3.Connection, draft: Path) -> None:
         _detach(connection)
 
 
-def _look(path: Path) -> Outcome | None:
+def _look(path: Path) -> Adoption | None:
     """What can be said without SQLite, which removes the ``-wal`` of an empty file as soon as it opens it."""
     if path.exists() and path.stat().st_size:
         return None
     made = path.exists() and path.with_suffix(".lock").read_bytes() == MADE  # so it has been cut off
     wal = path.with_suffix(".db-wal")
-    return Outcome.DAMAGED if made or (wal.exists() and wal.stat().st_size) else Outcome.EMPTY
+    return Adoption.DAMAGED if made or (wal.exists() and wal.stat().st_size) else Adoption.EMPTY
 
 
-def _merge_file(connection: sqlite3.Connection, path: Path, known: Index | None) -> Outcome:
+def _merge_file(connection: sqlite3.Connection, path: Path, known: Index | None) -> Adoption:
     if not read_log(wal_of(path), known).sound:  # SQLite takes what stands before the damage for all that there is
-        return Outcome.DAMAGED
+        return Adoption.DAMAGED
     try:
         connection.execute("ATTACH DATABASE ? AS dying", (read_only(path),))
         outcome = _version(connection)
-        if outcome is Outcome.MERGED and not _is_whole(connection):
-            return Outcome.DAMAGED
-        if outcome is Outcome.MERGED:
+        if outcome is Adoption.MERGED and not _is_whole(connection):
+            return Adoption.DAMAGED
+        if outcome is Adoption.MERGED:
             _merge(connection, _MERGED)
         return outcome
     except sqlite3.DatabaseError as error:
         # SQLITE_ERROR: it has our version, and not our tables.
         if corrupt(error) or error_name(error) == "SQLITE_ERROR":
-            return Outcome.DAMAGED
+            return Adoption.DAMAGED
         raise
     finally:
         _detach(connection)
 
 
-def _version(connection: sqlite3.Connection) -> Outcome:
+def _version(connection: sqlite3.Connection) -> Adoption:
     """What the file says that it is, unless its tables contradict it."""
     version = connection.execute("PRAGMA dying.user_version").fetchone()[0]
     if version == SCHEMA_VERSION:
-        return Outcome.MERGED
+        return Adoption.MERGED
     theirs = set(connection.execute("SELECT name, sql FROM dying.sqlite_schema WHERE type = 'table'"))
     if theirs and theirs == set(connection.execute("SELECT name, sql FROM main.sqlite_schema WHERE type = 'table'")):
-        return Outcome.DAMAGED
+        return Adoption.DAMAGED
     pages = connection.execute("PRAGMA dying.page_count").fetchone()[0]
     if not theirs and not version:
-        return Outcome.EMPTY if pages <= EMPTY_PAGES else Outcome.DAMAGED
-    return Outcome.OTHER_VERSION
+        return Adoption.EMPTY if pages <= EMPTY_PAGES else Adoption.DAMAGED
+    return Adoption.OTHER_VERSION
 
 
 def _is_whole(connection: sqlite3.Connection) -> bool:

@@ -34,7 +34,7 @@ from prodfix.journal.file import JournalFile, corrupt
 from prodfix.journal.quarantine import Damage, Quarantine
 from prodfix.journal.reading import Others, others, read_all, waits_elsewhere
 from prodfix.journal.store import Store
-from prodfix.native import Pool, Task
+from prodfix.process.native import Pool, Task
 from prodfix.process.per_process import in_each_process
 
 __all__ = ["Journal", "Statement"]

@@ -30,7 +30,7 @@ _ENTRY = ("id TEXT PRIMARY KEY", "operation TEXT NOT NULL", "key TEXT NOT NULL",
 # In one transaction: a file without a version has no tables, and nothing in it.
 SCHEMA = (
     "BEGIN IMMEDIATE",
-    # Deferred writes: those that wait, those that are put aside, and what became of the others (`told`: MongoDB knows).
+    # Deferred writes: those that wait, those that are put aside, and what became of the others (`published`: MongoDB knows).
     # `tried` is when the database may first have applied it; NULL if that is impossible. `since`: when it began to wait for its
     # `reason`.
     _sealed(
@@ -45,7 +45,7 @@ SCHEMA = (
         "tried REAL",
         "not_before REAL NOT NULL DEFAULT 0",
         "reason TEXT",
-        "told INTEGER NOT NULL DEFAULT 0",
+        "published INTEGER NOT NULL DEFAULT 0",
         "since REAL",
     ),
     "CREATE INDEX IF NOT EXISTS writes_by_key ON writes (key, position)",
@@ -59,7 +59,7 @@ SCHEMA = (
         "reason TEXT NOT NULL",
         "facts TEXT NOT NULL",
         "at REAL NOT NULL",
-        "told INTEGER NOT NULL DEFAULT 0",
+        "published INTEGER NOT NULL DEFAULT 0",
     ),
     _sealed(
         "ended",
@@ -70,7 +70,7 @@ SCHEMA = (
         "attempts INTEGER NOT NULL",
         "created REAL NOT NULL",
         "at REAL NOT NULL",
-        "told INTEGER NOT NULL DEFAULT 0",
+        "published INTEGER NOT NULL DEFAULT 0",
     ),
     "CREATE INDEX IF NOT EXISTS ended_by_time ON ended (at)",
     # What admins ordered, and what became of it.

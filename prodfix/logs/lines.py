@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
 
-from prodfix.redaction import redact_text
+from prodfix.redaction.redactor import redact_text
 
 STDOUT = 1
 LONGEST_TEXT = 1500  # characters of a message, an error's text or a stack

@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
-from prodfix.classification.wording import told
-from prodfix.context import current_context
+from prodfix.classification.wording import in_safe_words
 from prodfix.errors import Severity
-from prodfix.frames import stack
 from prodfix.logs.files import Room, category_files
 from prodfix.logs.lines import timestamp
 from prodfix.logs.sinks import Console, Sinks, render
-from prodfix.redaction import redact_document
+from prodfix.operations.frames import stack
+from prodfix.redaction.redactor import redact_document
+from prodfix.request.context import current_context
 from prodfix.settings import Settings
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Logs:
         except Exception:  # noqa: BLE001 - see above; counted, and shown by the diagnostics
             self.sinks.dropped += 1
 
-    def note(
+    def event(
         self, severity: Severity, event: str, message: str, *files: str, facts: Mapping[str, Any] | None = None
     ) -> None:
         """Log something that is not an error of a request: an event with its facts, which are redacted here."""
@@ -162,12 +162,14 @@ def _entry(record: Record) -> Mapping[str, Any]:
     entry: dict[str, Any] = {
         "timestamp": timestamp(),
         "level": _level(record["level"].no),
-        "message": told(record["message"][:8000], error)[:4000],
+        "message": in_safe_words(record["message"][:8000], error)[:4000],
         "requestId": context.request_id if context else None,
         "logger": record["name"],
     }
     # `logger.info("{level} of water", level=5)` binds a field too: it must not become the line's own level.
-    bound = {key: told(value, error) if isinstance(value, str) else value for key, value in record["extra"].items()}
+    bound = {
+        key: in_safe_words(value, error) if isinstance(value, str) else value for key, value in record["extra"].items()
+    }
     entry |= {key + "_" * (key in entry): value for key, value in redact_document(bound).items()}
     if error is not None:
         entry["stack"] = stack(error)

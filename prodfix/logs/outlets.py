@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from prodfix.native import allocate_lock, original_queue, start_thread
+from prodfix.process.native import allocate_lock, original_queue, start_thread
 from prodfix.process.per_process import in_each_process
 
 LONGEST_QUEUE = 10_000  # lines

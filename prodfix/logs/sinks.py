@@ -21,7 +21,7 @@ import orjson
 
 from prodfix.logs.lines import timestamp
 from prodfix.logs.outlets import Outlet, PartlyWritten, Sink
-from prodfix.native import wait_until_writable
+from prodfix.process.native import wait_until_writable
 from prodfix.serialization import Serializable
 
 DEEPEST = 32  # levels of an entry that is not rendered as it is

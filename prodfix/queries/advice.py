@@ -19,11 +19,11 @@ import pymongo
 from pymongo.synchronous.database import Database
 
 from prodfix.errors import UNANSWERED
-from prodfix.fingerprints import CommandKey, command_key, filter_of
 from prodfix.journal.journal import Journal
-from prodfix.names import mask_key
-from prodfix.profile import masked
+from prodfix.operations.command_stats import masked
+from prodfix.operations.fingerprints import CommandKey, command_key, filter_of
 from prodfix.queries.interceptor import CommandRecord
+from prodfix.redaction.names import mask_key
 from prodfix.schemas import GUARD
 from prodfix.serialization import Serializable
 

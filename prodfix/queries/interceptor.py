@@ -19,12 +19,12 @@ from typing import Any, Literal
 from pymongo import MongoClient
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
-from prodfix.context import RequestContext, current_context, watched_effects
-from prodfix.fingerprints import CommandKey, collection_of, command_key, fingerprint
-from prodfix.operations import MAY_CHANGE, DatabaseOperation, changes
-from prodfix.profile import Profile
+from prodfix.operations.command_stats import Profile
+from prodfix.operations.fingerprints import CommandKey, collection_of, command_key, fingerprint
+from prodfix.operations.operation import MAY_CHANGE, DatabaseOperation, changes
+from prodfix.operations.shapes import redact_command
 from prodfix.queries import replies
-from prodfix.shapes import redact_command
+from prodfix.request.context import RequestContext, current_context, watched_effects
 
 CommandOutcome = Literal["started", "succeeded", "slow", "failed", "partly_failed"]
 
@@ -202,7 +202,7 @@ class QueryInterceptor(CommandListener):
             # The driver keeps an operation's ID when it sends the command again.
             if event.operation_id is not None and _failed.get()[0] == event.operation_id:
                 context.notes.driver_retries += 1
-            if context.notes.note(key, micros, failed) == self._repeats:
+            if context.notes.count(key, micros, failed) == self._repeats:
                 self.profile.repeat(key)
                 self._on_repeat(key, context)
         observer = _observed.get()

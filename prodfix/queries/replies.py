@@ -1,4 +1,4 @@
-"""What the driver's events of one command tell of its effect, for :class:`prodfix.effects.Effects`.
+"""What the driver's events of one command tell of its effect, for :class:`prodfix.request.effects.Effects`.
 
 Sources: the command-logging-and-monitoring, transactions, retryable-writes and bulk-write specifications of MongoDB's drivers;
 the server's replies to ``insert``, ``update``, ``delete``, ``findAndModify`` and ``bulkWrite``.
@@ -12,9 +12,9 @@ from typing import Any
 from pymongo.errors import OperationFailure
 
 from prodfix.classification.classifier import classify
-from prodfix.effects import Effects
 from prodfix.errors import Outcome
-from prodfix.operations import merges
+from prodfix.operations.operation import merges
+from prodfix.request.effects import Effects
 
 Told = Callable[[Hashable], None]
 

@@ -12,17 +12,17 @@ from pymongo import MongoClient
 
 from prodfix.classification.classifications import INTERNAL_ERROR, INVALID, UNAUTHENTICATED, Classification
 from prodfix.classification.classifier import Classifier
-from prodfix.classification.wording import told
-from prodfix.context import RequestContext, current_context, new_request_id
+from prodfix.classification.wording import in_safe_words
 from prodfix.errors import ErrorCategory, FieldError, PartlyApplied, Severity, chain
-from prodfix.frames import examined, name_of, places, stack
 from prodfix.journal.journal import Journal, Statement
 from prodfix.logs.logs import Logs
-from prodfix.operations import DatabaseOperation
+from prodfix.operations.frames import examined, name_of, places, stack
+from prodfix.operations.operation import DatabaseOperation
+from prodfix.operations.shapes import document_shape
 from prodfix.records.outcomes import Ending
 from prodfix.records.records import ErrorRecord, facts_of, rules_of, summary
 from prodfix.records.storage import ERROR_LOG, Storage
-from prodfix.shapes import document_shape
+from prodfix.request.context import RequestContext, current_context, new_request_id
 from prodfix.signals import error_recorded
 from prodfix.statistics.counters import Counters
 from prodfix.statistics.storms import Storms
@@ -129,7 +129,7 @@ class ErrorLog:
         context = context or current_context()
         record = ErrorRecord(
             meaning=meaning,
-            summary=told(text[:2000])[:500],
+            summary=in_safe_words(text[:2000])[:500],
             error_type=kind[:100],
             stack="",
             context=context,
@@ -174,7 +174,7 @@ class ErrorLog:
         self, kind: str, user_id: str | None, reason: str, context: RequestContext | None = None
     ) -> ErrorRecord:
         """Record that somebody was refused: ``kind`` such as ``InvalidPassword``, the user if known, and why."""
-        facts = {"type": kind, "userId": user_id, "reason": told(reason[:2000])[:500]}
+        facts = {"type": kind, "userId": user_id, "reason": in_safe_words(reason[:2000])[:500]}
         return self._append_facts(UNAUTHENTICATED, kind, reason, facts, context)
 
     def log_recovery(self, error: BaseException, context: RequestContext | None) -> None:
@@ -217,7 +217,7 @@ class ErrorLog:
             self._step(lambda: self._logs.emit(record.meaning.severity, record.to_entry(), *files))
         stored = disposition == "stored"
         if stored:
-            made = record.to_document if whole else record.to_trace
+            made = record.to_document if whole else record.to_log_entry
             insertion = self._storage.insertion
             self._step(lambda: statements.extend(insertion(ERROR_LOG, record.id, made(), record.request_id)))
         if statements:
@@ -236,4 +236,4 @@ class ErrorLog:
         for fingerprint, title, held in self.storms.summary():
             facts = {"fingerprint": fingerprint, "error": title, "suppressed": held}
             # As loud as what it stands for: else it would be silent where only errors are logged.
-            self._logs.note(Severity.ERROR, "storm", f"{held} more of the same were not logged", "error", facts=facts)
+            self._logs.event(Severity.ERROR, "storm", f"{held} more of the same were not logged", "error", facts=facts)

@@ -1,8 +1,8 @@
 """What became of the writes of a request that ends with an error: one law for every answer and record.
 
 An outcome is the request's, over all that it wrote, and not the last operation's. With an interceptor on the client, or our
-own client, the commands of the request tell it (:class:`prodfix.effects.Effects`). Where nobody sees them only the operation
-that failed is known, and what the request did before it is not.
+own client, the commands of the request tell it (:class:`prodfix.request.effects.Effects`). Where nobody sees them only the
+operation that failed is known, and what the request did before it is not.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from prodfix.classification.classifications import Classification
-from prodfix.context import RequestContext
 from prodfix.errors import Outcome
-from prodfix.operations import DatabaseOperation
+from prodfix.operations.operation import DatabaseOperation
+from prodfix.request.context import RequestContext
 
 _WRITING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 

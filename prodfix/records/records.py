@@ -14,16 +14,16 @@ from pymongo.errors import PyMongoError
 from prodfix.classification.classifications import Classification
 from prodfix.classification.server_replies import server_code
 from prodfix.classification.wording import silent, words
-from prodfix.context import RequestContext
-from prodfix.devices import DeviceType
 from prodfix.errors import ErrorCategory, FieldError, Outcome, ProdFixError, Severity, chain
-from prodfix.frames import name_of
 from prodfix.logs.sinks import render, renderable
-from prodfix.names import mask_key
-from prodfix.operations import DatabaseOperation
-from prodfix.redaction import redact_document, redact_text
+from prodfix.operations.frames import name_of
+from prodfix.operations.operation import DatabaseOperation
+from prodfix.redaction.names import mask_key
+from prodfix.redaction.redactor import redact_document, redact_text
+from prodfix.request.context import RequestContext
+from prodfix.request.devices import DeviceType
 from prodfix.serialization import Description, Serializable, iso, json_maker
-from prodfix.tallies import ErrorKey
+from prodfix.statistics.counts import ErrorKey
 
 Disposition = Literal["stored", "logged", "counted"]
 
@@ -138,7 +138,7 @@ class ErrorRecord:
         """The document of the collection ``error_log``, at most :data:`LARGEST_RECORD` bytes as JSON and as BSON."""
         return capped({"timestamp": self.timestamp} | self._fields())
 
-    def to_trace(self) -> dict[str, Any]:
+    def to_log_entry(self) -> dict[str, Any]:
         """What is kept of an error in a storm of its kind: enough to find it by its request, and its group, and to see what of
         the database it was about."""
         fields = self._fields()

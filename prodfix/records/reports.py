@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from prodfix.connection.status import ConnectionEvent
-from prodfix.context import RequestContext
 from prodfix.errors import ErrorCategory, Severity
-from prodfix.fingerprints import CommandKey
+from prodfix.incidents.incident_log import Incident
 from prodfix.logs.logs import Logs
-from prodfix.profile import masked
+from prodfix.operations.command_stats import masked
+from prodfix.operations.fingerprints import CommandKey
 from prodfix.queries.advice import QueryAdvice
 from prodfix.queries.interceptor import CommandRecord
-from prodfix.records.incident_log import Incident
 from prodfix.records.storage import CONNECTION_EVENTS, Storage
-from prodfix.redaction import redact_uri
+from prodfix.redaction.redactor import redact_uri
+from prodfix.request.context import RequestContext
 from prodfix.signals import error_regressed
 
 FILE = "database"
@@ -35,32 +35,32 @@ class Reports:
 
     def retry(self, attempt: int, delay: float, error: BaseException) -> None:
         facts = {"attempt": attempt, "delaySeconds": round(delay, 3), "error": type(error).__name__}
-        self._logs.note(Severity.WARN, "retry", f"trying again after {type(error).__name__}", facts=facts)
+        self._logs.event(Severity.WARN, "retry", f"trying again after {type(error).__name__}", facts=facts)
 
     def breaker(self, before: str, after: str, facts: Mapping[str, Any]) -> None:
         """The circuit breaker has changed its state."""
         severity = Severity.INFO if after == "closed" else Severity.WARN
         facts = {"category": ErrorCategory.DATABASE_CONNECTION, "before": str(before), "after": str(after), **facts}
-        self._logs.note(severity, "breaker", f"circuit breaker {after}", FILE, facts=facts)
+        self._logs.event(severity, "breaker", f"circuit breaker {after}", FILE, facts=facts)
 
     def idempotency(self, message: str, facts: Mapping[str, Any]) -> None:
-        self._logs.note(Severity.WARN, "idempotency", message, facts=facts)
+        self._logs.event(Severity.WARN, "idempotency", message, facts=facts)
 
     def transaction(self, severity: Severity, message: str, facts: Mapping[str, Any]) -> None:
-        self._logs.note(severity, "transaction", message, FILE, facts=facts)
+        self._logs.event(severity, "transaction", message, FILE, facts=facts)
 
     def conflict(self, message: str, facts: Mapping[str, Any]) -> None:
-        self._logs.note(Severity.WARN, "conflict", message, FILE, facts={"category": ErrorCategory.CONFLICT, **facts})
+        self._logs.event(Severity.WARN, "conflict", message, FILE, facts={"category": ErrorCategory.CONFLICT, **facts})
 
     def deferred(self, severity: Severity, message: str, facts: Mapping[str, Any]) -> None:
         """A write that waits on disk, could not be kept, or was put aside."""
-        self._logs.note(
+        self._logs.event(
             severity, "deferred", message, FILE, facts={"category": ErrorCategory.DATABASE_CONNECTION, **facts}
         )
 
     def order(self, order: Mapping[str, Any]) -> None:
         """What an admin has ordered of a deferred write, and this worker has done."""
-        self._logs.note(Severity.WARN, "deferred-order", f"a deferred write was {order['result']}", FILE, facts=order)
+        self._logs.event(Severity.WARN, "deferred-order", f"a deferred write was {order['result']}", FILE, facts=order)
 
     def command(self, record: CommandRecord) -> None:
         """A command from the driver's events: slow, failed, partly failed, sampled, or all of them when debugging."""
@@ -69,7 +69,7 @@ class Reports:
         message = f"{operation.operation} on {operation.collection} {record.outcome}{took}"
         routine = record.outcome in ("started", "succeeded")
         facts = {"category": ErrorCategory.DATABASE_QUERY, **record.to_json()}
-        self._logs.note(Severity.INFO if routine else Severity.WARN, "query", message, FILE, facts=facts)
+        self._logs.event(Severity.INFO if routine else Severity.WARN, "query", message, FILE, facts=facts)
 
     def repeated(self, key: CommandKey, context: RequestContext) -> None:
         """One request has sent the same kind of command again and again: once for each endpoint and kind, and hour."""
@@ -85,36 +85,36 @@ class Reports:
             "database": {"operation": seen.operation, "collection": seen.collection, "query": {"fields": seen.fields}},
         }
         message = f"{seen.operation} on {seen.collection} again and again in one request: an N+1 query?"
-        self._logs.note(Severity.WARN, "repeated-query", message, FILE, facts=facts)
+        self._logs.event(Severity.WARN, "repeated-query", message, FILE, facts=facts)
 
     def advice(self, advice: QueryAdvice) -> None:
         """The plan of a slow command, and the index that would serve it."""
         fields = ", ".join(f"{field}: {direction}" for field, direction in advice.index)
         plan = f"{advice.operation} on {advice.collection} uses {advice.plan}"
         message = f"{plan}; an index on {{{fields}}} would serve it" if fields else plan
-        self._logs.note(
+        self._logs.event(
             Severity.INFO, "advice", message, FILE, facts={"category": ErrorCategory.DATABASE_QUERY, **advice.to_json()}
         )
 
     def regression(self, group: Mapping[str, Any]) -> None:
         """A kind of error that an admin had resolved is back."""
-        self._logs.note(Severity.ERROR, "regression", "a resolved error is back", "error", facts={"group": group})
+        self._logs.event(Severity.ERROR, "regression", "a resolved error is back", "error", facts={"group": group})
         error_regressed.send(self, group=group)
 
     def alarm(self, severity: Severity, message: str, facts: Mapping[str, Any]) -> None:
         """Something is wrong with the service, or is no longer; and what became of an alert."""
         files = ("error",) if severity in (Severity.ERROR, Severity.CRITICAL) else ()
-        self._logs.note(severity, "alarm", message, *files, facts=facts)
+        self._logs.event(severity, "alarm", message, *files, facts=facts)
 
     def incident(self, incident: Incident) -> None:
         """An incident is over."""
         message = f"incident over after {incident.seconds:.0f} s: {incident.cause}"
-        self._logs.note(Severity.WARN, "incident", message, FILE, facts={"incident": incident.to_json()})
+        self._logs.event(Severity.WARN, "incident", message, FILE, facts={"incident": incident.to_json()})
 
     def attempt(self, attempt: int, error: str) -> None:
         """A ping that failed: the attempt of that number to reach the database since it last answered."""
         facts = {"category": ErrorCategory.DATABASE_CONNECTION, "attempt": attempt, "error": error}
-        self._logs.note(
+        self._logs.event(
             Severity.WARN, "reconnect", f"attempt {attempt} to reach the database failed", FILE, facts=facts
         )
 
@@ -128,5 +128,5 @@ class Reports:
             "environment": event.environment.to_json(),
         }
         severity = Severity.INFO if event.event == "connected" else Severity.CRITICAL
-        self._logs.note(severity, "connection", f"connection {event.event}", FILE, facts=facts)
+        self._logs.event(severity, "connection", f"connection {event.event}", FILE, facts=facts)
         self._storage.put(CONNECTION_EVENTS, event.to_document())

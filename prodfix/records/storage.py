@@ -17,16 +17,16 @@ from pymongo import ASCENDING, DESCENDING, IndexModel
 from pymongo.errors import BulkWriteError, PyMongoError
 from pymongo.synchronous.database import Database
 
-from prodfix.deferral.pace import Pace
+from prodfix.deferral.throttle import Throttle
+from prodfix.incidents.incident_log import INCIDENTS
+from prodfix.journal.instance_lock import InstanceLock
 from prodfix.journal.journal import Journal, Statement
-from prodfix.journal.turn import Turn
 from prodfix.records.records import encoded
 from prodfix.statistics.groups import ERROR_GROUPS, Groups
 from prodfix.statistics.minutes import Minutes
 from prodfix.statistics.windows import ERROR_HOURS, ERROR_MINUTES
 
 ERROR_LOG = "error_log"
-INCIDENTS = "incidents"
 CONNECTION_EVENTS = "connection_events"
 
 BATCH = 200
@@ -55,7 +55,7 @@ class Storage:
         self._journal, self._database = journal, database
         self._minutes, self._groups = minutes, groups
         self._retention = timedelta(days=retention_days)
-        self._pace = Pace(live, Turn(journal), largest=BATCH)
+        self._throttle = Throttle(live, InstanceLock(journal), largest=BATCH)
         self._indexed = False
         self._waiting = self._bytes = 0
         self.dropped = 0
@@ -138,12 +138,12 @@ class Storage:
 
     def _store_some(self, database: Database[Any], most: int) -> int:
         query = "SELECT id, collection, entry FROM records WHERE stored = 0 ORDER BY at LIMIT ?"
-        rows = self._journal.read_own(query, (min(most, self._pace.size()),))
+        rows = self._journal.read_own(query, (min(most, self._throttle.size()),))
         if not rows:
             return 0
-        with self._pace.batch(len(rows)):
+        with self._throttle.batch(len(rows)):
             for collection in sorted({row[1] for row in rows}):
-                with self._pace.command():
+                with self._throttle.command():
                     _insert(database, collection, [bson.decode(row[2]) for row in rows if row[1] == collection])
             marks: list[Statement] = [("UPDATE records SET stored = 1 WHERE id = ?", (row[0],)) for row in rows]
             keep = "SELECT id FROM records WHERE stored = 1 ORDER BY at DESC LIMIT -1 OFFSET ?"

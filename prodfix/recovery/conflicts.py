@@ -20,10 +20,10 @@ from pymongo.errors import OperationFailure
 
 from prodfix import driver
 from prodfix.classification.classifier import classify
-from prodfix.context import current_context
-from prodfix.deadlines import database_remaining
-from prodfix.frames import database_operation
+from prodfix.operations.frames import database_operation
 from prodfix.recovery.turns import Turns
+from prodfix.request.context import current_context
+from prodfix.request.deadlines import database_remaining
 from prodfix.serialization import Serializable
 
 FIRST, GROWTH, LONGEST = 0.005, 1.5, 0.5  # seconds; the specification's

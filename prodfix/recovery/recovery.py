@@ -10,20 +10,20 @@ from typing import Annotated, Any, TypeVar
 import pymongo
 from pymongo import MongoClient
 
-from prodfix import deadlines
 from prodfix.classification.classifications import UNAVAILABLE, Classification
 from prodfix.classification.classifier import Classifier
 from prodfix.classification.places import unreadable
-from prodfix.context import current_context, current_effects
-from prodfix.deferral.deferred import Deferred
+from prodfix.deferral.queue import DeferredQueue
 from prodfix.deferral.writes import Write, WriteResult
 from prodfix.errors import DatabaseUnavailable, DeadlineExceeded, ErrorCategory, JournalUnavailable, Outcome
-from prodfix.frames import driver_call
+from prodfix.operations.frames import driver_call
 from prodfix.recovery import conflicts
 from prodfix.recovery.budget import BudgetStatus, RetryBudget
 from prodfix.recovery.conflicts import ConflictCounts, Conflicts
 from prodfix.recovery.results import read
 from prodfix.recovery.retries import Hook, RetryDetails, fits, retrying
+from prodfix.request import deadlines
+from prodfix.request.context import current_context, current_effects
 from prodfix.serialization import INLINE, Serializable
 
 Result = TypeVar("Result")
@@ -52,7 +52,7 @@ class Recovery:
     def __init__(
         self,
         classifier: Classifier,
-        deferred: Deferred,
+        deferred: DeferredQueue,
         *,
         retries: int,
         base: float,
@@ -305,7 +305,7 @@ def _copied() -> bool:
 class _Applications:
     """The tries of one write. ``since`` is when the first began that may have been applied, None while none may."""
 
-    def __init__(self, deferred: Deferred, classifier: Classifier, write: Write) -> None:
+    def __init__(self, deferred: DeferredQueue, classifier: Classifier, write: Write) -> None:
         self._deferred, self._classifier, self._write = deferred, classifier, write
         self.since: float | None = None
         self.made = 0

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from tenacity import RetryCallState, Retrying, retry_if_exception
 
-from prodfix.deadlines import backoff, database_remaining
 from prodfix.deferral.writes import Write
+from prodfix.request.deadlines import backoff, database_remaining
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,16 +19,16 @@ from pymongo.synchronous.client_session import ClientSession
 
 from prodfix.classification.classifier import classify
 from prodfix.classification.server_replies import code_of, details_of, server_code
-from prodfix.context import current_context
 from prodfix.errors import ErrorCategory, Outcome, Severity
-from prodfix.frames import database_operation
-from prodfix.operations import DatabaseOperation
+from prodfix.operations.frames import database_operation
+from prodfix.operations.operation import DatabaseOperation
 from prodfix.queries.interceptor import Observed, observed
 from prodfix.recovery import conflicts
 from prodfix.recovery.aborts import Aborts, answered
 from prodfix.recovery.budget import RetryBudget
 from prodfix.recovery.conflicts import Conflicts
 from prodfix.recovery.retries import retrying
+from prodfix.request.context import current_context
 from prodfix.settings import Settings
 
 Result = TypeVar("Result")

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import orjson
 
 from prodfix.journal.journal import Journal, Statement
-from prodfix.tallies import ErrorKey, Seen, Tally
+from prodfix.statistics.counts import ErrorKey, Seen, Tally
 
 KEYS = 300  # kinds of errors in one minute of one worker; further ones are counted together
 FINISHED = 10  # past minutes that wait for the next flush

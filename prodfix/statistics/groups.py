@@ -17,8 +17,8 @@ from pymongo.synchronous.database import Database
 
 from prodfix.errors import UNANSWERED
 from prodfix.serialization import Description, Serializable
+from prodfix.statistics.counts import OTHER, RELEASES, ErrorKey, Seen
 from prodfix.statistics.windows import Counted, Window
-from prodfix.tallies import OTHER, RELEASES, ErrorKey, Seen
 
 ERROR_GROUPS = "error_groups"
 RETENTION = timedelta(days=90)  # since it was last seen

@@ -17,6 +17,7 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError
 from pymongo.synchronous.database import Database
 
 from prodfix.journal.journal import Journal, Statement
+from prodfix.statistics.counts import Tally
 from prodfix.statistics.windows import (
     COLUMNS,
     ERROR_HOURS,
@@ -34,7 +35,6 @@ from prodfix.statistics.windows import (
     stored_minute,
     stored_minutes,
 )
-from prodfix.tallies import Tally
 
 STEP = 5  # minutes of one point of an hour's series
 HOUR_KEYS = 1_000  # kinds of errors in one hour over all workers

@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import Annotated, Literal, Protocol, get_args
 
 from prodfix.serialization import INLINE, Description, Millis, Serializable
+from prodfix.statistics.counts import OTHER, Tally, Traffic
 from prodfix.statistics.windows import HOUR, Point, Scope, Window, Windows, moment_of
-from prodfix.tallies import OTHER, Tally, Traffic
 
 TimeRange = Literal["1h", "24h", "7d"]
 TIME_RANGES: tuple[TimeRange, ...] = get_args(TimeRange)

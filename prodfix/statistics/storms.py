@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from prodfix.tallies import OTHER
+from prodfix.statistics.counts import OTHER
 
 KINDS = 1_000  # fingerprints that are remembered
 

@@ -19,7 +19,7 @@ from pymongo.synchronous.database import Database
 
 from prodfix.errors import UNANSWERED
 from prodfix.journal.journal import Journal
-from prodfix.tallies import Tally
+from prodfix.statistics.counts import Tally
 
 ERROR_MINUTES = "error_minutes"
 ERROR_HOURS = "error_hours"

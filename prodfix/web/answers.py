@@ -1,7 +1,7 @@
 """What is sent for an error: one maker of status, headers and body, for Flask's handlers, their last resort, and beyond Flask.
 
 The body has the members of RFC 9457 and the seed's. ``X-Request-ID`` is on every answer, of an error or not, and is none of
-this: the outermost layer (:mod:`prodfix.web.boundary`) sets it.
+this: the outermost layer (:mod:`prodfix.web.wsgi`) sets it.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from flask import Response
 from werkzeug.datastructures import Headers
 
 from prodfix.classification.classifications import INTERNAL_ERROR, Classification
-from prodfix.deadlines import retry_after
 from prodfix.errors import Outcome
 from prodfix.logs.sinks import render
 from prodfix.records.records import ErrorRecord
+from prodfix.request.deadlines import retry_after
 from prodfix.serialization import iso
 
 JSON, PROBLEM = "application/json", "application/problem+json"

@@ -10,8 +10,8 @@ import orjson
 from flask import Flask
 from flask.json.provider import DefaultJSONProvider
 
-from prodfix.context import current_context
 from prodfix.errors import Severity
+from prodfix.request.context import current_context
 from prodfix.web.bodies import parse
 from prodfix.web.encoding import form, plain
 
@@ -54,7 +54,7 @@ class StrictJSON(DefaultJSONProvider):
         services = self._app.extensions.get("prodfix")
         if services is not None and endpoint not in self._told and len(self._told) < MOST_ENDPOINTS:
             self._told.add(endpoint)
-            services.logs.note(
+            services.logs.event(
                 Severity.WARN,
                 "json",
                 "an answer held what JSON cannot: NaN or Infinity (null in it), half a character, or one key twice",

@@ -17,9 +17,9 @@ from werkzeug.datastructures import Headers
 from werkzeug.exceptions import BadRequest, HTTPException, InternalServerError, default_exceptions
 
 from prodfix.classification.classifications import Classification
-from prodfix.context import current_context, new_request_id
 from prodfix.errors import ClientError, ErrorCategory, Forbidden, Severity
 from prodfix.records.records import ErrorRecord
+from prodfix.request.context import current_context, new_request_id
 from prodfix.services import Services
 from prodfix.web.answers import JSON, PROBLEM, REQUEST_ID, answer_to, last_resort
 from prodfix.web.incoming import UNREAD
@@ -176,7 +176,7 @@ def _last_resort(services: Services, failure: Exception) -> Response:
     request_id = context.request_id if context is not None else new_request_id()
     try:
         facts = {"error": type(failure).__name__, "requestId": request_id}
-        services.logs.note(Severity.CRITICAL, "error-handler", "error handler failed", facts=facts)
+        services.logs.event(Severity.CRITICAL, "error-handler", "error handler failed", facts=facts)
     except Exception:  # noqa: BLE001 - it is counted already, and the client still waits
         services.errors.log.failed()
     _tell_request_id(request_id)

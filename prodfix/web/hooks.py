@@ -16,15 +16,15 @@ from flask.typing import ResponseReturnValue
 from flask.wrappers import Request, Response
 from werkzeug.wsgi import FileWrapper
 
-from prodfix import deadlines
-from prodfix.context import RequestContext, current_context, new_context, reset_context, set_context
 from prodfix.errors import BodyTimeout, DeadlineExceeded
+from prodfix.request import deadlines
+from prodfix.request.context import RequestContext, current_context, new_context, reset_context, set_context
 from prodfix.services import Services
 from prodfix.settings import Settings
 from prodfix.web.inputs import has_body, read_whole, watch
 
 SCOPE = "prodfix.scope"
-CONTEXT = "prodfix.context"  # stays when the request's scope has ended
+CONTEXT = "prodfix.request.context"  # stays when the request's scope has ended
 DEADLINE = "prodfix.deadline"  # when it ends, in the monotonic clock's seconds
 STREAM = "prodfix.stream"
 SHORTEST = 0.05  # seconds; a client cannot ask for a deadline in which nothing can be done

@@ -12,9 +12,9 @@ from flask.wrappers import Request
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 from werkzeug.wsgi import get_content_length
 
-from prodfix.deadlines import Enforced
 from prodfix.errors import BodyInterrupted
-from prodfix.native import under_gevent
+from prodfix.process.native import under_gevent
+from prodfix.request.deadlines import Enforced
 
 UNREAD = "prodfix.unread"
 """In the environ once a part of the body was not read: its :class:`Rest`. The connection has to be closed."""

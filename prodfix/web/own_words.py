@@ -14,11 +14,11 @@ from pydantic import ValidationError as PydanticError
 from pymongo.errors import PyMongoError
 from werkzeug.exceptions import HTTPException
 
+from prodfix.causes import chain
 from prodfix.classification import foreign, outbound
 from prodfix.classification.places import places
-from prodfix.origins import chain
-from prodfix.patterns.rules import MASK
-from prodfix.redaction import redact_text
+from prodfix.redaction.redactor import redact_text
+from prodfix.redaction.rules import MASK
 
 LONGEST = 200  # characters; they stand in an answer twice, which stays below 2 KB
 _GIVEN = frozenset({"description", "_description"})  # the second: where the class has a property (BadRequestKeyError)

@@ -12,11 +12,12 @@ from typing import Any
 import bson
 from pymongo import MongoClient
 
-from prodfix.records.storage import CONNECTION_EVENTS, ERROR_LOG, INCIDENTS
+from prodfix.incidents.incident_log import INCIDENTS
+from prodfix.records.storage import CONNECTION_EVENTS, ERROR_LOG
+from prodfix.statistics.counts import ErrorKey, Seen, Tally
 from prodfix.statistics.groups import ERROR_GROUPS
 from prodfix.statistics.minutes import HOUR_KEYS, _document, _hour
 from prodfix.statistics.windows import ERROR_HOURS, ERROR_MINUTES, Counted
-from prodfix.tallies import ErrorKey, Seen, Tally
 
 HOURS = 24 * 7
 DEVICES = {"mobile": 0.72, "desktop": 0.18, "unknown": 0.10}
@@ -122,7 +123,12 @@ def _incidents(minutes: list[int]) -> list[dict[str, Any]]:
             "to": _moment(last + 1),
             "counts": counts,
         }
-        whole = {"cause": "database_lost", "from": _moment(first), "to": _moment(last + 1), "toldAt": _moment(last + 2)}
+        whole = {
+            "cause": "database_lost",
+            "from": _moment(first),
+            "to": _moment(last + 1),
+            "publishedAt": _moment(last + 2),
+        }
         found.append({"_id": bson.ObjectId(), **whole, "parts": {"w1:database_lost:1": part}})
     return found
 

@@ -17,7 +17,7 @@ from click.testing import Result
 from flask import Flask
 
 from prodfix import ProdFix, Settings
-from prodfix.commands.looking import words
+from prodfix.cli.read_only import words
 from tests.support.served import INHERITED, REPOSITORY, Served
 from tests.support.servers import DatabaseServer
 from tests.support.waiting import until

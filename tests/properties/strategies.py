@@ -21,7 +21,6 @@ from prodfix import (
     RequestContext,
     ValidationFailed,
 )
-from prodfix.context import new_context
 from prodfix.errors import (
     BodyInterrupted,
     BodyTimeout,
@@ -32,6 +31,7 @@ from prodfix.errors import (
     MalformedRequest,
     ShuttingDown,
 )
+from prodfix.request.context import new_context
 
 # ---- text -------------------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from pymongo.monitoring import CommandFailedEvent, CommandStartedEvent, CommandS
 
 from prodfix import QueryInterceptor
 from prodfix.logs.sinks import render
-from prodfix.profile import Profile
+from prodfix.operations.command_stats import Profile
 from prodfix.queries.interceptor import CommandRecord
 
 CANARY = "canary7f3a"

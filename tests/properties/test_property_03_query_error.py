@@ -12,9 +12,9 @@ from pymongo.errors import PyMongoError
 from pymongo.synchronous.collection import Collection
 
 from prodfix import Clients, RequestContext
-from prodfix.context import reset_context, set_context
 from prodfix.errors import DatabaseUnavailable
-from prodfix.names import mask_key
+from prodfix.redaction.names import mask_key
+from prodfix.request.context import reset_context, set_context
 from tests.properties.site import Site
 from tests.properties.strategies import contexts, moment, names
 

@@ -14,15 +14,16 @@ from hypothesis import strategies as st
 from pymongo import MongoClient
 from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError, WriteConcernError
 
-from prodfix import Classifier, QueryInterceptor, Recovery, Write, classify, deadlines
-from prodfix.context import new_context, reset_context, set_context
-from prodfix.deferral.deferred import Deferred
+from prodfix import Classifier, QueryInterceptor, Recovery, Write, classify
 from prodfix.deferral.drainer import LONGEST_WAIT, Drainer
+from prodfix.deferral.queue import DeferredQueue
 from prodfix.deferral.writes import Insert
 from prodfix.journal.journal import Journal
 from prodfix.recovery.budget import RetryBudget
 from prodfix.recovery.conflicts import Conflicts
 from prodfix.recovery.transactions import Transactions
+from prodfix.request import deadlines
+from prodfix.request.context import new_context, reset_context, set_context
 from tests.properties.strategies import driver_errors
 
 limits = st.integers(0, 20)
@@ -358,7 +359,7 @@ def test_a_deferred_write(tmp_path: Path, most: int) -> None:
     journal = Journal(tmp_path)
     now = [time.time() + 1]
     bounds = {"max_entries": 1000, "max_bytes": 2**20}
-    deferred = Deferred(journal, failing, enabled=True, durable=True, **bounds)
+    deferred = DeferredQueue(journal, failing, enabled=True, durable=True, **bounds)
     drainer = Drainer(
         deferred,
         journal,

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prodfix import redact_text
-from prodfix.devices import quick_device
+from prodfix.request.devices import quick_device
 from tests.properties.site import Site
 from tests.properties.strategies import (
     driver_errors,

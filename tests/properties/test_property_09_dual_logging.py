@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prodfix import ErrorCategory
-from prodfix.context import new_context
 from prodfix.logs.files import FILES, category_files
 from prodfix.logs.sinks import Console, Sinks
 from prodfix.records.error_log import ErrorLog
+from prodfix.request.context import new_context
 from tests.properties.site import Site
 from tests.properties.strategies import client_errors, driver_errors, errors, own_errors, python_errors
 

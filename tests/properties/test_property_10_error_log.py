@@ -150,7 +150,7 @@ def _say(site: Site, words: str) -> int:
     log.error("raised", exc_info=ValueError(words))
     logging.getLogger(words).error("named")
     warnings.showwarning(UserWarning(words), UserWarning, words, 1)
-    site.services.logs.note(Severity.WARN, "event", words, facts={"fact": words, words: 1})
+    site.services.logs.event(Severity.WARN, "event", words, facts={"fact": words, words: 1})
     return lines + 11
 
 

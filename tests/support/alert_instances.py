@@ -19,8 +19,8 @@ from prodfix.alerts.policy import Policy
 from prodfix.alerts.service import LOOK, Alerts
 from prodfix.alerts.situation import Observer
 from prodfix.journal.journal import Journal
-from prodfix.worker_state import WorkerState
-from prodfix.workers import Workers
+from prodfix.workers.worker_state import WorkerState
+from prodfix.workers.workers import Workers
 from tests.support.counting_worker import Clock
 
 CHANNELS = {"mailto #1": "mailto://canary-one", "json #2": "json://canary-two"}

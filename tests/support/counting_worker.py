@@ -8,12 +8,12 @@ from typing import Any
 from prodfix.journal.journal import Journal
 from prodfix.records.storage import Storage
 from prodfix.statistics.counters import Counters
+from prodfix.statistics.counts import ErrorKey
 from prodfix.statistics.groups import Groups
 from prodfix.statistics.minutes import Minutes
 from prodfix.statistics.statistics import Statistics
 from prodfix.statistics.windows import Windows
-from prodfix.tallies import ErrorKey
-from prodfix.worker_state import WorkerState
+from prodfix.workers.worker_state import WorkerState
 
 BEGIN = 4_102_444_800.0  # 2100-01-01T00:00:00Z: nothing of it is old enough for the server to delete it
 MINUTE = int(BEGIN // 60)

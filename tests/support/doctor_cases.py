@@ -8,7 +8,7 @@ from typing import Any
 
 from flask import Flask
 
-from prodfix.commands.looking import only_look
+from prodfix.cli.read_only import only_look
 from prodfix.doctor.checks import FAMILIES
 from prodfix.doctor.deployment import Deployment, StartCommand
 from prodfix.doctor.findings import Finding

@@ -26,8 +26,8 @@ from pymongo.errors import ServerSelectionTimeoutError
 from prodfix import ProdFix, Settings, create_app
 from prodfix.classification.classifier import Classifier
 from prodfix.connection.clients import GatedClient
-from prodfix.deferral.deferred import Deferred
 from prodfix.deferral.drainer import Drainer
+from prodfix.deferral.queue import DeferredQueue
 from prodfix.journal.journal import Journal
 from prodfix.logs.sinks import Console
 from prodfix.recovery.transactions import Transactions
@@ -204,13 +204,13 @@ def commands() -> Commands:
 
 
 @pytest.fixture
-def make_deferred(journal: Journal, database: Any) -> Callable[..., Deferred]:
+def make_deferred(journal: Journal, database: Any) -> Callable[..., DeferredQueue]:
     """Makes what knows the operation ``note`` of ``tests.support.deferred_notes``."""
 
-    def make(**options: Any) -> Deferred:
+    def make(**options: Any) -> DeferredQueue:
         known = {"enabled": True, "durable": True, "max_entries": 10_000, "max_bytes": 2**24}
         chosen = {"database": lambda: database, "journal": journal} | known | options
-        deferred = Deferred(chosen.pop("journal"), chosen.pop("database"), **chosen)
+        deferred = DeferredQueue(chosen.pop("journal"), chosen.pop("database"), **chosen)
         deferred.register("note", steps)
         return deferred
 
@@ -221,7 +221,7 @@ def make_deferred(journal: Journal, database: Any) -> Callable[..., Deferred]:
 def make_drainer(journal: Journal) -> Callable[..., Drainer]:
     """Makes a drainer that does not rest between two batches."""
 
-    def make(deferred: Deferred, **options: Any) -> Drainer:
+    def make(deferred: DeferredQueue, **options: Any) -> Drainer:
         known = {"max_attempts": 3, "max_age": 3600.0, "rate": 1e9, "sleep": lambda seconds: None}
         chosen = {"journal": journal} | known | options
         return Drainer(deferred, chosen.pop("journal"), Classifier(), **chosen)

@@ -1,0 +1,155 @@
+"""What admins order: to try a dead letter again, or to discard a write.
+
+Only its owner writes a worker's file. So an order is a small file in ``STATE_DIR/journal/commands``, put there with one
+rename; each worker looks there once a second, and does what concerns its own file. What nobody could do is removed after a
+minute; what was done stands in the table ``orders``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import orjson
+
+from prodfix.deferral.writes import owner_of
+from prodfix.errors import JournalUnavailable
+from prodfix.journal.journal import Journal, Statement
+
+Command = Literal["replay", "discard"]
+COMMANDS: tuple[Command, ...] = get_args(Command)
+LARGEST = 4096  # bytes of one order
+MOST = 1000  # orders that may wait
+LONGEST_LIFE = 60.0  # seconds
+
+_WHERE = "SELECT 'dead', entry FROM dead WHERE id = ?1 UNION ALL SELECT 'writes', entry FROM writes WHERE id = ?1"
+# To the end of the queue, as if it came now. Who orders it has looked: that a document may have forgotten it is forgiven.
+_REPLAY = (
+    "INSERT OR IGNORE INTO writes (id, operation, key, entry, created, tried)"
+    " SELECT id, operation, key, entry, ?2, CASE reason WHEN 'UNCERTAIN' THEN NULL ELSE tried END FROM dead WHERE id = ?1"
+)
+_AT_ONCE = "UPDATE writes SET not_before = 0 WHERE id = ?"
+_DISCARD = (
+    "INSERT OR REPLACE INTO ended (id, operation, owner, state, attempts, created, at)"
+    " SELECT id, operation, ?, 'discarded', attempts, created, ? FROM {table} WHERE id = ?"
+)
+_FORGET = "DELETE FROM {table} WHERE id = ?"
+
+
+class AdminCommands:
+    """The folder of orders. ``done`` is told of each order that this worker has carried out."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        *,
+        done: Callable[[dict[str, Any]], None] = lambda order: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._journal, self._done, self._clock = journal, done, clock
+        self.folder = journal.folder / "commands"
+
+    def give(self, command: Command, identity: str, by: str | None) -> None:
+        """Put an order there for whichever worker has the write.
+
+        Raises :class:`prodfix.errors.JournalUnavailable` if the disk fails, or too many orders wait.
+        """
+        order = {"command": command, "operationId": identity, "by": by, "at": self._clock()}
+        try:
+            self._journal.aside(self._put, orjson.dumps(order))
+        except (OSError, TimeoutError) as error:
+            raise JournalUnavailable(type(error).__name__) from error
+
+    def _put(self, content: bytes) -> None:
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if len(self._names()) >= MOST:
+            raise JournalUnavailable("too many orders wait")
+        name = secrets.token_hex(12)
+        draft = self.folder / f"{name}.new"
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        os.rename(draft, self.folder / f"{name}.json")
+
+    def waiting(self) -> int:
+        """How many orders nobody has carried out yet."""
+        with contextlib.suppress(TimeoutError):
+            # The order to discard stays in the folder for a while, for all workers.
+            done = {name for (name,) in self._journal.read("SELECT id FROM orders")}
+            return sum(name.removesuffix(".json") not in done for name in self._journal.aside(self._names))
+        return 0
+
+    def _names(self) -> list[str]:
+        with contextlib.suppress(OSError):
+            return [name for name in os.listdir(self.folder) if name.endswith(".json")]
+        return []
+
+    def obey(self) -> int:
+        """Carry out what concerns this worker's file; the number of orders. Removes what is old, or no order.
+
+        Raises ``TimeoutError`` and :class:`prodfix.errors.JournalUnavailable` if the disk fails; the order stays then.
+        """
+        obeyed = 0
+        for path, order, age in self._journal.aside(self._read):
+            done = order is not None and self._carry_out(path.stem, order)
+            obeyed += done
+            # A copy of the request may have left the same write with another worker, who is to discard it too.
+            last = done and order is not None and order["command"] != "discard"
+            if last or age > LONGEST_LIFE or (order is None and path.suffix == ".json"):
+                self._journal.aside(_remove, path)
+        return obeyed
+
+    def _read(self) -> list[tuple[Path, dict[str, Any] | None, float]]:
+        """What is in the folder: each order, or None for what is none, and its age in seconds."""
+        found: list[tuple[Path, dict[str, Any] | None, float]] = []
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            for path in sorted(self.folder.iterdir())[: 2 * MOST]:
+                with contextlib.suppress(OSError):  # another worker was faster
+                    order = _parsed(path) if path.suffix == ".json" else None
+                    found.append((path, order, self._clock() - path.stat().st_mtime))
+        return found
+
+    def _carry_out(self, name: str, order: dict[str, Any]) -> bool:
+        identity, command = order["operationId"], order["command"]
+        rows = self._journal.read_own(_WHERE, (identity,))
+        if not rows:
+            return False
+        table, entry = rows[0]
+        result, statements = _statements(command, table, identity, owner_of(entry), self._clock())
+        note = "INSERT OR REPLACE INTO orders VALUES (?, ?, ?, ?, ?, ?)"
+        statements.append((note, (name, command, identity, order.get("by"), self._clock(), result)))
+        self._journal.write(statements, durable=True, reserve=True)
+        self._done({"operationId": identity, "command": command, "by": order.get("by"), "result": result})
+        return True
+
+
+def _statements(command: str, table: str, identity: str, owner: str | None, now: float) -> tuple[str, list[Statement]]:
+    """What became of the order, and the statements that carry it out."""
+    forget = (_FORGET.format(table=table), (identity,))
+    if command == "discard":
+        return "discarded", [(_DISCARD.format(table=table), (owner, now, identity)), forget]
+    if table == "dead":
+        return "replayed", [(_REPLAY, (identity, now)), forget]
+    return "tried at once", [(_AT_ONCE, (identity,))]
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
+
+
+def _parsed(path: Path) -> dict[str, Any] | None:
+    """The order in the file, or None if it is none of ours. Raises ``OSError``."""
+    with path.open("rb") as file:
+        content = file.read(LARGEST)
+    try:
+        order = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return None
+    known = isinstance(order, dict) and order.get("command") in COMMANDS and isinstance(order.get("operationId"), str)
+    return order if known else None

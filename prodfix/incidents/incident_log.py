@@ -1,0 +1,258 @@
+"""The incidents of all workers and instances: one record of each, in MongoDB when it is back.
+
+Parts that overlap in time and have one cause are one incident. A part is stored under the boot of its worker, so that storing
+it again changes nothing; until MongoDB is back the parts of this instance are read from its journals.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal
+
+import bson
+import orjson
+import pymongo
+from pymongo import ReturnDocument
+from pymongo.errors import DuplicateKeyError
+from pymongo.synchronous.database import Database
+
+from prodfix.errors import UNANSWERED
+from prodfix.incidents.observed import COUNTED, FOLLOWED, GAP, IncidentCause, IncidentPart
+from prodfix.journal.journal import Journal
+from prodfix.serialization import OMITTED, Serializable
+from prodfix.statistics.windows import Scope
+
+INCIDENTS = "incidents"
+HEADS = "incident_heads"
+
+IncidentState = Literal["open", "closed"]
+
+SETTLED = 10.0  # seconds after its end until an incident is summed up
+MOST = 1000  # incidents that are looked at
+LIMIT = 3.0  # seconds
+AHEAD = 60.0  # seconds that another instance's clock may be ahead of this one's
+
+
+@dataclass(frozen=True, slots=True)
+class KeptPart(Serializable):
+    """What MongoDB keeps of one worker's part; ``moved``: a clock was set meanwhile."""
+
+    instance: str
+    release: str
+    counts: dict[str, int]
+    from_: datetime
+    to: datetime
+    moved: Annotated[bool | None, OMITTED] = None
+
+
+@dataclass(frozen=True, slots=True)
+class Incident(Serializable):
+    """One incident, with what its parts have counted."""
+
+    id: str
+    cause: IncidentCause
+    status: IncidentState
+    from_: datetime
+    to: datetime
+    seconds: float
+    failed: int
+    retried: int
+    recovered: int
+    deferred: int
+    replayed: int
+    dead: int
+    workers: int
+    instances: list[str]
+    releases: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentPage:
+    """Incidents, newest first; ``more`` says whether others follow."""
+
+    scope: Scope
+    incidents: list[Incident]
+    more: bool
+
+
+class IncidentLog:
+    """What is known of all incidents. ``on_closed`` is told the summary of each, once over all workers."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        answering: Callable[[], Database[Any] | None],
+        *,
+        clock: Callable[[], float] = time.time,
+        on_closed: Callable[[Incident], None] = lambda incident: None,
+    ) -> None:
+        self._journal, self._answering, self._clock = journal, answering, clock
+        self.on_closed = on_closed
+
+    def store(self, database: Database[Any]) -> None:
+        """Store the parts in this worker's journal, and sum up what is over. Raises what MongoDB says."""
+        rows = self._journal.read_own("SELECT id, revision, entry FROM incidents WHERE stored < revision")
+        for identity, revision, entry in rows:
+            _store(database, IncidentPart.from_json(orjson.loads(entry)))
+            done = "UPDATE incidents SET stored = max(stored, ?) WHERE id = ?"
+            old = "DELETE FROM incidents WHERE stored >= revision AND json_extract(entry, '$.end') < ?"
+            self._journal.write([(done, (revision, identity)), (old, (self._clock() - FOLLOWED - SETTLED,))])
+        self._sum_up(database)
+
+    def _sum_up(self, database: Database[Any]) -> None:
+        over = {"publishedAt": None, "to": {"$lt": _moment(self._clock() - SETTLED)}}
+        told = {"$set": {"publishedAt": _moment(self._clock())}}
+        while (document := database[INCIDENTS].find_one_and_update(over, told)) is not None:
+            self.on_closed(_summary(document, self._clock()))
+
+    def read(
+        self,
+        *,
+        begin: datetime | None = None,
+        end: datetime | None = None,
+        cause: IncidentCause | None = None,
+        status: IncidentState | None = None,
+        limit: int = 100,
+        offset: int = 0,
+    ) -> IncidentPage:
+        """The incidents that touch the time from ``begin`` to ``end``.
+
+        Never raises for a database that is down; raises ``TimeoutError`` if the disk does not answer.
+        """
+        rows = self._journal.read("SELECT entry FROM incidents")
+        documents: dict[Any, dict[str, Any]] = {}
+        stored = self._stored(begin, end)
+        for document in stored or ():
+            documents[document["_id"]] = document
+        for (entry,) in rows:
+            _merge(documents, IncidentPart.from_json(orjson.loads(entry)))
+        now = self._clock()
+        found = [
+            _summary(document, now)
+            for document in sorted(documents.values(), key=lambda document: document["from"], reverse=True)
+            if (begin is None or document["to"] >= begin) and (end is None or document["from"] <= end)
+        ]
+        found = [one for one in found if cause in (None, one.cause) and status in (None, one.status)]
+        scope: Scope = "instance" if stored is None else "all"
+        return IncidentPage(scope, found[offset : offset + limit], more=len(found) > offset + limit)
+
+    def _stored(self, begin: datetime | None, end: datetime | None) -> list[dict[str, Any]] | None:
+        database = self._answering()
+        if database is None:
+            return None
+        touching: dict[str, Any] = {"to": {"$gte": begin}} if begin else {}
+        touching |= {"from": {"$lte": end}} if end else {}
+        try:
+            with pymongo.timeout(LIMIT):
+                return list(database[INCIDENTS].find(touching).sort("from", -1).limit(MOST))
+        except UNANSWERED:
+            return None
+
+
+def _store(database: Database[Any], part: IncidentPart) -> None:
+    begin, end, shown = _shown(part)
+    near = {
+        "cause": part.cause,
+        "from": {"$lte": _moment(part.end + GAP)},
+        "to": {"$gte": _moment(part.begin - GAP)},
+    }
+    # What has moved with the clock is no longer where it was stored.
+    wanted = {f"parts.{part.id}": {"$exists": True}} if part.moved else near
+    found = database[INCIDENTS].find_one(wanted, {"_id": 1}, sort=[("from", -1)])
+    identity = found["_id"] if found is not None else _head(database, part)
+    changes = {
+        "$min": {"from": begin},
+        "$max": {"to": end},
+        "$set": {"cause": part.cause, f"parts.{part.id}": shown},
+        "$setOnInsert": {"publishedAt": None},
+    }
+    database[INCIDENTS].update_one({"_id": identity}, changes, upsert=True)
+
+
+def _head(database: Database[Any], part: IncidentPart) -> bson.ObjectId:
+    """The incident that this part begins, unless another worker has just begun it: decided in one document, atomically."""
+    begin, end = _moment(part.begin), _moment(part.end)
+    late, early = _moment(part.begin - GAP), _moment(part.end + GAP)
+    fits = {"$and": [{"$gte": ["$to", late]}, {"$lte": ["$from", early]}]}
+    change: list[dict[str, Any]] = [
+        {"$set": {"fits": fits}},
+        {
+            "$set": {
+                "incident": {"$cond": ["$fits", "$incident", bson.ObjectId()]},
+                "from": {"$cond": ["$fits", {"$min": ["$from", begin]}, begin]},
+                "to": {"$cond": ["$fits", {"$max": ["$to", end]}, end]},
+            }
+        },
+    ]
+    wanted = {"_id": part.cause}
+    with contextlib.suppress(
+        DuplicateKeyError
+    ):  # of two upserts at once one may be refused (manual: upsert with unique index)
+        database[HEADS].update_one(wanted, {"$setOnInsert": {"incident": None}}, upsert=True)
+    head: Any = database[HEADS].find_one_and_update(wanted, change, return_document=ReturnDocument.AFTER)
+    identity: bson.ObjectId = head["incident"]
+    return identity
+
+
+def _merge(documents: dict[Any, dict[str, Any]], part: IncidentPart) -> None:
+    """Add a part that a journal holds to the incident that it belongs to; the journal knows more than MongoDB."""
+    begin, end, shown = _shown(part)
+    for document in documents.values():
+        apart = max((begin - document["to"]).total_seconds(), (document["from"] - end).total_seconds())
+        known = part.id in document.get("parts", {})
+        if known or (document["cause"] == part.cause and apart <= GAP):
+            document["from"], document["to"] = min(document["from"], begin), max(document["to"], end)
+            document["parts"] = {**document.get("parts", {}), part.id: shown}
+            return
+    documents[part.id] = {
+        "_id": part.id,
+        "cause": part.cause,
+        "from": begin,
+        "to": end,
+        "parts": {part.id: shown},
+    }
+
+
+def _shown(part: IncidentPart) -> tuple[datetime, datetime, dict[str, Any]]:
+    """When it begins and ends, and all that is kept of it."""
+    begin, end = _moment(part.begin), _moment(part.end)
+    kept = KeptPart(part.instance, part.release, part.counts, begin, end, part.moved or None)
+    return begin, end, kept.to_document()
+
+
+def _extent(document: Mapping[str, Any], parts: Collection[KeptPart]) -> tuple[datetime, datetime, float]:
+    """From when to when, and for how many seconds: of workers whose clock was set meanwhile, what the longest has seen."""
+    begin = min((part.from_ for part in parts), default=document["from"])
+    end = max((part.to for part in parts), default=document["to"])
+    moved = any(part.moved for part in parts)
+    spans = [part.to - part.from_ for part in parts] if moved else [end - begin]
+    return begin, max(begin, end), max(timedelta(), *spans).total_seconds()
+
+
+def _summary(document: Mapping[str, Any], now: float) -> Incident:
+    parts = [KeptPart.from_json(part) for part in document.get("parts", {}).values()]
+    counts: Counter[str] = Counter()
+    for part in parts:
+        counts.update(part.counts)
+    begin, end, seconds = _extent(document, parts)
+    return Incident(
+        id=str(document["_id"]),
+        cause=document["cause"],
+        status="open" if -AHEAD < now - end.timestamp() < GAP else "closed",
+        from_=begin,
+        to=end,
+        seconds=round(seconds, 1),
+        **{name: counts[name] for name in COUNTED},
+        workers=len(parts),
+        instances=sorted({part.instance for part in parts}),
+        releases=sorted({part.release for part in parts if part.release}),
+    )
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,247 @@
+"""What the frames of an exception's traceback know: its stack, and the database operation that it ended.
+
+While MongoDB cannot be reached the driver publishes no command event and its exceptions name neither operation nor
+collection, but its frames hold both: ``self`` is a Collection, a Cursor or a Database, and the function's name is the
+operation. Reading them costs microseconds, and only when something failed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from types import CodeType, FrameType, TracebackType
+from typing import Any
+
+import gridfs
+import pymongo
+from bson import SON
+from pymongo.errors import BulkWriteError, ClientBulkWriteException, WriteError
+from pymongo.synchronous.client_session import ClientSession
+from pymongo.synchronous.collection import Collection
+from pymongo.synchronous.command_cursor import CommandCursor
+from pymongo.synchronous.cursor import Cursor
+from pymongo.synchronous.database import Database
+from pymongo.synchronous.mongo_client import MongoClient
+
+from prodfix import driver
+from prodfix.errors import chain
+from prodfix.operations.operation import DatabaseOperation, command_of, merges
+from prodfix.operations.shapes import redact_command
+from prodfix.redaction.redactor import redact_text
+
+_ARGUMENTS = ("filter", "pipeline", "document", "documents", "update", "replacement", "requests", "command", "key")
+_LONGEST_STACK = 60  # frames
+_ROOTS = tuple(sorted({os.getcwd(), *(path for path in sys.path if path)}, key=len, reverse=True))
+_DRIVER, _FILES = os.path.dirname(pymongo.__file__) + os.sep, os.path.dirname(gridfs.__file__) + os.sep
+_LAYERS = (_DRIVER, _FILES, os.path.dirname(__file__) + os.sep)  # a call of the driver is in between
+_MANY = frozenset({"update_many", "delete_many"})
+_COUNTS = ("nInserted", "nMatched", "nModified", "nUpserted", "nRemoved", "nDeleted", "anySuccessful")
+# Python's own files, and ours: a bug is seldom there, and what differs between two errors never.
+_OTHERS = (os.path.dirname(os.__file__) + os.sep, os.path.dirname(__file__) + os.sep, "<frozen")
+
+
+@dataclass(frozen=True, slots=True)
+class DriverCall:
+    """The call of the driver that an exception ended. ``halfway``: it is several commands, or one statement for many
+    documents, and may have applied a part before it failed."""
+
+    operation: DatabaseOperation
+    client: MongoClient[Any] | None
+    halfway: bool
+
+
+def driver_call(error: BaseException, within: FrameType | None = None) -> DriverCall | None:
+    """The call that ``error`` (or what caused it) ended inside the driver, or ``None`` if no driver was involved.
+
+    ``within``: the frame that asks, if it is the driver's call that is still on its way out.
+    """
+    frames = [frame for link in chain(error) for frame in _frames(link.__traceback__)]
+    while within is not None:
+        frames.insert(0, within)
+        within = within.f_back if within.f_code.co_filename.startswith(_LAYERS) else None
+    operation = _operation(frames)
+    if operation is None:
+        return None
+    halfway = operation.writes and (merges(operation.query or {}) or _halfway(error, frames))
+    client = next((client for frame in frames if (client := _client(frame)) is not None), None)
+    return DriverCall(operation, client, halfway)
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorFrames:
+    """What the frames of one error know of it: see :func:`name_of`, :func:`driver_call`, :func:`stack` and :func:`places`."""
+
+    error_type: str
+    call: DriverCall | None
+    stack: str = ""
+    places: tuple[str, ...] = ()
+
+
+def examined(error: BaseException, *, whole: bool) -> ErrorFrames:
+    """All of that; without ``whole`` neither stack nor places, which say nothing where the client is at fault."""
+    kind, call = name_of(error), driver_call(error)
+    return ErrorFrames(kind, call, stack(error), tuple(places(error))) if whole else ErrorFrames(kind, call)
+
+
+def database_operation(error: BaseException) -> DatabaseOperation | None:
+    """The operation of :func:`driver_call`."""
+    return _operation(frame for link in chain(error) for frame in _frames(link.__traceback__))
+
+
+def _operation(frames: Iterable[FrameType]) -> DatabaseOperation | None:
+    # The outermost frame that names a collection wins: that is the method which the application called.
+    found = [part for frame in frames for part in _describe(frame)]
+    return next((part for part in found if part.collection), found[0] if found else None)
+
+
+def _client(frame: FrameType) -> MongoClient[Any] | None:
+    target = frame.f_locals.get("self") if frame.f_code.co_filename.startswith(_DRIVER) else None
+    if isinstance(target, MongoClient):
+        return target
+    if isinstance(target, Cursor):
+        target = target.collection
+    elif isinstance(target, CommandCursor):
+        target = driver.collection_of(target)
+    database = target.database if isinstance(target, Collection) else target
+    return database.client if isinstance(database, Database) else None
+
+
+def _halfway(error: BaseException, frames: Iterable[FrameType]) -> bool:
+    links = list(chain(error))
+    if any(_of_many(link) for link in links):
+        return True
+    refused = any(isinstance(link, WriteError) for link in links)
+    for frame in frames:
+        path, values = frame.f_code.co_filename, frame.f_locals
+        if path.startswith(_FILES):
+            return True  # a file of GridFS is chunks and an entry
+        if path.startswith(_DRIVER):
+            counts = values.get("full_result")  # of a bulk write, whose later commands' errors do not tell it
+            if isinstance(counts, Mapping) and any(counts.get(count) for count in _COUNTS):
+                return True
+            if refused and frame.f_code.co_name in _MANY:
+                return True
+    return False
+
+
+def _of_many(error: BaseException) -> bool:
+    """Whether a statement of a bulk write that was refused is for many documents."""
+    details = error.details if isinstance(error, (BulkWriteError, ClientBulkWriteException)) else None
+    failures = (details or {}).get("writeErrors") or ()
+    statements = [failure.get("op") for failure in failures if isinstance(failure, Mapping)]
+    return any(isinstance(one, Mapping) and (one.get("multi") or one.get("limit") == 0) for one in statements)
+
+
+def _frames(traceback: TracebackType | None) -> Iterator[FrameType]:
+    while traceback is not None:
+        yield traceback.tb_frame
+        traceback = traceback.tb_next
+
+
+def _describe(frame: FrameType) -> Iterator[DatabaseOperation]:
+    name = frame.f_code.co_name
+    if name == "csot_wrapper" or not frame.f_code.co_filename.startswith(_DRIVER):
+        return
+    values = frame.f_locals
+    target = values.get("self")
+    if isinstance(target, Collection):
+        operation = command_of(name)
+        yield DatabaseOperation(operation, target.name, _shape(operation, target.name, values))
+    elif isinstance(target, Cursor):
+        query = redact_command({"find": target.collection.name, "filter": driver.filter_of(target)})
+        yield DatabaseOperation("find", target.collection.name, query)
+    elif isinstance(target, CommandCursor):
+        yield DatabaseOperation("getMore", getattr(driver.collection_of(target), "name", None), None)
+    elif isinstance(target, Database):
+        yield _database_method(name, target, values)
+    elif isinstance(target, driver.CLIENT_BULKS):
+        yield DatabaseOperation("bulkWrite", _namespaces(target), None)
+    elif isinstance(target, (ClientSession, MongoClient)) and not name.startswith("_"):
+        yield DatabaseOperation(command_of(name))
+
+
+def _shape(operation: str, collection: str, values: dict[str, Any]) -> dict[str, Any]:
+    command: dict[str, Any] = SON([(operation, collection)])
+    for argument in _ARGUMENTS:
+        value = values.get(argument)
+        if isinstance(value, (dict, list, tuple)):
+            command["u" if argument == operation else argument] = value  # as within the command's own `updates`
+    return redact_command(command)
+
+
+def _database_method(name: str, database: Database[Any], values: dict[str, Any]) -> DatabaseOperation:
+    command = values.get("command")
+    if name in ("command", "cursor_command") and isinstance(command, str):
+        value = values.get("value")
+        return DatabaseOperation(command, value if isinstance(value, str) else None)
+    if isinstance(command, dict) and command:
+        first = next(iter(command))
+        target = command[first]
+        return DatabaseOperation(first, target if isinstance(target, str) else None, redact_command(command))
+    collection = values.get("name") or values.get("name_or_collection")
+    return DatabaseOperation(command_of(name), collection if isinstance(collection, str) else None)
+
+
+def _namespaces(bulk: Any) -> str | None:
+    names = {str(namespace).partition(".")[2] for namespace in getattr(bulk, "namespaces", ())}
+    return ",".join(sorted(names))[:200] or None
+
+
+def name_of(error: BaseException) -> str:
+    """The name of the error's class, at most 100 characters: classes that are made at run time may hold anything."""
+    return _clean(type(error).__name__)
+
+
+@lru_cache(4096)
+def _clean(name: str) -> str:
+    return redact_text(name[:200])[:100]
+
+
+def stack(error: BaseException) -> str:
+    """The stack of ``error`` and of what caused it, innermost last: places and exception types only.
+
+    No message, no local value and no source line: all three hold data of users. Paths begin where a package does.
+    """
+    parts = []
+    for link in reversed(list(chain(error))):
+        lines = [f"{type(link).__module__[:100]}.{_clean(type(link).__qualname__)}"]
+        traceback = link.__traceback__
+        while traceback is not None:
+            code = traceback.tb_frame.f_code
+            lines.append(f"  {_short(code.co_filename)}:{traceback.tb_lineno} in {code.co_name}")
+            traceback = traceback.tb_next
+        if len(lines) > _LONGEST_STACK:
+            lines[_LONGEST_STACK // 2 : -_LONGEST_STACK // 2] = [f"  … {len(lines) - _LONGEST_STACK} more"]
+        parts.append("\n".join(lines))
+    return "\nwhich led to\n".join(parts)[:16_000]
+
+
+def places(error: BaseException) -> list[str]:
+    """Where in the application ``error`` went through, outermost first: ``file:function``, without lines, which another
+    release moves. Where no code of the application is involved, the last places of anything else."""
+    found: list[CodeType] = []
+    for link in chain(error):  # a deadline is raised where it is enforced; what it has cut is its cause's traceback
+        codes = [frame.f_code for frame in _frames(link.__traceback__)]
+        found = found or codes[-3:]
+        chosen = [code for code in codes if _in_application(code.co_filename)]
+        if chosen:
+            break
+    else:
+        chosen = found
+    return [f"{_short(code.co_filename)}:{code.co_name}" for code in chosen[-_LONGEST_STACK:]]
+
+
+@lru_cache(4096)
+def _in_application(path: str) -> bool:
+    return not path.startswith(_OTHERS) and "site-packages" not in path and "dist-packages" not in path
+
+
+@lru_cache(4096)
+def _short(path: str) -> str:
+    for root in _ROOTS:
+        if path.startswith(root + os.sep):
+            return path[len(root) + 1 :]
+    return os.path.basename(path)

@@ -1,0 +1,243 @@
+"""Who asked for what: the context of one request, for every log line and record made while it is served."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections import deque
+from collections.abc import Mapping
+from contextvars import Context, ContextVar
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from prodfix.errors import Outcome
+from prodfix.operations.fingerprints import CommandKey
+from prodfix.operations.operation import DatabaseOperation
+from prodfix.redaction.redactor import redact_text
+from prodfix.request.devices import LONGEST, DeviceType, client_hint, device_type, looks_mobile, quick_device
+from prodfix.request.effects import Effects
+from prodfix.serialization import Millis, Serializable, iso, json_maker
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
+# W3C Trace Context, section 3.2: nothing follows version 00, and whatever is new another hyphen in a higher one; ff is none.
+_TRACEPARENT = re.compile(
+    r"(?!ff)(?:00(?=.{53}\Z)|(?!00)[0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?", re.ASCII
+)
+_VERSION = re.compile(r"[A-Za-z0-9.+_()-]{1,24}")
+_ZEROS = "0" * 32
+
+TRAIL = 20  # commands of a request that an error record shows
+KINDS = 200  # kinds of commands of a request that are told apart
+
+
+@dataclass(frozen=True, slots=True)
+class SentCommand(Serializable):
+    """One command of a request."""
+
+    operation: str = ""
+    collection: str | None = None
+    duration_ms: Millis = None
+    failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorContext(Serializable):
+    """The seed's ErrorContext, as records have it: without the notes, and with its text redacted."""
+
+    request_id: str = ""
+    trace_id: str | None = None
+    user_id: str | None = None
+    endpoint: str | None = None
+    method: str | None = None
+    user_agent: str | None = None
+    device_type: DeviceType | None = None
+    app_version: str | None = None
+    ip: str | None = None
+    timestamp: str | None = None
+
+
+_sent, _context = json_maker(SentCommand), json_maker(ErrorContext)
+
+
+@dataclass(slots=True)
+class Notes:
+    """What becomes known while a request is served: the user once a view has verified one, its database commands, the
+    ID of what it does (:func:`prodfix.current_operation_id`), and what recovery did: ``retries`` are our own,
+    ``driver_retries`` commands that the driver has sent again by itself. ``identified``: the view has asked for that ID;
+    ``conflict_at`` is when (in the monotonic clock's seconds) a write met a conflict, None if something may have been applied
+    since."""
+
+    user_id: str | None = None
+    commands: int = 0
+    command_micros: int = 0
+    kinds: dict[CommandKey, int] = field(default_factory=dict)
+    trail: deque[tuple[CommandKey, int, bool]] = field(default_factory=lambda: deque(maxlen=TRAIL))
+    failed: DatabaseOperation | None = None
+    ledger: Effects | None = None
+    retries: int = 0
+    driver_retries: int = 0
+    recovered: bool = False
+    operation_id: str | None = None
+    identified: bool = False
+    keyed: bool = False
+    uncounted: bool = False
+    unlogged: bool = False
+    conflict_at: float | None = None
+
+    @property
+    def effects(self) -> Effects:
+        """What its writes came to. Most requests write nothing, and have no ledger before they are asked for it."""
+        if self.ledger is None:
+            self.ledger = Effects()
+        return self.ledger
+
+    def count(self, key: CommandKey, micros: int, failed: bool) -> int:
+        """Note one command; how many of its kind there were in this request (0 for kinds beyond the limit)."""
+        self.commands += 1
+        self.command_micros += micros
+        self.trail.append((key, micros, failed))
+        seen = self.kinds.get(key, 0)
+        if not seen and len(self.kinds) >= KINDS:
+            return 0
+        self.kinds[key] = seen + 1
+        return seen + 1
+
+    def trail_json(self) -> list[dict[str, Any]]:
+        """The last commands of the request, oldest first: each a :class:`SentCommand`."""
+        return [_sent(key.operation, key.collection, micros / 1e3, failed) for key, micros, failed in self.trail]
+
+
+@dataclass(frozen=True, slots=True)
+class RequestContext:
+    """One request. ``endpoint`` is the route's template, never the raw path: a path may hold personal values."""
+
+    request_id: str
+    trace_id: str
+    endpoint: str
+    method: str
+    ip: str
+    user_agent: str
+    app_version: str
+    mobile_hint: str
+    timestamp: datetime
+    notes: Notes = field(default_factory=Notes, compare=False)
+    begun: float = field(default_factory=time.monotonic, compare=False)
+
+    @property
+    def looks_mobile(self) -> bool:
+        """Cheaper than :attr:`device_type`, and less sure."""
+        return looks_mobile(self.user_agent, self.mobile_hint)
+
+    @property
+    def quick_device(self) -> DeviceType:
+        """For counting every request."""
+        return quick_device(self.user_agent, self.mobile_hint)
+
+    @property
+    def device_type(self) -> DeviceType:
+        return device_type(self.user_agent, {"Sec-CH-UA-Mobile": self.mobile_hint} if self.mobile_hint else None)
+
+    def to_json(self) -> dict[str, Any]:
+        """The seed's :class:`ErrorContext`."""
+        return _context(
+            request_id=self.request_id,
+            trace_id=self.trace_id,
+            user_id=self.notes.user_id,
+            endpoint=self.endpoint,
+            method=self.method,
+            user_agent=redact_text(self.user_agent),
+            device_type=self.device_type,
+            app_version=self.app_version or None,
+            ip=self.ip,
+            timestamp=iso(self.timestamp),
+        )
+
+
+def is_request_id(text: str) -> bool:
+    """Whether a request can have it: what clients offer, and what is made here, has no other form."""
+    return _REQUEST_ID.fullmatch(text) is not None
+
+
+def new_request_id() -> str:
+    """For what happened in no request: the records of it need an ID all the same."""
+    return os.urandom(16).hex()
+
+
+def new_context(
+    *, endpoint: str, method: str, ip: str, headers: Mapping[str, str], timestamp: datetime | None = None
+) -> RequestContext:
+    """A context from a request's headers. Never raises: what is not acceptable is replaced, not refused."""
+    header = headers.get
+    offered = header("X-Request-ID", "")
+    parent = _TRACEPARENT.fullmatch(header("traceparent", ""))
+    made = os.urandom(32).hex()
+    return RequestContext(
+        request_id=offered if _REQUEST_ID.fullmatch(offered) else made[:32],
+        trace_id=parent[1] if parent and parent[1] != _ZEROS and parent[2] != _ZEROS[:16] else made[32:],
+        endpoint=endpoint,
+        method=method,
+        ip=ip,
+        user_agent=header("User-Agent", "")[:LONGEST],
+        app_version=version if _VERSION.fullmatch(version := header("X-App-Version", "")) else "",
+        mobile_hint=client_hint(headers),
+        timestamp=timestamp or datetime.now(UTC),
+    )
+
+
+# Every greenlet and thread begins empty; one greenlet serves all requests of a kept-alive connection, so it is always reset.
+_current: ContextVar[RequestContext | None] = ContextVar("prodfix_request", default=None)
+
+
+def current_context() -> RequestContext | None:
+    """The context of the request that this greenlet or thread serves, or ``None`` outside one."""
+    return _current.get()
+
+
+_background: ContextVar[Effects | None] = ContextVar("prodfix_effects", default=None)
+
+
+def current_effects() -> Effects:
+    """What the writes came to of the request that is served now, or of this greenlet or thread outside one."""
+    context = _current.get()
+    if context is not None:
+        return context.notes.effects
+    found = _background.get()
+    if found is None:
+        _background.set(found := Effects())
+    return found
+
+
+def watched_effects() -> Effects | None:
+    """The same for who only looks on: ``None`` outside a request where nobody has asked for it."""
+    context = _current.get()
+    return context.notes.effects if context is not None else _background.get()
+
+
+def declare_outcome(outcome: Outcome | None) -> None:
+    """Say what has become of the request's writes, where the application knows better than the commands that were seen: after
+    it has undone them, say. Holds for this request until it is said anew; ``None`` takes it back."""
+    context = _current.get()
+    if context is not None:
+        context.notes.effects.declared = outcome
+
+
+def uncounted(*, logged: bool = True) -> None:
+    """Leave the request that is served now out of the statistics of requests: none of the application's own users asks it.
+    With ``logged=False`` it leaves no access line either: monitors ask every few seconds, for ever.
+
+    One that ends in an error which is counted is counted and logged all the same: there are no errors without requests.
+    """
+    context = _current.get()
+    if context is not None:
+        context.notes.uncounted, context.notes.unlogged = True, not logged
+
+
+def context_of(variables: Context | None) -> RequestContext | None:
+    """The request that another greenlet served, given its context variables."""
+    return variables.get(_current) if variables is not None else None
+
+
+set_context = _current.set
+reset_context = _current.reset

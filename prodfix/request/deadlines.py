@@ -1,0 +1,173 @@
+"""One deadline for each request, from which every wait spends."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar, Token, copy_context
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+from prodfix.errors import DeadlineExceeded
+from prodfix.process.native import start_timer
+from prodfix.request.context import current_context
+
+JOURNAL_SHARE = 0.5  # seconds of each deadline that are kept for the journal: the database never gets them
+ANSWERING = 0.5  # seconds that a view has at least, to answer, once a shielded block is over
+VIEW = "__prodfix_deadline__"
+REQUEST = "__prodfix_request__"  # of an exception, the context of the request that it belongs to
+
+View = TypeVar("View", bound=Callable[..., Any])
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+Ends = tuple[float, float]
+"""When the request's time is over, and when the database's is, in monotonic seconds."""
+
+_deadline: ContextVar[Ends | None] = ContextVar("prodfix_deadline", default=None)
+_innermost: ContextVar[Enforced | None] = ContextVar("prodfix_enforced", default=None)
+
+
+def deadline(seconds: float | None) -> Callable[[View], View]:
+    """Give a view a deadline of its own instead of ``REQUEST_DEADLINE_MS``; ``None`` exempts it (exports, change streams).
+
+    Above or below the route's decorator. It is known before the body is read, which a view without one reads itself, as it
+    arrives. Raises ``ValueError`` for what is no number of seconds above 0.
+    """
+    if seconds is not None and (callable(seconds) or not 0 < seconds < math.inf):
+        raise ValueError("deadline() takes a number of seconds above 0, or None: @deadline(30)")
+
+    def mark(view: View) -> View:
+        setattr(view, VIEW, seconds)
+        return view
+
+    return mark
+
+
+def start(seconds: float) -> Token[Ends | None]:
+    """Begin a deadline for what this greenlet or thread does from here on. Give the token to :func:`stop`."""
+    now = time.monotonic()
+    return _deadline.set((now + seconds, now + database_share(seconds)))
+
+
+def stop(token: Token[Ends | None]) -> None:
+    _deadline.reset(token)
+
+
+def remaining() -> float | None:
+    """Seconds left, never negative; ``None`` where there is no deadline."""
+    ends = _deadline.get()
+    return None if ends is None else max(0.0, ends[0] - time.monotonic())
+
+
+def database_remaining() -> float | None:
+    """Seconds left for the database: :func:`remaining` without what is kept for the journal."""
+    ends = _deadline.get()
+    return None if ends is None else max(0.0, ends[1] - time.monotonic())
+
+
+def database_share(seconds: float) -> float:
+    """How much of a deadline of that many seconds the database may use."""
+    return max(seconds - JOURNAL_SHARE, seconds / 2)
+
+
+class Enforced:
+    """A block that is cut once ``seconds`` have passed, whatever it waits for; then it raises ``error``.
+
+    Works under gevent only: nothing can interrupt a thread that waits. The timer is a ``BaseException`` within, so that
+    an ``except Exception`` in a view or in a retry loop cannot swallow it; outside it is ``error``.
+    """
+
+    __slots__ = ("_end", "_error", "_outer", "_paused", "_seconds", "_timer", "_token")
+
+    def __init__(self, seconds: float | None, error: type[Exception]) -> None:
+        self._seconds, self._error = seconds, error
+        self._timer: Any = None
+        self._paused = False
+
+    def __enter__(self) -> None:
+        self._outer = _innermost.get()
+        if self._seconds is not None:
+            self._timer = start_timer(self._seconds)
+            if self._timer is not None:
+                self._end = time.monotonic() + self._seconds
+                self._token = _innermost.set(self)
+
+    def __exit__(self, kind: Any, raised: BaseException | None, trace: Any) -> None:
+        if self._timer is not None:
+            self._timer.close()
+            _innermost.reset(self._token)
+            if raised is self._timer:
+                raise self._error from raised
+
+    def _pause(self) -> bool:
+        """Whether it was not paused already."""
+        if self._paused:
+            return False
+        self._timer.close()
+        self._paused = True
+        return True
+
+    def _go_on(self) -> None:
+        self._paused = False
+        self._timer = start_timer(max(self._end - time.monotonic(), ANSWERING))
+
+
+@contextmanager
+def shield() -> Iterator[None]:
+    """A block that no deadline of this greenlet cuts, and which must therefore be bounded itself.
+
+    What is left of them goes on afterwards, and at least ``ANSWERING`` seconds: what was done must still be told.
+    """
+    paused = []
+    enforced = _innermost.get()
+    while enforced is not None:
+        if enforced._pause():
+            paused.append(enforced)
+        enforced = enforced._outer
+    try:
+        yield
+    finally:
+        for enforced in paused:
+            enforced._go_on()
+
+
+def in_request(work: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """``work``, to be run by another greenlet or thread as a part of the request that is served now, which is written once:
+    ``gevent.spawn(in_request(fetch), number)``, ``executor.map(in_request(fetch), numbers)``.
+
+    A greenlet or thread begins with nothing. With this it has the request's context (its ID in every log line and record),
+    what is left of its deadline, which ends the driver's operations there and under gevent whatever else waits, with
+    :class:`prodfix.errors.DeadlineExceeded`, and Flask's ``request``, ``current_app`` and ``g``. It may be run more than
+    once, and at the same time. Outside of a request it is just ``work``. What shall outlive the request is spawned without it.
+    """
+    carried = copy_context()
+    carried.run(_innermost.set, None)  # that greenlet's own timer is not this one's to pause
+
+    @wraps(work)
+    def run(*arguments: Arguments.args, **options: Arguments.kwargs) -> Result:
+        return carried.copy().run(_enforced, work, arguments, options)
+
+    return run
+
+
+def _enforced(work: Callable[..., Result], arguments: tuple[Any, ...], options: dict[str, Any]) -> Result:
+    try:
+        with Enforced(remaining(), DeadlineExceeded):
+            return work(*arguments, **options)
+    except Exception as error:
+        # Nobody may wait for it: then it is recorded where its variables are gone (prodfix.logs.uncaught).
+        error.__dict__.setdefault(REQUEST, current_context())
+        raise
+
+
+def backoff(attempt: int, base: float, *, longest: float = 16.0, jitter: float = 0.1) -> float:
+    """Seconds to wait after the given attempt (1 for the first): base, 2x, 4x ... up to ``longest``, spread by ``jitter``."""
+    return min(base * 2.0 ** min(attempt - 1, 30), longest) * random.uniform(1 - jitter, 1 + jitter)
+
+
+def retry_after(least: int = 2, most: int = 6) -> int:
+    """Whole seconds for a ``Retry-After``, spread so that phones do not all come back in the same second."""
+    return random.randint(least, most)

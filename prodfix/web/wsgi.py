@@ -1,0 +1,268 @@
+"""The outermost layer of an application: what fails where Flask has no handler any more, and what is counted of a request.
+
+Beyond Flask are streamed bodies, whose parts are made after it has let go of the request, what a teardown function raises,
+headers that no server can send, and every ``BaseException``. gunicorn would answer them in HTML, with nothing in our log.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from http import HTTPStatus
+from typing import Any
+
+import pymongo
+from flask import Flask
+
+from prodfix.errors import DeadlineExceeded
+from prodfix.records.records import ErrorRecord
+from prodfix.request import deadlines
+from prodfix.request.context import RequestContext, reset_context, set_context
+from prodfix.services import Services
+from prodfix.web.answers import REQUEST_ID, Answer, answer_to
+from prodfix.web.handlers import UNRECORDED
+from prodfix.web.hooks import CONTEXT, DEADLINE, SCOPE, STREAM
+from prodfix.web.incoming import UNREAD, Rest, close_connection, discard
+
+StartResponse = Callable[..., Any]
+Wsgi = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
+
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_UNSENDABLE = re.compile(r"[^\t\x20-\x7e\x80-\xff]")
+
+
+def attach(app: Flask, services: Services, *, answers: bool) -> None:
+    """Wrap ``app.wsgi_app``. ``answers``: give an answer instead of the exception, as only the served application may;
+    in a host the exception goes on to whoever waits for it there."""
+    app.wsgi_app = Boundary(app, services, answers=answers)  # type: ignore[method-assign]
+
+
+class Boundary:
+    """A WSGI application around another one."""
+
+    def __init__(self, app: Flask, services: Services, *, answers: bool) -> None:
+        self._app, self._services, self._answers = app, services, answers
+        self._inner: Wsgi = app.wsgi_app
+
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        head = _Head(environ, start_response)
+        try:
+            body = self._inner(environ, head)
+        except BaseException as error:  # noqa: BLE001 - a gevent.Timeout of the application, sys.exit() in a view
+            return [self.failed(error, environ.get(CONTEXT), head)]
+        finally:
+            # A teardown function that raises takes those before it along, and what stayed would be the next request's:
+            # one greenlet serves all requests of a kept-alive connection.
+            scope = environ.pop(SCOPE, None)
+            if scope is not None:
+                scope.end()
+        context = environ.get(CONTEXT)
+        unrecorded = environ.pop(UNRECORDED, None)
+        if unrecorded is not None:  # the host's own handler has answered it
+            self.record(unrecorded, context)
+        if head.held is not None:
+            return Stream(self, body, context, head, environ.get(DEADLINE))
+        self.count(context, head)
+        rest = environ.get(UNREAD)
+        return body if rest is None else Refusal(body, rest)
+
+    def failed(self, error: BaseException, context: RequestContext | None, head: _Head) -> bytes:
+        """Record what has escaped, and answer it; or raise it again, to whoever waits for it outside."""
+        record = self.record(error, context)
+        head.status = 500 if record is None else record.meaning.status
+        self.count(context, head)
+        if record is None or not self.answers or not self._services.runtime.background.serving():
+            raise error
+        return head.replace(answer_to(record), record.request_id)
+
+    @property
+    def answers(self) -> bool:
+        """Not where Flask itself would let the exception through: in tests and in the debugger."""
+        config = self._app.config
+        propagates = config["PROPAGATE_EXCEPTIONS"]
+        return self._answers and not (self._app.testing or self._app.debug if propagates is None else propagates)
+
+    def record(self, error: BaseException, context: RequestContext | None) -> ErrorRecord | None:
+        """None where errors are none of ours."""
+        if not self._services.settings.enable_error_handler:
+            return None
+        return self._services.errors.log.log_error(error, context)
+
+    def count(self, context: RequestContext | None, head: _Head) -> None:
+        """Count an answered request, with the time that it took until now."""
+        failed = head.status >= 500
+        if context is None:
+            # What never came as far as our hook was not the application's, unless that failed on the way.
+            if failed:
+                self._services.requests.counters.request("unmatched", "unknown", _micros(head.begun), failed=True)
+        elif not context.notes.uncounted:
+            micros = _micros(context.begun)
+            self._services.requests.counters.request(context.endpoint, context.quick_device, micros, failed=failed)
+
+
+class _Head:
+    """``start_response``, which refuses what cannot be sent, and waits for the first part of a streamed body.
+
+    PEP 3333 lets a second call replace the first one's headers; gunicorn adds to them instead, also to those of a call that
+    it has refused.
+    """
+
+    __slots__ = ("_environ", "_start_response", "begun", "held", "sent", "status")
+
+    def __init__(self, environ: dict[str, Any], start_response: StartResponse) -> None:
+        self._environ, self._start_response = environ, start_response
+        self.held: tuple[Any, ...] | None = None
+        self.sent = False
+        self.status, self.begun = 500, time.monotonic()
+
+    def __call__(self, status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+        for name, value in headers:
+            if _UNSENDABLE.search(value) is not None or _NAME.fullmatch(name) is None:
+                raise ValueError(f"the header {name[:40]!a} cannot be sent")
+        self.status = int(status[:3])
+        if UNREAD in self._environ and "SERVER_SOFTWARE" in self._environ:
+            # It is the server's to say (PEP 3333): some raise for it.
+            headers = [(name, value) for name, value in headers if name.lower() != "connection"]
+        if STREAM not in self._environ:
+            return self.send(status, headers, *more)
+        self.held = (status, headers, *more)
+        return None
+
+    def replace(self, answer: Answer, request_id: str) -> bytes:
+        """Send ``answer`` in place of what the application wanted to say; its body."""
+        self.held, body = None, answer.body
+        self._environ[REQUEST_ID] = request_id
+        headers = [*answer.headers.items(), ("Content-Length", str(len(body)))]
+        replaced = sys.exc_info() if self.sent else None
+        self.send(f"{answer.status} {_PHRASES.get(answer.status, 'Unknown')}", headers, replaced)
+        return body
+
+    def send(self, status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+        """The one place that sets ``X-Request-ID``: every answer goes through here, whoever has made it."""
+        self.sent = True
+        rest = self._environ.get(UNREAD)
+        if rest is not None:
+            close_connection(rest, self._start_response)
+        identity = self._request_id
+        if identity is not None:
+            headers = [(name, value) for name, value in headers if name.lower() != "x-request-id"]
+            headers.append(("X-Request-ID", identity))
+        return self._start_response(status, headers, *more)
+
+    @property
+    def _request_id(self) -> str | None:
+        told: str | None = self._environ.get(REQUEST_ID)  # what the body says
+        context: RequestContext | None = self._environ.get(CONTEXT)
+        return told if told is not None or context is None else context.request_id
+
+
+class Stream:
+    """A streamed body. Its parts are made within the request's context, and what they raise is recorded.
+
+    Before the first part the answer can still become an error; after it the connection is cut, which is the only way to
+    say that a body is not complete.
+    """
+
+    def __init__(
+        self,
+        boundary: Boundary,
+        body: Iterable[bytes],
+        context: RequestContext | None,
+        head: _Head,
+        deadline: float | None,
+    ) -> None:
+        self._boundary, self._body, self._context, self._head = boundary, body, context, head
+        self._deadline = deadline
+        self._parts: Iterator[bytes] = iter(body)
+
+    def __iter__(self) -> Stream:
+        return self
+
+    def __next__(self) -> bytes:
+        token = set_context(self._context)
+        try:
+            part = next(self._parts, None) if self._head.held is None or self._deadline is None else self._first()
+            _check(part)
+            self._begin()
+        except BaseException as error:  # noqa: BLE001 - recorded, and answered or raised again
+            return self._failed(error)
+        finally:
+            reset_context(token)
+        if part is None:
+            raise StopIteration
+        return part
+
+    def _first(self) -> bytes | None:
+        """Until something is sent the request's deadline holds, and an answer can say that it is over."""
+        left = max(0.0, (self._deadline or 0.0) - time.monotonic())
+        token = deadlines.start(left)
+        try:
+            with (
+                deadlines.Enforced(left, DeadlineExceeded),
+                pymongo.timeout(max(0.001, deadlines.database_share(left))),
+            ):
+                return next(self._parts, None)
+        finally:
+            deadlines.stop(token)
+
+    def _begin(self) -> None:
+        held, self._head.held = self._head.held, None
+        if held is not None:
+            self._head.send(*held)
+            self._boundary.count(self._context, self._head)
+
+    def _failed(self, error: BaseException) -> bytes:
+        if self._head.held is not None:
+            if not self._boundary.answers:
+                self._head.send(*self._head.held)  # as without us
+            self._parts = iter(())
+            return self._boundary.failed(error, self._context, self._head)
+        self._boundary.record(error, self._context)
+        if not self._boundary.answers:
+            raise error
+        # gunicorn closes the connection for it, and says nothing: it is told already.
+        raise ConnectionResetError(errno.ECONNRESET, "the body is not complete") from error
+
+    def close(self) -> None:
+        close = getattr(self._body, "close", None)
+        if close is not None:
+            token = set_context(self._context)
+            try:
+                close()
+            finally:
+                reset_context(token)
+
+
+class Refusal:
+    """An answer that did not wait for the whole body of its request."""
+
+    __slots__ = ("_body", "_rest")
+
+    def __init__(self, body: Iterable[bytes], rest: Rest) -> None:
+        self._body, self._rest = body, rest
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._body)
+
+    def close(self) -> None:
+        close = getattr(self._body, "close", None)
+        try:
+            if close is not None:
+                close()
+        finally:
+            discard(self._rest)
+
+
+def _micros(begun: float) -> int:
+    return int((time.monotonic() - begun) * 1e6)
+
+
+def _check(part: Any) -> None:
+    if part is not None and not isinstance(part, bytes):
+        raise TypeError(f"a part of a body is {type(part).__name__[:100]}, and not bytes")
+
+
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}

@@ -1,0 +1,128 @@
+"""What admins see: all workers' writes, counted and paged, and no value of anybody's arguments."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from prodfix.deferral.admin import AdminCommands
+from prodfix.deferral.backlog import Backlog
+from prodfix.deferral.queue import DeferredQueue
+from prodfix.deferral.writes import Write
+from prodfix.errors import NotFound
+from prodfix.journal.journal import Journal
+from prodfix.serialization import to_json
+from tests.support.deferred_notes import note
+
+Make = Callable[..., Any]
+CANARY = "ada.canary@example.org"
+
+
+@pytest.fixture
+def deferred(make_deferred: Make) -> DeferredQueue:
+    made: DeferredQueue = make_deferred()
+    return made
+
+
+@pytest.fixture
+def backlog(journal: Journal, deferred: DeferredQueue) -> Backlog:
+    return Backlog(journal, deferred, AdminCommands(journal))
+
+
+@pytest.fixture
+def writes(
+    deferred: DeferredQueue, make_drainer: Make, make_deferred: Make, open_journal: Callable[[], Journal]
+) -> list[Write]:
+    """Two dead letters, then three that wait: two of them in another worker's file."""
+    other = make_deferred(journal=open_journal())
+    other.register("other", lambda _: [])
+    made = [Write("note", {"text": CANARY}, created=time.time() - 60 + number) for number in range(4)]
+    for write in made[:2]:
+        deferred.put(write)
+    make_drainer(deferred, max_age=0).drain()
+    deferred.put(made[2])
+    other.put(made[3])
+    last = Write("other", {"text": CANARY})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(other, "steps", lambda write: [])
+        other.put(last)
+    return [*made, last]
+
+
+def test_all_workers_are_counted(backlog: Backlog, writes: list[Write]) -> None:
+    counts = backlog.counts().to_json()
+    size, oldest = counts.pop("bytes"), counts.pop("oldestSeconds")
+    assert counts == {
+        "waiting": 3,
+        "otherVersions": 0,
+        "note": None,
+        "failing": 0,
+        "dead": 2,
+        "operations": {"note": 2, "other": 1},
+        "reasons": {"EXPIRED": 2},
+    }
+    assert 5 * 100 < size < 5 * 300
+    assert 57 <= oldest <= 60
+
+
+def test_pages_are_in_order_and_filtered(backlog: Backlog, writes: list[Write]) -> None:
+    def ids(**options: Any) -> list[str]:
+        return [entry.operation_id for entry in backlog.page(**options).entries]
+
+    every = [write.id for write in writes]
+    assert ids() == every
+    assert ids(limit=2) + ids(limit=2, offset=2) + ids(limit=2, offset=4) == every
+    assert [backlog.page(limit=2, offset=offset).more for offset in (0, 2, 4)] == [True, True, False]
+    assert ids(state="failed") == every[:2]
+    assert ids(state="waiting", operation="note") == every[2:4]
+    assert ids(operation="nobody's") == []
+
+
+def test_an_entry_shows_names_and_types_and_no_value(
+    backlog: Backlog, deferred: DeferredQueue, writes: list[Write]
+) -> None:
+    shown = backlog.show(writes[0].id).to_json()
+    assert (shown["status"], shown["reason"], shown["arguments"]) == ("failed", "EXPIRED", {"text": "?str"})
+    everything = json.dumps(to_json([shown, *backlog.page().entries, backlog.counts(), backlog.show(writes[4].id)]))
+    assert CANARY not in everything
+    assert CANARY in str(deferred._journal.read("SELECT entry FROM dead")), "the control: it is in the file"
+
+
+def test_an_unknown_one_is_not_there_and_nothing_is_ordered(backlog: Backlog) -> None:
+    for ask in (backlog.show, lambda identity: backlog.order("discard", identity, "ada")):
+        with pytest.raises(NotFound):
+            ask("0" * 24)
+    assert backlog.ordered == 0
+
+
+def test_what_was_ordered_and_done_is_shown(backlog: Backlog, writes: list[Write]) -> None:
+    assert backlog.order("discard", writes[0].id, "ada").status == "failed"
+    assert (backlog.ordered, backlog._orders.obey(), backlog.ordered) == (1, 1, 0)
+    ((order),) = to_json(backlog.orders())
+    assert (order["command"], order["operationId"], order["by"], order["result"]) == (
+        "discard",
+        writes[0].id,
+        "ada",
+        "discarded",
+    )
+    assert backlog.orders(writes[1].id) == []
+
+
+def test_a_process_that_has_opened_no_journal_reads_the_same_and_makes_no_file(
+    backlog: Backlog, writes: list[Write], deferred: DeferredQueue, journal: Journal
+) -> None:
+    before = sorted(path.name for path in journal.folder.iterdir())
+    outside = Backlog(Journal(journal.folder), deferred, AdminCommands(Journal(journal.folder)))
+    assert outside.page() == backlog.page()
+    assert sorted(path.name for path in journal.folder.iterdir()) == before
+
+
+def test_a_broken_entry_is_still_listed(backlog: Backlog, deferred: DeferredQueue, journal: Journal) -> None:
+    deferred.put(note())
+    journal.write([("UPDATE writes SET entry = x'00'", ())])
+    (entry,) = to_json(backlog.page().entries)
+    assert backlog.show(entry["operationId"]).arguments == {}

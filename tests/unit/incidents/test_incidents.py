@@ -1,0 +1,376 @@
+"""Incidents: each worker's part, one record of all, and nothing counted twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from prodfix.incidents import incident_log as logs
+from prodfix.incidents.incident_log import INCIDENTS, IncidentLog, IncidentPage
+from prodfix.incidents.observed import FOLLOWED, GAP, NOTICED, Incidents, Part
+from prodfix.journal.journal import Journal
+from prodfix.serialization import iso, to_json
+
+START = 1_800_000_000.0
+
+
+class Clock:
+    """``now`` is what the wall says; ``set`` was added to it by somebody, of which the monotonic clock knows nothing."""
+
+    def __init__(self) -> None:
+        self.now = START
+        self.set = 0.0
+
+    def __call__(self) -> float:
+        return self.now + self.set
+
+    def monotonic(self) -> float:
+        return self.now - START
+
+
+class Worker:
+    """One worker's incidents, on a journal of its own."""
+
+    def __init__(self, journal: Journal, clock: Clock, database: Any, instance: str, closed: list[Any]) -> None:
+        self.journal = journal
+        self.own = Incidents(journal, instance=instance, release="v1", clock=clock, monotonic=clock.monotonic)
+        self.log = IncidentLog(
+            journal, lambda: database, clock=clock, on_closed=lambda one: closed.append(one.to_json())
+        )
+        self._database = database
+
+    def store(self) -> None:
+        self.own.flush()
+        self.log.store(self._database)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def closed() -> list[Any]:
+    return []
+
+
+@pytest.fixture
+def worker(
+    open_journal: Callable[[], Journal], clock: Clock, database: Any, closed: list[Any]
+) -> Callable[..., Worker]:
+    return lambda instance="a": Worker(open_journal(), clock, database, instance, closed)
+
+
+@pytest.fixture
+def alone(open_journal: Callable[[], Journal], clock: Clock, closed: list[Any]) -> Callable[..., Worker]:
+    """Workers of an instance whose MongoDB is down."""
+    return lambda instance="a": Worker(open_journal(), clock, None, instance, closed)
+
+
+def only(answer: IncidentPage) -> dict[str, Any]:
+    (incident,) = answer.incidents
+    return incident.to_json()
+
+
+def test_the_parts_of_all_workers_are_one_incident(
+    worker: Callable[..., Worker], clock: Clock, closed: list[Any]
+) -> None:
+    workers = [worker("a"), worker("a"), worker("b")]
+    for number, one in enumerate(workers):
+        clock.now = START + number
+        one.own.begin("database_lost")
+        for _ in range(number + 1):
+            one.own.failed(database=True)
+        one.own.count("deferred", 2)
+    clock.now = START + 60
+    for one in workers:
+        one.own.end("database_lost")
+        one.own.count("replayed", 2)
+    for _ in range(3):
+        for one in workers:
+            one.store()
+    for one in workers:
+        incident = only(one.log.read())
+        assert (incident["failed"], incident["deferred"], incident["replayed"]) == (6, 6, 6)
+        assert (incident["workers"], incident["instances"], incident["releases"]) == (3, ["a", "b"], ["v1"])
+        assert (incident["seconds"], incident["status"], incident["cause"]) == (60.0, "open", "database_lost")
+    assert not closed
+    clock.now += logs.SETTLED + 1
+    for one in workers:
+        one.store()
+    (told,) = closed
+    assert (told["failed"], told["status"]) == (6, "closed")
+
+
+def test_workers_that_store_at_once_make_one_incident(
+    worker: Callable[..., Worker], database: Any, clock: Clock
+) -> None:
+    workers = [worker() for _ in range(6)]
+    for one in workers:
+        one.own.begin("database_lost")
+        one.own.failed(database=True)
+        one.own.flush()
+    with ThreadPoolExecutor(6) as pool:
+        for task in [pool.submit(one.store) for one in workers]:
+            task.result(30)
+    assert database[INCIDENTS].count_documents({}) == 1
+    assert only(workers[0].log.read())["failed"] == 6
+
+
+def test_without_the_head_each_would_have_its_own(
+    worker: Callable[..., Worker], database: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The control: what becomes of workers that look first, and insert then.
+    monkeypatch.setattr(logs, "_head", lambda database, part: part.id)
+    workers = [worker() for _ in range(2)]
+    parts = []
+    for one in workers:
+        one.own.begin("database_lost")
+        one.own.flush()
+        parts += one.journal.read_own("SELECT id FROM incidents")
+    monkeypatch.setattr(type(database[INCIDENTS]), "find_one", lambda *_, **__: None)
+    for one in workers:
+        one.log.store(database)
+    assert database[INCIDENTS].count_documents({}) == 2
+
+
+def test_while_mongodb_is_down_the_workers_of_the_instance_say_the_same(alone: Callable[..., Worker]) -> None:
+    first, second = alone(), alone()
+    for one in (first, second):
+        one.own.begin("database_lost")
+        one.own.failed(database=True)
+        one.own.flush()
+    answers = [one.log.read() for one in (first, second)]
+    assert answers[0] == answers[1]
+    assert (answers[0].scope, only(answers[0])["failed"], only(answers[0])["status"]) == ("instance", 2, "open")
+
+
+def test_what_failed_before_the_loss_was_certain_belongs_to_it(alone: Callable[..., Worker], clock: Clock) -> None:
+    one = alone()
+    one.own.failed(database=True)
+    clock.now += 8
+    one.own.failed(database=True)
+    one.own.failed(database=False)
+    clock.now += 1
+    one.own.begin("database_lost")
+    one.own.flush()
+    incident = only(one.log.read())
+    assert (incident["failed"], incident["seconds"]) == (1, 1.0)
+
+
+def test_an_outage_that_pauses_for_a_moment_is_one_and_a_later_one_another(
+    worker: Callable[..., Worker], clock: Clock
+) -> None:
+    one = worker()
+    for pause in (GAP - 1, GAP + 30):
+        one.own.begin("database_lost")
+        clock.now += 5
+        one.own.end("database_lost")
+        one.store()
+        clock.now += pause
+    one.own.begin("database_lost")
+    one.store()
+    assert [incident["seconds"] for incident in to_json(one.log.read().incidents)] == [0.0, 5 + GAP - 1 + 5]
+
+
+def test_causes_are_told_apart(worker: Callable[..., Worker]) -> None:
+    one = worker()
+    one.own.begin("database_lost")
+    one.own.begin("error_rate")
+    one.own.failed(database=False)
+    one.store()
+    found = {incident["cause"]: incident["failed"] for incident in to_json(one.log.read().incidents)}
+    assert found == {"database_lost": 0, "error_rate": 1}
+
+
+def test_replays_belong_to_the_incident_that_deferred_them_and_failures_after_it_do_not(
+    alone: Callable[..., Worker], clock: Clock
+) -> None:
+    one = alone()
+    one.own.begin("database_lost")
+    one.own.end("database_lost")
+    clock.now += 60
+    for name in ("replayed", "dead", "failed", "retried"):
+        one.own.count(name)
+    clock.now += FOLLOWED
+    one.own.count("replayed")
+    one.own.flush()
+    incident = only(one.log.read())
+    assert [incident[name] for name in ("replayed", "dead", "failed", "retried")] == [1, 1, 0, 0]
+
+
+def test_the_part_of_a_worker_that_died_is_stored_by_another(
+    worker: Callable[..., Worker], clock: Clock, database: Any
+) -> None:
+    dead, alive = worker(), worker()
+    dead.own.begin("database_lost")
+    dead.own.count("failed", 3)
+    dead.store()
+    dead.own.count("failed", 4)
+    dead.own.flush()
+    dead.journal.close()
+    alive.journal.adopt()
+    alive.store()
+    assert only(alive.log.read())["failed"] == 7
+    assert database[INCIDENTS].count_documents({}) == 1
+
+
+def test_old_parts_leave_the_journal(worker: Callable[..., Worker], clock: Clock) -> None:
+    one = worker()
+    one.own.begin("database_lost")
+    one.own.end("database_lost")
+    one.store()
+    clock.now += FOLLOWED + logs.SETTLED + 1
+    one.own.begin("error_rate")
+    one.store()
+    assert [row[0].split(":")[1] for row in one.journal.read_own("SELECT id FROM incidents")] == ["error_rate"]
+
+
+def test_incidents_are_found_by_cause_state_and_time_and_in_pages(worker: Callable[..., Worker], clock: Clock) -> None:
+    one = worker()
+    for cause in ("database_lost", "error_rate", "database_lost"):
+        one.own.begin(cause)
+        clock.now += 30
+        one.own.end(cause)
+        one.store()
+        clock.now += 600
+    one.own.begin("error_rate")
+    one.store()
+
+    def causes(**asked: Any) -> list[str]:
+        return [found["cause"] for found in to_json(one.log.read(**asked).incidents)]
+
+    everything = ["error_rate", "database_lost", "error_rate", "database_lost"]
+    assert causes() == everything
+    assert causes(cause="database_lost") == ["database_lost"] * 2
+    assert causes(status="open") == ["error_rate"]
+    assert causes(status="closed", cause="error_rate") == ["error_rate"]
+    begun = datetime.fromtimestamp(START, UTC)
+    assert causes(begin=begun + timedelta(seconds=31), end=begun + timedelta(seconds=660)) == ["error_rate"]
+    assert causes(begin=begun + timedelta(seconds=10), end=begun + timedelta(seconds=20)) == ["database_lost"]
+    pages = [one.log.read(limit=3, offset=offset) for offset in (0, 3, 6)]
+    assert [found["cause"] for page in pages for found in to_json(page.incidents)] == everything
+    assert [page.more for page in pages] == [True, False, False]
+
+
+# -- clocks that are set ----------------------------------------------------------------------------------------------------
+
+JUMPS = [-86_400.0, -3600.0, -61.0, -5.0, -0.7, 0.7, 5.0, 3600.0, 86_400.0]
+
+
+@pytest.mark.parametrize("jump", JUMPS)
+@pytest.mark.parametrize("stored", [True, False])
+def test_an_incident_lasts_as_long_as_it_does_whatever_the_clock_is_set_to(
+    worker: Callable[..., Worker], alone: Callable[..., Worker], clock: Clock, jump: float, stored: bool
+) -> None:
+    one = worker() if stored else alone()
+    keep = one.store if stored else one.own.flush
+    one.own.begin("database_lost")
+    for seconds in range(1, 21):
+        clock.now += 1
+        clock.set += jump if seconds == 10 else 0
+        keep()
+    one.own.failed(database=True)
+    assert only(one.log.read())["status"] == "open"
+    one.own.end("database_lost")
+    keep()
+    incident = only(one.log.read())
+    assert (incident["seconds"], incident["failed"]) == (20.0, 1)
+    assert incident["from"] <= incident["to"] == iso(datetime.fromtimestamp(clock(), UTC))
+    clock.now += GAP + 1
+    assert only(one.log.read())["status"] == "closed"
+
+
+def test_without_the_monotonic_clock_it_would_last_less_than_nothing(
+    alone: Callable[..., Worker], clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control."""
+
+    def touch(part: Part, now: float, seen: float) -> None:
+        part.end = now
+        part.revision += 1
+
+    monkeypatch.setattr(Part, "touch", touch)
+    one = alone()
+    one.own.begin("database_lost")
+    clock.now, clock.set = clock.now + 20, -3600.0
+    one.own.flush()
+    (row,) = one.journal.read_own("SELECT entry FROM incidents")
+    part = json.loads(row[0])
+    assert part["end"] - part["begin"] == 20 - 3600
+
+
+class Kept:
+    """A journal of parts, without a disk."""
+
+    boot = "worker"
+
+    def __init__(self) -> None:
+        self.entries: dict[str, bytes] = {}
+
+    def write(self, statements: list[Any]) -> None:
+        self.entries |= {values[0]: values[2] for _, values in statements}
+
+    def read(self, query: str) -> list[tuple[bytes]]:
+        return [(entry,) for entry in self.entries.values()]
+
+
+@given(
+    steps=st.lists(
+        st.tuples(
+            st.sampled_from(["begin", "end", "failed", "wait"]), st.integers(0, 90), st.sampled_from([0.0, *JUMPS])
+        ),
+        max_size=30,
+    )
+)
+@settings(deadline=None, max_examples=300)
+def test_no_incident_lasts_less_than_nothing_or_longer_than_the_test(steps: list[tuple[str, int, float]]) -> None:
+    clock, journal = Clock(), Kept()
+    one = Worker(journal, clock, None, "a", [])  # type: ignore[arg-type]
+    for name, seconds, jump in steps:
+        clock.now += seconds
+        clock.set += jump
+        if name == "failed":
+            one.own.failed(database=True)
+        elif name != "wait":
+            getattr(one.own, name)("database_lost")
+        one.own.flush()
+    total = sum(seconds for _, seconds, _ in steps) + NOTICED
+    for incident in to_json(one.log.read().incidents):
+        assert 0 <= incident["seconds"] <= total + 0.1
+        assert incident["from"] <= incident["to"]
+
+
+def test_replays_and_early_failures_are_told_by_the_time_that_has_passed(
+    alone: Callable[..., Worker], clock: Clock
+) -> None:
+    one = alone()
+    one.own.failed(database=True)
+    clock.now, clock.set = clock.now + 60, -3600.0
+    one.own.begin("database_lost")
+    one.own.end("database_lost")
+    clock.now, clock.set = clock.now + FOLLOWED + 1, -7200.0
+    one.own.count("replayed")
+    one.own.flush()
+    assert not one.own.within("database_lost", FOLLOWED)
+    assert [only(one.log.read())[name] for name in ("failed", "replayed")] == [0, 0], (
+        "an hour ago by the wall, and long ago"
+    )
+
+
+def test_an_instance_whose_clock_is_ahead_has_an_open_incident_too(alone: Callable[..., Worker], clock: Clock) -> None:
+    one = alone()
+    clock.set = logs.AHEAD / 2
+    one.own.begin("database_lost")
+    one.own.flush()
+    clock.set = 0.0
+    assert only(one.log.read())["status"] == "open"
+    clock.set = -logs.AHEAD
+    assert only(one.log.read())["status"] == "closed", "a clock that was set back does not keep it open for so long"
