@@ -59,10 +59,10 @@ def environment(say: Callable[[str], object]) -> str:
 
 
 def measure(
-    uri: str, group: str, variants: Sequence[str], works: Sequence[str], count: int, tick: Tick, python: str
+    uri: str, group: str, variants: Sequence[str], works: Sequence[str], count: int, tick: Tick, python: str, most: int
 ) -> tuple[list[Beside], dict[str, float], list[str]]:
     """The costs, the memory of each worker, and who could not be measured. ``group``: ``commands`` or ``requests``. Ticks once
-    for each round and each variant that is counted."""
+    for each round and each variant that is counted: ``bare`` and ``most`` others."""
     options = ["--gevent"] if group == "requests" else []
     members, failed = [], []
     for name in ("bare", "bare", *variants):
@@ -82,7 +82,7 @@ def measure(
         for member in members:
             member.close()
     names = list(dict.fromkeys(member.name for member in members))
-    counts = {} if callgrind.missing() else counted(uri, names, works, options, tick, python)
+    counts = {} if callgrind.missing() else counted(uri, names[: 1 + most], works, options, tick, python)
     return list(costs(group, taken, "caller" if options else "cpu", counts)), memory, failed
 
 

@@ -42,7 +42,7 @@ def version() -> str:
 def command(folder: Path) -> list[str]:
     """What stands before a program whose instructions are counted. Its counts go into ``folder``."""
     options = ["--tool=callgrind", "--instr-atstart=no", "--separate-threads=yes", "--error-limit=no", "-q"]
-    return ["valgrind", *options, f"--callgrind-out-file={folder / 'counts'}"]
+    return [shutil.which("valgrind") or "valgrind", *options, f"--callgrind-out-file={folder / 'counts'}"]
 
 
 class Counter:

@@ -6,7 +6,9 @@ own. It looks for the command's name in the bytes and parses nothing. What is in
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
+import os
 import socket
 import struct
 import threading
@@ -15,6 +17,8 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 
 import bson
+
+from config import tether
 
 HEADER = struct.Struct("<iiii")
 OP_MSG = 2013
@@ -66,7 +70,8 @@ def _reply_to(message: bytes) -> bytes:
 
 
 def _serve(connection: socket.socket) -> None:
-    with connection, connection.makefile("rb") as stream:
+    # A client that ends with its process sends a reset.
+    with contextlib.suppress(ConnectionError), connection, connection.makefile("rb") as stream:
         while len(head := stream.read(HEADER.size)) == HEADER.size:
             length, request_id, _, operation = HEADER.unpack(head)
             body = stream.read(length - HEADER.size)
@@ -81,7 +86,8 @@ def _serve(connection: socket.socket) -> None:
             connection.sendall(HEADER.pack(HEADER.size + len(payload), 1, request_id, kind) + payload)
 
 
-def _listen(ready: Connection) -> None:
+def _listen(ready: Connection, parent: int) -> None:
+    tether.tie(parent)
     with socket.create_server(("127.0.0.1", 0)) as server:
         ready.send(server.getsockname()[1])
         while True:
@@ -95,7 +101,7 @@ def canned_server() -> Iterator[str]:
     """The URI of a responder that runs until the end of the block."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_listen, args=(theirs,), daemon=True)
+    process = context.Process(target=_listen, args=(theirs, os.getpid()), daemon=True)
     process.start()
     try:
         yield f"mongodb://127.0.0.1:{ours.recv()}/bench?directConnection=true"

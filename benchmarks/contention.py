@@ -24,7 +24,7 @@ from pymongo.errors import PyMongoError
 from prodfix import Insert, Update, Write
 from prodfix.connection.clients import GatedClient
 from prodfix.deferral import guards
-from prodfix.deferral.queue import Deferred
+from prodfix.deferral.queue import DeferredQueue
 from prodfix.journal.journal import Journal
 from prodfix.recovery.transactions import Transactions
 from tests.support.servers import DatabaseServer
@@ -47,7 +47,7 @@ class Ways:
         database.notebooks.insert_one({"_id": "hot"})
         transactions = Transactions(lambda: client, retries=3, base=0.2)
         bounds = {"enabled": False, "durable": True, "max_entries": 1, "max_bytes": 1024}
-        deferred = Deferred(Journal(folder), lambda: database, transact=transactions.run, **bounds)
+        deferred = DeferredQueue(Journal(folder), lambda: database, transact=transactions.run, **bounds)
         deferred.register("together", steps, atomic=True)
         deferred.register("one by one", steps)
 

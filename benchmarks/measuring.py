@@ -81,7 +81,8 @@ def _counted_works(rows: Iterable[Row]) -> list[str]:
 def counted(uri: str, rows: Sequence[Row], tick: Tick) -> dict[str, float]:
     """Instructions of one piece of each work. Both processes, without and with gevent, run at once."""
     with ExitStack() as stack:
-        folders, orders = [], []
+        folders: list[Path] = []
+        orders: list[tuple[Member, list[str]]] = []
         for gevent, some in _by_gevent(rows).items():
             if not some:
                 continue
@@ -94,7 +95,7 @@ def counted(uri: str, rows: Sequence[Row], tick: Tick) -> dict[str, float]:
             stack.callback(member.close)
             orders.append((member, works))
         with ThreadPoolExecutor() as pool:
-            list(pool.map(lambda order: _count_all(*order, tick), orders))
+            list(pool.map(lambda order: _count_all(order[0], order[1], tick), orders))
         counts = {name: count for folder in folders for name, count in callgrind.read(folder).items()}
     return {label: count / COUNTED for label, count in counts.items()}
 

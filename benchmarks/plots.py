@@ -34,7 +34,6 @@ def _options(title: str) -> dict[str, Any]:
         "js": [],
         "disable_xml_declaration": True,
         "legend_at_bottom": True,
-        "legend_at_bottom_columns": 4,
         "truncate_legend": -1,
         "truncate_label": -1,
         "margin": 14,
@@ -75,6 +74,8 @@ def lines(title: str, along: str, unit: str, series: Mapping[str, Sequence[tuple
         **_options(title),
         height=480,
         show_legend=len(series) > 1,
+        # pygal leaves room for whole rows only.
+        legend_at_bottom_columns=next((some for some in (4, 3, 2) if len(series) % some == 0), len(series)),
         x_title=along,
         y_title=unit,
         dots_size=4,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -35,53 +35,64 @@ the client's cost shows: beside a real one every ratio is smaller. Other librari
 
 
 def write(options: argparse.Namespace, console: Any, bar: Callable[[str, int], Any]) -> int:
-    """Measure and write. The raw figures stay in var/bench/last.json."""
-    if options.again:
-        console.print(str(render(json.loads(LAST.read_text()), options.out)))
-        return 0
-    begun = time.monotonic()
-    count = 3 if options.small else max(2, options.rounds)
-    python = None if options.no_peers else beside.environment(console.print)
-    with canned_server() as uri:
-        result = _measured(uri, bar, count, python, small=options.small)
-    result["seconds"] = round(time.monotonic() - begun)
-    LAST.parent.mkdir(parents=True, exist_ok=True)
-    LAST.write_text(json.dumps(result, indent=1, ensure_ascii=False))
-    written = render(result, options.out)
-    console.print(f"{written} after {result['seconds']} s")
+    """Measure and write. The raw figures stay in var/bench/last.json, also those of a run that was ended early."""
+    if not options.again:
+        count = 3 if options.small else max(2, options.rounds)
+        python = None if options.no_peers else beside.environment(console.print)
+        LAST.parent.mkdir(parents=True, exist_ok=True)
+        with canned_server() as uri:
+            for result in _measured(uri, bar, count, python, small=options.small):
+                LAST.write_text(json.dumps(result, indent=1, ensure_ascii=False))
+    result = json.loads(LAST.read_text())
+    console.print(f"{render(result, options.out)}: measured in {result['seconds']} s")
     return 0
 
 
 def _measured(
     uri: str, bar: Callable[[str, int], Any], count: int, python: str | None, *, small: bool
-) -> dict[str, Any]:
+) -> Iterator[dict[str, Any]]:
+    """What is known after each step."""
+    begun = time.monotonic()
     plan = Plan(ROWS, count, instructions=callgrind.missing() is None)
     result: dict[str, Any] = {"environment": described(), "rounds": count, "beside": [], "memory": {}, "left out": []}
+    result |= {"curves": [], "profiles": []}
+
+    def known(figures: Iterable[Figure]) -> dict[str, Any]:
+        told = {"figures": [figure.to_json() for figure in figures], "load after": described()["load"]}
+        return result | told | {"seconds": round(time.monotonic() - begun)}
+
     with bar("all rows", plan.steps) as tick:
         figures = measure(plan, uri, tick)
+    yield known(figures)
     if python is not None:
         result["peers"] = _versions_of(python)
-        _measure_beside(uri, bar, count, python, result)
-    result["curves"] = [curve.to_json() for curve in growth.measure(uri, bar, python=python, small=small)]
+        for _ in _measure_beside(uri, bar, count, python, result, 1 if small else 99):
+            yield known(figures)
+    for curve in growth.measure(uri, bar, python=python, small=small):
+        result["curves"].append(curve.to_json())
+        yield known(figures)
     figures += [*_served(result["curves"]), *_writes(1.0 if small else 4.0, bar)]
-    result["figures"] = [figure.to_json() for figure in figures]
+    yield known(figures)
     result["profiles"] = _profiles(uri, plan.rows, figures, bar, 50 if small else 400)
-    result["load after"] = described()["load"]
-    return result
+    yield known(figures)
 
 
-def _measure_beside(uri: str, bar: Callable[[str, int], Any], count: int, python: str, result: dict[str, Any]) -> None:
+def _measure_beside(
+    uri: str, bar: Callable[[str, int], Any], count: int, python: str, result: dict[str, Any], most: int
+) -> Iterator[None]:
+    """Adds to ``result``, group by group. ``most``: of how many variants instructions are counted."""
     for group, ours, works in (
         ("commands", beside.COMMANDS, ("find", "insert")),
         ("requests", beside.REQUESTS, ("ping", "boom", "twice")),
     ):
         variants = (*ours, *beside.PEERS)
-        steps = count + (0 if callgrind.missing() else 1 + len(variants))
+        steps = count + (0 if callgrind.missing() else 1 + min(most, len(variants)))
         with bar(f"beside others: {group}", steps) as tick:
-            found, memory, failed = beside.measure(uri, group, variants, works, count, tick, python)
+            found, memory, failed = beside.measure(uri, group, variants, works, count, tick, python, most)
         result["beside"] += [each.to_json() for each in found]
         result["memory"][group] = memory
         result["left out"] += failed
+        yield
 
 
 def _versions_of(python: str) -> dict[str, str]:
@@ -210,16 +221,16 @@ def _beside(result: dict[str, Any], folder: Path) -> str:
         works = list(dict.fromkeys(each["work"] for each in some))
         chosen = {name: None for each in some if (name := each["variant"]) != "bare again"}
         by = {(each["variant"], each["work"]): each for each in some}
-        values = {work: {name: _best(by[name, work]) for name in chosen if (name, work) in by} for work in works}
+        values = {work: _plotted({name: by[name, work] for name in chosen if (name, work) in by}) for work in works}
         for work, series in values.items():
             name = f"beside-{work}.svg"
             shown = dict(sorted(series.items(), key=lambda item: item[1]))
             (folder / name).write_bytes(plots.bars(f"{_TOLD[work]}, times the bare one", shown))
-        lines = []
+        lines: list[tuple[str, ...]] = []
         for variant in ("bare again", *chosen):
             cells = [_cell(by.get((variant, work))) for work in works]
             memory = result["memory"][group]
-            size = memory.get(variant)
+            size = memory.get(variant) if group == "requests" else None  # all of these have Flask
             lines.append((variant, *cells, tables.number(size - memory["bare"], "MB") if size else ""))
         titles = ("", *(_TOLD[work] for work in works), "memory over bare")
         text += [f"### {title}\n", tables.markdown(titles, lines), ""]
@@ -246,10 +257,10 @@ values of variables. *sentry* records errors only, *sentry traced* and *elastic*
 """
 
 
-def _best(found: dict[str, Any]) -> float:
-    """The ratio of instructions, or of time where none were counted."""
-    counted: float | None = found["instructions"]
-    return float(found["ratio"]) if counted is None else counted
+def _plotted(found: Mapping[str, dict[str, Any]]) -> dict[str, float]:
+    """The ratios of instructions, or of time where not all were counted: one or the other."""
+    counted = all(each["instructions"] is not None for each in found.values())
+    return {name: each["instructions" if counted else "ratio"] for name, each in found.items()}
 
 
 def _cell(found: dict[str, Any] | None) -> str:

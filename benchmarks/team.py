@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from config import tether
+
 Tick = Callable[[], object]
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK = 0.03  # seconds of work between two turns
@@ -30,8 +32,9 @@ class Member:
         self.name = ", ".join(setups)
         line = [*before, python or sys.executable, "-m", "benchmarks.worker", *options, uri, *setups]
         environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": str(ROOT)}
+        # Tied to this process: who interrupts the benchmarks leaves nobody behind.
         self._process = subprocess.Popen(
-            line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment
+            tether.command(line), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment
         )
         self.works: list[str] | None = None
 

@@ -4,7 +4,7 @@ Beside :mod:`prodfix` the only module of this library that a plug-in imports. An
 of base :class:`Serializable`; what is ``INLINE`` has its fields in the envelope.
 """
 
-from prodfix.alerts.alerts_report import AlertsReport, FiringAlert, SentAlert
+from prodfix.alerts.alerts_report import AlertsReport
 from prodfix.deferral.admin import Command as DeferredCommand
 from prodfix.deferral.backlog import BacklogState, CarriedOut, DeferredEntry, DeferredWrite, Ordered
 from prodfix.diagnostics.report import DatabaseReport, DeferredCounts, InstanceReport
@@ -36,7 +36,6 @@ __all__ = [
     "ErrorStatistics",
     "ErrorSummary",
     "FieldProblem",
-    "FiringAlert",
     "GroupState",
     "GroupSummary",
     "Incident",
@@ -48,7 +47,6 @@ __all__ = [
     "QuerySort",
     "RequestReport",
     "Scope",
-    "SentAlert",
     "Serializable",
     "SeriesPoint",
     "StoredEvent",

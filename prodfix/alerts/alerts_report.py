@@ -35,13 +35,13 @@ class FiringAlert(Serializable):
     severity: Severity
     title: str
     since: datetime
-    facts: Annotated[dict[str, Any], Description("Codes and counts")]
+    facts: Annotated[Mapping[str, Any], Description("Codes and counts")]
     told: Told
 
 
 @dataclass(frozen=True, slots=True)
 class ChannelDelivery(Serializable):
-    """What became of it on one channel."""
+    """What became of a notification on one channel."""
 
     channel: Annotated[str, Description("The scheme and number of its URL")]
     state: DeliveryState
@@ -72,12 +72,13 @@ class LeadingWorker(Serializable):
 
 @dataclass(frozen=True, slots=True)
 class AlertsReport(Serializable):
-    """What is wrong with this instance, and what was told."""
+    """What fires, and what was told of it. ``complete`` is false if the leader's file cannot be read, or is not as it was
+    written."""
 
-    scope: Scope
-    complete: Annotated[bool, Description("False if the leader's file cannot be read, or is damaged")]
+    scope: Annotated[Scope, Description("`instance` while MongoDB cannot be asked")]
+    complete: Annotated[bool, Description("False if the disk did not tell all")]
     channels: tuple[str, ...]
-    sender: Annotated[LeadingWorker | None, Description("The worker that leads")]
+    sender: Annotated[LeadingWorker | None, Description("The worker that tells")]
     alarms: Annotated[tuple[FiringAlert, ...], Description("The oldest first")]
     alerts: Annotated[tuple[SentAlert, ...], Description("The newest first")]
     sent: int

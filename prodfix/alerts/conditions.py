@@ -203,5 +203,5 @@ def _memory(situation: Situation) -> Finding:
     if limit is None or not sizes:
         return None if limit is None else UNKNOWN
     used = sum(whole - shared for whole, shared in sizes) + max(shared for _, shared in sizes)
-    facts: dict[str, Any] = {"usedMb": round(used), "limitMb": round(limit), "workers": len(sizes)}
+    facts = {"usedMb": round(used), "limitMb": round(limit), "workers": len(sizes)}
     return Condition(facts) if used > limit * MEMORY_SHARE else None

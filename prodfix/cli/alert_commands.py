@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
@@ -11,6 +11,7 @@ from flask.cli import AppGroup
 from rich.text import Text
 
 from prodfix.alerts import delivery, messages
+from prodfix.alerts.alerts_report import ChannelDelivery, FiringAlert, SentAlert
 from prodfix.alerts.delivery import REASONS
 from prodfix.alerts.leader_state import FILE
 from prodfix.alerts.notifications import DeliveryResult
@@ -81,41 +82,37 @@ def _sent(jobs: list[dict[str, Any]]) -> list[DeliveryResult]:
 def show_list(as_json: bool) -> None:
     """What is wrong now, and the last alerts with what became of them, from the file of the worker that leads."""
     with looking(ask_database=False) as services:
-        found = services.alerts.read().to_json()
+        found = services.alerts.read()
     if as_json:
         echo_json(found)
         return
-    counts = f"{found['sent']} delivered, {found['failed']} given up, {found['heldBack']} held back"
-    click.echo(f"channels: {', '.join(found['channels']) or 'none (ALERT_URLS is not set)'}; {counts}")
-    if not found["complete"]:
+    counts = f"{found.sent} delivered, {found.failed} given up, {found.held_back} held back"
+    click.echo(f"channels: {', '.join(found.channels) or 'none (ALERT_URLS is not set)'}; {counts}")
+    if not found.complete:
         click.echo(f"{FILE} of STATE_DIR/journal cannot be read: what the service knows of alerts is not known here")
-    _draw_alarms(found["alarms"])
-    _draw_alerts(found["alerts"])
+    _draw_alarms(found.alarms)
+    _draw_alerts(found.alerts)
 
 
-def _draw_alarms(alarms: list[Mapping[str, Any]]) -> None:
+def _draw_alarms(alarms: Sequence[FiringAlert]) -> None:
     if not alarms:
         click.echo("nothing is wrong that there is a rule for")
         return
     drawn = table("since", "severity", "what is wrong", "told")
     for alarm in alarms:
-        drawn.add_row(
-            words(short_time(alarm["since"])), words(alarm["severity"]), words(alarm["title"]), words(alarm["told"])
-        )
+        drawn.add_row(words(short_time(alarm.since)), words(alarm.severity), words(alarm.title), words(alarm.told))
     console().print(drawn)
 
 
-def _draw_alerts(alerts: list[Mapping[str, Any]]) -> None:
+def _draw_alerts(alerts: Sequence[SentAlert]) -> None:
     if not alerts:
         return
     drawn = table("sent", "title", "channels")
     for alert in alerts:
-        drawn.add_row(
-            words(short_time(alert["at"])), words(alert["title"]), Text("\n").join(_deliveries(alert["channels"]))
-        )
+        drawn.add_row(words(short_time(alert.at)), words(alert.title), Text("\n").join(_deliveries(alert.channels)))
     console().print(drawn)
 
 
-def _deliveries(channels: list[Mapping[str, Any]]) -> Iterator[Text]:
+def _deliveries(channels: Sequence[ChannelDelivery]) -> Iterator[Text]:
     for one in channels:
-        yield words(f"{one['channel']} {one['state']}" + (f" ({one['reason']})" if one["reason"] else ""))
+        yield words(f"{one.channel} {one.state}" + (f" ({one.reason})" if one.reason else ""))

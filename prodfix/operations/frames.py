@@ -36,11 +36,12 @@ _ARGUMENTS = ("filter", "pipeline", "document", "documents", "update", "replacem
 _LONGEST_STACK = 60  # frames
 _ROOTS = tuple(sorted({os.getcwd(), *(path for path in sys.path if path)}, key=len, reverse=True))
 _DRIVER, _FILES = os.path.dirname(pymongo.__file__) + os.sep, os.path.dirname(gridfs.__file__) + os.sep
-_LAYERS = (_DRIVER, _FILES, os.path.dirname(__file__) + os.sep)  # a call of the driver is in between
+_OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep  # all of prodfix, and not this room alone
+_LAYERS = (_DRIVER, _FILES, _OURS)  # a call of the driver is in between
 _MANY = frozenset({"update_many", "delete_many"})
 _COUNTS = ("nInserted", "nMatched", "nModified", "nUpserted", "nRemoved", "nDeleted", "anySuccessful")
 # Python's own files, and ours: a bug is seldom there, and what differs between two errors never.
-_OTHERS = (os.path.dirname(os.__file__) + os.sep, os.path.dirname(__file__) + os.sep, "<frozen")
+_OTHERS = (os.path.dirname(os.__file__) + os.sep, _OURS, "<frozen")
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from pymongo.errors import AutoReconnect, ConfigurationError, OperationFailure, 
 
 from blueprints.notes import Note
 from prodfix import current_prodfix, make_token, run_transaction
+from prodfix.serialization import to_json
 from tests.properties.site import Site
 from tests.properties.strategies import lost, methods
 
@@ -243,7 +244,7 @@ def test_no_secret_comes_out(site: Site, kind: str, method: str, capfd: pytest.C
     answer = site.ask(**request_with(secret, method))
     assert_clean(answer, secret)
     stored = json.dumps(
-        site.services.diagnostics.requests.find(answer.json["requestId"]).to_json(), default=str
+        to_json(site.services.diagnostics.requests.find(answer.json["requestId"])), default=str
     ).encode()
     output = "".join(capfd.readouterr()).encode()
     for trace in traces_of(secret):
@@ -323,7 +324,7 @@ def test_the_search_finds_what_is_there(site: Site, capfd: pytest.CaptureFixture
     record = site.services.errors.log.record(ValueError("x"), None)
     site.services.errors.log.append(replace(record, request_id=secret))  # an ID is not redacted
     assert traces_of(secret)[0] in site.written()
-    assert secret in json.dumps(site.services.diagnostics.requests.find(secret).to_json(), default=str)
+    assert secret in json.dumps(to_json(site.services.diagnostics.requests.find(secret)), default=str)
     assert traces_of(secret)[0] in reported(site)
     print(secret)
     assert secret in "".join(capfd.readouterr())

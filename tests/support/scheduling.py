@@ -24,7 +24,15 @@ FIRST = (
     *("test_health", "test_outage", "test_deadlines", "test_load", "test_deferred", "test_trials", "test_idempotency"),
     *("test_doctor", "test_openapi", "test_page", "test_development"),
     *("test_property_14_sanitization", "test_property_11_diagnostics_authentication", "test_property_09_dual_logging"),
-    *("test_request_outcomes", "test_redaction", "test_courier", "test_under_gevent", "test_logs", "test_drainer"),
+    *(
+        "test_request_outcomes",
+        "test_redactor",
+        "test_alert_delivery",
+        "test_alerts",
+        "test_under_gevent",
+        "test_logs",
+        "test_drainer",
+    ),
 )
 GIVING_WAY = 5  # added to the niceness: it still gets a quarter of the machine
 

@@ -24,6 +24,7 @@ from prodfix.alerts.leader_state import LOCK, LeaderState
 from prodfix.alerts.messages import moment
 from prodfix.alerts.service import NEWS, Alerts
 from prodfix.journal.journal import Journal
+from prodfix.workers.worker_state import AlertsState
 from tests.support.alert_instances import CHANNELS, Instance, step_claims, step_files
 from tests.support.counting_worker import Clock
 
@@ -253,7 +254,7 @@ def test_of_the_workers_one_sends_and_all_say_the_same(make: Make) -> None:
     one.clock.now += 2
     for alerts in others:
         alerts.look()
-    assert [alerts.state()["sender"] for alerts in others] == [True, False, False]
+    assert [alerts.state().sender for alerts in others] == [True, False, False]
     for alerts, journal in zip(others, journals, strict=True):
         alerts.close()
         journal.close()
@@ -270,7 +271,7 @@ def test_a_disk_that_hangs_leaves_the_sender_what_it_is(make: Make, monkeypatch:
     monkeypatch.setattr(one.journal, "read", hang)
     monkeypatch.setattr(leader_state, "write", hang)
     one.turns(4)
-    assert one.alerts.state() == {"sender": True}
+    assert one.alerts.state().sender
     assert one.titles == [DEAD, "[critical] The journal cannot be written"]
     monkeypatch.undo()
     one.turns(4)
@@ -288,7 +289,7 @@ def test_a_sender_that_cannot_look_leaves_it_to_another(make: Make, monkeypatch:
         one.turn()
     for alerts in (one.alerts, other):
         alerts.look()
-    assert [alerts.state()["sender"] for alerts in (one.alerts, other)] == [False, True]
+    assert [alerts.state().sender for alerts in (one.alerts, other)] == [False, True]
     other.close()
     journal.close()
 
@@ -296,18 +297,18 @@ def test_a_sender_that_cannot_look_leaves_it_to_another(make: Make, monkeypatch:
 def test_a_child_of_the_sender_is_none(make: Make) -> None:
     one = make()
     one.turn()
-    assert one.alerts.state() == {"sender": True}
+    assert one.alerts.state().sender
     # As after a fork: the child has copies of all descriptors, and another PID.
     inherited = os.dup(one.alerts._leader.lock.file or 0)
     one.alerts._leader._pid = 1
     one.alerts._begin()
-    assert (one.alerts.state(), one.alerts._leader.lock.held) == ({"sender": False}, False)
+    assert (one.alerts.state(), one.alerts._leader.lock.held) == (AlertsState(), False)
     other = one.another(one.journal)
     other.look()
-    assert other.state() == {"sender": False}, "the parent's own descriptor has the lock still"
+    assert other.state() == AlertsState(sender=False), "the parent's own descriptor has the lock still"
     os.close(inherited)
     other.look()
-    assert other.state() == {"sender": True}
+    assert other.state().sender
     other.close()
 
 
@@ -498,7 +499,7 @@ def test_where_nothing_can_be_kept_alerts_go_out_all_the_same_and_answers_say_wh
         one.turn()
         other.look()
         other.deliver()
-    assert [alerts.state()["sender"] for alerts in (one.alerts, other)] == [True, False]
+    assert [alerts.state().sender for alerts in (one.alerts, other)] == [True, False]
     assert sorted(one.titles) == sorted([LOST, "[critical] The journal cannot be written"])
     assert one.couriers.titles("mailto #1") == one.titles
     assert [alerts.read().complete for alerts in (one.alerts, other)] == [False, False]
@@ -526,7 +527,7 @@ def test_a_leader_that_has_lost_its_lock_while_it_delivers_leaves_the_file_to_th
     one.alerts._send = slow
     one.backlog = JournalUse(1, 0.0)
     one.turns(2)
-    assert [alerts.state()["sender"] for alerts in (one.alerts, other)] == [False, True]
+    assert [alerts.state().sender for alerts in (one.alerts, other)] == [False, True]
     (waiting,) = one.alerts.read().alerts
     assert {channel.state for channel in waiting.channels} == {"waiting"}, "as the other one knows it"
     other.close()
@@ -734,7 +735,7 @@ def test_a_process_that_only_asks_reads_the_same_and_becomes_no_sender(make: Mak
     one.turns(3)
     asking: Alerts = one.another(Journal(one.folder))
     assert asking.read() == one.alerts.read()
-    assert asking.state() == {"sender": False}
+    assert asking.state() == AlertsState(sender=False)
 
 
 def test_a_courier_that_breaks_is_told_and_tried_again(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,11 +74,11 @@ def test_a_worker_says_how_it_is(services: Services) -> None:
 
 def test_a_worker_that_ends_leaves_the_lock(services: Services, until: Callable[..., Any]) -> None:
     services.start()
-    until(lambda: services.alerts.state()["sender"])
+    until(lambda: services.alerts.state().sender)
     assert services.alerts._leader.lock.held
     services.close()
     assert not services.alerts._leader.lock.held
-    assert services.alerts.state() == {"sender": False}
+    assert services.alerts.state() == AlertsState(sender=False)
 
 
 def test_a_regression_is_logged_and_left_for_the_sender(services: Services, tmp_path: Path) -> None:

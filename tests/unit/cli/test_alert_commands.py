@@ -18,6 +18,7 @@ from config.ports import free_port
 from prodfix.alerts.alerts_report import AlertsReport, ChannelDelivery, FiringAlert, SentAlert
 from prodfix.alerts.service import Alerts
 from prodfix.cli import alert_commands as module
+from prodfix.errors import Severity
 from tests.support.receivers import MailServer, WebHook
 
 CANARY = "canary7f3a"
@@ -98,8 +99,8 @@ def test_the_list_shows_what_is_wrong_and_what_was_sent(
         complete=True,
         channels=("json #1",),
         sender=None,
-        alarms=(FiringAlert("log_sink@a", "log_sink", "error", told, moment, {}, "by this instance"),),
-        alerts=(SentAlert("e:begin", "log_sink@a", "log_sink", "begin", "error", sent, moment, (delivery,)),),
+        alarms=(FiringAlert("log_sink@a", "log_sink", Severity.ERROR, told, moment, {}, "by this instance"),),
+        alerts=(SentAlert("e:begin", "log_sink@a", "log_sink", "begin", Severity.ERROR, sent, moment, (delivery,)),),
         sent=1,
         failed=2,
         held_back=3,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,10 +18,11 @@ from prodfix.classification.classifier import classify
 from prodfix.connection.checkouts import BoundedPool, PoolExhausted
 from prodfix.connection.clients import Clients
 from tests.support.recorded_commands import Commands
+from tests.support.waiting import until
 
 
 @pytest.fixture
-def busy(database_uri: str, fail: Any) -> Iterator[Callable[..., Any]]:
+def busy(database_uri: str, fail: Any, commands: Commands) -> Iterator[Callable[..., Any]]:
     """Makes a client whose one connection is in use for ``seconds``."""
     made: list[Any] = []
     with ThreadPoolExecutor(1) as pool:
@@ -30,24 +30,16 @@ def busy(database_uri: str, fail: Any) -> Iterator[Callable[..., Any]]:
         def make(seconds: float, *, kind: Any = None, **options: Any) -> Any:
             options = {"maxPoolSize": 1, "waitQueueTimeoutMS": 200, "appname": fail.app_name} | options
             if kind is not None:
-                client: Any = kind(database_uri, **options)
+                client: Any = kind(database_uri, event_listeners=[commands], **options)
                 made.append(client)
             else:
-                clients = Clients(database_uri, options)
+                clients = Clients(database_uri, options, listeners=[commands])
                 made.append(clients)
                 client = clients.application
             client.admin.command("ping")
             fail("insert", times=1, blockConnection=True, blockTimeMS=int(seconds * 1000))
-            held = threading.Event()
-            listener_sees = client.get_default_database().notes
-
-            def hold() -> None:
-                held.set()
-                listener_sees.insert_one({})
-
-            pool.submit(hold)
-            assert held.wait(5)
-            time.sleep(0.05)  # until the insert has its connection
+            pool.submit(client.get_default_database().notes.insert_one, {})
+            until(lambda: "insert" in commands.names, every=0.005, what="an insert that has the connection")
             return client
 
         yield make

@@ -19,7 +19,6 @@ from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError, ServerSelectionTimeoutError
 from pymongo.helpers_shared import _RetryPolicy
 from pymongo.read_preferences import SecondaryPreferred
-from pymongo.synchronous import mongo_client
 from pymongo.write_concern import WriteConcern
 from werkzeug.exceptions import NotFound
 
@@ -319,9 +318,21 @@ def test_an_overload_that_may_not_be_asked_again_is_not(
     assert commands.names.count("find") == 1
 
 
-def test_the_drivers_policy_for_overloads_is_asked_where_it_was() -> None:
-    assert "should_retry" in vars(_RetryPolicy)
-    assert "self._retry_policy.should_retry(self._attempt_number, delay)" in inspect.getsource(mongo_client)
+def test_the_drivers_policy_for_overloads_is_asked_before_each_other_try(
+    connect: Callable[..., MongoClient[Any]], fail: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, bool]] = []
+    should_retry = _RetryPolicy.should_retry
+
+    def watched(self: _RetryPolicy, attempt: int, delay: float) -> bool:
+        asked.append((attempt, delay >= 0))
+        return should_retry(self, attempt, delay)
+
+    monkeypatch.setattr(_RetryPolicy, "should_retry", watched)
+    fail("find", **OVERLOADED)
+    with pytest.raises(OperationFailure):
+        connect().get_default_database().notes.find_one()
+    assert asked == [(1, True), (2, True), (3, True)]
 
 
 def test_a_connection_that_is_lost_once_is_still_the_drivers_to_mend(

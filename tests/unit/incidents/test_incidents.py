@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from prodfix.incidents import incident_log as logs
 from prodfix.incidents.incident_log import INCIDENTS, IncidentLog, IncidentPage
-from prodfix.incidents.observed import FOLLOWED, GAP, NOTICED, Incidents, Part
+from prodfix.incidents.observed import FOLLOWED, GAP, NOTICED, Incidents, WorkerPart
 from prodfix.journal.journal import Journal
 from prodfix.serialization import iso, to_json
 
@@ -293,11 +293,11 @@ def test_without_the_monotonic_clock_it_would_last_less_than_nothing(
 ) -> None:
     """The control."""
 
-    def touch(part: Part, now: float, seen: float) -> None:
+    def touch(part: WorkerPart, now: float, seen: float) -> None:
         part.end = now
         part.revision += 1
 
-    monkeypatch.setattr(Part, "touch", touch)
+    monkeypatch.setattr(WorkerPart, "touch", touch)
     one = alone()
     one.own.begin("database_lost")
     clock.now, clock.set = clock.now + 20, -3600.0

@@ -176,9 +176,9 @@ FORKED = """
         state = services.state()
         return {
             "status": status,
-            "own": state["pid"] == os.getpid(),
+            "own": state.pid == os.getpid(),
             "boot": services.runtime.journal.boot.partition("-")[0] == str(os.getpid()),
-            "tries": state["recovery"]["tries"],
+            "tries": state.recovery.budget.tries,
             "workers": len(services.runtime.workers.read()),
         }
 

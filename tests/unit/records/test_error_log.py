@@ -55,8 +55,8 @@ class FakeLogs:
     def emit(self, severity: Severity, entry: Mapping[str, Any], *files: str) -> None:
         self.lines.append((severity, entry, files))
 
-    def note(self, severity: Severity, event: str, message: str, *files: str, facts: Mapping[str, Any]) -> None:
-        self.notes.append((severity, event, message, files, dict(facts)))
+    def event(self, severity: Severity, name: str, message: str, *files: str, facts: Mapping[str, Any]) -> None:
+        self.notes.append((severity, name, message, files, dict(facts)))
 
 
 class Recording(ErrorLog):
@@ -455,8 +455,8 @@ def test_a_thousand_of_the_same_are_a_burst_of_lines_and_one_more_and_all_are_co
     assert log.counted() == 1000
     for _ in range(2):
         log.tell_of_storms()
-    ((severity, event, message, files, facts),) = logs.notes
-    assert (severity, event, message, files) == (
+    ((severity, name, message, files, facts),) = logs.notes
+    assert (severity, name, message, files) == (
         Severity.ERROR,
         "storm",
         "980 more of the same were not logged",

@@ -456,7 +456,8 @@ def test_the_drivers_own_error_is_tried_again_as_often_as_it_may(nowhere: Any) -
 SHIELDED = """
 from gevent import monkey; monkey.patch_all()
 import sys, time
-from prodfix import Recovery, Write, deadlines
+from prodfix import Recovery, Write
+from prodfix.request import deadlines
 from prodfix.classification.classifier import Classifier
 from prodfix.errors import DeadlineExceeded
 

@@ -23,7 +23,7 @@ def sources() -> dict[str, str]:
 
 def test_one_place_sets_the_request_id_and_one_makes_the_body() -> None:
     told = {name for name, text in sources().items() if '("X-Request-ID", ' in text or '["X-Request-ID"]' in text}
-    assert told == {"web/boundary.py", "context.py"}, "the second reads it"
+    assert told == {"web/wsgi.py", "request/context.py"}, "the second reads it"
     assert [name for name, text in sources().items() if "urn:prodfix:" in text] == ["web/answers.py"]
 
 

@@ -270,7 +270,7 @@ def test_what_fails_in_our_own_handler_is_an_honest_500(
     if part in ("record", "note"):
         monkeypatch.setattr(type(services.errors.log), "record", broken)
     if part == "note":
-        monkeypatch.setattr(type(services.logs), "note", broken)
+        monkeypatch.setattr(type(services.logs), "event", broken)
     if part == "answer":
         monkeypatch.setattr("prodfix.web.handlers.answer_to", broken)
     before = services.errors.log.failures
