@@ -68,7 +68,7 @@ class Background:
                 Loop("rates", lambda: self._watch_rate(services), RATE_PERIOD, *told, delay=RATE_PERIOD),
                 Loop("storms", services.errors.log.tell_of_storms, STORM_PERIOD, *told, delay=STORM_PERIOD),
                 Loop("alerts", services.alerts.look, LOOK, *told, delay=LOOK),
-                Loop("courier", services.alerts.deliver, DELIVER, *told, delay=LOOK),
+                Loop("delivery", services.alerts.deliver, DELIVER, *told, delay=LOOK),
             ]
             if not services.database.clients.configured:
                 days = services.settings.error_retention_days

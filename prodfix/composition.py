@@ -196,7 +196,7 @@ class Composition:
             self.settings,
             lambda: self.clients.application,
             budget=self._budget,
-            clashes=self._conflicts,
+            conflicts=self._conflicts,
             aborts=Aborts(lambda session: self.clients.own.admin.command("killSessions", [session])),
             report=self.reports.transaction,
         )
@@ -327,7 +327,7 @@ class Composition:
             mobile_retries=self.settings.mobile_extra_retries,
             enabled=self.settings.enable_error_recovery,
             budget=self._budget,
-            clashes=self._conflicts,
+            conflicts=self._conflicts,
             on_retry=self._retried,
             on_recovered=self._recovered,
             on_deferred=self._deferred,
@@ -380,7 +380,7 @@ class Composition:
             ),
             errors=ErrorServices(self.error_log, self.storage, lookup, self.groups, self.incidents, incident_log),
             queries=QueryServices(
-                self.interceptor, QueryStatistics(self.journal, self.interceptor.profile), self.advisor
+                self.interceptor, QueryStatistics(self.journal, self.interceptor.command_stats), self.advisor
             ),
             deferral=DeferralServices(self.deferred, self.drainer, self.statuses, self.activity, orders, backlog),
             alerts=self.alerts,

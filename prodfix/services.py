@@ -166,7 +166,7 @@ class RuntimeServices:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Everything that an application has of prodfix, by rooms. Its parts are public: blueprints and tests use them.
+    """Everything that an application has of prodfix, by what it is for. Its parts are public: blueprints and tests use them.
 
     An application itself needs :attr:`db`, ``recovery`` and ``documents``.
     """

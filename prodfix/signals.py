@@ -10,7 +10,7 @@ connection_changed = _signals.signal("prodfix.connection-changed")
 """Sent with ``event`` (a :class:`prodfix.connection.status.ConnectionEvent`) after each change of state."""
 
 error_recorded = _signals.signal("prodfix.error-recorded")
-"""Sent with ``record`` (a :class:`prodfix.records.error_log.ErrorRecord`) after an error was logged."""
+"""Sent with ``record`` (a :class:`prodfix.records.records.ErrorRecord`) after an error was logged."""
 
 error_regressed = _signals.signal("prodfix.error-regressed")
 """Sent with ``group`` (fingerprint, message, releases) when a resolved kind of error is back, by one worker only."""

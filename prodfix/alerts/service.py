@@ -244,7 +244,7 @@ class Alerts:
         try:
             written = self._sender.run(delivery.run, jobs, file, self._send)
         except Exception as error:  # noqa: BLE001 - that it could not be run must not keep the next one from running
-            self._report(Severity.ERROR, "the courier could not be run", {"error": type(error).__name__})
+            self._report(Severity.ERROR, "the delivery program could not be run", {"error": type(error).__name__})
             return delivery.with_missing(jobs, (), "not_started")
         return delivery.with_missing(jobs, delivery.results(written), "no_result")
 

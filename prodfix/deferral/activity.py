@@ -15,7 +15,7 @@ FRESH = 5.0  # seconds; what is older was told by a worker that is no more
 
 
 class Activity:
-    """``note`` is called with every operation that a request asks of the database, whether it answers or not.
+    """``touch`` is called with every operation that a request asks of the database, whether it answers or not.
 
     ``observed`` is when this process's listeners last saw a command of a request, in the monotonic clock's seconds: a host
     may use clients of its own.

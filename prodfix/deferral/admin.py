@@ -1,6 +1,6 @@
-"""What admins order: to try a dead letter again, or to discard a write.
+"""What admins command: to try a dead letter again, or to discard a write.
 
-Only its owner writes a worker's file. So an order is a small file in ``STATE_DIR/journal/commands``, put there with one
+Only its owner writes a worker's file. So a command is a small file in ``STATE_DIR/journal/commands``, put there with one
 rename; each worker looks there once a second, and does what concerns its own file. What nobody could do is removed after a
 minute; what was done stands in the table ``orders``.
 """
@@ -23,12 +23,12 @@ from prodfix.journal.journal import Journal, Statement
 
 Command = Literal["replay", "discard"]
 COMMANDS: tuple[Command, ...] = get_args(Command)
-LARGEST = 4096  # bytes of one order
-MOST = 1000  # orders that may wait
+LARGEST = 4096  # bytes of one command
+MOST = 1000  # commands that may wait
 LONGEST_LIFE = 60.0  # seconds
 
 _WHERE = "SELECT 'dead', entry FROM dead WHERE id = ?1 UNION ALL SELECT 'writes', entry FROM writes WHERE id = ?1"
-# To the end of the queue, as if it came now. Who orders it has looked: that a document may have forgotten it is forgiven.
+# To the end of the queue, as if it came now. Who commands it has looked: that a document may have forgotten it is forgiven.
 _REPLAY = (
     "INSERT OR IGNORE INTO writes (id, operation, key, entry, created, tried)"
     " SELECT id, operation, key, entry, ?2, CASE reason WHEN 'UNCERTAIN' THEN NULL ELSE tried END FROM dead WHERE id = ?1"
@@ -42,7 +42,7 @@ _FORGET = "DELETE FROM {table} WHERE id = ?"
 
 
 class AdminCommands:
-    """The folder of orders. ``done`` is told of each order that this worker has carried out."""
+    """The folder of admins' commands. ``done`` is told of each that this worker has carried out."""
 
     def __init__(
         self,
@@ -55,9 +55,9 @@ class AdminCommands:
         self.folder = journal.folder / "commands"
 
     def give(self, command: Command, identity: str, by: str | None) -> None:
-        """Put an order there for whichever worker has the write.
+        """Put a command there for whichever worker has the write.
 
-        Raises :class:`prodfix.errors.JournalUnavailable` if the disk fails, or too many orders wait.
+        Raises :class:`prodfix.errors.JournalUnavailable` if the disk fails, or too many commands wait.
         """
         order = {"command": command, "operationId": identity, "by": by, "at": self._clock()}
         try:
@@ -68,7 +68,7 @@ class AdminCommands:
     def _put(self, content: bytes) -> None:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if len(self._names()) >= MOST:
-            raise JournalUnavailable("too many orders wait")
+            raise JournalUnavailable("too many commands wait")
         name = secrets.token_hex(12)
         draft = self.folder / f"{name}.new"
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -77,9 +77,9 @@ class AdminCommands:
         os.rename(draft, self.folder / f"{name}.json")
 
     def waiting(self) -> int:
-        """How many orders nobody has carried out yet."""
+        """How many commands nobody has carried out yet."""
         with contextlib.suppress(TimeoutError):
-            # The order to discard stays in the folder for a while, for all workers.
+            # The command to discard stays in the folder for a while, for all workers.
             done = {name for (name,) in self._journal.read("SELECT id FROM orders")}
             return sum(name.removesuffix(".json") not in done for name in self._journal.aside(self._names))
         return 0
@@ -90,9 +90,9 @@ class AdminCommands:
         return []
 
     def obey(self) -> int:
-        """Carry out what concerns this worker's file; the number of orders. Removes what is old, or no order.
+        """Carry out what concerns this worker's file; the number of commands. Removes what is old, or none.
 
-        Raises ``TimeoutError`` and :class:`prodfix.errors.JournalUnavailable` if the disk fails; the order stays then.
+        Raises ``TimeoutError`` and :class:`prodfix.errors.JournalUnavailable` if the disk fails; the command stays then.
         """
         obeyed = 0
         for path, order, age in self._journal.aside(self._read):
@@ -105,7 +105,7 @@ class AdminCommands:
         return obeyed
 
     def _read(self) -> list[tuple[Path, dict[str, Any] | None, float]]:
-        """What is in the folder: each order, or None for what is none, and its age in seconds."""
+        """What is in the folder: each command, or None for what is none, and its age in seconds."""
         found: list[tuple[Path, dict[str, Any] | None, float]] = []
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             for path in sorted(self.folder.iterdir())[: 2 * MOST]:
@@ -129,7 +129,7 @@ class AdminCommands:
 
 
 def _statements(command: str, table: str, identity: str, owner: str | None, now: float) -> tuple[str, list[Statement]]:
-    """What became of the order, and the statements that carry it out."""
+    """What became of the command, and the statements that carry it out."""
     forget = (_FORGET.format(table=table), (identity,))
     if command == "discard":
         return "discarded", [(_DISCARD.format(table=table), (owner, now, identity)), forget]
@@ -144,7 +144,7 @@ def _remove(path: Path) -> None:
 
 
 def _parsed(path: Path) -> dict[str, Any] | None:
-    """The order in the file, or None if it is none of ours. Raises ``OSError``."""
+    """The command in the file, or None if it is none of ours. Raises ``OSError``."""
     with path.open("rb") as file:
         content = file.read(LARGEST)
     try:

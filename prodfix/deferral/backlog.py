@@ -186,7 +186,7 @@ class Backlog:
 
     @property
     def ordered(self) -> int:
-        """AdminCommands that nobody has carried out yet."""
+        """How many admin commands nobody has carried out yet."""
         return self._orders.waiting()
 
 

@@ -22,8 +22,8 @@ entry is there again                    removed only after the
                                         next fsync
 marks were removed, and a try whose     no mark                 cannot be: they stay ``GRACE`` seconds longer than
 answer was lost arrives only then                               any try may take at the server
-a copy of the request left the same     perhaps no mark, then   finds the trace, and says ``applied``
-write with another worker or instance   a trace in MongoDB
+a copy of the request left the same     perhaps no mark, then   finds the status, says ``applied``
+write with another worker or instance   a status in MongoDB
 ======================================= ======================= ====================================================
 
 It is bounded all the same, as what dies removes nothing: a document has ``REMEMBERED`` marks at most. Beyond them the oldest

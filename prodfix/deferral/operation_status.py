@@ -42,7 +42,7 @@ UNION ALL SELECT id, 'failed', operation, entry, reason, attempts, created, at, 
 UNION ALL {_WAITING} WHERE id = ?1
 """  # noqa: S608 - constants
 # Waiting ones are told only once they have failed: the others are applied before anybody could ask.
-_UNTOLD = (
+_UNPUBLISHED = (
     (
         "ended",
         "SELECT id, 'applied', operation, owner, NULL, attempts, created, at, state, NULL FROM ended WHERE published = 0",
@@ -169,7 +169,7 @@ class OperationStatuses:
             return False
         return found is not None and found.state == "applied"
 
-    def told(self, identities: Sequence[str]) -> set[str]:
+    def published(self, identities: Sequence[str]) -> set[str]:
         """Those of which MongoDB knows that they have ended. Raises what it says."""
         if not self._configured:
             return set()
@@ -190,14 +190,14 @@ class OperationStatuses:
             return
         if not self._indexed:
             self._make_index(database)
-        for table, query in _UNTOLD:
+        for table, query in _UNPUBLISHED:
             end = time.monotonic() + MOST_AT_ONCE
             while time.monotonic() < end and (
                 rows := self._journal.read_own(f"{query} LIMIT ?", (self._throttle.size(),))
             ):
                 with self._throttle.batch(len(rows)):
                     with self._throttle.command(len(rows)):
-                        tell(database, [_status(row) for row in rows])
+                        publish(database, [_status(row) for row in rows])
                     mark = f"UPDATE {table} SET published = 1 WHERE id = ?"  # noqa: S608 - constants
                     self._journal.write([(mark, (row[0],)) for row in rows], to_disk=True)
         if time.monotonic() - self._pruned > 60:
@@ -271,7 +271,7 @@ def known_as_applied(database: Database[Any], identities: Sequence[str]) -> set[
     return {document["_id"] for document in database[OPERATIONS].find(wanted, {"_id": 1})}
 
 
-def tell(database: Database[Any], statuses: Sequence[OperationStatus]) -> None:
+def publish(database: Database[Any], statuses: Sequence[OperationStatus]) -> None:
     """Most are new. A write that was applied stays so, whatever an adopted file still thinks of it."""
     documents = [status.to_document() for status in statuses]
     with pymongo.timeout(READ_LIMIT):

@@ -116,7 +116,7 @@ class DeferredQueue:
     # -- operations ---------------------------------------------------------------------------------------------------
 
     def register(self, name: str, steps: Steps, *, atomic: bool = False) -> None:
-        """Make ``name`` known. Raises ``ValueError`` if it is taken: a replay would run something else."""
+        """Make ``name`` known. Raises ``ValueError`` if it is taken: a drain would run something else."""
         self.know([Operation(name, steps, atomic)])
 
     def know(self, operations: Iterable[Operation]) -> None:
@@ -170,7 +170,7 @@ class DeferredQueue:
             if guards.applied(self.database(), steps, write.id):
                 return
             if guards.begun(self.database(), steps, write.id):
-                # A replay stands between its steps, or a document has forgotten: what is missing follows, if that can be told.
+                # A drain stands between its steps, or a document has forgotten: what is missing follows, if that can be told.
                 self.apply_steps(write, steps, since=time.time() - LONGEST_COPY)
             elif guards.outrun(error, steps):
                 transact(run, place=place)  # the document is there now

@@ -2,7 +2,7 @@
 
 A mark (:mod:`prodfix.deferral.guards`) stays until nobody can try its write again. Who has applied a write says so here, and
 once a document has ``ENOUGH`` such marks of this process they are removed together, beside the requests. What is rarely
-written keeps its last marks. A write whose ID other requests may bring leaves a trace in MongoDB first, where each looks
+written keeps its last marks. A write whose ID other requests may bring leaves its status in MongoDB first, where each looks
 before it tries such a one. A try whose answer was lost may still be on its way at the server: its mark stays for ``GRACE``.
 """
 
@@ -23,12 +23,12 @@ from pymongo.synchronous.database import Database
 
 from prodfix.deferral import guards
 from prodfix.deferral.guards import Document
-from prodfix.deferral.operation_status import OperationStatus, tell
+from prodfix.deferral.operation_status import OperationStatus, publish
 from prodfix.deferral.writes import Step, Update, Write, copyable
 
 ENOUGH = 20  # marks of one document that are removed together
 GRACE = 10.0  # seconds in which a try whose answer was lost ends at the server: twice the longest limit of a command
-LOOKED = 2.0  # seconds between a copy's look for the trace and its try
+LOOKED = 2.0  # seconds between a copy's look for the status and its try
 MOST = 5000  # documents of which this process knows; of others the marks stay
 LONGEST = 500  # marks of one document
 AT_ONCE = 50  # documents of one command
@@ -39,12 +39,12 @@ LAST = 3  # marks of one document that are worth a command when the process ends
 
 @dataclass(slots=True)
 class _Mark:
-    """``due``: when it may be removed, in the clock's seconds; None until its ``trace`` is in MongoDB: ``grace`` later then."""
+    """``due``: when it may be removed, in the clock's seconds; None until its ``status`` is in MongoDB: ``grace`` later then."""
 
     text: str
     grace: float
     due: float | None = None
-    trace: OperationStatus | None = None
+    status: OperationStatus | None = None
 
 
 class Releases:
@@ -66,16 +66,16 @@ class Releases:
         owner: Callable[[Write], str | None] = lambda write: write.owner,
     ) -> None:
         """All steps are applied, and nobody will try them again. ``lost``: the answer to one of its tries never came."""
-        now, trace = self._clock(), None
+        now, status = self._clock(), None
         grace = GRACE if lost else 0.0
         if copyable(write):
             grace = max(grace, LOOKED)
-            trace = OperationStatus(
+            status = OperationStatus(
                 write.id, write.operation, "applied", None, 1, write.created, time.time(), owner(write)
             )
         for number, step in enumerate(steps):
             if isinstance(step, Update):
-                mark = _Mark(guards.mark_of(write.id, number), grace, None if trace else now + grace, trace)
+                mark = _Mark(guards.mark_of(write.id, number), grace, None if status else now + grace, status)
                 self._add((step.collection, bson.encode(guards.document_of(step))), mark)
 
     def _add(self, document: Document, mark: _Mark) -> None:
@@ -111,11 +111,13 @@ class Releases:
     def _tell(self) -> None:
         """Leave the statuses that are needed, and give whoever has looked for one before the time to try."""
         with self._lock:
-            untold = [mark for document in self._full for mark in self._marks[document] if mark.due is None][:STATUSES]
-        statuses = {mark.trace.id: mark.trace for mark in untold if mark.trace is not None}
+            unpublished = [mark for document in self._full for mark in self._marks[document] if mark.due is None][
+                :STATUSES
+            ]
+        statuses = {mark.status.id: mark.status for mark in unpublished if mark.status is not None}
         if statuses:
-            tell(self._database(), [*statuses.values()])
-        for mark in untold:
+            publish(self._database(), [*statuses.values()])
+        for mark in unpublished:
             mark.due = self._clock() + mark.grace
 
     def _forget(self, least: int) -> bool:

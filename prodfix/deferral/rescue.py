@@ -141,7 +141,7 @@ class Rescue:
         theirs = [identity for (identity,) in connection.execute(_ALL) if identity not in here]
         asked = True
         try:
-            here |= self._statuses.told(theirs)
+            here |= self._statuses.published(theirs)
         except PyMongoError:
             asked = False
         known: Sequence[tuple[str]] = [(identity,) for identity in here]

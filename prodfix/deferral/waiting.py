@@ -116,7 +116,7 @@ class Waiting:
         )
 
     def forget(self, entries: Sequence[Entry]) -> None:
-        """They are applied. In one transaction with the trace of it; while the disk has no room, as soon as it has."""
+        """They are applied. In one transaction with its status; while the disk has no room, as soon as it has."""
         keep = (
             "INSERT OR REPLACE INTO ended (id, operation, owner, state, attempts, created, at)"
             " VALUES (?, ?, ?, 'applied', ?, ?, ?)"

@@ -115,10 +115,10 @@ class WriteResult:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What a name means. ``atomic``: the direct way runs the steps in one transaction; the replay never does, as the
+    """What a name means. ``atomic``: the direct way runs the steps in one transaction; the drain never does, as the
     transactions of killed workers hold their locks for a minute.
 
-    Writes with the same ``order_key`` (a function of the arguments) are replayed in the order of their coming. By default
+    Writes with the same ``order_key`` (a function of the arguments) are drained in the order of their coming. By default
     that is the first step's document.
     """
 

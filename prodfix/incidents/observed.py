@@ -24,7 +24,7 @@ AFTERWARDS = frozenset({"replayed", "dead"})  # what was deferred during an inci
 
 GAP = 10.0  # seconds between two parts of one incident at most: not all workers notice at once
 NOTICED = 5.0  # seconds before an incident in which its first failures were
-FOLLOWED = 600.0  # seconds after its end in which replays still belong to it
+FOLLOWED = 600.0  # seconds after its end in which drained writes still belong to it
 JUMP = 0.5  # seconds by which two clocks may differ between two looks: one that is slewed loses 0.5 ms a second (adjtime(3))
 
 _UPSERT = (

@@ -64,7 +64,7 @@ class Journal:
             self._store.file.unlock()
         self._opened = True
         self.boot = f"{os.getpid()}-{secrets.token_hex(6)}"
-        self._joining, self._turn = threading.Lock(), threading.Lock()
+        self._joining, self._commit_lock = threading.Lock(), threading.Lock()
         self._waiting: Batch | None = None
         self._writer, self._readers = Pool(1), Pool(2)
         self._begun: Task[Any] | None = None
@@ -80,8 +80,8 @@ class Journal:
             batch, self._waiting = self._waiting, None
         with contextlib.suppress(sqlite3.Error, OSError):  # a TimeoutError is one
             if batch is not None:
-                self._in_turn(self._store.commit, batch, limit=5)
-            self._in_turn(self._store.close, limit=5)
+                self._alone(self._store.commit, batch, limit=5)
+            self._alone(self._store.close, limit=5)
         self._writer.close()
         self._readers.close()
 
@@ -161,9 +161,9 @@ class Journal:
         if not self._opened:
             raise JournalUnavailable("the journal is not open in this process")
         batch = self._join(part)
-        # While one batch is committed the next one gathers here; the first of it to get the turn commits it for all.
+        # While one batch is committed the next one gathers here; the first of it to get the lock commits it for all.
         try:
-            with self._its_turn(limit):
+            with self._locked(limit):
                 if not batch.done:
                     self._take(batch)
                     self._run(self._store.commit, batch, limit=limit)
@@ -199,29 +199,29 @@ class Journal:
     # -- the thread that writes ---------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def _its_turn(self, limit: float) -> Iterator[None]:
+    def _locked(self, limit: float) -> Iterator[None]:
         """One task at a time for the writing thread, and once it is done with what nobody has waited for to the end.
 
         gevent's pool would block a second submitter without a limit.
         """
-        turn = self._turn  # a greenlet that waits here goes on in a child, which has another one
-        if not turn.acquire(timeout=limit):
+        lock = self._commit_lock  # a greenlet that waits here goes on in a child, which has another one
+        if not lock.acquire(timeout=limit):
             raise TimeoutError
         try:
             if self._begun is not None and not self._begun.ended(limit):
                 raise TimeoutError
             yield
         finally:
-            turn.release()
+            lock.release()
 
     def _run(self, work: Callable[..., Result], *arguments: Any, limit: float) -> Result:
-        """In the turn."""
+        """Under the lock."""
         task = self._writer.submit(work, *arguments)
         self._begun = task
         return task.wait(limit)
 
-    def _in_turn(self, work: Callable[..., Result], *arguments: Any, limit: float) -> Result:
-        with self._its_turn(limit):
+    def _alone(self, work: Callable[..., Result], *arguments: Any, limit: float) -> Result:
+        with self._locked(limit):
             return self._run(work, *arguments, limit=limit)
 
     # -- reading ------------------------------------------------------------------------------------------------------
@@ -242,7 +242,7 @@ class Journal:
         else:
             with _in_time():
                 if self._store.memory is not None:  # before the files, which its rows go to
-                    rows = self._in_turn(self._store.read_memory, query, tuple(values), limit=limit)
+                    rows = self._alone(self._store.read_memory, query, tuple(values), limit=limit)
                 found = self._readers.run(read_all, self.folder, query, tuple(values), limit=limit)
             own = self._store.file
             if own is not None and own.path in found.unread and corrupt(found.unread[own.path]):
@@ -256,7 +256,7 @@ class Journal:
         if not self._opened:
             return []
         with _in_time():
-            return self._in_turn(self._store.read_own, query, tuple(values), limit=limit)
+            return self._alone(self._store.read_own, query, tuple(values), limit=limit)
 
     def others(self) -> Others:
         """What files of other versions hold. Raises :class:`prodfix.errors.JournalTimeout`."""
@@ -285,14 +285,14 @@ class Journal:
         """
         if not self._opened:
             return 0
-        return self._in_turn(self._store.adopt, limit=60)
+        return self._alone(self._store.adopt, limit=60)
 
     def tidy(self) -> None:
         """A little upkeep, if nobody waits for the disk: room that a backlog has had goes back, and rows are looked at."""
-        if not self._opened or self._waiting is not None or self._turn.locked():
+        if not self._opened or self._waiting is not None or self._commit_lock.locked():
             return
         with contextlib.suppress(TimeoutError):
-            self._in_turn(self._store.tidy, limit=5)
+            self._alone(self._store.tidy, limit=5)
 
 
 @contextlib.contextmanager

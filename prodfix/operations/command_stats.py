@@ -63,7 +63,7 @@ class Kind:
         return KindTotals(self.count, self.errors, self.micros, self.repeated, self.sampled, list(self.bins.items()))
 
 
-class Profile:
+class CommandStats:
     """The kinds of commands of one process. ``add`` is on the path of every command: a table, three sums, a short list."""
 
     def __init__(self) -> None:

@@ -81,7 +81,7 @@ class ErrorFrames:
     places: tuple[str, ...] = ()
 
 
-def examined(error: BaseException, *, whole: bool) -> ErrorFrames:
+def frames_of(error: BaseException, *, whole: bool) -> ErrorFrames:
     """All of that; without ``whole`` neither stack nor places, which say nothing where the client is at fault."""
     kind, call = name_of(error), driver_call(error)
     return ErrorFrames(kind, call, stack(error), tuple(places(error))) if whole else ErrorFrames(kind, call)

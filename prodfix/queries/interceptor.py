@@ -19,7 +19,7 @@ from typing import Any, Literal
 from pymongo import MongoClient
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
-from prodfix.operations.command_stats import Profile
+from prodfix.operations.command_stats import CommandStats
 from prodfix.operations.fingerprints import CommandKey, collection_of, command_key, fingerprint
 from prodfix.operations.operation import MAY_CHANGE, DatabaseOperation, changes
 from prodfix.operations.shapes import redact_command
@@ -141,7 +141,7 @@ class QueryInterceptor(CommandListener):
         self._on_record = on_record or (lambda record: None)
         self._on_repeat = on_repeat or (lambda key, context: None)
         self._shown_values = shown_values
-        self.profile = Profile()
+        self.command_stats = CommandStats()
         self.last_success: float | None = None
         self.last_asked: float | None = None
         """When a command of a request last ended, in the monotonic clock's seconds."""
@@ -195,7 +195,7 @@ class QueryInterceptor(CommandListener):
         if name in MAY_CHANGE:
             _note_end(name, command, event)
         key = command_key(name, command)
-        self.profile.add(key, micros, failed=failed)
+        self.command_stats.add(key, micros, failed=failed)
         context = current_context()
         if context is not None:
             self.last_asked = time.monotonic()
@@ -203,7 +203,7 @@ class QueryInterceptor(CommandListener):
             if event.operation_id is not None and _failed.get()[0] == event.operation_id:
                 context.notes.driver_retries += 1
             if context.notes.count(key, micros, failed) == self._repeats:
-                self.profile.repeat(key)
+                self.command_stats.repeat(key)
                 self._on_repeat(key, context)
         observer = _observed.get()
         if observer is not None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 import orjson
 
 from prodfix.journal.journal import Journal, Statement
-from prodfix.operations.command_stats import KindTotals, Profile, quantile
+from prodfix.operations.command_stats import CommandStats, KindTotals, quantile
 from prodfix.queries.advice import QueryAdvice
 from prodfix.serialization import INLINE, Description, Millis, Serializable
 
@@ -67,16 +67,16 @@ _SORTED_BY: dict[QuerySort, Callable[[QueryFigures], float]] = {
 
 
 class QueryStatistics:
-    """The profile of this process, put into its journal every second; and the sum of all journals."""
+    """The command stats of this process, put into its journal every second; and the sum of all journals."""
 
-    def __init__(self, journal: Journal, profile: Profile) -> None:
-        self._journal, self._profile = journal, profile
+    def __init__(self, journal: Journal, command_stats: CommandStats) -> None:
+        self._journal, self._command_stats = journal, command_stats
 
     def store(self) -> None:
         """Make what was counted since the last time known to all workers. Raises ``JournalUnavailable``."""
         upsert = "INSERT OR REPLACE INTO queries (worker, name, at, entry) VALUES (?, ?, ?, ?)"
         statements: list[Statement] = []
-        for key, kind in self._profile.drain():
+        for key, kind in self._command_stats.drain():
             entry = orjson.dumps(KindEntry(key.operation, key.collection, key.fields, kind.totals()).to_json())
             statements.append((upsert, (self._journal.boot, orjson.dumps(list(key)).decode(), time.time(), entry)))
         if statements:

@@ -16,7 +16,7 @@ from prodfix.classification.wording import in_safe_words
 from prodfix.errors import ErrorCategory, FieldError, PartlyApplied, Severity, chain
 from prodfix.journal.journal import Journal, Statement
 from prodfix.logs.logs import Logs
-from prodfix.operations.frames import examined, name_of, places, stack
+from prodfix.operations.frames import frames_of, name_of, places, stack
 from prodfix.operations.operation import DatabaseOperation
 from prodfix.operations.shapes import document_shape
 from prodfix.records.outcomes import Ending
@@ -83,7 +83,7 @@ class ErrorLog:
         self, error: BaseException, context: RequestContext | None, known: DatabaseOperation | None = None
     ) -> ErrorRecord:
         meaning, claimed = self.meaning(error), self._classifier.claims(error)
-        frames = examined(error, whole=meaning.category is not ErrorCategory.CLIENT)
+        frames = frames_of(error, whole=meaning.category is not ErrorCategory.CLIENT)
         call = frames.call
         operation = known
         if operation is None and call is not None:

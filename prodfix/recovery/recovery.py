@@ -59,7 +59,7 @@ class Recovery:
         mobile_retries: int = 0,
         enabled: bool = True,
         budget: RetryBudget | None = None,
-        clashes: Conflicts | None = None,
+        conflicts: Conflicts | None = None,
         on_retry: Hook = lambda details: None,
         on_recovered: Hook = lambda details: None,
         on_deferred: Hook = lambda details: None,
@@ -72,7 +72,7 @@ class Recovery:
         self.retries, self.base, self.enabled = retries, base, enabled
         self.mobile_retries = mobile_retries
         self._budget = budget
-        self.clashes = clashes or Conflicts(sleep=sleep)
+        self.conflicts = conflicts or Conflicts(sleep=sleep)
         self._on_retry = on_retry
         self._on_recovered, self._on_deferred = on_recovered, on_deferred
         self._applied, self.sees = applied, sees
@@ -104,7 +104,7 @@ class Recovery:
     def status(self) -> RecoveryStatus:
         """What it has done since this process began."""
         budget = self._budget.status() if self._budget is not None else None
-        return RecoveryStatus(self.enabled, self.recovered, self.clashes.counts(), budget)
+        return RecoveryStatus(self.enabled, self.recovered, self.conflicts.counts(), budget)
 
     def write(self, write: Write) -> WriteResult:
         """Apply ``write`` now, or keep it on disk to be applied when the database is back.
@@ -215,7 +215,7 @@ class _Tries:
         self.made = self._timeouts = 0
         self._effects = current_effects()
         self._begun = self._effects.mark()
-        self._left = recovery.clashes.tries()
+        self._left = recovery.conflicts.tries()
         context = current_context()
         # Without retries at all, a mobile device has none either.
         extra = recovery.mobile_retries if recovery.retries and context is not None and context.looks_mobile else 0
@@ -225,7 +225,7 @@ class _Tries:
         self.made += 1
         if not self._recovery.enabled:
             return self._once(operation)
-        return self._recovery.clashes.through(lambda: self._once(operation), self._left, worth=self._repeatable)
+        return self._recovery.conflicts.through(lambda: self._once(operation), self._left, worth=self._repeatable)
 
     def _once(self, operation: Callable[[], Result]) -> Result:
         seconds = self._seconds()

@@ -52,7 +52,7 @@ class Transactions:
     """Runs callbacks in transactions (the seed's TransactionManager).
 
     Logged are those that failed or were tried again, and all of them if ``verbose``. ``retries`` and ``budget`` are for what an
-    outage does to them; ``clashes`` and ``aborts`` know what to do with write conflicts, and with what is cut off.
+    outage does to them; ``conflicts`` and ``aborts`` know what to do with write conflicts, and with what is cut off.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Transactions:
         retries: int,
         base: float,
         budget: RetryBudget | None = None,
-        clashes: Conflicts | None = None,
+        conflicts: Conflicts | None = None,
         aborts: Aborts | None = None,
         report: Report = lambda severity, message, facts: None,
         sleep: Callable[[float], None] = time.sleep,
@@ -72,7 +72,7 @@ class Transactions:
         self.verbose = verbose
         self.retries, self.base = retries, base
         self._budget = budget
-        self._clashes = clashes or Conflicts(sleep=sleep)
+        self._conflicts = conflicts or Conflicts(sleep=sleep)
         self.aborts = aborts or Aborts(lambda session: client().admin.command("killSessions", [session]))
         self._report = report
         self._sleep = sleep
@@ -84,7 +84,7 @@ class Transactions:
         client: Callable[[], MongoClient[Any]],
         *,
         budget: RetryBudget,
-        clashes: Conflicts,
+        conflicts: Conflicts,
         aborts: Aborts,
         report: Report,
     ) -> Transactions:
@@ -94,7 +94,7 @@ class Transactions:
             retries=settings.max_retry_attempts,
             base=min(settings.retry_base_delay_ms / 1000, LONGEST_BASE),
             budget=budget,
-            clashes=clashes,
+            conflicts=conflicts,
             aborts=aborts,
             report=report,
             verbose=settings.log_level == "debug",
@@ -114,7 +114,7 @@ class Transactions:
             self._budget.tried()
         attempts: list[list[Observed]] = []
         left = iter(range(self.retries if retries is None else retries))  # of the whole and of its commit together
-        again = self._clashes.tries() if retries is None else left  # after write conflicts
+        again = self._conflicts.tries() if retries is None else left  # after write conflicts
 
         def attempt() -> Result:
             with observed() as commands:
@@ -123,7 +123,7 @@ class Transactions:
 
         try:
             result: Result = self._retrying(left, _transient)(
-                self._clashes.through, attempt, again, place=place, worth=_labelled
+                self._conflicts.through, attempt, again, place=place, worth=_labelled
             )
         except PyMongoError as error:
             explained = _explained(error)

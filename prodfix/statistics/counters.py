@@ -12,7 +12,7 @@ from collections.abc import Callable
 import orjson
 
 from prodfix.journal.journal import Journal, Statement
-from prodfix.statistics.counts import ErrorKey, Seen, Tally
+from prodfix.statistics.counts import Counts, ErrorKey, Seen
 
 KEYS = 300  # kinds of errors in one minute of one worker; further ones are counted together
 FINISHED = 10  # past minutes that wait for the next flush
@@ -36,7 +36,7 @@ class Counters:
         self._revision = 0
         self._written = self._known = 0
         self._returns = 0
-        self._tally = Tally(KEYS)
+        self._counts = Counts(KEYS)
         self._finished: list[tuple[Statement, int]] = []
         self.dropped = 0
         """Errors and requests of minutes that the journal has refused for too long, without those of an earlier total."""
@@ -44,23 +44,23 @@ class Counters:
     def error(self, key: ErrorKey) -> list[Statement]:
         """Count one error; the statements that make the new totals known to all workers."""
         with self._counting:
-            now = self._turn()
-            self._tally.count_error(key, Seen(1, round(now, 3), round(now, 3), self._releases))
+            now = self._next_minute()
+            self._counts.count_error(key, Seen(1, round(now, 3), round(now, 3), self._releases))
             self._revision += 1
             return [self._row()]
 
     def request(self, endpoint: str, device: str, micros: int, *, failed: bool) -> None:
         """Count one answered request, in about two microseconds."""
         with self._counting:
-            self._turn()
-            self._tally.count_request(endpoint, device, micros, failed=failed)
+            self._next_minute()
+            self._counts.count_request(endpoint, device, micros, failed=failed)
             self._revision += 1
 
     def flush(self) -> None:
         """Make known what was counted since the last time. Raises ``JournalUnavailable``; nothing is forgotten then."""
         with self._counting:
-            self._turn()
-            finished, tally, revision, total = self._finished[:], self._tally, self._revision, self._total()
+            self._next_minute()
+            finished, counts, revision, total = self._finished[:], self._counts, self._revision, self._total()
             statements = [row for row, _ in finished]
             if revision > self._written:
                 statements.append(self._row())
@@ -68,10 +68,10 @@ class Counters:
             self._journal.write(statements)
             with self._counting:
                 self._finished = [row for row in self._finished if row not in finished]
-                if tally is self._tally:
+                if counts is self._counts:
                     self._written, self._known = revision, total
 
-    def _turn(self) -> float:
+    def _next_minute(self) -> float:
         """The time; in a new minute everything begins at nothing."""
         now = self._clock()
         minute = int(now // 60)
@@ -79,18 +79,18 @@ class Counters:
         if boot and boot != self._boot:
             # After a fork, or another start: what was counted before has its place under the name that it had then.
             self._minute, self._revision, self._written, self._known = minute, 0, 0, 0
-            self._tally, self._finished = Tally(KEYS), []
+            self._counts, self._finished = Counts(KEYS), []
         if minute != self._minute:
             if self._revision > self._written:
                 self._finish()
             # A clock that was set back counts a minute once more, beside the total that it has already.
             self._returns += minute < self._minute
             self._minute, self._revision, self._written, self._known = minute, 0, 0, 0
-            self._tally = Tally(KEYS)
+            self._counts = Counts(KEYS)
         return now
 
     def _total(self) -> int:
-        return self._tally.total_errors + sum(traffic.requests for traffic in self._tally.devices.values())
+        return self._counts.total_errors + sum(traffic.requests for traffic in self._counts.devices.values())
 
     def _finish(self) -> None:
         self._finished.append((self._row(), self._total() - self._known))
@@ -99,5 +99,5 @@ class Counters:
 
     def _row(self) -> Statement:
         worker = self._journal.boot + "+" * self._returns
-        errors, traffic = orjson.dumps(self._tally.error_rows()), orjson.dumps(self._tally.traffic_rows())
+        errors, traffic = orjson.dumps(self._counts.error_rows()), orjson.dumps(self._counts.traffic_rows())
         return (_UPSERT, (worker, self._minute, self._revision, errors, traffic))

@@ -1,4 +1,4 @@
-"""What happened in one stretch of time: errors by kind, and requests with their durations. Tallies can be added up.
+"""What happened in one stretch of time: errors by kind, and requests with their durations. Counts can be added up.
 
 Nothing in a key comes from a user: endpoints are route templates, and errors have a fingerprint instead of a message. The
 number of keys is bounded all the same; what is beyond it is counted under ``__other__``.
@@ -60,7 +60,7 @@ class Traffic:
         return None if micros is None else round(micros / 1e3, 2)
 
 
-class Tally:
+class Counts:
     """Errors by key, traffic by device, and requests by endpoint. At most ``keys`` kinds of errors are told apart."""
 
     __slots__ = ("devices", "endpoints", "errors", "keys")
@@ -99,7 +99,7 @@ class Tally:
         counts[1] += failed
 
     def add(self, errors: Sequence[Row], traffic: Mapping[str, Any]) -> None:
-        """Add what another tally has written with :meth:`error_rows` and :meth:`traffic_rows`, the frequent kinds first."""
+        """Add what another counts has written with :meth:`error_rows` and :meth:`traffic_rows`, the frequent kinds first."""
         for category, device, endpoint, fingerprint, title, count, first, last, releases in sorted(
             errors, key=lambda row: -row[5]
         ):

@@ -182,7 +182,7 @@ class Groups:
 
     def _introduce(self, fingerprint: str, window: Window) -> bool:
         """Store a group before the background does; whether the window has it."""
-        found = [(key, seen) for key, seen in window.tally.errors.items() if key.fingerprint == fingerprint]
+        found = [(key, seen) for key, seen in window.counts.errors.items() if key.fingerprint == fingerprint]
         database = self._answering()
         if database is not None and found:
             with pymongo.timeout(LIMIT):
@@ -252,7 +252,7 @@ class Groups:
 
 def _of(window: Window) -> dict[str, Group]:
     groups: dict[str, Group] = {}
-    for key, seen in window.tally.errors.items():
+    for key, seen in window.counts.errors.items():
         group = groups.get(key.fingerprint)
         if group is None:
             nothing = Seen(0, seen.first, seen.last, frozenset())

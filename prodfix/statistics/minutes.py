@@ -17,7 +17,7 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError
 from pymongo.synchronous.database import Database
 
 from prodfix.journal.journal import Journal, Statement
-from prodfix.statistics.counts import Tally
+from prodfix.statistics.counts import Counts
 from prodfix.statistics.windows import (
     COLUMNS,
     ERROR_HOURS,
@@ -123,7 +123,7 @@ class Minutes:
         ]
         for (worker, hour), rows in groups.items():
             if len(rows) > 1 or rows[0].minute % HOUR:
-                whole = Tally(HOUR_KEYS)
+                whole = Counts(HOUR_KEYS)
                 for row in rows:
                     whole.add(row.errors, row.traffic)
                 within = "DELETE FROM minutes WHERE worker = ? AND minute BETWEEN ? AND ?"
@@ -157,7 +157,7 @@ def _document(row: Counted) -> dict[str, Any]:
 
 
 def _hour(hour: int, rows: Sequence[Counted]) -> dict[str, Any]:
-    whole, series = Tally(HOUR_KEYS), dict[int, Point]()
+    whole, series = Counts(HOUR_KEYS), dict[int, Point]()
     for row in rows:
         whole.add(row.errors, row.traffic)
         series.setdefault(row.minute % HOUR // STEP * STEP, Point()).add(*point_of(row))

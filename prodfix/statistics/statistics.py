@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Annotated, Literal, Protocol, get_args
 
 from prodfix.serialization import INLINE, Description, Millis, Serializable
-from prodfix.statistics.counts import OTHER, Tally, Traffic
+from prodfix.statistics.counts import OTHER, Counts, Traffic
 from prodfix.statistics.windows import HOUR, Point, Scope, Window, Windows, moment_of
 
 TimeRange = Literal["1h", "24h", "7d"]
@@ -135,18 +135,18 @@ class CountedWindow:
     dropped: int
 
     @property
-    def tally(self) -> Tally:
-        return self.window.tally
+    def counts(self) -> Counts:
+        return self.window.counts
 
     def statistics(self) -> ErrorStatistics:
         return ErrorStatistics(
             time_range=self.time_range,
-            total_errors=self.tally.total_errors,
-            errors_by_category=self.tally.errors_by(0),
-            errors_by_device=self.tally.errors_by(1),
-            errors_by_endpoint=self.tally.errors_by(2),
+            total_errors=self.counts.total_errors,
+            errors_by_category=self.counts.errors_by(0),
+            errors_by_device=self.counts.errors_by(1),
+            errors_by_endpoint=self.counts.errors_by(2),
             top_errors=self._top(),
-            requests=_figures(self.tally.whole()),
+            requests=_figures(self.counts.whole()),
             devices=self._devices(),
             endpoints=self._endpoints(),
             series=Series(_STEPS[self.time_range], self._points()),
@@ -165,7 +165,7 @@ class CountedWindow:
 
     def _top(self) -> list[TopError]:
         counts: Counter[tuple[str, str]] = Counter()
-        for key, seen in self.tally.errors.items():
+        for key, seen in self.counts.errors.items():
             counts[(key.title, key.fingerprint)] += seen.count
         ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
         return [
@@ -174,14 +174,14 @@ class CountedWindow:
         ]
 
     def _devices(self) -> dict[str, DeviceFigures]:
-        errors = self.tally.errors_by(1)
-        known = self.tally.devices
+        errors = self.counts.errors_by(1)
+        known = self.counts.devices
         names = sorted({*errors, *known})
         return {name: DeviceFigures(errors.get(name, 0), _figures(known.get(name, Traffic()))) for name in names}
 
     def _endpoints(self) -> list[EndpointFigures]:
-        errors = self.tally.errors_by(2)
-        known = self.tally.endpoints
+        errors = self.counts.errors_by(2)
+        known = self.counts.endpoints
         busiest = sorted({*errors, *known}, key=lambda name: (-errors.get(name, 0), -known.get(name, [0])[0], name))
         return [
             EndpointFigures(name, errors.get(name, 0), _rates(*known.get(name, [0, 0]))) for name in busiest[:ENDPOINTS]

@@ -19,7 +19,7 @@ from pymongo.synchronous.database import Database
 
 from prodfix.errors import UNANSWERED
 from prodfix.journal.journal import Journal
-from prodfix.statistics.counts import Tally
+from prodfix.statistics.counts import Counts
 
 ERROR_MINUTES = "error_minutes"
 ERROR_HOURS = "error_hours"
@@ -75,18 +75,18 @@ class Window:
     known."""
 
     def __init__(self) -> None:
-        self.tally = Tally(WINDOW_KEYS)
+        self.counts = Counts(WINDOW_KEYS)
         self.points: dict[int, Point] = {}
         self.workers: set[str] = set()
         self.scope: Scope = "instance"
 
     def add_minute(self, counted: Counted) -> None:
-        self.tally.add(counted.errors, counted.traffic)
+        self.counts.add(counted.errors, counted.traffic)
         self.workers.add(counted.worker.rstrip("+"))
         self._point(counted.minute).add(*point_of(counted))
 
     def add_hour(self, document: dict[str, Any]) -> None:
-        self.tally.add(document["errors"], document["traffic"])
+        self.counts.add(document["errors"], document["traffic"])
         self.workers.update(document["workers"])
         for offset, requests, failed, errors in document["series"]:
             self._point(document["_id"] * HOUR + offset).add(requests, failed, errors)
@@ -95,7 +95,7 @@ class Window:
         """What :meth:`add_hour` adds."""
         series = [(minute, one.requests, one.failed, list(one.errors.items())) for minute, one in self.points.items()]
         parts = {"_id": 0, "workers": self.workers, "series": series}
-        return {**parts, "errors": self.tally.error_rows(), "traffic": self.tally.traffic_rows()}
+        return {**parts, "errors": self.counts.error_rows(), "traffic": self.counts.traffic_rows()}
 
     def _point(self, minute: int) -> Point:
         return self.points.setdefault(minute, Point())

@@ -73,7 +73,7 @@ def idempotent(
     longest: float = LONGEST,
     described_by: str = DRAFT,
 ) -> View | Callable[[View], View]:
-    """KeptAnswer copies of a request with what the first one was answered. Stands below the route and what verifies the user.
+    """Answer copies of a request with what the first one was answered. Stands below the route and what verifies the user.
 
     ``required``: without a key it is 400. ``user``: who asks, for hosts that do not verify with flask-jwt-extended; without
     it a user that nobody verified is known by the credentials sent. ``longest``: seconds that the view may take where

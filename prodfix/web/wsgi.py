@@ -37,10 +37,10 @@ _UNSENDABLE = re.compile(r"[^\t\x20-\x7e\x80-\xff]")
 def attach(app: Flask, services: Services, *, answers: bool) -> None:
     """Wrap ``app.wsgi_app``. ``answers``: give an answer instead of the exception, as only the served application may;
     in a host the exception goes on to whoever waits for it there."""
-    app.wsgi_app = Boundary(app, services, answers=answers)  # type: ignore[method-assign]
+    app.wsgi_app = WsgiLayer(app, services, answers=answers)  # type: ignore[method-assign]
 
 
-class Boundary:
+class WsgiLayer:
     """A WSGI application around another one."""
 
     def __init__(self, app: Flask, services: Services, *, answers: bool) -> None:
@@ -168,7 +168,7 @@ class Stream:
 
     def __init__(
         self,
-        boundary: Boundary,
+        boundary: WsgiLayer,
         body: Iterable[bytes],
         context: RequestContext | None,
         head: _Head,

@@ -14,7 +14,7 @@ from pymongo import MongoClient
 
 from prodfix.incidents.incident_log import INCIDENTS
 from prodfix.records.storage import CONNECTION_EVENTS, ERROR_LOG
-from prodfix.statistics.counts import ErrorKey, Seen, Tally
+from prodfix.statistics.counts import Counts, ErrorKey, Seen
 from prodfix.statistics.groups import ERROR_GROUPS
 from prodfix.statistics.minutes import HOUR_KEYS, _document, _hour
 from prodfix.statistics.windows import ERROR_HOURS, ERROR_MINUTES, Counted
@@ -69,7 +69,7 @@ def _fingerprint(kind: tuple[Any, ...]) -> str:
 
 
 def _minute(worker: str, minute: int, lost: bool, chance: random.Random) -> Counted:
-    tally = Tally(HOUR_KEYS)
+    counts = Counts(HOUR_KEYS)
     busy = 1.2 + math.sin((minute % 1440) / 1440 * 2 * math.pi - 2)  # people sleep at night
     for kind in (*KINDS, *([LOST] if lost else [])):
         count = min(400, int(chance.expovariate(1 / max(0.05, kind[5] * busy))))
@@ -77,12 +77,14 @@ def _minute(worker: str, minute: int, lost: bool, chance: random.Random) -> Coun
             device = chance.choices([*DEVICES], [*DEVICES.values()])[0]
             title = f"{kind[1]} ({kind[2]})" + (f" in {kind[3]}" if kind[3] else "")
             key = ErrorKey(kind[0], device, chance.choice(ENDPOINTS), _fingerprint(kind), title)
-            tally.count_error(key, Seen(count, minute * 60.0, minute * 60.0 + 59, frozenset(["3f2a9c1"])))
+            counts.count_error(key, Seen(count, minute * 60.0, minute * 60.0 + 59, frozenset(["3f2a9c1"])))
     for _ in range(int(40 * busy) + 3):
         device = chance.choices([*DEVICES], [*DEVICES.values()])[0]
         micros = int(chance.lognormvariate(9.2, 0.8))
-        tally.count_request(chance.choice(ENDPOINTS), device, micros, failed=chance.random() < (0.9 if lost else 0.004))
-    return Counted(worker, minute, 1, 1, tally.error_rows(), tally.traffic_rows())
+        counts.count_request(
+            chance.choice(ENDPOINTS), device, micros, failed=chance.random() < (0.9 if lost else 0.004)
+        )
+    return Counted(worker, minute, 1, 1, counts.error_rows(), counts.traffic_rows())
 
 
 def _groups(chance: random.Random) -> list[dict[str, Any]]:

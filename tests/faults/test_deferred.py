@@ -119,7 +119,7 @@ def test_a_thousand_wait_on_two_workers_and_are_applied_within_five_seconds(
     assert took < 5.0
 
 
-def test_workers_that_are_killed_while_they_replay_apply_nothing_twice(server: DatabaseServer, served: Served) -> None:
+def test_workers_that_are_killed_while_they_drain_apply_nothing_twice(server: DatabaseServer, served: Served) -> None:
     lose(server, served)
     with ThreadPoolExecutor(8) as pool:
         kept(list(pool.map(lambda n: served.post("/probe/deferrable", {"number": n}), range(400))))

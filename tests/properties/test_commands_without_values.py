@@ -14,7 +14,7 @@ from pymongo.monitoring import CommandFailedEvent, CommandStartedEvent, CommandS
 
 from prodfix import QueryInterceptor
 from prodfix.logs.sinks import render
-from prodfix.operations.command_stats import Profile
+from prodfix.operations.command_stats import CommandStats
 from prodfix.queries.interceptor import CommandRecord
 
 CANARY = "canary7f3a"
@@ -121,9 +121,11 @@ def test_ten_thousand_commands_leave_no_value_and_change_nothing(sent: list[tupl
         send(interceptor, command, ending)
     assert (len(records), interceptor.errors) == (len(sent), 0)
     assert [command for command, _ in sent] == before
-    written = b"".join(render(record.to_json()) for record in records) + repr(counted(interceptor.profile)).encode()
+    written = (
+        b"".join(render(record.to_json()) for record in records) + repr(counted(interceptor.command_stats)).encode()
+    )
     assert CANARY.encode() not in written
 
 
-def counted(profile: Profile) -> list[Any]:
+def counted(profile: CommandStats) -> list[Any]:
     return [(key, kind.totals().to_json()) for key, kind in profile.drain()]

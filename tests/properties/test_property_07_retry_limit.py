@@ -104,8 +104,8 @@ def test_an_operation_after_write_conflicts(most: int, after_conflicts: int, err
     Feature: production-deployment-fix, Property 7
     """
     failing, slept, conflicts = Failing(errors), [], []  # type: ignore[var-annotated]
-    clashes = Conflicts(most=after_conflicts, sleep=conflicts.append)
-    recovery = Recovery(Classifier(), None, retries=most, base=1.0, clashes=clashes, sleep=slept.append)  # type: ignore[arg-type]
+    conflicts = Conflicts(most=after_conflicts, sleep=conflicts.append)
+    recovery = Recovery(Classifier(), None, retries=most, base=1.0, conflicts=conflicts, sleep=slept.append)  # type: ignore[arg-type]
     with pytest.raises((PyMongoError, BSONError)) as caught:
         recovery.run(failing, idempotent=True)
     assert caught.value is failing.last
@@ -233,8 +233,8 @@ def test_a_transaction(most: int, after_conflicts: int, given_here: int | None, 
     failing, slept, conflicts = Failing(errors), [], []  # type: ignore[var-annotated]
     client: MongoClient[Any]
     with MongoClient("127.0.0.1", 1, connect=False) as client:  # a transaction without operations asks no server
-        clashes = Conflicts(most=after_conflicts, sleep=conflicts.append)
-        transactions = Transactions(lambda: client, retries=most, base=0.1, clashes=clashes, sleep=slept.append)
+        conflicts = Conflicts(most=after_conflicts, sleep=conflicts.append)
+        transactions = Transactions(lambda: client, retries=most, base=0.1, conflicts=conflicts, sleep=slept.append)
         with pytest.raises(OperationFailure) as raised:
             transactions.run(failing, retries=given_here)
     assert raised.value is failing.last
@@ -280,8 +280,8 @@ def test_a_commit(most: int, errors: list[OperationFailure]) -> None:
     Feature: production-deployment-fix, Property 7
     """
     uncertain, slept, conflicts = Uncertain(errors), [], []  # type: ignore[var-annotated]
-    clashes = Conflicts(most=7, sleep=conflicts.append)
-    transactions = Transactions(lambda: uncertain, retries=most, base=0.1, clashes=clashes, sleep=slept.append)  # type: ignore[arg-type, return-value]
+    conflicts = Conflicts(most=7, sleep=conflicts.append)
+    transactions = Transactions(lambda: uncertain, retries=most, base=0.1, conflicts=conflicts, sleep=slept.append)  # type: ignore[arg-type, return-value]
     with pytest.raises(OperationFailure):
         transactions.run(lambda session: None)
     assert len(slept) + len(conflicts) == uncertain.commits - 1

@@ -93,9 +93,9 @@ def test_those_after_write_conflicts(most: int, base: float) -> None:
         raise OperationFailure("again", 112, {"errorLabels": ["TransientTransactionError"]})
 
     client: MongoClient[Any]
-    clashes = Conflicts(most=most, sleep=slept.append)
+    conflicts = Conflicts(most=most, sleep=slept.append)
     with MongoClient("127.0.0.1", 1, connect=False) as client, pytest.raises(OperationFailure):
-        Transactions(lambda: client, retries=0, base=base, clashes=clashes).run(conflict)
+        Transactions(lambda: client, retries=0, base=base, conflicts=conflicts).run(conflict)
     assert len(slept) == most
     # The first wait is for who has no turn yet; with it they begin anew.
     limits = [0.005, *(min(0.005 * 1.5**step, 0.5) for step in range(most - 1))]

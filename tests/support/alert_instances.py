@@ -92,7 +92,7 @@ def step_claims(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(agreement, name, stepped(getattr(agreement, name)))
 
 
-class Couriers:
+class Programs:
     """What has arrived, and where: ``failing`` are channels that refuse everything."""
 
     def __init__(self) -> None:
@@ -124,7 +124,7 @@ class Instance:
 
     def __init__(self, name: str, folder: Path, clock: Clock, database: Any = None, **options: Any) -> None:
         self.name, self.folder, self.clock, self.database = name, folder / name, clock, database
-        self.steps, self.couriers = Steps(), Couriers()
+        self.steps, self.programs = Steps(), Programs()
         self.told: list[tuple[str, str, dict[str, Any]]] = []
         self.seen: list[dict[str, Any]] = []
         self.backlog: JournalUse | None = JournalUse(0, 0.0)
@@ -164,7 +164,7 @@ class Instance:
             origin=origin,
             channels=channels,
             report=self._report,
-            send=self.steps.around(self.couriers),
+            send=self.steps.around(self.programs),
             clock=self.clock,
         )
 
@@ -200,4 +200,4 @@ class Instance:
 
     @property
     def titles(self) -> list[str]:
-        return self.couriers.titles()
+        return self.programs.titles()

@@ -128,17 +128,17 @@ def test_no_canary_arrives_or_is_logged_or_kept_with_the_alerts(
     monkeypatch.setattr(agreement, "server_time", refuse)
     channels = {"json #1": f"json://user:{CANARY}@{CANARY}.example.org/", "json #2": f"json://{CANARY}"}
     one = Instance("a", tmp_path, Clock(SINCE), database, channels=channels)
-    one.couriers.failing["json #1"] = "credentials"
+    one.programs.failing["json #1"] = "credentials"
     planted(one)
     one.turns(12)
     assert len(one.titles) == 8, "each of them was told"
-    arrived = str([(job["title"], job["body"]) for job in one.couriers.arrived])
+    arrived = str([(job["title"], job["body"]) for job in one.programs.arrived])
     logged = str([redact_document(line) for line in one.told])  # as prodfix.logs does
     rows = str(orjson.loads((one.folder / FILE).read_bytes())["state"]["notifications"])
     for shown in (arrived, logged, rows, str(redact_document(one.alerts.read().to_json()))):
         assert CANARY not in shown
     assert CANARY in str(one.told), "the control: what is logged without redaction"
-    assert CANARY in str(one.couriers.arrived), "and the URLs, which the program has"
+    assert CANARY in str(one.programs.arrived), "and the URLs, which the program has"
     files = b"".join(path.read_bytes() for path in one.folder.iterdir() if path.is_file())
     assert channels["json #2"].encode() not in files
     assert b"json #2" in files, "the control: this is where it would stand"
@@ -152,5 +152,5 @@ def test_the_detector_of_canaries_does_fire(tmp_path: Path, monkeypatch: pytest.
     one = Instance("a", tmp_path, Clock(SINCE))
     one.backlog = JournalUse(1, 0.0)
     one.turns(3)
-    assert CANARY in one.couriers.arrived[0][where]
+    assert CANARY in one.programs.arrived[0][where]
     one.kill()

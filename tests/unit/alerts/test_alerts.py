@@ -77,13 +77,13 @@ def test_a_loss_and_its_end_are_told_once_in_each_channel(make: Make, database: 
     assert one.titles == []
     one.sees("database_lost")
     one.turns(5)
-    assert [one.couriers.titles(channel) for channel in CHANNELS] == [[LOST], [LOST]]
+    assert [one.programs.titles(channel) for channel in CHANNELS] == [[LOST], [LOST]]
     one.well()
     one.turns(2)
     assert one.titles == [LOST], "it waits until MongoDB can be asked whether another instance has told it"
     one.database = database
     one.turns(5)
-    assert [one.couriers.titles(channel) for channel in CHANNELS] == [[LOST, BACK], [LOST, BACK]]
+    assert [one.programs.titles(channel) for channel in CHANNELS] == [[LOST, BACK], [LOST, BACK]]
 
 
 def test_what_concerns_this_instance_alone_needs_no_database(make: Make) -> None:
@@ -114,7 +114,7 @@ def test_more_dead_letters_are_told_after_the_cool_down(make: Make) -> None:
     one.turn(600.0)
     one.turns(3)
     assert one.titles == [DEAD, MORE]
-    assert "put aside: 3" in one.couriers.arrived[-1]["body"]
+    assert "put aside: 3" in one.programs.arrived[-1]["body"]
 
 
 def test_what_comes_back_while_it_cools_down_is_told_only_if_it_stays(make: Make) -> None:
@@ -142,7 +142,7 @@ def test_without_channels_every_change_is_logged_all_the_same(make: Make) -> Non
         ("error", DEAD, "dead_letters@a", "firing"),
         ("info", NONE_DEAD, "dead_letters@a", "over"),
     ]
-    assert one.couriers.arrived == []
+    assert one.programs.arrived == []
 
 
 @pytest.mark.parametrize("channels", [CHANNELS, {}])
@@ -183,7 +183,7 @@ def test_an_hour_has_no_more_than_so_many_and_the_next_says_how_many_were_held_b
     one.turn(3600.0)
     one.turns(2)
     assert one.titles[2:] == ["[error] The connection to the database fails again and again"]
-    assert "not sent before" not in one.couriers.arrived[-1]["body"], "the only one that was held back is this one"
+    assert "not sent before" not in one.programs.arrived[-1]["body"], "the only one that was held back is this one"
 
 
 def test_what_was_held_back_for_good_is_mentioned(make: Make) -> None:
@@ -198,12 +198,12 @@ def test_what_was_held_back_for_good_is_mentioned(make: Make) -> None:
     one.sees("error_rate")
     one.turns(3)
     assert one.titles == [DEAD, RATE]
-    assert "not sent before this one: 1 (ALERT_MAX_PER_HOUR is 1)" in one.couriers.arrived[-1]["body"]
+    assert "not sent before this one: 1 (ALERT_MAX_PER_HOUR is 1)" in one.programs.arrived[-1]["body"]
     one.well()
     one.turns(3)
     one.turn(3600.0)
     assert one.titles == [DEAD, RATE, CALM]
-    assert "not sent before" not in one.couriers.arrived[-1]["body"], "once"
+    assert "not sent before" not in one.programs.arrived[-1]["body"], "once"
 
 
 def test_a_resolved_error_that_is_back_is_told_by_the_sender_whichever_worker_was_told(
@@ -218,7 +218,7 @@ def test_a_resolved_error_that_is_back_is_told_by_the_sender_whichever_worker_wa
     told.regressed(group)
     one.turns(5)
     assert one.titles == ["[error] A resolved error is back"]
-    body = one.couriers.arrived[-1]["body"]
+    body = one.programs.arrived[-1]["body"]
     assert "fingerprint: f00d\nerror: INTERNAL_ERROR (ValueError) in notes.create\nreleases: v2" in body
     other.close()
     one.journal.adopt()
@@ -355,7 +355,7 @@ def killed_at_each_step(make: Make, play: Callable[[Instance], None], **options:
         one.steps.at = at
         play(one)
         found.append(one.titles)
-        assert one.couriers.titles("mailto #1") == one.titles
+        assert one.programs.titles("mailto #1") == one.titles
         if one.steps.at is not None:
             return found
     raise AssertionError(f"more than {KILLS} steps")
@@ -501,7 +501,7 @@ def test_where_nothing_can_be_kept_alerts_go_out_all_the_same_and_answers_say_wh
         other.deliver()
     assert [alerts.state().sender for alerts in (one.alerts, other)] == [True, False]
     assert sorted(one.titles) == sorted([LOST, "[critical] The journal cannot be written"])
-    assert one.couriers.titles("mailto #1") == one.titles
+    assert one.programs.titles("mailto #1") == one.titles
     assert [alerts.read().complete for alerts in (one.alerts, other)] == [False, False]
     (tmp_path / "a").unlink()
     one.turns(4)
@@ -540,7 +540,7 @@ def test_what_is_no_news_any_more_is_not_told_and_goes_with_the_next(make: Make,
         one.alerts.regressed({"fingerprint": fingerprint, "message": fingerprint, "releases": []})
         clock.now += pause
     one.turns(4)
-    assert ["error: new" in job["body"] for job in one.couriers.arrived] == [True, True]
+    assert ["error: new" in job["body"] for job in one.programs.arrived] == [True, True]
     assert one.journal.read("SELECT fingerprint FROM regressions") == [("new",)]
 
 
@@ -751,7 +751,7 @@ def test_a_courier_that_breaks_is_told_and_tried_again(make: Make, monkeypatch: 
     assert [(channel["state"], channel["reason"], channel["attempts"]) for channel in shown] == [
         ("waiting", "not_started", 1)
     ] * 2
-    assert ("error", "the courier could not be run", {"error": "ZeroDivisionError"}) in one.told
+    assert ("error", "the delivery program could not be run", {"error": "ZeroDivisionError"}) in one.told
     monkeypatch.undo()
     one.turn(60.0)
     assert one.titles == [DEAD]
@@ -759,25 +759,25 @@ def test_a_courier_that_breaks_is_told_and_tried_again(make: Make, monkeypatch: 
 
 def test_a_channel_that_works_again_has_it_once(make: Make) -> None:
     one = make()
-    one.couriers.failing["json #2"] = "timeout"
+    one.programs.failing["json #2"] = "timeout"
     one.backlog = JournalUse(1, 0.0)
     one.turns(3)
-    one.couriers.failing.clear()
+    one.programs.failing.clear()
     one.turns(3)
     assert one.titles == []
     one.turn(60.0)
     one.turns(3, 60.0)
-    assert (one.titles, one.couriers.tried["json #2"]) == ([DEAD], 2)
+    assert (one.titles, one.programs.tried["json #2"]) == ([DEAD], 2)
     answer = one.alerts.read().to_json()
     assert (answer["sent"], answer["failed"]) == (2, 0)
 
 
 def test_a_channel_that_refuses_for_an_hour_is_given_up_and_counted(make: Make) -> None:
     one = make()
-    one.couriers.failing["json #2"] = "credentials"
+    one.programs.failing["json #2"] = "credentials"
     one.backlog = JournalUse(1, 0.0)
     one.turns(70, 60.0)
-    assert (one.couriers.tried["mailto #1"], one.couriers.tried["json #2"]) == (1, 7)
+    assert (one.programs.tried["mailto #1"], one.programs.tried["json #2"]) == (1, 7)
     answer = one.alerts.read().to_json()
     assert (answer["sent"], answer["failed"]) == (1, 1)
     told = [(severity, message) for severity, message, facts in one.told if facts.get("channel") == "json #2"]

@@ -1,4 +1,4 @@
-"""Alerts as an application has them: its loops, its state, its log, and a real courier, in plain threads."""
+"""Alerts as an application has them: its loops, its state, its log, and a real program, in plain threads."""
 
 from __future__ import annotations
 

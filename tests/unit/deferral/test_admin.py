@@ -1,4 +1,4 @@
-"""AdminCommands: who has the write carries them out, in its own file; what is no order, or nobody's, does not stay."""
+"""Admin commands: who has the write carries them out, in its own file; what is none, or nobody's, does not stay."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def setting(book: str, title: str, version: int | None = None) -> Write:
 # -- order and batches ------------------------------------------------------------------------------------------------------
 
 
-def test_what_waits_is_applied_and_leaves_a_trace(
+def test_what_waits_is_applied_and_leaves_a_status(
     deferred: DeferredQueue, drainer: Drainer, journal: Journal, database: Any
 ) -> None:
     writes = [note(f"{number:03}") for number in range(3 * BATCH)]

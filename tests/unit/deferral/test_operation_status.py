@@ -30,12 +30,12 @@ def deferred(make_deferred: Make) -> DeferredQueue:
 
 @pytest.fixture
 def make(journal: Journal, database: Any) -> Make:
-    def make_traces(**options: Any) -> OperationStatuses:
+    def make_statuses(**options: Any) -> OperationStatuses:
         known = {"configured": True, "uptime": lambda: SETTLED + 1, "retention_days": 8}
         chosen = {"journal": journal, "database": lambda: database} | known | options
         return OperationStatuses(chosen.pop("journal"), chosen.pop("database"), **chosen)
 
-    return make_traces
+    return make_statuses
 
 
 def put_bad(deferred: DeferredQueue, owner: str | None = None) -> Write:
@@ -207,7 +207,7 @@ def test_what_waits_says_why_and_since_when(
     assert make().find(write.id, None).answer().to_json()["waitingSince"] is None
 
 
-def test_traces_end(
+def test_statuses_end(
     deferred: DeferredQueue, journal: Journal, make: Make, make_drainer: Make, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr(module, "KEPT", 5)

@@ -238,7 +238,7 @@ def test_an_id_that_was_made_for_this_write_alone_comes_once() -> None:
         assert copyable(Write("note", {}, id=identity)), identity
 
 
-def test_a_write_that_others_may_bring_leaves_a_trace_before_its_mark_is_gone(
+def test_a_write_that_others_may_bring_leaves_a_status_before_its_mark_is_gone(
     deferred: DeferredQueue, database: Any, clock: Clock
 ) -> None:
     writes = [Write("count", {}, id=f"order-{number:04}", owner="ada") for number in range(ENOUGH)]

@@ -14,7 +14,7 @@ from prodfix.deferral.throttle import COMMAND, LATELY, LEAST, LONGEST_REST, REST
 LARGEST = 20
 
 
-class Turns:
+class Lock:
     """Counts how often it was taken, and whether it is taken now."""
 
     taken_now, count = False, 0
@@ -41,8 +41,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def turns() -> Turns:
-    return Turns()
+def lock() -> Lock:
+    return Lock()
 
 
 @pytest.fixture
@@ -51,8 +51,8 @@ def slept() -> list[float]:
 
 
 @pytest.fixture
-def make(turns: Turns, slept: list[float], clock: Clock) -> Callable[..., Throttle]:
-    return lambda live, **options: Throttle(live, turns, largest=LARGEST, sleep=slept.append, **options)  # type: ignore[arg-type]
+def make(lock: Lock, slept: list[float], clock: Clock) -> Callable[..., Throttle]:
+    return lambda live, **options: Throttle(live, lock, largest=LARGEST, sleep=slept.append, **options)  # type: ignore[arg-type]
 
 
 def send(throttle: Throttle, clock: Clock, *took: float) -> int:
@@ -66,20 +66,20 @@ def send(throttle: Throttle, clock: Clock, *took: float) -> int:
 
 
 def test_while_nobody_asks_batches_are_whole_and_only_the_rate_holds_them_back(
-    make: Any, clock: Clock, turns: Turns, slept: list[float]
+    make: Any, clock: Clock, lock: Lock, slept: list[float]
 ) -> None:
     throttle = make(lambda: False, rate=100.0)
     assert [send(throttle, clock, 0.05), send(throttle, clock, 5.0)] == [LARGEST] * 2
     assert slept == [pytest.approx(LARGEST / 100 - 0.05), 0]
-    assert turns.count == 0
+    assert lock.count == 0
 
 
-def test_while_somebody_asks_each_batch_waits_for_its_turn_and_is_followed_by_a_rest(
-    make: Any, clock: Clock, turns: Turns, slept: list[float]
+def test_while_somebody_asks_each_batch_waits_for_its_lock_and_is_followed_by_a_rest(
+    make: Any, clock: Clock, lock: Lock, slept: list[float]
 ) -> None:
     throttle = make(lambda: True)
     assert send(throttle, clock, 0.01, 0.02) == LEAST
-    assert (slept, turns.count) == ([pytest.approx(0.03 * REST)], 1)
+    assert (slept, lock.count) == ([pytest.approx(0.03 * REST)], 1)
     send(throttle, clock, 60.0)
     assert slept[1] == LONGEST_REST
     slow = make(lambda: True, rate=10.0)
@@ -87,12 +87,12 @@ def test_while_somebody_asks_each_batch_waits_for_its_turn_and_is_followed_by_a_
     assert slept[2] == pytest.approx(LEAST / 10 - 0.001), "the rate counts all the same"
 
 
-def test_the_turn_is_given_back_before_the_rest(make: Any, clock: Clock, turns: Turns) -> None:
+def test_the_lock_is_given_back_before_the_rest(make: Any, clock: Clock, lock: Lock) -> None:
     during: list[bool] = []
-    throttle = Throttle(lambda: True, turns, largest=LARGEST, sleep=lambda _: during.append(turns.taken_now))  # type: ignore[arg-type]
+    throttle = Throttle(lambda: True, lock, largest=LARGEST, sleep=lambda _: during.append(lock.taken_now))  # type: ignore[arg-type]
     throttle.size()
     with throttle.batch(1):
-        during.append(turns.taken_now)
+        during.append(lock.taken_now)
     assert during == [True, False]
 
 

@@ -190,7 +190,7 @@ def test_causes_are_told_apart(worker: Callable[..., Worker]) -> None:
     assert found == {"database_lost": 0, "error_rate": 1}
 
 
-def test_replays_belong_to_the_incident_that_deferred_them_and_failures_after_it_do_not(
+def test_drained_writes_belong_to_the_incident_that_deferred_them_and_failures_after_it_do_not(
     alone: Callable[..., Worker], clock: Clock
 ) -> None:
     one = alone()
@@ -348,7 +348,7 @@ def test_no_incident_lasts_less_than_nothing_or_longer_than_the_test(steps: list
         assert incident["from"] <= incident["to"]
 
 
-def test_replays_and_early_failures_are_told_by_the_time_that_has_passed(
+def test_drained_writes_and_early_failures_are_told_by_the_time_that_has_passed(
     alone: Callable[..., Worker], clock: Clock
 ) -> None:
     one = alone()

@@ -43,7 +43,7 @@ def test_who_waits_has_it_as_soon_as_it_is_given_back(journal: Journal) -> None:
             assert (mine, len(looks)) == (True, 3)
 
 
-def test_a_killed_workers_turn_is_over(journal: Journal, python: Callable[..., str]) -> None:
+def test_a_killed_workers_lock_is_free(journal: Journal, python: Callable[..., str]) -> None:
     code = """
         import fcntl, os, sys
         file = open(sys.argv[1], "w")

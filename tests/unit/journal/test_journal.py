@@ -75,7 +75,7 @@ def owner(folder: Path, *identities: str) -> Iterator[subprocess.Popen[str]]:
 @contextmanager
 def turn_taken(journal: Journal) -> Iterator[None]:
     """Another one's turn to write takes as long as the block: a disk that hangs."""
-    with journal._turn:
+    with journal._commit_lock:
         yield
 
 

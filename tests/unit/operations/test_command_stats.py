@@ -7,14 +7,14 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prodfix.operations.command_stats import FRESH, KINDS, OTHER, Profile, masked, quantile
+from prodfix.operations.command_stats import FRESH, KINDS, OTHER, CommandStats, masked, quantile
 from prodfix.operations.fingerprints import CommandKey
 
 FIND = CommandKey("find", "notes", ("a",))
 
 
 def test_counts_errors_and_sums_are_exact_under_threads() -> None:
-    profile = Profile()
+    profile = CommandStats()
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda number: profile.add(FIND, number, failed=number % 10 == 0), range(2000)))
     ((key, kind),) = profile.drain()
@@ -24,7 +24,7 @@ def test_counts_errors_and_sums_are_exact_under_threads() -> None:
 
 @given(st.lists(st.integers(1, 10_000_000), min_size=1, max_size=FRESH))
 def test_quantiles_are_within_two_percent_also_when_written_and_read(durations: list[int]) -> None:
-    profile = Profile()
+    profile = CommandStats()
     for micros in durations:
         profile.add(FIND, micros, failed=False)
     ((_, kind),) = profile.drain()
@@ -37,7 +37,7 @@ def test_quantiles_are_within_two_percent_also_when_written_and_read(durations: 
 def test_several_processes_are_one() -> None:
     entries = []
     for low in (100, 1_000, 10_000):
-        profile = Profile()
+        profile = CommandStats()
         for step in range(50):
             profile.add(FIND, low + step, failed=False)
         entries += [kind.totals().bins for _, kind in profile.drain()]
@@ -48,7 +48,7 @@ def test_several_processes_are_one() -> None:
 
 
 def test_only_what_has_changed_is_drained() -> None:
-    profile = Profile()
+    profile = CommandStats()
     profile.add(FIND, 5, failed=False)
     assert len(profile.drain()) == 1
     assert profile.drain() == []
@@ -57,7 +57,7 @@ def test_only_what_has_changed_is_drained() -> None:
 
 
 def test_kinds_beyond_the_limit_are_counted_together() -> None:
-    profile = Profile()
+    profile = CommandStats()
     for number in range(KINDS + 50):
         profile.add(CommandKey("find", f"c{number}", ()), 1, failed=False)
     kinds = dict(profile.drain())

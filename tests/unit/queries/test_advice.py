@@ -173,7 +173,7 @@ def test_no_advice_names_an_identity_or_our_own_guard(wanted: dict[str, Any], so
     assert len(fields) == len(set(fields))
 
 
-def test_a_slow_replay_of_a_deferred_write_gets_no_index_of_ours(advise: Callable[..., Any]) -> None:
+def test_a_slow_drain_of_a_deferred_write_gets_no_index_of_ours(advise: Callable[..., Any]) -> None:
     advise(lambda db: db.items.insert_many([{"_id": number, "owner": "x"} for number in range(3)]))
     guarded = {"_id": 2, GUARD: {"$ne": "0" * 24}}
     told = advise(lambda db: db.items.update_one(guarded, {"$set": {"n": 1}}))

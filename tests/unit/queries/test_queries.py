@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from prodfix.journal.journal import Journal
-from prodfix.operations.command_stats import Profile
+from prodfix.operations.command_stats import CommandStats
 from prodfix.operations.fingerprints import CommandKey
 from prodfix.queries.query_statistics import QueryStatistics
 
@@ -16,7 +16,7 @@ def test_a_worker_whose_file_was_made_anew_counts_with_its_newest_total_only(
 ) -> None:
     before, after = open_journal(), open_journal()
     after.boot = before.boot  # the same process, whose first disk has failed
-    profile = Profile()
+    profile = CommandStats()
     for journal in (before, after):
         profile.add(CommandKey("find", "notes", ()), 1000, failed=False)
         QueryStatistics(journal, profile).store()
@@ -25,7 +25,7 @@ def test_a_worker_whose_file_was_made_anew_counts_with_its_newest_total_only(
 
 
 def test_kinds_are_found_by_operation_and_collection_and_in_pages(journal: Journal) -> None:
-    profile = Profile()
+    profile = CommandStats()
     for number, (operation, collection) in enumerate([("find", "a"), ("find", "b"), ("insert", "a"), ("ping", None)]):
         profile.add(CommandKey(operation, collection, ()), (number + 1) * 1000, failed=False)
     statistics = QueryStatistics(journal, profile)

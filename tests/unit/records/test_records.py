@@ -236,7 +236,7 @@ def test_without_a_bound_it_would_be() -> None:
     assert small.to_document()["facts"]["numbers"] == [1, 2]
 
 
-def test_a_trace_is_small_and_says_enough_to_find_its_group() -> None:
+def test_a_suppressed_record_is_small_and_says_enough_to_find_its_group() -> None:
     made = recorded(caught(lambda: recursive(50, ValueError("x" * 3000))), context("POST"))
     trace = made.to_log_entry()
     assert {"stack", "trail"}.isdisjoint(trace)

@@ -274,14 +274,14 @@ class Document:
 
     def __init__(self) -> None:
         self.writer = threading.Lock()
-        self.version = self.clashes = 0
+        self.version = self.conflicts = 0
 
     def change(self) -> None:
         seen = self.version
         time.sleep(0.002)  # what a transaction takes
         with self.writer:
             if self.version != seen:
-                self.clashes += 1
+                self.conflicts += 1
                 raise conflict()
             self.version += 1
 
@@ -301,7 +301,7 @@ def test_a_crowd_at_one_document_comes_through_in_turns(place: str | None) -> No
         thread.join()
     assert document.version == 80
     if place is not None:
-        assert document.clashes < 40, "who knows that others take turns there does not try to pass them"
+        assert document.conflicts < 40, "who knows that others take turns there does not try to pass them"
     assert tried._turns._waiting == {}
 
 

@@ -184,8 +184,8 @@ def test_any_other_commit_without_an_answer_is_sent_again(
 def test_a_crowd_at_one_document_is_served_whole(database: Any) -> None:
     database.books.insert_one({"_id": "hot", "n": 0})
     slept: list[float] = []
-    clashes = Conflicts()  # with the waits that they have
-    transactions = Transactions(lambda: database.client, retries=0, base=10.0, clashes=clashes, sleep=slept.append)
+    conflicts = Conflicts()  # with the waits that they have
+    transactions = Transactions(lambda: database.client, retries=0, base=10.0, conflicts=conflicts, sleep=slept.append)
 
     def increment(session: Any) -> None:
         database.notes.insert_one({}, session=session)
@@ -200,7 +200,7 @@ def test_a_crowd_at_one_document_is_served_whole(database: Any) -> None:
 def test_a_crowd_with_the_tries_of_an_outage_is_not(database: Any) -> None:
     # The control of the test above.
     database.books.insert_one({"_id": "hot", "n": 0})
-    transactions = Transactions(lambda: database.client, retries=0, base=10.0, clashes=Conflicts(most=0))
+    transactions = Transactions(lambda: database.client, retries=0, base=10.0, conflicts=Conflicts(most=0))
 
     def increment(session: Any) -> None:
         database.books.find_one({"_id": "hot"}, session=session)

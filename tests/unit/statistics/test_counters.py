@@ -296,7 +296,7 @@ GROWTH = """
     from pathlib import Path
     from prodfix.statistics.counters import Counters
     from prodfix.journal.journal import Journal
-    from prodfix.statistics.counts import ErrorKey, Seen, Tally
+    from prodfix.statistics.counts import ErrorKey, Seen, Counts
 
     journal = Journal(Path(sys.argv[1]))
     journal.open()
@@ -322,10 +322,10 @@ GROWTH = """
     before = peak()
     count(int(sys.argv[2]), 20)
     count(3_000, 10**9)
-    tally = Tally(int(sys.argv[3]))
+    counts = Counts(int(sys.argv[3]))
     for number in range(int(sys.argv[4])):
-        tally.count_error(key(number, 10**9), Seen(1, now[0], now[0], frozenset(["v1"])))
-    assert tally.total_errors == int(sys.argv[4])
+        counts.count_error(key(number, 10**9), Seen(1, now[0], now[0], frozenset(["v1"])))
+    assert counts.total_errors == int(sys.argv[4])
     print((peak() - before) // 1024)
     journal.close()
 """
@@ -333,7 +333,7 @@ GROWTH = """
 
 def test_a_million_errors_take_no_more_than_16_megabytes(tmp_path: Path, python: Callable[..., str]) -> None:
     # Through the journal 20,000 of 20 kinds and 3,000 of as many kinds, each commit of which takes its time; a million of
-    # a million kinds in one tally, which is all that a worker keeps of a minute.
+    # a million kinds in one counts, which is all that a worker keeps of a minute.
     assert int(python(GROWTH, tmp_path / "journal", 20_000, KEYS, 1_000_000)) <= 16
 
 

@@ -1,4 +1,4 @@
-"""Tallies: bounded, and the same whatever is added to what in which order."""
+"""Counts: bounded, and the same whatever is added to what in which order."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prodfix.statistics import counts
-from prodfix.statistics.counts import ENDPOINTS, OTHER, RELEASES, ErrorKey, Seen, Tally
+from prodfix.statistics.counts import ENDPOINTS, OTHER, RELEASES, Counts, ErrorKey, Seen
 from tests.support.counting_worker import kind
 
 COUNTED = st.tuples(st.sampled_from(["a", "b", "c", "d"]), st.sampled_from(["mobile", "desktop"]), st.integers(0, 999))
@@ -25,33 +24,33 @@ def seen(at: float = 1.0, *releases: str, count: int = 1) -> Seen:
     return Seen(count, at, at, frozenset(releases))
 
 
-def tally_of(errors: list[tuple[str, str, int]], requests: list[tuple[str, str, int, bool]], keys: int = 99) -> Tally:
-    tally = Tally(keys)
+def tally_of(errors: list[tuple[str, str, int]], requests: list[tuple[str, str, int, bool]], keys: int = 99) -> Counts:
+    counts = Counts(keys)
     for fingerprint, device, at in errors:
-        tally.count_error(kind(fingerprint, device=device), seen(float(at), f"v{at % 3}"))
+        counts.count_error(kind(fingerprint, device=device), seen(float(at), f"v{at % 3}"))
     for endpoint, device, micros, failed in requests:
-        tally.count_request(endpoint, device, micros, failed=failed)
-    return tally
+        counts.count_request(endpoint, device, micros, failed=failed)
+    return counts
 
 
-def contents(tally: Tally) -> Any:
+def contents(counts: Counts) -> Any:
     return (
-        {key: (one.count, one.first, one.last, one.releases) for key, one in tally.errors.items()},
-        {device: (one.requests, one.failed, dict(one.bins)) for device, one in tally.devices.items()},
-        tally.endpoints,
+        {key: (one.count, one.first, one.last, one.releases) for key, one in counts.errors.items()},
+        {device: (one.requests, one.failed, dict(one.bins)) for device, one in counts.devices.items()},
+        counts.endpoints,
     )
 
 
-def written(tally: Tally) -> tuple[Any, Any]:
-    return orjson.loads(orjson.dumps(tally.error_rows())), orjson.loads(orjson.dumps(tally.traffic_rows()))
+def written(counts: Counts) -> tuple[Any, Any]:
+    return orjson.loads(orjson.dumps(counts.error_rows())), orjson.loads(orjson.dumps(counts.traffic_rows()))
 
 
 @given(parts=PARTS, seed=st.integers(0, 99))
-def test_parts_that_were_written_and_added_in_any_order_are_what_one_tally_would_have_counted(
+def test_parts_that_were_written_and_added_in_any_order_are_what_one_counts_would_have_counted(
     parts: list[Any], seed: int
 ) -> None:
     whole = tally_of([one for part in parts for one in part[0]], [one for part in parts for one in part[1]])
-    added = Tally(99)
+    added = Counts(99)
     for part in random.Random(seed).sample(parts, len(parts)):
         added.add(*written(tally_of(*part)))
     assert contents(added) == contents(whole)
@@ -59,76 +58,76 @@ def test_parts_that_were_written_and_added_in_any_order_are_what_one_tally_would
 
 @given(errors=st.lists(COUNTED, max_size=40), keys=st.integers(0, 4))
 def test_nothing_is_lost_beyond_the_bound_of_kinds(errors: list[tuple[str, str, int]], keys: int) -> None:
-    tally = tally_of(errors, [], keys)
-    assert tally.total_errors == len(errors)
-    named = [key for key in tally.errors if key.fingerprint != OTHER]
+    counts = tally_of(errors, [], keys)
+    assert counts.total_errors == len(errors)
+    named = [key for key in counts.errors if key.fingerprint != OTHER]
     assert len(named) <= keys
-    assert len(tally.errors) <= keys + 2  # the rest of each category and device
-    assert sum(tally.errors_by(1).values()) == len(errors)
-    added = Tally(keys + 2)
-    added.add(*written(tally))
-    assert contents(added) == contents(tally)
+    assert len(counts.errors) <= keys + 2  # the rest of each category and device
+    assert sum(counts.errors_by(1).values()) == len(errors)
+    added = Counts(keys + 2)
+    added.add(*written(counts))
+    assert contents(added) == contents(counts)
 
 
 def test_what_is_beyond_the_bound_keeps_its_category_and_device() -> None:
-    tally = Tally(1)
+    counts = Counts(1)
     for number in range(3):
-        tally.count_error(kind(f"f{number}", category="timeout"), seen())
-    assert list(tally.errors) == [kind("f0", category="timeout"), ErrorKey("timeout", "mobile", OTHER, OTHER, OTHER)]
+        counts.count_error(kind(f"f{number}", category="timeout"), seen())
+    assert list(counts.errors) == [kind("f0", category="timeout"), ErrorKey("timeout", "mobile", OTHER, OTHER, OTHER)]
 
 
 def test_of_several_tallies_the_frequent_kinds_are_named() -> None:
-    part = Tally(9)
+    part = Counts(9)
     for fingerprint, count in (("rare", 1), ("frequent", 5)):
         part.count_error(kind(fingerprint), seen(count=count))
-    whole = Tally(1)
+    whole = Counts(1)
     whole.add(*written(part))
     assert whole.errors_by(3) == {"frequent": 5, OTHER: 1}
 
 
 def test_endpoints_are_bounded_and_their_requests_are_all_counted() -> None:
-    tally = Tally(9)
+    counts = Counts(9)
     for number in range(ENDPOINTS + 50):
         for _ in range(2):
-            tally.count_request(f"/{number}", "mobile", 1000, failed=number % 2 == 0)
-    assert len(tally.endpoints) == ENDPOINTS + 1
-    assert tally.endpoints[OTHER] == [100, 50]
-    assert sum(counts[0] for counts in tally.endpoints.values()) == tally.whole().requests == 300
+            counts.count_request(f"/{number}", "mobile", 1000, failed=number % 2 == 0)
+    assert len(counts.endpoints) == ENDPOINTS + 1
+    assert counts.endpoints[OTHER] == [100, 50]
+    assert sum(counts[0] for counts in counts.endpoints.values()) == counts.whole().requests == 300
 
 
 def test_releases_are_bounded() -> None:
-    tally = Tally(9)
+    counts = Counts(9)
     for number in range(RELEASES + 5):
-        tally.count_error(kind(), seen(1.0, f"v{number:02}"))
-    assert len(tally.errors[kind()].releases) == RELEASES
+        counts.count_error(kind(), seen(1.0, f"v{number:02}"))
+    assert len(counts.errors[kind()].releases) == RELEASES
 
 
-def test_a_tally_shares_nothing_with_what_it_was_given() -> None:
+def test_a_counts_shares_nothing_with_what_it_was_given() -> None:
     given = seen(1.0, "v1")
-    first, second = Tally(9), Tally(9)
-    for tally in (first, second):
-        tally.count_error(kind(), given)
+    first, second = Counts(9), Counts(9)
+    for counts in (first, second):
+        counts.count_error(kind(), given)
     first.count_error(kind(), seen(5.0, "v2"))
     assert (given.count, second.errors[kind()].count, second.errors[kind()].last) == (1, 1, 1.0)
 
 
 def test_first_and_last_are_the_outermost_moments() -> None:
-    tally = tally_of([("a", "mobile", at) for at in (5, 2, 9)], [])
-    found = tally.errors[kind("a")]
+    counts = tally_of([("a", "mobile", at) for at in (5, 2, 9)], [])
+    found = counts.errors[kind("a")]
     assert (found.count, found.first, found.last) == (3, 2.0, 9.0)
 
 
 @pytest.mark.parametrize("share", [0.5, 0.95, 0.99])
 def test_durations_are_told_within_two_percent(share: float) -> None:
     durations = sorted(random.Random(1).lognormvariate(9, 1) for _ in range(2000))
-    tally = tally_of(
+    counts = tally_of(
         [], [("/", ("mobile", "desktop")[number % 2], int(one), False) for number, one in enumerate(durations)]
     )
     true = durations[int(share * (len(durations) - 1))] / 1e3
-    assert tally.whole().millis(share) == pytest.approx(true, rel=0.021)
+    assert counts.whole().millis(share) == pytest.approx(true, rel=0.021)
     assert counts.Traffic().millis(share) is None
 
 
 def test_no_time_at_all_is_a_duration_too() -> None:
-    tally = tally_of([], [("/", "mobile", 0, True)])
-    assert (tally.whole().requests, tally.whole().failed, tally.whole().millis(0.5)) == (1, 1, 0.0)
+    counts = tally_of([], [("/", "mobile", 0, True)])
+    assert (counts.whole().requests, counts.whole().failed, counts.whole().millis(0.5)) == (1, 1, 0.0)

@@ -17,7 +17,7 @@ from pymongo.errors import PyMongoError
 
 from prodfix.journal.journal import Journal
 from prodfix.statistics import minutes as module
-from prodfix.statistics.counts import Tally
+from prodfix.statistics.counts import Counts
 from prodfix.statistics.minutes import CLOSED_AT_ONCE, STEP
 from prodfix.statistics.statistics import TIME_RANGES
 from prodfix.statistics.windows import ERROR_HOURS, ERROR_MINUTES, GRACE, HOUR, KEPT, LATEST
@@ -360,10 +360,10 @@ class Instance:
             for time_range in TIME_RANGES if worker is self.workers[0] else TIME_RANGES[2:]:
                 answer = worker.statistics.read(time_range)
                 within = range(answer.first, answer.last + 1)
-                assert answer.tally.total_errors == sum(self.truth[minute] for minute in within), time_range
-                assert answer.tally.whole().requests == sum(self.requests[minute] for minute in within), time_range
+                assert answer.counts.total_errors == sum(self.truth[minute] for minute in within), time_range
+                assert answer.counts.whole().requests == sum(self.requests[minute] for minute in within), time_range
                 plotted = [sum(point["errors"].values()) for point in answer.statistics().to_json()["series"]["points"]]
-                assert sum(plotted) == answer.tally.total_errors, time_range
+                assert sum(plotted) == answer.counts.total_errors, time_range
 
     def check_hours(self) -> None:
         """Each document of an hour is the sum of its minutes, once nothing is on its way."""
@@ -373,9 +373,9 @@ class Instance:
             for worker in self.workers:
                 worker.storage.tick()
         found = {document["_id"]: document for document in self.database[ERROR_HOURS].find()}
-        sums: dict[int, Tally] = {}
+        sums: dict[int, Counts] = {}
         for one in self.database[ERROR_MINUTES].find():
-            sums.setdefault(one["_id"]["minute"] // HOUR, Tally(999)).add(one["errors"], one["traffic"])
+            sums.setdefault(one["_id"]["minute"] // HOUR, Counts(999)).add(one["errors"], one["traffic"])
         for hour, document in found.items():
             assert sum(row[5] for row in document["errors"]) == sums[hour].total_errors
             assert sum(row[1] for row in document["traffic"]["devices"]) == sums[hour].whole().requests
@@ -427,11 +427,11 @@ def test_folding_old_minutes_into_hours_changes_no_sum(steps: list[tuple[int, in
         for number, times, turned in steps:
             instance.step("count", number, times)
             instance.clock.now += turned * 60
-            before = instance.workers[0].statistics.read("7d").tally.error_rows()
+            before = instance.workers[0].statistics.read("7d").counts.error_rows()
             for worker in instance.workers:
                 for _ in range(2):
                     worker.minutes.fold(8)
-            assert sorted(instance.workers[1].statistics.read("7d").tally.error_rows()) == sorted(before)
+            assert sorted(instance.workers[1].statistics.read("7d").counts.error_rows()) == sorted(before)
             instance.check()
 
 

@@ -17,7 +17,7 @@ from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStart
 
 from prodfix.journal.journal import Journal
 from prodfix.statistics import minutes, windows
-from prodfix.statistics.counts import Seen, Tally
+from prodfix.statistics.counts import Counts, Seen
 from prodfix.statistics.statistics import Statistics
 from prodfix.statistics.windows import COLUMNS, ERROR_HOURS, HOUR, KEPT, Counted, Windows
 from tests.support.counting_worker import BEGIN, Clock, Worker, kind
@@ -149,12 +149,12 @@ def week_of(worker: Worker, errors: int) -> dict[str, int]:
     total: Counter[str] = Counter()
     rows: dict[int, list[Counted]] = {}
     for minute, kinds in per_minute.items():
-        tally = Tally(300)
+        counts = Counts(300)
         for number, count in kinds.items():
-            tally.count_error(KINDS[number], Seen(count, minute * 60.0, minute * 60.0, frozenset(["v1"])))
+            counts.count_error(KINDS[number], Seen(count, minute * 60.0, minute * 60.0, frozenset(["v1"])))
             total[KINDS[number].fingerprint] += count
-        tally.count_request("/", "mobile", 5000, failed=True)
-        counted = Counted("w", minute, 1, 1, tally.error_rows(), tally.traffic_rows())
+        counts.count_request("/", "mobile", 5000, failed=True)
+        counted = Counted("w", minute, 1, 1, counts.error_rows(), counts.traffic_rows())
         rows.setdefault(minute // HOUR, []).append(counted)
     closed = [minutes._hour(hour, counted) for hour, counted in rows.items() if hour * HOUR < worker.windows.open()]
     worker.database[ERROR_HOURS].insert_many(closed)

@@ -67,7 +67,7 @@ def windows(journal: Journal, clock: Clock, database: Any) -> Windows:
 
 
 def total(windows: Windows, first: int, last: int) -> int:
-    return windows.load(first, last).tally.total_errors
+    return windows.load(first, last).counts.total_errors
 
 
 @given(totals=st.lists(st.tuples(st.sampled_from(["v", "w"]), st.integers(0, 3), st.integers(1, 9)), max_size=12))
@@ -95,7 +95,7 @@ def test_the_same_minute_in_a_journal_and_in_mongodb_is_counted_once(
     if place.endswith("with a document"):
         database[ERROR_HOURS].insert_one(hour_document(MINUTE // HOUR, 5))
     window = windows.load(MINUTE, MINUTE + 90)
-    assert (window.tally.total_errors, window.scope, window.workers) == (5, "all", {"w"})
+    assert (window.counts.total_errors, window.scope, window.workers) == (5, "all", {"w"})
     assert sum(sum(point.errors.values()) for point in window.points.values()) == 5
     hold(journal, minute, 7, revision=4, stored=3)  # the journal is ahead of MongoDB now
     assert total(windows, MINUTE, MINUTE + 90) == 7
@@ -113,7 +113,7 @@ def test_an_hour_that_a_journal_is_ahead_of_is_summed_from_its_minutes(
     assert total(windows, MINUTE, MINUTE + 300) == 1100  # the control: documents only
     hold(journal, MINUTE + 2, 7)
     window = windows.load(MINUTE, MINUTE + 300)
-    assert window.tally.total_errors == 1107
+    assert window.counts.total_errors == 1107
     assert [minute - MINUTE for minute in sorted(window.points)] == [0, 1, 2, 60]
 
 
@@ -260,7 +260,7 @@ def test_a_database_that_fails_half_way_leaves_nothing_half_counted(
         patched.setattr(type(database[ERROR_HOURS]), "find", failing)
         window = windows.load(MINUTE, windows.now())
     assert calls == [ERROR_HOURS, ERROR_MINUTES, ERROR_HOURS][:reading]
-    assert (window.tally.total_errors, window.scope) == (10, "instance")
+    assert (window.counts.total_errors, window.scope) == (10, "instance")
     assert sum(sum(point.errors.values()) for point in window.points.values()) == 10
 
 
@@ -277,7 +277,7 @@ def test_the_sum_of_closed_hours_is_asked_for_once_and_again_when_one_of_them_ch
             database[ERROR_HOURS].replace_one({"_id": MINUTE // HOUR + 3}, hour_document(MINUTE // HOUR + 3, change))
         commands.names.clear()
         window = windows.load(MINUTE, windows.now())
-        asked.append((window.tally.total_errors, sum(sum(one.errors.values()) for one in window.points.values())))
+        asked.append((window.counts.total_errors, sum(sum(one.errors.values()) for one in window.points.values())))
         asked.append(commands.names.count("find"))
     assert asked == [(8, 8), 3, (8, 8), 2, (12, 12), 3, (12, 12), 2]
     for first in range(MINUTE, MINUTE + 5 * HOUR, HOUR):

@@ -174,7 +174,7 @@ def test_however_it_is_sent_and_read_it_is_the_same(size: int, chunks: int | Non
 
 
 class Middleware:
-    """Between our boundary and Flask: it looks at the body before and after, as loggers of requests do."""
+    """Between our WSGI layer and Flask: it looks at the body before and after, as loggers of requests do."""
 
     def __init__(self, app: Flask, *, replaces: bool = False) -> None:
         self.inner, self.replaces = app.wsgi_app, replaces

@@ -79,7 +79,7 @@ def insert_then(view: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def unique(db: Any, write: Callable[[Any], Any]) -> None:
-    """Documents 0 2 4 6 7 10 with a unique number, and a write that clashes half-way."""
+    """Documents 0 2 4 6 7 10 with a unique number, and a write that conflicts half-way."""
     with auxiliary_writes():
         db.numbers.create_index("num", unique=True)
         db.numbers.insert_many([{"num": number} for number in (0, 2, 4, 6, 7, 10)])
@@ -247,12 +247,12 @@ ROWS = {
         (503, "unknown", False),
     ),
     "a file, its entry refused": Row(file_of, refused("insert", skip=1), (503, "unknown", False)),
-    "an update of many that clashes half-way": Row(
+    "an update of many that conflicts half-way": Row(
         lambda db: unique(db, lambda numbers: numbers.update_many({}, {"$inc": {"num": 1}})),
         None,
         (409, "unknown", False),
     ),
-    "an update of many in a bulk that clashes half-way": Row(
+    "an update of many in a bulk that conflicts half-way": Row(
         lambda db: unique(db, lambda numbers: numbers.bulk_write([UpdateMany({}, {"$inc": {"num": 1}})])),
         None,
         (409, "unknown", False),
