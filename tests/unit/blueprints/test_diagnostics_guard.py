@@ -363,9 +363,9 @@ def test_who_is_refused_is_an_error_and_a_request_and_who_signs_in_in_vain_too(a
         signed_in(app, token="")
     services = app.extensions["prodfix"]
     services.requests.counters.flush()
-    tally = services.requests.statistics.read("1h").tally
-    assert tally.errors_by(0) == {"authentication": 6, "authorization": 6}
-    assert (tally.whole().requests, tally.whole().failed) == (12, 0)
+    counts = services.requests.statistics.read("1h").counts
+    assert counts.errors_by(0) == {"authentication": 6, "authorization": 6}
+    assert (counts.whole().requests, counts.whole().failed) == (12, 0)
 
 
 # -- settings and hosts ------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prodfix.statistics.counts import ENDPOINTS, OTHER, RELEASES, Counts, ErrorKey, Seen
+from prodfix.statistics.counts import ENDPOINTS, OTHER, RELEASES, Counts, ErrorKey, Seen, Traffic
 from tests.support.counting_worker import kind
 
 COUNTED = st.tuples(st.sampled_from(["a", "b", "c", "d"]), st.sampled_from(["mobile", "desktop"]), st.integers(0, 999))
@@ -24,7 +24,7 @@ def seen(at: float = 1.0, *releases: str, count: int = 1) -> Seen:
     return Seen(count, at, at, frozenset(releases))
 
 
-def tally_of(errors: list[tuple[str, str, int]], requests: list[tuple[str, str, int, bool]], keys: int = 99) -> Counts:
+def counts_of(errors: list[tuple[str, str, int]], requests: list[tuple[str, str, int, bool]], keys: int = 99) -> Counts:
     counts = Counts(keys)
     for fingerprint, device, at in errors:
         counts.count_error(kind(fingerprint, device=device), seen(float(at), f"v{at % 3}"))
@@ -46,19 +46,19 @@ def written(counts: Counts) -> tuple[Any, Any]:
 
 
 @given(parts=PARTS, seed=st.integers(0, 99))
-def test_parts_that_were_written_and_added_in_any_order_are_what_one_counts_would_have_counted(
+def test_parts_that_were_written_and_added_in_any_order_are_what_one_would_have_counted(
     parts: list[Any], seed: int
 ) -> None:
-    whole = tally_of([one for part in parts for one in part[0]], [one for part in parts for one in part[1]])
+    whole = counts_of([one for part in parts for one in part[0]], [one for part in parts for one in part[1]])
     added = Counts(99)
     for part in random.Random(seed).sample(parts, len(parts)):
-        added.add(*written(tally_of(*part)))
+        added.add(*written(counts_of(*part)))
     assert contents(added) == contents(whole)
 
 
 @given(errors=st.lists(COUNTED, max_size=40), keys=st.integers(0, 4))
 def test_nothing_is_lost_beyond_the_bound_of_kinds(errors: list[tuple[str, str, int]], keys: int) -> None:
-    counts = tally_of(errors, [], keys)
+    counts = counts_of(errors, [], keys)
     assert counts.total_errors == len(errors)
     named = [key for key in counts.errors if key.fingerprint != OTHER]
     assert len(named) <= keys
@@ -76,7 +76,7 @@ def test_what_is_beyond_the_bound_keeps_its_category_and_device() -> None:
     assert list(counts.errors) == [kind("f0", category="timeout"), ErrorKey("timeout", "mobile", OTHER, OTHER, OTHER)]
 
 
-def test_of_several_tallies_the_frequent_kinds_are_named() -> None:
+def test_of_several_counts_the_frequent_kinds_are_named() -> None:
     part = Counts(9)
     for fingerprint, count in (("rare", 1), ("frequent", 5)):
         part.count_error(kind(fingerprint), seen(count=count))
@@ -92,7 +92,7 @@ def test_endpoints_are_bounded_and_their_requests_are_all_counted() -> None:
             counts.count_request(f"/{number}", "mobile", 1000, failed=number % 2 == 0)
     assert len(counts.endpoints) == ENDPOINTS + 1
     assert counts.endpoints[OTHER] == [100, 50]
-    assert sum(counts[0] for counts in counts.endpoints.values()) == counts.whole().requests == 300
+    assert sum(one[0] for one in counts.endpoints.values()) == counts.whole().requests == 300
 
 
 def test_releases_are_bounded() -> None:
@@ -112,7 +112,7 @@ def test_a_counts_shares_nothing_with_what_it_was_given() -> None:
 
 
 def test_first_and_last_are_the_outermost_moments() -> None:
-    counts = tally_of([("a", "mobile", at) for at in (5, 2, 9)], [])
+    counts = counts_of([("a", "mobile", at) for at in (5, 2, 9)], [])
     found = counts.errors[kind("a")]
     assert (found.count, found.first, found.last) == (3, 2.0, 9.0)
 
@@ -120,14 +120,14 @@ def test_first_and_last_are_the_outermost_moments() -> None:
 @pytest.mark.parametrize("share", [0.5, 0.95, 0.99])
 def test_durations_are_told_within_two_percent(share: float) -> None:
     durations = sorted(random.Random(1).lognormvariate(9, 1) for _ in range(2000))
-    counts = tally_of(
+    counts = counts_of(
         [], [("/", ("mobile", "desktop")[number % 2], int(one), False) for number, one in enumerate(durations)]
     )
     true = durations[int(share * (len(durations) - 1))] / 1e3
     assert counts.whole().millis(share) == pytest.approx(true, rel=0.021)
-    assert counts.Traffic().millis(share) is None
+    assert Traffic().millis(share) is None
 
 
 def test_no_time_at_all_is_a_duration_too() -> None:
-    counts = tally_of([], [("/", "mobile", 0, True)])
+    counts = counts_of([], [("/", "mobile", 0, True)])
     assert (counts.whole().requests, counts.whole().failed, counts.whole().millis(0.5)) == (1, 1, 0.0)

@@ -331,8 +331,8 @@ def counted(app: Flask) -> tuple[dict[str, list[int]], dict[str, int]]:
     """Requests and failed ones, and errors, of each endpoint."""
     services = app.extensions["prodfix"]
     services.requests.counters.flush()
-    tally = services.requests.statistics.read("1h").tally
-    return dict(tally.endpoints), tally.errors_by(2)
+    counts = services.requests.statistics.read("1h").counts
+    return dict(counts.endpoints), counts.errors_by(2)
 
 
 def test_an_applications_own_routes_below_health_are_counted_and_health_checks_are_not(
