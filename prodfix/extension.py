@@ -55,7 +55,12 @@ class ProdFix:
     @cached_property
     def _observers(self) -> Observers:
         """One for all applications that this is given one after the other: a host makes its client once."""
-        return Observers.made(self._settings or Settings.from_env(), lambda: self._composition)
+        return Observers.made(self._own_settings, lambda: self._composition)
+
+    @cached_property
+    def _own_settings(self) -> Settings:
+        """Read once, when they are first needed: a listener must not be of other settings than the rest."""
+        return self._settings or Settings.from_env()
 
     @property
     def services(self) -> Services:
@@ -66,7 +71,7 @@ class ProdFix:
 
     def init_app(self, app: Flask) -> None:
         """Attach everything. Opens nothing and connects to nothing: that happens in the process that serves."""
-        settings = self._settings or Settings.from_env()
+        settings = self._own_settings
         composition = Composition(
             settings,
             uri=self._uri or (settings.mongodb_uri.get_secret_value() if settings.mongodb_uri else None),

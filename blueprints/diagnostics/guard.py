@@ -25,6 +25,7 @@ PREFIX = "/api/v1/diagnostics"
 ROLE = "admin"
 COOKIE = "prodfix_admin"
 PAGE = "page"  # the blueprint of it
+SIGN_IN = "sign_in"  # the one that everybody may see
 ADMITTED = "prodfix.admitted"
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _EXTENSION = "prodfix-diagnostics"
@@ -45,12 +46,21 @@ def attach(blueprint: Blueprint) -> None:
 
     @blueprint.record
     def remember(state: BlueprintSetupState) -> None:
+        if _EXTENSION in state.app.extensions:
+            raise ValueError("the diagnostics are registered already: they are guarded in one place of an application")
         name = f"{state.name_prefix}.{state.name}".lstrip(".")
-        here = state.app.extensions[_EXTENSION] = Guarded(name, f"{state.url_prefix or ''}{PREFIX}")
+        here = state.app.extensions[_EXTENSION] = Guarded(name, _below(state.url_prefix or ""))
         links_of(state.app.extensions).diagnostics_are_below(here.prefix)
 
     blueprint.before_app_request(admit)
     blueprint.after_app_request(tell)
+
+
+def _below(url_prefix: str) -> str:
+    """Where Flask and its router find them, however the prefix was written."""
+    if "<" in url_prefix:
+        raise ValueError(f"the diagnostics have one place, and {url_prefix} is many")
+    return re.sub("//+", "/", f"/{url_prefix}{PREFIX}")
 
 
 def guarded() -> Guarded:
@@ -61,9 +71,7 @@ def guarded() -> Guarded:
 
 def admit() -> None:
     """Let an admin go on. Raises what :func:`prodfix.require_role` raises, and ``TooManyRequests``."""
-    prefix = guarded().prefix
-    path = re.sub("//+", "/", request.path)  # as the router reads it, which answers with a redirect later
-    if path != prefix and not path.startswith(prefix + "/"):
+    if not _is_here(guarded()):
         return
     uncounted()
     services, cookie = current_prodfix, _cookie()
@@ -72,6 +80,14 @@ def admit() -> None:
         _check_form(cookie)
     request.environ[ADMITTED] = claims
     limits_of_app().spend(services, claims.subject)
+
+
+def _is_here(place: Guarded) -> bool:
+    """Whether this request is for something below ``place``: for a view of the blueprint, wherever its address is, or for
+    any address below the prefix."""
+    path = re.sub("//+", "/", request.path)  # as the router reads it, which answers with a redirect later
+    ours = place.name in request.blueprints and request.blueprint != f"{place.name}.{SIGN_IN}"
+    return ours or path == place.prefix or path.startswith(place.prefix + "/")
 
 
 def _on_page() -> bool:

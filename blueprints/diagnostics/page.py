@@ -32,9 +32,9 @@ DONE = {
 }
 
 
-@blueprint.app_template_filter("iso")
+@blueprint.app_template_filter("prodfix_iso")
 def _iso(moment: datetime | str) -> str:
-    """As all moments are written; one that was asked for is text already."""
+    """As all moments are written; one that was asked for is text already. The name is the application's, as a filter is."""
     return iso(moment) if isinstance(moment, datetime) else moment
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from flask import Blueprint, Response, redirect, render_template, request, send_from_directory, url_for
 
-from blueprints.diagnostics.guard import COOKIE, ROLE, from_here, guarded, limits_of_app
+from blueprints.diagnostics.guard import COOKIE, ROLE, SIGN_IN, from_here, guarded, limits_of_app
 from blueprints.diagnostics.security import secured
 from prodfix import AuthenticationRequired, Forbidden, current_prodfix, require_role, uncounted
 
@@ -25,7 +25,7 @@ FAILED = {
     "empty": "Paste a token.",
 }
 
-blueprint = Blueprint("sign_in", __name__, url_prefix="/diagnostics", template_folder="templates")
+blueprint = Blueprint(SIGN_IN, __name__, url_prefix="/diagnostics", template_folder="templates")
 blueprint.before_request(uncounted)
 blueprint.after_request(secured)
 

@@ -68,9 +68,10 @@ def decode(content: bytes) -> LeaderState:
         found: Any = orjson.loads(content)
         state, crc = found["state"], found["crc"]
         known = {key: one for key, one in state["alerts"].items() if one["kind"] in SEVERITIES}
-    except (TypeError, KeyError, AttributeError) as error:
+        right = crc == zlib.crc32(orjson.dumps(state))
+    except (TypeError, KeyError, AttributeError) as error:  # a TypeError is also what is too deep for orjson
         raise ValueError("it is something else") from error
-    if crc != zlib.crc32(orjson.dumps(state)):
+    if not right:
         raise ValueError("the checksum is another one")
     return _STATE.validate_python(state | {"alerts": known})
 

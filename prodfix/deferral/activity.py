@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
@@ -58,5 +59,13 @@ class Activity:
             rows = self._journal.read("SELECT at, entry FROM status WHERE worker <> ?", (self._journal.boot,))
         except TimeoutError:
             return True  # a disk that is so slow is no reason to hurry
-        idle = [orjson.loads(entry).get("idleSeconds") for at, entry in rows if abs(self._wall() - at) < FRESH]
-        return any(seconds is not None and seconds < LIVE for seconds in idle)
+        return any(_idle(entry) < LIVE for at, entry in rows if abs(self._wall() - at) < FRESH)
+
+
+def _idle(entry: bytes) -> float:
+    """What a sibling has written of itself, perhaps of another release; for ever, if it does not say."""
+    try:
+        seconds = orjson.loads(entry)["idleSeconds"]
+    except (ValueError, TypeError, KeyError):
+        return math.inf
+    return seconds if isinstance(seconds, (int, float)) else math.inf

@@ -99,7 +99,7 @@ class Requests:
             code=answered.code if answered else None,
             outcome=answered.outcome if answered else None,
             errors=[shown(record) for record in records],
-            commands=[SentCommand.from_json(one) for one in _first(records, "trail") or ()],
+            commands=[SentCommand.from_json(one) for one in _listed(_first(records, "trail"))],
             recovery=RecoveryAttempts.from_json(recovery) if recovery else None,
             deferred=deferred,
             incidents=incidents,
@@ -119,6 +119,11 @@ class Requests:
         early, late = min(moments), max(moments)
         found = self._incidents.read(begin=early, end=late + timedelta(seconds=NOTICED))
         return [incident for incident in found.incidents if _fits(incident, records)], found.scope == "all"
+
+
+def _listed(found: Any) -> Sequence[Any]:
+    """What a record of whatever release has in a list's place."""
+    return found if isinstance(found, list) else ()
 
 
 def _first(records: Iterable[Mapping[str, Any]], part: str) -> Any:

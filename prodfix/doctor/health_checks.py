@@ -82,8 +82,16 @@ def _better(app: Flask, health: HealthRoutes | None) -> str:
 
 
 def _health_routes(app: Flask) -> list[str]:
-    rules = [rule for rule in app.url_map.iter_rules() if rule.rule.startswith(PREFIX) and not rule.arguments]
-    return sorted({rule.rule for rule in rules if "GET" in (rule.methods or ())})[:MOST]
+    """Those of the plug-in that has told of its own; else whatever is below the usual prefix."""
+    health = links_of(app.extensions).health
+    blueprint = health.startup.rpartition(".")[0] if health is not None else None
+    rules = [rule for rule in app.url_map.iter_rules() if not rule.arguments and "GET" in (rule.methods or ())]
+    ours = (
+        rule.rule
+        for rule in rules
+        if (rule.endpoint.rpartition(".")[0] == blueprint if blueprint else rule.rule.startswith(PREFIX))
+    )
+    return sorted(set(ours))[:MOST]
 
 
 @check("health-routes", "application")
@@ -95,7 +103,7 @@ def routes(subject: Subject) -> Iterator[Finding]:
     paths = _health_routes(subject.app)
     if not paths:
         yield note(
-            "the application has no route below /health",
+            "the application has no health checks",
             "Register blueprints/health.py, if a platform or a monitor shall know how it is",
         )
     yield from _judged(subject, paths)

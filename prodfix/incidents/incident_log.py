@@ -10,9 +10,9 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import bson
 import orjson
@@ -31,6 +31,7 @@ INCIDENTS = "incidents"
 HEADS = "incident_heads"
 
 IncidentState = Literal["open", "closed"]
+Kept = TypeVar("Kept", bound=Serializable)
 
 SETTLED = 10.0  # seconds after its end until an incident is summed up
 MOST = 1000  # incidents that are looked at
@@ -42,11 +43,11 @@ AHEAD = 60.0  # seconds that another instance's clock may be ahead of this one's
 class KeptPart(Serializable):
     """What MongoDB keeps of one worker's part; ``moved``: a clock was set meanwhile."""
 
-    instance: str
-    release: str
-    counts: dict[str, int]
     from_: datetime
     to: datetime
+    instance: str = ""
+    release: str = ""
+    counts: dict[str, int] = field(default_factory=dict)
     moved: Annotated[bool | None, OMITTED] = None
 
 
@@ -98,7 +99,10 @@ class IncidentLog:
         """Store the parts in this worker's journal, and sum up what is over. Raises what MongoDB says."""
         rows = self._journal.read_own("SELECT id, revision, entry FROM incidents WHERE stored < revision")
         for identity, revision, entry in rows:
-            _store(database, IncidentPart.from_json(orjson.loads(entry)))
+            part = _readable(IncidentPart, entry)
+            if part is None:
+                continue  # of another release, whose worker has died: one of its own may come back
+            _store(database, part)
             done = "UPDATE incidents SET stored = max(stored, ?) WHERE id = ?"
             old = "DELETE FROM incidents WHERE stored >= revision AND json_extract(entry, '$.end') < ?"
             self._journal.write([(done, (revision, identity)), (old, (self._clock() - FOLLOWED - SETTLED,))])
@@ -130,7 +134,8 @@ class IncidentLog:
         for document in stored or ():
             documents[document["_id"]] = document
         for (entry,) in rows:
-            _merge(documents, IncidentPart.from_json(orjson.loads(entry)))
+            if (part := _readable(IncidentPart, entry)) is not None:
+                _merge(documents, part)
         now = self._clock()
         found = [
             _summary(document, now)
@@ -221,7 +226,7 @@ def _merge(documents: dict[Any, dict[str, Any]], part: IncidentPart) -> None:
 def _shown(part: IncidentPart) -> tuple[datetime, datetime, dict[str, Any]]:
     """When it begins and ends, and all that is kept of it."""
     begin, end = _moment(part.begin), _moment(part.end)
-    kept = KeptPart(part.instance, part.release, part.counts, begin, end, part.moved or None)
+    kept = KeptPart(begin, end, part.instance, part.release, part.counts, part.moved or None)
     return begin, end, kept.to_document()
 
 
@@ -235,7 +240,8 @@ def _extent(document: Mapping[str, Any], parts: Collection[KeptPart]) -> tuple[d
 
 
 def _summary(document: Mapping[str, Any], now: float) -> Incident:
-    parts = [KeptPart.from_json(part) for part in document.get("parts", {}).values()]
+    found = (_readable(KeptPart, part) for part in document.get("parts", {}).values())
+    parts = [part for part in found if part is not None]
     counts: Counter[str] = Counter()
     for part in parts:
         counts.update(part.counts)
@@ -252,6 +258,14 @@ def _summary(document: Mapping[str, Any], now: float) -> Incident:
         instances=sorted({part.instance for part in parts}),
         releases=sorted({part.release for part in parts if part.release}),
     )
+
+
+def _readable(kind: type[Kept], found: Any) -> Kept | None:
+    """A part that a worker has written, perhaps of another release; None if this one cannot read it."""
+    try:
+        return kind.from_json(orjson.loads(found) if isinstance(found, (bytes, str)) else found)
+    except (ValueError, TypeError):
+        return None
 
 
 def _moment(seconds: float) -> datetime:

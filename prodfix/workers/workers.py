@@ -6,7 +6,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import orjson
 
@@ -43,15 +43,24 @@ class Workers:
         """
         query = "SELECT worker, at, entry FROM status WHERE at > ?"
         rows = or_none(lambda: self._journal.read(query, (self._clock() - STALE,))) or []
-        found = {worker: WorkerState.from_json(orjson.loads(entry)) for worker, _, entry in sorted(rows, key=_moment)}
+        found = dict(state for row in sorted(rows, key=_moment) if (state := _read(row)) is not None)
         own = self._journal.boot  # none in the command line, which is no worker
         if self._state is not None and own and own not in found:
             found[own] = self._state()
         return [replace(state, worker=worker) for worker, state in sorted(found.items(), key=lambda one: one[0])]
 
 
-def _moment(row: Sequence[float]) -> float:
-    return row[1]
+def _moment(row: Sequence[Any]) -> float:
+    return row[1] if isinstance(row[1], (int, float)) else 0.0
+
+
+def _read(row: Sequence[Any]) -> tuple[str, WorkerState] | None:
+    """A row of the table, which has no seal: it is written anew each second, and what cannot be read until then is left out."""
+    worker, _, entry = row
+    try:
+        return str(worker), WorkerState.from_json(orjson.loads(entry))
+    except (ValueError, TypeError):
+        return None
 
 
 def or_none(ask: Callable[[], Answer]) -> Answer | None:

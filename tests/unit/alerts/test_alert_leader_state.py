@@ -159,3 +159,10 @@ def test_what_has_the_right_checksum_and_another_form_is_refused_too(state: Any)
     crc = leader_state.zlib.crc32(orjson.dumps(state))
     with pytest.raises(ValueError, match=r".*"):
         decode(orjson.dumps({"crc": crc, "state": state}))
+
+
+@pytest.mark.parametrize("depth", [10, 600, 1000])
+def test_what_is_nested_too_deep_is_damaged_and_no_error_of_another_kind(depth: int) -> None:
+    nested = b"[" * depth + b"]" * depth
+    with pytest.raises(ValueError):
+        decode(b'{"crc": 1, "state": {"alerts": {}, "x": ' + nested + b"}}")

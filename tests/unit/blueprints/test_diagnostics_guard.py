@@ -411,3 +411,54 @@ def test_a_host_may_put_them_elsewhere(elsewhere: Flask) -> None:
     assert client.get(inside, headers=HTML).status_code == 200
     paths = client.get(f"{inside}/openapi.json", headers=bearer(elsewhere)).get_json()["paths"]
     assert all(path.startswith(inside) for path in paths)
+
+
+# -- wherever it is ---------------------------------------------------------------------------------------------------------
+
+ADDRESSES = [
+    f"/ops{PREFIX}{path}" for path in (*PAGES, "/errors", "/database", "/deferred", "/nowhere", "/openapi.json")
+]
+
+
+def guest(app: Flask, address: str) -> int:
+    return app.test_client().get(address).status_code
+
+
+@pytest.mark.parametrize("prefix", ["/ops", "/ops/", "//ops", "/ops//"])
+@pytest.mark.parametrize("nested", [False, True])
+def test_however_a_prefix_is_written_a_stranger_stays_out(adopt: Any, prefix: str, nested: bool) -> None:
+    host = Flask("host")
+    if nested:
+        parent = Blueprint("parent", __name__)
+        parent.register_blueprint(diagnostics.blueprint, url_prefix=prefix)
+        host.register_blueprint(parent)
+    else:
+        host.register_blueprint(diagnostics.blueprint, url_prefix=prefix)
+    app = adopt(host)
+    assert {guest(app, address) for address in ADDRESSES} == {401}
+    assert {guest(app, address.replace("/ops", "/ops/")) for address in ADDRESSES} <= {308, 401}
+    # The control: it is there, and its guard knows it by name where no prefix fits.
+    assert app.test_client().get(f"/ops{PREFIX}/errors", headers=bearer(app)).status_code == 200
+    app.extensions["prodfix-diagnostics"].prefix = "/elsewhere"
+    assert guest(app, f"/ops{PREFIX}/errors") == 401
+    app.extensions["prodfix-diagnostics"].name = "nobody"
+    assert guest(app, f"/ops{PREFIX}/errors") == 200
+
+
+def test_a_trailing_slash_of_two_prefixes_changes_nothing(adopt: Any) -> None:
+    host, parent = Flask("host"), Blueprint("parent", __name__, url_prefix="/p/")
+    parent.register_blueprint(diagnostics.blueprint, url_prefix="/q/")
+    host.register_blueprint(parent)
+    app = adopt(host)
+    assert guest(app, f"/p/q{PREFIX}/errors") == 401
+    assert app.test_client().get(f"/p/q{PREFIX}/errors", headers=bearer(app)).status_code == 200
+
+
+def test_what_cannot_be_guarded_is_refused() -> None:
+    host = Flask("host")
+    with pytest.raises(ValueError, match="is many"):
+        host.register_blueprint(diagnostics.blueprint, url_prefix="/<tenant>/ops")
+    host = Flask("host")
+    host.register_blueprint(diagnostics.blueprint)
+    with pytest.raises(ValueError, match="registered already"):
+        host.register_blueprint(diagnostics.blueprint, name="again", url_prefix="/again")

@@ -82,3 +82,17 @@ def test_a_disk_that_does_not_answer_is_no_reason_to_hurry(
 
     monkeypatch.setattr(journal, "read", read)
     assert Activity(journal, clock=clock).live()
+
+
+@pytest.mark.parametrize(
+    "entry", [b'{"idleSeconds": "0"}', b"[]", b"null", b"{broken", b"\xff", b"{}", b'{"idleSeconds": []}']
+)
+def test_what_a_sibling_of_another_release_has_written_is_no_request(
+    journal: Journal, open_journal: Callable[[], Journal], entry: bytes
+) -> None:
+    other = open_journal()
+    insert = "INSERT OR REPLACE INTO status (worker, at, entry) VALUES (?, ?, ?)"
+    other.write([(insert, (other.boot, time.time(), entry))])
+    assert not Activity(journal).live()
+    tell(other, 0.0)
+    assert Activity(journal).live(), "the control"

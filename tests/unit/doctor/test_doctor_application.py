@@ -111,7 +111,7 @@ FOUND = [
     Case("exception-handlers", "warning", "for Exception", prepare=handling(Exception), served=True),
     Case("own-500", "note", "the application answers 500", prepare=handling(500)),
     Case("own-500", "note", "the blueprint shop answers 500", prepare=blueprint_handling(InternalServerError)),
-    Case("health-routes", "note", "no route below /health"),
+    Case("health-routes", "note", "no health checks"),
     Case("health-routes", "error", "redirected (302)", prepare=with_hook(lambda: redirect("/login"))),
     Case("health-routes", "error", "redirected (302)", prepare=with_hook(https), served=True),
     Case("health-routes", "error", "answered with 401", prepare=with_hook(lambda: ("who are you?", 401))),
@@ -293,3 +293,13 @@ def test_where_no_client_was_made_yet_nobody_knows(
     judge(served, findings(served, serve()))
     off = Case("observed-clients", "", settings={"enable_query_logging": False})
     judge(off, findings(off, adopt(**off.settings)))
+
+
+def test_the_health_checks_are_those_that_tell_so_and_no_view_of_the_application_is_called() -> None:
+    host, called = Flask("host"), []
+    host.add_url_rule("/health/steps", view_func=lambda: called.append(1) or "steps")
+    assert health_checks._health_routes(host) == ["/health/steps"], "the control: nobody tells"
+    host.register_blueprint(health.blueprint, url_prefix="/hc")
+    paths = health_checks._health_routes(host)
+    assert {"/hc/live", "/hc/ready", "/hc/startup", "/hc/db"} <= set(paths)
+    assert not [path for path in paths if path.startswith("/health")]

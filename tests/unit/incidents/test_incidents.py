@@ -374,3 +374,39 @@ def test_an_instance_whose_clock_is_ahead_has_an_open_incident_too(alone: Callab
     assert only(one.log.read())["status"] == "open"
     clock.set = -logs.AHEAD
     assert only(one.log.read())["status"] == "closed", "a clock that was set back does not keep it open for so long"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"cause": "disk_full"}, {"begin": "x"}, {"end": None}, {"id": 5}, {"counts": "t"}, {"instance": 5}, {"new": 1}],
+)
+def test_a_part_of_another_release_hides_no_other(
+    worker: Callable[..., Worker], database: Any, clock: Clock, change: dict[str, Any]
+) -> None:
+    one = worker()
+    one.own.begin("error_rate")
+    one.own.flush()
+    ((entry,),) = one.journal.read_own("SELECT entry FROM incidents")
+    strange = {**json.loads(entry), "id": "0" * 24, "cause": "database_lost"} | change
+    row = ("0" * 24, 1, 0, json.dumps(strange).encode())
+    one.journal.write([("INSERT INTO incidents (id, revision, stored, entry) VALUES (?, ?, ?, ?)", row)])
+    assert "error_rate" in {found.cause for found in one.log.read().incidents}
+    one.store()
+    assert "error_rate" in {document["cause"] for document in database[INCIDENTS].find()}
+    assert "error_rate" in {found.cause for found in one.log.read().incidents}
+
+
+@pytest.mark.parametrize(
+    "change", [{"instance": None}, {"release": 5}, {"counts": "t"}, {"from": "x"}, {"to": None}, "none"]
+)
+def test_a_stored_part_of_another_release_hides_no_incident(
+    worker: Callable[..., Worker], database: Any, clock: Clock, change: Any
+) -> None:
+    one = worker()
+    one.own.begin("error_rate")
+    one.store()
+    ((identity, document),) = [(found["_id"], found) for found in database[INCIDENTS].find()]
+    (part,) = document["parts"].values()
+    odd = {**part, **change} if isinstance(change, dict) else change
+    database[INCIDENTS].update_one({"_id": identity}, {"$set": {"parts.strange": odd}})
+    assert [found.cause for found in one.log.read().incidents] == ["error_rate"]

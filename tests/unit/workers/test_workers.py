@@ -135,3 +135,15 @@ def test_a_worker_of_another_release_is_read_as_far_as_it_is_understood(workers:
     )
     assert found["none"] == WorkerState(worker="none")
     assert connection_of(list(found.values())).state == "disconnected"
+
+
+@pytest.mark.parametrize(
+    "row", [("b", "soon", b"{}"), ("b", 1, b"{broken"), (7, 1, b""), ("b", 1, b"\xff\xfe"), ("b", 1, "text")]
+)
+def test_a_row_that_cannot_be_read_hides_no_other(workers: Workers, journal: Journal, row: tuple[Any, ...]) -> None:
+    worker(journal, "a")
+    name, at, entry = row
+    moment = time.time() if at == 1 else at
+    journal.write([("INSERT OR REPLACE INTO status VALUES (?, ?, ?)", (name, moment, entry))])
+    assert "a" in {one.worker for one in workers.read()}
+    assert len(workers.read()) == 2 - (entry != b"{}")
