@@ -13,6 +13,7 @@ import orjson
 
 MOST_FIELDS = 16  # names of a filter's fields in a key
 
+_UNFILTERED = frozenset({"insert", "getMore", "commitTransaction", "abortTransaction"})
 _ORDERED = frozenset({"sort", "$sort", "hint", "key"})  # documents in which the order of keys has a meaning
 _SETS = frozenset({"$and", "$or", "$nor", "$in", "$nin", "$all"})  # lists in which the order of elements has none
 
@@ -27,7 +28,7 @@ class CommandKey(NamedTuple):
 
 def collection_of(name: str, command: Mapping[str, Any]) -> str | None:
     """Most commands name their collection under their own name; a getMore and a client's bulkWrite do not."""
-    value = command.get("collection") if name == "getMore" else command.get(name)
+    value = command.get(name) if name != "getMore" else command.get("collection")
     if name == "bulkWrite":
         spaces = {str(space.get("ns", "")).partition(".")[2] for space in command.get("nsInfo", ())[:5]}
         return ",".join(sorted(spaces)) or None
@@ -51,7 +52,7 @@ def filter_of(name: str, command: Mapping[str, Any]) -> Mapping[str, Any] | None
 
 def command_key(name: str, command: Mapping[str, Any]) -> CommandKey:
     """The key under which a command is counted."""
-    found = filter_of(name, command)
+    found = None if name in _UNFILTERED else filter_of(name, command)
     return CommandKey(name, collection_of(name, command), tuple(found)[:MOST_FIELDS] if found else ())
 
 
