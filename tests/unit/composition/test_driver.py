@@ -37,7 +37,7 @@ def renamed(name: str, *lost: str) -> Renamed:
 
 # Of each of ``driver.NAMES``.
 CASES: dict[str, Renamed] = {
-    "_csot": renamed("_csot", "time left"),
+    "_csot": renamed("_csot", "time left", "waits for the pool"),
     "MongoClient._retry_internal": renamed("_retry_internal", "breaker", "two tries"),
     "MongoClient._select_server": renamed("_select_server", "gate", "two tries"),
     "MongoClient._retry_policy": renamed("_retry_policy", "third try"),
@@ -49,6 +49,7 @@ CASES: dict[str, Renamed] = {
         frozenset({"limits of callers", "waits for the pool"}),
         "synchronous/pool.py",
     ),
+    "Pool.active_contexts": renamed("active_contexts"),
     "Connection.apply_timeout": renamed("apply_timeout", "limits of callers"),
     "_PoolClosedError": renamed("_PoolClosedError", "closed pool"),
     "_ClientBulk": renamed("_ClientBulk", "collections of a client's bulk write"),
