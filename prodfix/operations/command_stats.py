@@ -76,7 +76,8 @@ class Profile:
             kind = self._met.get(key) or self._kind(key)
             kind.count += 1
             kind.micros += micros
-            kind.errors += failed
+            if failed:
+                kind.errors += 1
             if len(kind.fresh) < FRESH:
                 kind.fresh.append(micros)
 

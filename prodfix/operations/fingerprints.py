@@ -52,8 +52,17 @@ def filter_of(name: str, command: Mapping[str, Any]) -> Mapping[str, Any] | None
 
 def command_key(name: str, command: Mapping[str, Any]) -> CommandKey:
     """The key under which a command is counted."""
-    found = None if name in _UNFILTERED else filter_of(name, command)
-    return CommandKey(name, collection_of(name, command), tuple(found)[:MOST_FIELDS] if found else ())
+    # Most have both where a find has them: only the others are looked at in full.
+    collection: Any = command.get(name)
+    fields: tuple[str, ...] = ()
+    if type(collection) is not str:
+        collection = collection_of(name, command)
+    if name not in _UNFILTERED:
+        found = command.get("filter")
+        if type(found) is not dict:
+            found = filter_of(name, command)
+        fields = tuple(found)[:MOST_FIELDS] if found else ()
+    return CommandKey(name, collection, fields)
 
 
 def fingerprint(shape: Mapping[str, Any]) -> str:

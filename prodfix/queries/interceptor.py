@@ -193,7 +193,8 @@ class QueryInterceptor(CommandListener):
         self, event: CommandSucceededEvent | CommandFailedEvent, name: str, micros: int, failed: bool, now: float
     ) -> None:
         self.commands += 1
-        command = _command_of(event)
+        started = _started.get()
+        command = started.command if started is not None and started.request_id == event.request_id else {}
         if name in MAY_CHANGE:
             _note_end(name, command, event)
         key = command_key(name, command)
@@ -243,7 +244,8 @@ class QueryInterceptor(CommandListener):
     def _record(
         self, event: CommandSucceededEvent | CommandFailedEvent, outcome: CommandOutcome, reply: Mapping[str, Any]
     ) -> None:
-        command = _command_of(event)
+        started = _started.get()
+        command = started.command if started is not None and started.request_id == event.request_id else {}
         collection = collection_of(event.command_name, command)
         context = current_context()
         shape = redact_command(command, self._shown_values)
@@ -257,12 +259,6 @@ class QueryInterceptor(CommandListener):
                 operation, event.database_name, outcome, _code(reply), _results(reply), attempts, context, command
             )
         )
-
-
-def _command_of(event: CommandSucceededEvent | CommandFailedEvent) -> Mapping[str, Any]:
-    """The command that has ended, if its start was seen."""
-    started = _started.get()
-    return started.command if started is not None and started.request_id == event.request_id else {}
 
 
 def observes(client: MongoClient[Any]) -> bool:
