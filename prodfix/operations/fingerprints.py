@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import orjson
 
 MOST_FIELDS = 16  # names of a filter's fields in a key
+LONGEST = 4096  # bytes of a shape whose fingerprint is remembered
 
 _ORDERED = frozenset({"sort", "$sort", "hint", "key"})  # documents in which the order of keys has a meaning
 _SETS = frozenset({"$and", "$or", "$nor", "$in", "$nin", "$all"})  # lists in which the order of elements has none
@@ -58,6 +60,20 @@ def command_key(name: str, command: Mapping[str, Any]) -> CommandKey:
 def fingerprint(shape: Mapping[str, Any]) -> str:
     """16 hexadecimal digits of a redacted shape; the same for other values, other list lengths, and another order of keys
     or of alternatives where order has no meaning."""
+    try:
+        told = orjson.dumps(shape, default=str)
+    except TypeError:  # a number beyond 64 bits, which says no more than its type
+        return _made(shape)
+    # Most shapes come again and again, as commands stand in somebody's code.
+    return _remembered(told) if len(told) <= LONGEST else _made(shape)
+
+
+@lru_cache(256)
+def _remembered(told: bytes) -> str:
+    return _made(orjson.loads(told))
+
+
+def _made(shape: Mapping[str, Any]) -> str:
     canonical = orjson.dumps(_canonical(shape, ""), default=str)
     return hashlib.blake2b(canonical, digest_size=8).hexdigest()
 
