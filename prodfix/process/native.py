@@ -50,7 +50,8 @@ class Task(Generic[Result]):
         """Whether the work is over within ``limit`` seconds, however it ended."""
         if isinstance(self._result, Future):
             return bool(wait([self._result], limit).done)
-        self._result.wait(limit)
+        if not self._result.ready():
+            self._result.wait(limit)
         return bool(self._result.ready())
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from contextvars import Context, ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from prodfix.errors import Outcome
@@ -147,12 +148,18 @@ class RequestContext:
             user_id=self.notes.user_id,
             endpoint=self.endpoint,
             method=self.method,
-            user_agent=redact_text(self.user_agent),
+            user_agent=_shown_agent(self.user_agent),
             device_type=self.device_type,
             app_version=self.app_version or None,
             ip=self.ip,
             timestamp=iso(self.timestamp),
         )
+
+
+@lru_cache(256)
+def _shown_agent(user_agent: str) -> str:
+    """Of few clients there are many requests."""
+    return redact_text(user_agent)
 
 
 def is_request_id(text: str) -> bool:
