@@ -149,8 +149,8 @@ class _Walk:
             if self.left <= 0:
                 shape["…"] = "?"
                 break
-            kind = _TYPES.get(type(item))
-            if plain and kind is not None and type(key) is str and len(key) <= LONGEST_NAME and key not in _DIRECTIONS:
+            kind = _TYPES.get(type(item)) if plain else None
+            if kind is not None and type(key) is str and len(key) <= LONGEST_NAME and key not in _DIRECTIONS:
                 self.left -= 1
                 shape[_short_name(key)] = kind
             elif key == named and isinstance(item, str):

@@ -49,23 +49,24 @@ def redact_document(value: Any, *, _level: int = 0) -> Any:
     if _level > 32:
         return "?"
     if kind is dict or isinstance(value, Mapping):
-        return {_redact_key(key): _redact_item(key, item, _level + 1) for key, item in value.items()}
+        return dict([_redact_item(key, item, _level + 1) for key, item in value.items()])
     if isinstance(value, (list, tuple, set, frozenset)):
         items = [redact_document(item, _level=_level + 1) for item in value]
         return tuple(items) if isinstance(value, tuple) else items if isinstance(value, list) else frozenset(items)
     return value if isinstance(value, _PLAIN) else _redact_other(value)
 
 
-def _redact_key(key: Any) -> Any:
-    """Most keys are names in somebody's code, the same ones again and again."""
-    if type(key) is str and len(key) <= LONGEST:
-        return _redact_name(key)
-    return redact_document(key)
+def _redact_item(key: Any, item: Any, level: int) -> tuple[Any, Any]:
+    # Most keys are names in somebody's code, the same ones again and again.
+    short = type(key) is str and len(key) <= LONGEST
+    shown, secret = _name_of_code(key) if short else (redact_document(key), isinstance(key, str) and secret_key(key))
+    return shown, MASK if secret and item is not None else redact_document(item, _level=level)
 
 
-def _redact_item(key: Any, item: Any, level: int) -> Any:
-    hidden = isinstance(key, str) and item is not None and secret_key(key)
-    return MASK if hidden else redact_document(item, _level=level)
+@lru_cache(4096)
+def _name_of_code(key: str) -> tuple[str, bool]:
+    """As it is shown, and whether it names a secret."""
+    return redact_text(key), secret_key(key)
 
 
 def _redact_other(value: Any) -> Any:
@@ -135,11 +136,6 @@ def redact_text(text: str) -> str:
     if _any_token(text):
         text = _applied(TOKENS, text, lowered)
     return _applied(NUMBERS, text, lowered) if ANY_NUMBER.search(text) is not None else text
-
-
-@lru_cache(4096)
-def _redact_name(key: str) -> str:
-    return redact_text(key)
 
 
 def _any_token(text: str) -> bool:
