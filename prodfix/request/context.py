@@ -61,19 +61,18 @@ class ErrorContext(Serializable):
 _sent, _context = json_maker(SentCommand), json_maker(ErrorContext)
 
 
-@dataclass(slots=True)
 class Notes:
     """What becomes known while a request is served: the user once a view has verified one, its database commands, the
     ID of what it does (:func:`prodfix.current_operation_id`), and what recovery did: ``retries`` are our own,
     ``driver_retries`` commands that the driver has sent again by itself. ``identified``: the view has asked for that ID;
     ``conflict_at`` is when (in the monotonic clock's seconds) a write met a conflict, None if something may have been applied
-    since."""
+    since.
+
+    Of most requests nothing becomes known: what is here stands in the class until it is another."""
 
     user_id: str | None = None
     commands: int = 0
     command_micros: int = 0
-    kinds: dict[CommandKey, int] = field(default_factory=dict)
-    trail: deque[tuple[CommandKey, int, bool]] = field(default_factory=lambda: deque(maxlen=TRAIL))
     failed: DatabaseOperation | None = None
     ledger: Effects | None = None
     retries: int = 0
@@ -85,6 +84,8 @@ class Notes:
     uncounted: bool = False
     unlogged: bool = False
     conflict_at: float | None = None
+    _kinds: dict[CommandKey, int] | None = None
+    _trail: deque[tuple[CommandKey, int, bool]] | None = None
 
     @property
     def effects(self) -> Effects:
@@ -97,16 +98,18 @@ class Notes:
         """Note one command; how many of its kind there were in this request (0 for kinds beyond the limit)."""
         self.commands += 1
         self.command_micros += micros
-        self.trail.append((key, micros, failed))
-        seen = self.kinds.get(key, 0)
-        if not seen and len(self.kinds) >= KINDS:
+        if self._trail is None or self._kinds is None:
+            self._trail, self._kinds = deque(maxlen=TRAIL), {}
+        self._trail.append((key, micros, failed))
+        seen = self._kinds.get(key, 0)
+        if not seen and len(self._kinds) >= KINDS:
             return 0
-        self.kinds[key] = seen + 1
+        self._kinds[key] = seen + 1
         return seen + 1
 
     def trail_json(self) -> list[dict[str, Any]]:
         """The last commands of the request, oldest first: each a :class:`SentCommand`."""
-        return [_sent(key.operation, key.collection, micros / 1e3, failed) for key, micros, failed in self.trail]
+        return [_sent(key.operation, key.collection, micros / 1e3, failed) for key, micros, failed in self._trail or ()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +125,8 @@ class RequestContext:
     app_version: str
     mobile_hint: str
     timestamp: datetime
-    notes: Notes = field(default_factory=Notes, compare=False)
-    begun: float = field(default_factory=time.monotonic, compare=False)
+    notes: Notes = field(compare=False)
+    begun: float = field(compare=False)
 
     @property
     def looks_mobile(self) -> bool:
@@ -169,20 +172,23 @@ def new_context(
     *, endpoint: str, method: str, ip: str, headers: Mapping[str, str], timestamp: datetime | None = None
 ) -> RequestContext:
     """A context from a request's headers. Never raises: what is not acceptable is replaced, not refused."""
+    # Most requests have one of these headers, and what is not there needs no pattern that it might fit.
     header = headers.get
-    offered = header("X-Request-ID", "")
-    parent = _TRACEPARENT.fullmatch(header("traceparent", ""))
+    offered, parent, version = header("X-Request-ID"), header("traceparent"), header("X-App-Version")
+    traced = _TRACEPARENT.fullmatch(parent) if parent else None
     made = os.urandom(32).hex()
     return RequestContext(
-        request_id=offered if _REQUEST_ID.fullmatch(offered) else made[:32],
-        trace_id=parent[1] if parent and parent[1] != _ZEROS and parent[2] != _ZEROS[:16] else made[32:],
-        endpoint=endpoint,
-        method=method,
-        ip=ip,
-        user_agent=header("User-Agent", "")[:LONGEST],
-        app_version=version if _VERSION.fullmatch(version := header("X-App-Version", "")) else "",
-        mobile_hint=client_hint(headers),
-        timestamp=timestamp or datetime.now(UTC),
+        offered if offered and _REQUEST_ID.fullmatch(offered) else made[:32],
+        traced[1] if traced and traced[1] != _ZEROS and traced[2] != _ZEROS[:16] else made[32:],
+        endpoint,
+        method,
+        ip,
+        header("User-Agent", "")[:LONGEST],
+        version if version and _VERSION.fullmatch(version) else "",
+        client_hint(headers),
+        timestamp or datetime.now(UTC),
+        Notes(),
+        time.monotonic(),
     )
 
 

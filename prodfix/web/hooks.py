@@ -41,31 +41,61 @@ def attach(app: Flask, services: Services, *, deadline: bool) -> None:
     def begin() -> None:
         services.start()
         current: Request = cast(Any, request)._get_current_object()  # the proxy costs more than all the rest
+        environ = current.environ
         context = _context(current)
         # In the environ, which is this request's alone: a request within a request shares the application context and its g.
-        scope = current.environ[SCOPE] = _Scope(set_context(context))
-        current.environ[CONTEXT] = context
+        scope = environ[SCOPE] = _Scope(set_context(context))
+        environ[CONTEXT] = context
         seconds = _seconds(app, services, current, context, everywhere=deadline)
         if seconds is not None:
-            scope.begin(seconds)
-            current.environ[DEADLINE] = time.monotonic() + seconds
-        if (deadline or seconds is not None) and has_body(current.environ):
+            environ[DEADLINE] = scope.begin(seconds)
+        if (deadline or seconds is not None) and has_body(environ):
             _receive(current, services.settings, seconds)
 
-    def finish(response: Response) -> Response:
-        if response.is_streamed and not _file(response.response) and current_context() is not None:
-            request.environ[STREAM] = True
-        return response
-
-    def end(error: BaseException | None = None) -> None:
-        scope: _Scope | None = request.environ.pop(SCOPE, None)
-        if scope is not None:
-            scope.end()
-
-    app.before_request_funcs.setdefault(None, []).insert(0, begin)
-    app.after_request(finish)
-    app.teardown_request(end)
+    # Around Flask's own steps, and not among the functions that it calls in them: of each of those it finds out anew, for
+    # every request, whether it is a coroutine, which takes longer than what ours do.
+    app.preprocess_request = _begun(app.preprocess_request, begin)  # type: ignore[method-assign]
     app.dispatch_request = _ended(app.dispatch_request)  # type: ignore[method-assign]
+    app.process_response = _finished(app.process_response)  # type: ignore[assignment, method-assign]
+    app.do_teardown_request = _left(app.do_teardown_request)  # type: ignore[method-assign]
+
+
+def _begun(
+    preprocess: Callable[[], ResponseReturnValue | None], begin: Callable[[], None]
+) -> Callable[[], ResponseReturnValue | None]:
+    """Before every hook of the application."""
+
+    def preprocess_request() -> ResponseReturnValue | None:
+        begin()
+        return preprocess()
+
+    return preprocess_request
+
+
+def _finished(process: Callable[[Response], Response]) -> Callable[[Response], Response]:
+    """After every hook of the application has had the response."""
+
+    def process_response(response: Response) -> Response:
+        made = process(response)
+        if made.is_streamed and not _file(made.response) and current_context() is not None:
+            request.environ[STREAM] = True
+        return made
+
+    return process_response
+
+
+def _left(teardown: Callable[..., None]) -> Callable[..., None]:
+    """After every teardown function of the application, also if one of them raises."""
+
+    def do_teardown_request(*error: BaseException | None) -> None:
+        try:
+            teardown(*error)
+        finally:
+            scope: _Scope | None = request.environ.pop(SCOPE, None)
+            if scope is not None:
+                scope.end()
+
+    return do_teardown_request
 
 
 def _receive(current: Request, settings: Settings, seconds: float | None) -> None:
@@ -108,8 +138,10 @@ def _seconds(
     if own is None:
         return None
     seconds: float = own * services.settings.mobile_timeout_factor if context.looks_mobile else own
-    asked = current.environ.get("HTTP_X_REQUEST_TIMEOUT_MS", "")
-    return min(seconds, max(int(asked) / 1000, SHORTEST)) if _MILLISECONDS.fullmatch(asked) else seconds
+    asked = current.environ.get("HTTP_X_REQUEST_TIMEOUT_MS")
+    if asked is None or _MILLISECONDS.fullmatch(asked) is None:
+        return seconds
+    return min(seconds, max(int(asked) / 1000, SHORTEST))
 
 
 class _Scope:
@@ -123,10 +155,12 @@ class _Scope:
         self._deadline: Token[deadlines.Ends | None] | None = None
         self._database: Any = None
 
-    def begin(self, seconds: float) -> None:
+    def begin(self, seconds: float) -> float:
+        """When the request's time is over, in the monotonic clock's seconds."""
         self._deadline = deadlines.start(seconds)
         self._database = pymongo.timeout(deadlines.database_share(seconds))
         self._database.__enter__()
+        return time.monotonic() + seconds
 
     def end(self) -> None:
         with suppress(ValueError):  # a host that ends a request in another context than it began: nothing to reset here

@@ -11,6 +11,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
 
@@ -32,6 +33,15 @@ Wsgi = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _UNSENDABLE = re.compile(r"[^\t\x20-\x7e\x80-\xff]")
+
+
+@lru_cache(256)  # an application has few names, and sends them with every answer
+def _is_name(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None
+
+
+def _is_sendable(value: str) -> bool:
+    return (value.isascii() and value.isprintable()) or _UNSENDABLE.search(value) is None
 
 
 def attach(app: Flask, services: Services, *, answers: bool) -> None:
@@ -120,7 +130,7 @@ class _Head:
 
     def __call__(self, status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
         for name, value in headers:
-            if _UNSENDABLE.search(value) is not None or _NAME.fullmatch(name) is None:
+            if not (_is_name(name) and _is_sendable(value)):
                 raise ValueError(f"the header {name[:40]!a} cannot be sent")
         self.status = int(status[:3])
         if UNREAD in self._environ and "SERVER_SOFTWARE" in self._environ:
