@@ -123,15 +123,6 @@ def start_thread(work: Callable[[], None]) -> None:
     _thread.start_new_thread(work, ())
 
 
-def start_timer(seconds: float) -> Any:
-    """A running ``gevent.Timeout``, which is raised in this greenlet when its time is over; ``None`` without gevent."""
-    if not under_gevent():
-        return None
-    from gevent import Timeout
-
-    return Timeout.start_new(seconds)
-
-
 def wait_until_writable(descriptor: int) -> None:
     """Block the calling native thread until ``descriptor`` takes bytes. Never call it where greenlets run."""
     if under_gevent():
