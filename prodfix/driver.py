@@ -14,6 +14,7 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import pymongo
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 from pymongo.synchronous.client_session import ClientSession
@@ -145,6 +146,32 @@ else:
     def deadline() -> Deadline | None:
         """Nobody knows."""
         return None
+
+
+if _TIMES and hasattr(_csot, "RTT"):
+
+    def begin_deadline(end: Deadline) -> Any:
+        """What ``pymongo.timeout`` begins, in a third of its time. Give what is returned to :func:`end_deadline`."""
+        until = min(end[1], _csot.get_deadline())
+        return _csot.TIMEOUT.set(end[0]), _csot.DEADLINE.set(until), _csot.RTT.set(0.0)
+
+    def end_deadline(begun: Any) -> None:
+        """Raises ``ValueError`` in another context than it was begun in."""
+        _csot.TIMEOUT.reset(begun[0])
+        _csot.DEADLINE.reset(begun[1])
+        _csot.RTT.reset(begun[2])
+
+else:
+
+    def begin_deadline(end: Deadline) -> Any:
+        """``pymongo.timeout``."""
+        begun = pymongo.timeout(end[0])
+        begun.__enter__()
+        return begun
+
+    def end_deadline(begun: Any) -> None:
+        """Raises ``ValueError`` in another context than it was begun in."""
+        begun.__exit__(None, None, None)
 
 
 @contextmanager

@@ -8,15 +8,15 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from contextvars import Context, ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from prodfix.errors import Outcome
 from prodfix.operations.fingerprints import CommandKey
 from prodfix.operations.operation import DatabaseOperation
 from prodfix.redaction.redactor import redact_text
-from prodfix.request.devices import LONGEST, DeviceType, client_hint, device_type, looks_mobile, quick_device
+from prodfix.request.devices import LONGEST, DeviceType, client_hint, device_type, quick_device
 from prodfix.request.effects import Effects
 from prodfix.serialization import Millis, Serializable, iso, json_maker
 
@@ -112,9 +112,10 @@ class Notes:
         return [_sent(key.operation, key.collection, micros / 1e3, failed) for key, micros, failed in self._trail or ()]
 
 
-@dataclass(frozen=True, slots=True)
-class RequestContext:
-    """One request. ``endpoint`` is the route's template, never the raw path: a path may hold personal values."""
+class RequestContext(NamedTuple):
+    """One request. ``endpoint`` is the route's template, never the raw path: a path may hold personal values.
+
+    A tuple, since a frozen dataclass takes ten times as long to make."""
 
     request_id: str
     trace_id: str
@@ -124,14 +125,18 @@ class RequestContext:
     user_agent: str
     app_version: str
     mobile_hint: str
-    timestamp: datetime
-    notes: Notes = field(compare=False)
-    begun: float = field(compare=False)
+    at: float  # when it came, in seconds since the epoch
+    notes: Notes
+    begun: float  # the same in the monotonic clock's
+
+    @property
+    def timestamp(self) -> datetime:
+        return datetime.fromtimestamp(self.at, UTC)
 
     @property
     def looks_mobile(self) -> bool:
         """Cheaper than :attr:`device_type`, and less sure."""
-        return looks_mobile(self.user_agent, self.mobile_hint)
+        return self.quick_device == "mobile"
 
     @property
     def quick_device(self) -> DeviceType:
@@ -172,21 +177,37 @@ def new_context(
     *, endpoint: str, method: str, ip: str, headers: Mapping[str, str], timestamp: datetime | None = None
 ) -> RequestContext:
     """A context from a request's headers. Never raises: what is not acceptable is replaced, not refused."""
-    # Most requests have one of these headers, and what is not there needs no pattern that it might fit.
     header = headers.get
-    offered, parent, version = header("X-Request-ID"), header("traceparent"), header("X-App-Version")
+    context = made_context(
+        endpoint,
+        method,
+        ip,
+        request_id=header("X-Request-ID", ""),
+        parent=header("traceparent", ""),
+        agent=header("User-Agent", ""),
+        version=header("X-App-Version", ""),
+        hint=client_hint(headers),
+    )
+    return context if timestamp is None else context._replace(at=timestamp.timestamp())
+
+
+def made_context(
+    endpoint: str, method: str, ip: str, *, request_id: str, parent: str, agent: str, version: str, hint: str
+) -> RequestContext:
+    """The same from the headers' values, which are empty where there is none. ``hint``: what :func:`client_hint` gave."""
+    # Most requests have one of these headers, and what is not there needs no pattern that it might fit.
     traced = _TRACEPARENT.fullmatch(parent) if parent else None
     made = os.urandom(32).hex()
     return RequestContext(
-        offered if offered and _REQUEST_ID.fullmatch(offered) else made[:32],
+        request_id if request_id and _REQUEST_ID.fullmatch(request_id) else made[:32],
         traced[1] if traced and traced[1] != _ZEROS and traced[2] != _ZEROS[:16] else made[32:],
         endpoint,
         method,
         ip,
-        header("User-Agent", "")[:LONGEST],
+        agent[:LONGEST],
         version if version and _VERSION.fullmatch(version) else "",
-        client_hint(headers),
-        timestamp or datetime.now(UTC),
+        hint,
+        time.time(),
         Notes(),
         time.monotonic(),
     )

@@ -49,7 +49,12 @@ def deadline(seconds: float | None) -> Callable[[View], View]:
 def start(seconds: float) -> Token[Ends | None]:
     """Begin a deadline for what this greenlet or thread does from here on. Give the token to :func:`stop`."""
     now = time.monotonic()
-    return _deadline.set((now + seconds, now + database_share(seconds)))
+    return begin((now + seconds, now + database_share(seconds)))
+
+
+def begin(ends: Ends) -> Token[Ends | None]:
+    """:func:`start`, for who has looked at the clock."""
+    return _deadline.set(ends)
 
 
 def stop(token: Token[Ends | None]) -> None:

@@ -10,15 +10,16 @@ from contextlib import suppress
 from contextvars import Token
 from typing import Any, cast
 
-import pymongo
 from flask import Flask, request
 from flask.typing import ResponseReturnValue
 from flask.wrappers import Request, Response
 from werkzeug.wsgi import FileWrapper
 
+from prodfix import driver
 from prodfix.errors import BodyTimeout, DeadlineExceeded
 from prodfix.request import deadlines
-from prodfix.request.context import RequestContext, current_context, new_context, reset_context, set_context
+from prodfix.request.context import RequestContext, current_context, made_context, reset_context, set_context
+from prodfix.request.devices import hint_of
 from prodfix.services import Services
 from prodfix.settings import Settings
 from prodfix.web.inputs import has_body, read_whole, watch
@@ -40,7 +41,7 @@ def attach(app: Flask, services: Services, *, deadline: bool) -> None:
 
     def begin() -> None:
         services.start()
-        current: Request = cast(Any, request)._get_current_object()  # the proxy costs more than all the rest
+        current = _current()
         environ = current.environ
         context = _context(current)
         # In the environ, which is this request's alone: a request within a request shares the application context and its g.
@@ -78,7 +79,7 @@ def _finished(process: Callable[[Response], Response]) -> Callable[[Response], R
     def process_response(response: Response) -> Response:
         made = process(response)
         if made.is_streamed and not _file(made.response) and current_context() is not None:
-            request.environ[STREAM] = True
+            _current().environ[STREAM] = True
         return made
 
     return process_response
@@ -91,11 +92,17 @@ def _left(teardown: Callable[..., None]) -> Callable[..., None]:
         try:
             teardown(*error)
         finally:
-            scope: _Scope | None = request.environ.pop(SCOPE, None)
+            scope: _Scope | None = _current().environ.pop(SCOPE, None)
             if scope is not None:
                 scope.end()
 
     return do_teardown_request
+
+
+def _current() -> Request:
+    """The request itself: what is asked of its proxy takes longer than all the rest."""
+    found: Request = cast(Any, request)._get_current_object()
+    return found
 
 
 def _receive(current: Request, settings: Settings, seconds: float | None) -> None:
@@ -120,7 +127,10 @@ def _ended(dispatch: Callable[[], ResponseReturnValue]) -> Callable[[], Response
     """gunicorn's --timeout watches the hub, not a request: without this a view that waits is never ended."""
 
     def dispatch_request() -> ResponseReturnValue:
-        with deadlines.Enforced(deadlines.remaining(), DeadlineExceeded):
+        left = deadlines.remaining()
+        if left is None:
+            return dispatch()
+        with deadlines.Enforced(left, DeadlineExceeded):
             return dispatch()
 
     return dispatch_request
@@ -157,31 +167,29 @@ class _Scope:
 
     def begin(self, seconds: float) -> float:
         """When the request's time is over, in the monotonic clock's seconds."""
-        self._deadline = deadlines.start(seconds)
-        self._database = pymongo.timeout(deadlines.database_share(seconds))
-        self._database.__enter__()
-        return time.monotonic() + seconds
+        now, share = time.monotonic(), deadlines.database_share(seconds)
+        ends = now + seconds, now + share
+        self._deadline = deadlines.begin(ends)
+        self._database = driver.begin_deadline((share, ends[1]))
+        return ends[0]
 
     def end(self) -> None:
         with suppress(ValueError):  # a host that ends a request in another context than it began: nothing to reset here
             if self._deadline is not None:
-                self._database.__exit__(None, None, None)
+                driver.end_deadline(self._database)
                 deadlines.stop(self._deadline)
             reset_context(self._context)
 
 
 def _context(current: Request) -> RequestContext:
     rule, header = current.url_rule, current.environ.get
-    return new_context(
-        endpoint=rule.rule if rule is not None else "unmatched",
-        method=current.method[:20],
-        ip=current.remote_addr or "",
-        headers={
-            "X-Request-ID": header("HTTP_X_REQUEST_ID", ""),
-            "traceparent": header("HTTP_TRACEPARENT", ""),
-            "User-Agent": header("HTTP_USER_AGENT", ""),
-            "X-App-Version": header("HTTP_X_APP_VERSION", ""),
-            "Sec-CH-UA-Mobile": header("HTTP_SEC_CH_UA_MOBILE", ""),
-            "Sec-CH-UA-Platform": header("HTTP_SEC_CH_UA_PLATFORM", ""),
-        },
+    return made_context(
+        rule.rule if rule is not None else "unmatched",
+        current.method[:20],
+        current.remote_addr or "",
+        request_id=header("HTTP_X_REQUEST_ID", ""),
+        parent=header("HTTP_TRACEPARENT", ""),
+        agent=header("HTTP_USER_AGENT", ""),
+        version=header("HTTP_X_APP_VERSION", ""),
+        hint=hint_of(header("HTTP_SEC_CH_UA_PLATFORM", ""), header("HTTP_SEC_CH_UA_MOBILE", "")),
     )

@@ -40,10 +40,6 @@ def _is_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
-def _is_sendable(value: str) -> bool:
-    return (value.isascii() and value.isprintable()) or _UNSENDABLE.search(value) is None
-
-
 def attach(app: Flask, services: Services, *, answers: bool) -> None:
     """Wrap ``app.wsgi_app``. ``answers``: give an answer instead of the exception, as only the served application may;
     in a host the exception goes on to whoever waits for it there."""
@@ -130,7 +126,8 @@ class _Head:
 
     def __call__(self, status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
         for name, value in headers:
-            if not (_is_name(name) and _is_sendable(value)):
+            clean = value.isascii() and value.isprintable()
+            if not (clean or _UNSENDABLE.search(value) is None) or not _is_name(name):
                 raise ValueError(f"the header {name[:40]!a} cannot be sent")
         self.status = int(status[:3])
         if UNREAD in self._environ and "SERVER_SOFTWARE" in self._environ:
@@ -153,20 +150,18 @@ class _Head:
     def send(self, status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
         """The one place that sets ``X-Request-ID``: every answer goes through here, whoever has made it."""
         self.sent = True
-        rest = self._environ.get(UNREAD)
+        environ = self._environ
+        rest = environ.get(UNREAD)
         if rest is not None:
             close_connection(rest, self._start_response)
-        identity = self._request_id
+        context: RequestContext | None = environ.get(CONTEXT)
+        identity: str | None = environ.get(REQUEST_ID)  # what the body says
+        if identity is None and context is not None:
+            identity = context.request_id
         if identity is not None:
             headers = [(name, value) for name, value in headers if name.lower() != "x-request-id"]
             headers.append(("X-Request-ID", identity))
         return self._start_response(status, headers, *more)
-
-    @property
-    def _request_id(self) -> str | None:
-        told: str | None = self._environ.get(REQUEST_ID)  # what the body says
-        context: RequestContext | None = self._environ.get(CONTEXT)
-        return told if told is not None or context is None else context.request_id
 
 
 class Stream:

@@ -16,7 +16,6 @@ PATCHED = """
 from gevent import monkey; monkey.patch_all()
 import time, gevent
 from gevent.threadpool import ThreadPool
-from prodfix.process import limits
 from prodfix.process.limits import start_limit
 
 def lasting(seconds, wait=60.0):
@@ -55,10 +54,10 @@ print(twice())
 
 MANY = """
 opened = [start_limit(3600) for _ in range(100)]
-there = limits._here(gevent.get_hub())
-print(len(there._running), there._timer.ref)
+there = gevent.get_hub().prodfix_limits
+print(len(there.running), there.timer.ref)
 for one in opened: one.close()
-print(len(there._running), there._timer.ref)
+print(len(there.running), there.timer.ref)
 begun = time.monotonic()
 gevent.get_hub().join()  # nobody waits for a timer of blocks that are over
 print(time.monotonic() - begun < 1)
