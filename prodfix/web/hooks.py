@@ -6,7 +6,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from contextvars import Token
 from typing import Any, cast
 
@@ -39,7 +38,10 @@ def attach(app: Flask, services: Services, *, deadline: bool) -> None:
     Without it only views that :func:`prodfix.deadline` gives one have a deadline.
     """
 
-    def begin() -> None:
+    preprocess = app.preprocess_request
+
+    def preprocess_request() -> ResponseReturnValue | None:
+        """Before every hook of the application."""
         services.start()
         current = _current()
         environ = current.environ
@@ -52,25 +54,14 @@ def attach(app: Flask, services: Services, *, deadline: bool) -> None:
             environ[DEADLINE] = scope.begin(seconds)
         if (deadline or seconds is not None) and has_body(environ):
             _receive(current, services.settings, seconds)
+        return preprocess()
 
     # Around Flask's own steps, and not among the functions that it calls in them: of each of those it finds out anew, for
     # every request, whether it is a coroutine, which takes longer than what ours do.
-    app.preprocess_request = _begun(app.preprocess_request, begin)  # type: ignore[method-assign]
+    app.preprocess_request = preprocess_request  # type: ignore[method-assign]
     app.dispatch_request = _ended(app.dispatch_request)  # type: ignore[method-assign]
     app.process_response = _finished(app.process_response)  # type: ignore[assignment, method-assign]
     app.do_teardown_request = _left(app.do_teardown_request)  # type: ignore[method-assign]
-
-
-def _begun(
-    preprocess: Callable[[], ResponseReturnValue | None], begin: Callable[[], None]
-) -> Callable[[], ResponseReturnValue | None]:
-    """Before every hook of the application."""
-
-    def preprocess_request() -> ResponseReturnValue | None:
-        begin()
-        return preprocess()
-
-    return preprocess_request
 
 
 def _finished(process: Callable[[Response], Response]) -> Callable[[Response], Response]:
@@ -174,11 +165,13 @@ class _Scope:
         return ends[0]
 
     def end(self) -> None:
-        with suppress(ValueError):  # a host that ends a request in another context than it began: nothing to reset here
+        try:
             if self._deadline is not None:
                 driver.end_deadline(self._database)
                 deadlines.stop(self._deadline)
             reset_context(self._context)
+        except ValueError:  # a host that ends a request in another context than it began: nothing to reset here
+            pass
 
 
 def _context(current: Request) -> RequestContext:

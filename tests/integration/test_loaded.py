@@ -44,5 +44,5 @@ def test_a_worker_loads_nothing_that_only_admins_and_commands_need(worker: Serve
 
 
 def test_the_control_an_admin_who_looks_has_some_of_it_loaded(worker: Served) -> None:
-    assert worker.get("/api/v1/diagnostics/page", worker.bearer()).status == 200
-    assert loaded(worker) == ["pygal", "limits"]
+    assert worker.get("/api/v1/diagnostics", worker.bearer()).status == 200
+    assert "limits" in loaded(worker)
