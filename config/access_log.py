@@ -6,7 +6,7 @@ import logging
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -57,14 +57,12 @@ class AccessLog(Logger):  # type: ignore[misc]  # gunicorn has no types
         try:
             if not _unlogged(environ):
                 path = str(environ.get("PATH_INFO", ""))
-                self._emit(_line(resp, path, environ, request_time) | self._raw(path))
+                entry = _line(resp, path, environ, request_time)
+                if self.loglevel <= logging.DEBUG:
+                    entry["rawPath"] = lines.redacted(_readable(path))[:LONGEST_PATH]
+                self._emit(entry)
         except Exception:  # noqa: BLE001 - see above; gunicorn itself does the same
             self.error("%s", traceback.format_exc())
-
-    def _raw(self, path: str) -> Entry:
-        if self.loglevel > logging.DEBUG:
-            return {}
-        return {"rawPath": lines.redacted(_readable(path))[:LONGEST_PATH]}
 
     # gunicorn writes pieces of requests that it cannot read into its messages, and whole addresses with their query strings.
 
@@ -97,7 +95,7 @@ class AccessLog(Logger):  # type: ignore[misc]  # gunicorn has no types
 def _unlogged(environ: Mapping[str, Any]) -> bool:
     """Whether the application wants no line of it (``prodfix.uncounted``, as for health checks). By names: the arbiter imports
     this file, and nothing of the library."""
-    notes = getattr(environ.get("prodfix.request.context"), "notes", None)
+    notes = getattr(environ.get(CONTEXT), "notes", None)
     return getattr(notes, "unlogged", False) is True
 
 
@@ -139,5 +137,8 @@ def _status(status: Any) -> int | None:
     return int(code) if code.isdigit() else None
 
 
-def _header(headers: Iterable[tuple[str, str]], name: str) -> str | None:
-    return next((value for key, value in headers if key.lower() == name), None)
+def _header(headers: Sequence[tuple[str, str]], name: str) -> str | None:
+    for key, value in reversed(headers):  # ours is the last one
+        if key.lower() == name:
+            return value
+    return None

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from dotenv import dotenv_values
@@ -117,13 +118,21 @@ def post_worker_init(worker: Any) -> None:
     if services is None:
         return  # an application without prodfix
     services.start(serving=lambda: worker.alive)
-    worker.log.hand_over(lambda entry: _log_request(services, entry))
+    worker.log.hand_over(_written_by(services))
 
 
-def _log_request(services: Any, entry: dict[str, Any]) -> None:
+def _written_by(services: Any) -> Callable[[dict[str, Any]], None]:
+    """What writes access lines through the application's log."""
     from prodfix import Severity, redact_text
 
-    services.logs.emit(Severity.INFO, entry | {"path": redact_text(entry["path"])})
+    emit, info = services.logs.emit, Severity.INFO
+    shown = lru_cache(1024)(redact_text)  # of nearly every path, which is a route's template
+
+    def write(entry: dict[str, Any]) -> None:
+        entry["path"] = shown(entry["path"])
+        emit(info, entry)
+
+    return write
 
 
 def worker_exit(server: Any, worker: Any) -> None:

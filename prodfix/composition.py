@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from pymongo import MongoClient
 from pymongo.synchronous.database import Database
 
+from prodfix import driver
 from prodfix.alerts import service as alerts
 from prodfix.background import Background
 from prodfix.classification.classifications import Row
@@ -157,13 +158,12 @@ class Composition:
 
     @cached_property
     def clients(self) -> Clients:
-        listeners = (
-            (self.interceptor, self.monitor.pool) if self.settings.enable_query_logging else (self.monitor.pool,)
-        )
+        listeners = (self.interceptor,) if self.settings.enable_query_logging else ()
+        counter = () if driver.COUNTS_POOLS else (self.monitor.pool,)
         return Clients(
             self._uri,
             self.settings.mongo_options(),
-            listeners=listeners,
+            listeners=(*listeners, *counter),
             watchers=self.monitor.watchers,
             gate=self.breaker.gate,
             call=self._call,

@@ -14,8 +14,9 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import pymongo
 from pymongo import MongoClient
-from pymongo.errors import PyMongoError
+from pymongo.errors import PyMongoError, WaitQueueTimeoutError
 from pymongo.synchronous.client_session import ClientSession
 from pymongo.synchronous.command_cursor import CommandCursor
 from pymongo.synchronous.cursor import Cursor
@@ -41,10 +42,12 @@ def _takes(owner: Any, method: str, *parameters: str) -> bool:
     return known[: len(parameters) + 1] == ("self", *parameters)
 
 
-def _sets(owner: Any, name: str) -> bool:
-    """Whether the class's constructor sets an attribute, or takes an option, of that name: only its code tells."""
-    code = getattr(inspect.unwrap(owner.__init__), "__code__", None)
-    return code is not None and (name in code.co_names or name in code.co_consts)
+def _sets(owner: Any, *names: str) -> bool:
+    """Whether the class's constructors set attributes, or take options, of these names: only their code tells."""
+    makers: list[Any] = [vars(kind).get("__init__") for kind in inspect.getmro(owner)]
+    codes = [getattr(inspect.unwrap(maker), "__code__", None) for maker in makers if maker is not None]
+    known = {name for code in codes if code is not None for name in (*code.co_names, *code.co_consts)}
+    return known.issuperset(names)
 
 
 if TYPE_CHECKING:
@@ -68,11 +71,12 @@ _POOL_CLOSED = _found("pymongo.pool_shared", "_PoolClosedError")
 _TIMES = all(hasattr(_csot, name) for name in ("remaining", "get_timeout", "get_deadline", "TIMEOUT", "DEADLINE"))
 _STATES = all(hasattr(_TxnState, name) for name in ("IN_PROGRESS", "COMMITTED", "ABORTED"))
 _RUNS = _takes(MongoClient, "_retry_internal", "func", "session", "bulk", "operation", "is_read")
-_SELECTS = _takes(MongoClient, "_select_server")
+_SELECTS = _takes(MongoClient, "_select_server", "server_selector", "session", "operation", "address")
 _HAS_POLICY = _sets(MongoClient, "_retry_policy")
 _TAKES_POOL = _sets(MongoClient, "_pool_class")
 _LENDS = _takes(Pool, "_get_conn", "checkout_started_time", "handler")
 _CONNECTS = _takes(Pool, "connect", "handler")
+_COUNTS = _sets(Pool, "conns", "active_contexts", "_pending", "operation_count", "opts")
 _SHORTENS = _takes(Connection, "apply_timeout", "cmd") and _takes(Connection, "command", "dbname", "spec")
 _HAS_TRANSACTION = _sets(ClientSession, "_transaction")
 _FINISHES = _takes(ClientSession, "_finish_transaction_with_retry")
@@ -99,6 +103,9 @@ NAMES = (
     PrivateName("MongoClient(_pool_class)", _POOL_LOST, _TAKES_POOL),
     PrivateName("Pool._get_conn", "waitQueueTimeoutMS within a deadline", _LENDS),
     PrivateName("Pool.connect", _POOL_LOST, _CONNECTS),
+    PrivateName(
+        "Pool.active_contexts", "the pool's numbers without a listener, whose events cost each command a tenth", _COUNTS
+    ),
     PrivateName("Connection.apply_timeout", "limits of its own that a caller gives an operation", _SHORTENS),
     PrivateName(
         "_PoolClosedError", "the meaning of an operation that was cut when its client was closed", bool(_POOL_CLOSED)
@@ -147,6 +154,32 @@ else:
         return None
 
 
+if _TIMES and hasattr(_csot, "RTT"):
+
+    def begin_deadline(end: Deadline) -> Any:
+        """What ``pymongo.timeout`` begins, in a third of its time. Give what is returned to :func:`end_deadline`."""
+        until = min(end[1], _csot.get_deadline())
+        return _csot.TIMEOUT.set(end[0]), _csot.DEADLINE.set(until), _csot.RTT.set(0.0)
+
+    def end_deadline(begun: Any) -> None:
+        """Raises ``ValueError`` in another context than it was begun in."""
+        _csot.TIMEOUT.reset(begun[0])
+        _csot.DEADLINE.reset(begun[1])
+        _csot.RTT.reset(begun[2])
+
+else:
+
+    def begin_deadline(end: Deadline) -> Any:
+        """``pymongo.timeout``."""
+        begun = pymongo.timeout(end[0])
+        begun.__enter__()
+        return begun
+
+    def end_deadline(begun: Any) -> None:
+        """Raises ``ValueError`` in another context than it was begun in."""
+        begun.__exit__(None, None, None)
+
+
 @contextmanager
 def restored(end: Deadline) -> Iterator[None]:
     """A block that has the deadline ``end``, also where a shorter one counts: ``pymongo.timeout`` only ever shortens."""
@@ -168,28 +201,30 @@ class HookedClient(MongoClient[Any]):
     """
 
     def __init__(self, *arguments: Any, pool: type[Pool], **options: Any) -> None:
+        self.prodfix_pools: dict[Any, Pool] = {}
         if _TAKES_POOL and _CONNECTS:
-            options["_pool_class"] = pool
+            options["_pool_class"] = _kept(self.prodfix_pools, pool)
         super().__init__(*arguments, **options)
         if _HAS_POLICY:
             self._watch_overloads()
 
-    def prodfix_operation(
-        self,
-        send: Callable[[Work], Any],
-        work: Work,
-        *,
-        session: Any,
-        bulk: Any,
-        name: str,
-        is_read: bool,
-        writes_out: bool,
-    ) -> Any:
-        """The result of an operation of the driver's: of ``send(work)``, unless another work stands in."""
-        return send(work)
+    @staticmethod
+    def prodfix_work(work: Work, session: Any, bulk: Any, operation: str) -> Work:
+        """What is done in the place of ``work``, the part of an operation that is tried again."""
+        return work
 
-    def prodfix_selection(self, select: Callable[[], Any]) -> Any:
-        """The server that ``select`` finds for the next try of an operation."""
+    def prodfix_operation(
+        self, run: Callable[[], Any], name: str, session: Any, is_read: bool, writes_out: bool
+    ) -> Any:
+        """The result of an operation of the driver's: of ``run``."""
+        return run()
+
+    def prodfix_finds(self, selector: Any) -> bool:
+        """Whether ``selector`` finds a server at once for the next try of an operation; ``None``: it is taken by its address."""
+        return True
+
+    def prodfix_selection(self, select: Callable[[], Any], selector: Any) -> Any:
+        """The server that ``select`` finds, which may have to wait for it."""
         return select()
 
     @staticmethod
@@ -201,20 +236,21 @@ class HookedClient(MongoClient[Any]):
         def _retry_internal(
             self, func: Work, session: Any, bulk: Any, operation: str, is_read: bool = False, *more: Any, **options: Any
         ) -> Any:
-            run = super()._retry_internal
-
-            def send(work: Work) -> Any:
-                return run(work, session, bulk, operation, is_read, *more, **options)
-
+            work = self.prodfix_work(func, session, bulk, operation)
+            run = partial(super()._retry_internal, work, session, bulk, operation, is_read, *more, **options)
             writes_out = options.get("is_aggregate_write", False)
-            return self.prodfix_operation(
-                send, func, session=session, bulk=bulk, name=operation, is_read=is_read, writes_out=writes_out
-            )
+            return self.prodfix_operation(run, operation, session, is_read, writes_out)
 
     if _SELECTS:
 
-        def _select_server(self, *arguments: Any, **options: Any) -> Any:
-            return self.prodfix_selection(partial(super()._select_server, *arguments, **options))
+        def _select_server(
+            self, server_selector: Any, session: Any, operation: str, address: Any = None, *more: Any, **options: Any
+        ) -> Any:
+            selector = server_selector if address is None else None
+            if self.prodfix_finds(selector):
+                return super()._select_server(server_selector, session, operation, address, *more, **options)
+            select = partial(super()._select_server, server_selector, session, operation, address, *more, **options)
+            return self.prodfix_selection(select, selector)
 
     def _watch_overloads(self) -> None:
         """The driver asks its policy before each of its waits for a server that is overloaded: its tries are more than
@@ -234,17 +270,62 @@ class HookedClient(MongoClient[Any]):
         policy.should_retry = should_retry
 
 
+def _kept(pools: dict[Any, Pool], made: type[Pool]) -> Callable[..., Pool]:
+    """What makes pools of that class, and keeps the newest one of each server. It knows no client, which would never end."""
+
+    def make(address: Any, *arguments: Any, **options: Any) -> Pool:
+        pool = made(address, *arguments, **options)
+        if not getattr(pool, "is_sdam", False):  # the driver's monitors have some of their own
+            pools[address] = pool
+        return pool
+
+    return make
+
+
+COUNTS_POOLS = _COUNTS and _TAKES_POOL and _CONNECTS
+"""Whether :func:`pool_counts` knows the pools of a :class:`HookedClient`; where it does not, a listener must count events."""
+
+
+def pool_counts(client: Any) -> list[tuple[Any, dict[str, int]]]:
+    """What a client's pools have now, by address: ``total`` connections, those that are ``out``, operations that are ``waiting``
+    for one, and the ``capacity``. The sums of the driver's own events would be the same (CMAP specification)."""
+    pools = tuple(client.prodfix_pools.items()) if COUNTS_POOLS and isinstance(client, HookedClient) else ()
+    return [(address, _counted(pool)) for address, pool in pools if not pool.closed]
+
+
+def _counted(pool: Any) -> dict[str, int]:
+    # Without the pool's lock: who reads may not wait, and a thread that changes it meanwhile makes a difference of one.
+    busy, asked = len(pool.active_contexts), pool.operation_count
+    out = max(0, busy - pool._pending)  # the others are being connected
+    return {
+        "total": len(pool.conns) + busy,
+        "out": out,
+        "waiting": max(0, asked - out),
+        "capacity": pool.opts.max_pool_size or 100,
+    }
+
+
 class HookedPool(Pool):
-    """A pool that tells of each connection that is lent."""
+    """A pool that tells of each connection that is lent within a deadline, and of each that did not come in time."""
 
     def prodfix_lent(self, lend: Callable[[], Connection]) -> Connection:
-        """The connection that ``lend`` waits for."""
+        """The connection that ``lend`` waits for, within a deadline."""
         return lend()
+
+    @staticmethod
+    def prodfix_exhausted(error: WaitQueueTimeoutError) -> PyMongoError:
+        """What is raised when none became free in time."""
+        return error
 
     if _LENDS:
 
         def _get_conn(self, checkout_started_time: float, handler: Any = None) -> Connection:
-            return self.prodfix_lent(partial(super()._get_conn, checkout_started_time, handler))
+            try:
+                if deadline() is None:
+                    return super()._get_conn(checkout_started_time, handler)
+                return self.prodfix_lent(partial(super()._get_conn, checkout_started_time, handler))
+            except WaitQueueTimeoutError as error:
+                raise self.prodfix_exhausted(error) from None
 
 
 def is_closed(client: Any) -> bool:

@@ -77,4 +77,5 @@ class Observers:
             on_event=lambda event: parts().connection_changed(event),
             on_attempt=lambda attempt, error: parts().ping_failed(attempt, error),
             last_command=lambda: interceptor.last_success,
+            pools=lambda: [] if (found := composed()) is None else found.clients.pools(),
         )

@@ -194,8 +194,9 @@ class Services:
     def start(self, serving: Callable[[], bool] | None = None) -> None:
         """Start this process's background work, if it does not run yet. ``serving`` is what the server knows: whether this
         process still takes requests."""
-        if serving is not None or not self.runtime.background.running:
-            self.runtime.background.start(self, serving)
+        background = self.runtime.background
+        if serving is not None or not (background.running or background.held):
+            background.start(self, serving)
 
     def close(self) -> None:
         """End this process's background work, after storing what waits."""

@@ -12,14 +12,17 @@ import hmac
 import re
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, current_app, request, url_for
 from flask.blueprints import BlueprintSetupState
 
-from blueprints.diagnostics.limits import RateLimits
 from blueprints.diagnostics.paging import with_query
 from prodfix import Claims, Forbidden, Severity, current_prodfix, links_of, require_role, uncounted
+
+if TYPE_CHECKING:
+    from blueprints.diagnostics.limits import RateLimits
 
 PREFIX = "/api/v1/diagnostics"
 ROLE = "admin"
@@ -122,8 +125,11 @@ def from_here() -> bool:
 
 
 def limits_of_app() -> RateLimits:
+    """Loaded with the library below it for the first admin who asks: most workers never need them."""
     found = guarded()
     if found.limits is None:
+        from blueprints.diagnostics.limits import RateLimits
+
         found.limits = RateLimits(current_prodfix.settings)
     return found.limits
 

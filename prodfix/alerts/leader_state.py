@@ -10,6 +10,7 @@ import contextlib
 import os
 import zlib
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,10 @@ class LeaderState:
         notifications.prune(self.notifications, now)
 
 
-_STATE = TypeAdapter(LeaderState)
+@cache
+def _adapter() -> TypeAdapter[LeaderState]:
+    """What checks a state that is read. It takes longer to make than the rest of this room, and not every worker leads."""
+    return TypeAdapter(LeaderState)
 
 
 def encode(state: LeaderState) -> bytes:
@@ -73,7 +77,7 @@ def decode(content: bytes) -> LeaderState:
         raise ValueError("it is something else") from error
     if not right:
         raise ValueError("the checksum is another one")
-    return _STATE.validate_python(state | {"alerts": known})
+    return _adapter().validate_python(state | {"alerts": known})
 
 
 def read(folder: Path) -> LeaderState:

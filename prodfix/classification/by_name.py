@@ -13,14 +13,18 @@ Name = tuple[str, str]
 
 def found(table: Mapping[Name, Meaning], error: BaseException) -> Meaning | None:
     """What ``table`` says of the most derived class of ``error`` that it knows."""
-    kind: Any = type(error)
-    for name in _names(kind):
+    for name in names_of(error):
         if name in table:
             return table[name]
     return None
 
 
+def names_of(error: BaseException) -> tuple[Name, ...]:
+    """Those of its class and of the parents, the most derived first."""
+    kind: Any = type(error)
+    return _names(kind)
+
+
 @lru_cache(1024)
 def _names(kind: Any) -> tuple[Name, ...]:
-    """Of a class and its parents, the most derived first."""
     return tuple((str(parent.__module__).partition(".")[0], parent.__name__) for parent in kind.__mro__)

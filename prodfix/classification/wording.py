@@ -15,6 +15,7 @@ from pymongo.errors import PyMongoError
 
 from prodfix.causes import chain
 from prodfix.classification import foreign
+from prodfix.classification.by_name import names_of
 from prodfix.classification.server_replies import details_of, mappings
 from prodfix.redaction.names import mask_key
 from prodfix.redaction.quotations import emptied
@@ -67,7 +68,7 @@ def silent(error: BaseException) -> bool:
     """Whether the error's text is not the application's, and holds what must not be told."""
     if isinstance(error, _SILENT) or type(error).__module__.startswith("gunicorn."):  # pieces of a request's body
         return True
-    return any((kind.__module__.partition(".")[0], kind.__name__) in _QUOTING for kind in type(error).__mro__)
+    return not _QUOTING.isdisjoint(names_of(error))
 
 
 def words(error: BaseException, links: Iterable[BaseException]) -> str:

@@ -32,17 +32,18 @@ class BoundedPool(driver.HookedPool):
 
     def prodfix_lent(self, lend: Callable[[], driver.Connection]) -> driver.Connection:
         limit, left = self.opts.wait_queue_timeout, driver.remaining()
+        if limit is None or left is None or left <= limit:
+            return lend()
+        token = _outer.set(driver.deadline())
         try:
-            if limit is None or left is None or left <= limit:
+            with pymongo.timeout(limit):
                 return lend()
-            token = _outer.set(driver.deadline())
-            try:
-                with pymongo.timeout(limit):
-                    return lend()
-            finally:
-                _outer.reset(token)
-        except WaitQueueTimeoutError as error:
-            raise PoolExhausted(str(error)) from None
+        finally:
+            _outer.reset(token)
+
+    @staticmethod
+    def prodfix_exhausted(error: WaitQueueTimeoutError) -> PoolExhausted:
+        return PoolExhausted(str(error))
 
     def connect(self, handler: Any = None) -> driver.Connection:
         made = self._connected(handler)

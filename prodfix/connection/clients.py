@@ -17,13 +17,16 @@ import pymongo
 from flask_pymongo.wrappers import MongoClient as FlaskMongoClient
 from pymongo import MongoClient
 from pymongo.errors import ServerSelectionTimeoutError
+from pymongo.server_selectors import any_server_selector
 from pymongo.synchronous.database import Database as DriverDatabase
 
 from prodfix import driver
 from prodfix.connection.checkouts import BoundedPool
 from prodfix.connection.databases import Database
-from prodfix.connection.time_limits import Work, limited
-from prodfix.connection.unlistened import followed
+from prodfix.connection.pool import Counts
+from prodfix.connection.selections import Selections
+from prodfix.connection.time_limits import limited
+from prodfix.connection.unlistened import followed, may_write
 from prodfix.errors import DatabaseNotConfigured
 from prodfix.process.per_process import PerProcess
 
@@ -45,10 +48,8 @@ class Call(Protocol):
 class _CheckoutTries:
     """Those of the operation that this greenlet or thread is in."""
 
-    __slots__ = ("made", "most")
-
-    def __init__(self) -> None:
-        self.made, self.most = 0, TRIES
+    made = 0
+    most = TRIES
 
 
 _tries: ContextVar[_CheckoutTries | None] = ContextVar("prodfix_tries", default=None)
@@ -77,6 +78,7 @@ class GatedClient(driver.HookedClient, FlaskMongoClient):
         self, *arguments: Any, gate: Gate, call: Call = _plainly, follow: bool = False, **options: Any
     ) -> None:
         self._prodfix_gate, self._prodfix_call, self._prodfix_follow = gate, call, follow
+        self._prodfix_selections = Selections()
         super().__init__(*arguments, pool=BoundedPool, **options)
 
     def __getattr__(self, name: str) -> Any:
@@ -85,25 +87,16 @@ class GatedClient(driver.HookedClient, FlaskMongoClient):
     def __getitem__(self, name: str) -> Database:
         return Database(self, name)
 
+    prodfix_work = staticmethod(limited)
+
     def prodfix_operation(
-        self,
-        send: Callable[[Work], Any],
-        work: Work,
-        *,
-        session: Any,
-        bulk: Any,
-        name: str,
-        is_read: bool,
-        writes_out: bool,
+        self, run: Callable[[], Any], name: str, session: Any, is_read: bool, writes_out: bool
     ) -> Any:
-        run = partial(send, limited(work, session, bulk, name))
-
-        def follow() -> Any:
-            return followed(run, name, session, is_read=is_read, writes_out=writes_out)
-
+        if self._prodfix_follow and may_write(name, is_read=is_read, writes_out=writes_out):
+            run = partial(followed, run, name, session)
         token = _tries.set(_CheckoutTries())
         try:
-            return self._prodfix_call(follow if self._prodfix_follow else run)
+            return self._prodfix_call(run)
         finally:
             _tries.reset(token)
 
@@ -113,26 +106,40 @@ class GatedClient(driver.HookedClient, FlaskMongoClient):
         if tries is not None:
             tries.most = max(TRIES, 1 + retries)
 
-    def prodfix_selection(self, select: Callable[[], Any]) -> Any:
+    def prodfix_finds(self, selector: Any) -> bool:
         tries = _tries.get()
         if tries is not None:
             if tries.made >= tries.most:
                 # In place of this error the driver raises the one that the operation has failed with.
                 raise ServerSelectionTimeoutError(f"tried {tries.made} times")
             tries.made += 1
+        self._prodfix_gate()
+        return self._prodfix_selections.sure(self.topology_description, selector)
+
+    def prodfix_selection(self, select: Callable[[], Any], selector: Any) -> Any:
+        """In steps, between which the gate is asked."""
         limit = driver.remaining()
         if limit is None:
             limit = self.options.server_selection_timeout
         end = time.monotonic() + limit
         while True:
-            self._prodfix_gate()
-            left = end - time.monotonic()
+            described, left = self.topology_description, end - time.monotonic()
             try:
                 with pymongo.timeout(max(0.001, min(left, SELECTION_STEP))):
-                    return select()
+                    server = select()
+                break
             except ServerSelectionTimeoutError:
                 if left <= SELECTION_STEP:
                     raise
+            self._prodfix_gate()
+        if described is self.topology_description and self._prodfix_may_note(selector):
+            self._prodfix_selections.note(described, selector)
+        return server
+
+    def _prodfix_may_note(self, selector: Any) -> bool:
+        """Whether it finds the same again: a session can be pinned to one mongos, and a selector of the host's do anything."""
+        sharded = self.topology_description.topology_type_name == "Sharded"
+        return selector is not None and not sharded and self.options.server_selector is any_server_selector
 
 
 def _close(client: PerProcess[MongoClient[Any]]) -> None:
@@ -209,6 +216,10 @@ class Clients:
     def in_use(self) -> MongoClient[Any] | None:
         """The application's, if it was asked for in this process."""
         return self._application.made
+
+    def pools(self) -> Counts:
+        """The numbers of its pools, as far as they can be read."""
+        return driver.pool_counts(self.in_use)
 
     @property
     def own(self) -> MongoClient[Any]:

@@ -21,7 +21,7 @@ from pymongo.errors import ConfigurationError, OperationFailure, PyMongoError
 from prodfix.classification.classifier import classify
 from prodfix.classification.server_replies import server_code
 from prodfix.connection.heartbeats import Heartbeats, Topology
-from prodfix.connection.pool import PoolCounter
+from prodfix.connection.pool import Counts, PoolCounter, summed
 from prodfix.connection.status import (
     ConnectionEvent,
     ConnectionState,
@@ -65,7 +65,8 @@ class ConnectionMonitor:
 
     ``interval`` and ``max_age`` in seconds: how often it pings, and how old the last good ping of a healthy database is.
     ``on_attempt`` is told of each failed ping: its number since the last good one, and the error's type. ``last_command`` is
-    when the application's last command succeeded, in the clock's seconds.
+    when the application's last command succeeded, in the clock's seconds. ``pools`` has the numbers of the pools that ``pool``,
+    a listener, does not hear.
     """
 
     def __init__(
@@ -77,13 +78,14 @@ class ConnectionMonitor:
         on_event: Callable[[ConnectionEvent], None] = lambda event: None,
         on_attempt: Callable[[int, str], None] = lambda attempt, error: None,
         last_command: Callable[[], float | None] = lambda: None,
+        pools: Callable[[], Counts] = list,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
         self.interval, self.max_age = interval, max_age
         self._on_event, self._on_attempt, self._last_command = on_event, on_attempt, last_command
         self._clock = clock
-        self.pool = PoolCounter()
+        self.pool, self._unheard = PoolCounter(), pools
         self._heartbeats, self._topology = Heartbeats(), Topology()
         self._seen = _Seen()
 
@@ -110,9 +112,11 @@ class ConnectionMonitor:
         A ping may be slow where the application's commands are not, and must not be what ends them. A pinger that is late
         itself says nothing.
         """
-        if self.healthy or (self._seen.failures == 0 and not self._hanging()):
+        seen = self._seen
+        # What is mostly so comes first: every command asks.
+        if (seen.failures == 0 and not (seen.asking and self._hanging())) or self.healthy:
             return False
-        life, begun = self._last_command(), self._seen.begun
+        life, begun = self._last_command(), seen.begun
         return life is None or begun is None or life < begun
 
     def _hanging(self) -> bool:
@@ -137,7 +141,7 @@ class ConnectionMonitor:
         )
 
     def status(self) -> ConnectionStatus:
-        seen, pool = self._seen, self.pool.totals()
+        seen, pool = self._seen, summed(self._pools())
         healthy, waiting = self.healthy, max(0, pool["waiting"])
         available = max(0, pool["capacity"] - pool["out"])
         uptime = self._clock() - seen.connected_since if healthy and seen.connected_since is not None else 0.0
@@ -155,8 +159,11 @@ class ConnectionMonitor:
         )
 
     def servers(self) -> tuple[ServerPool, ...]:
-        """The pools of the application's client, by server."""
-        return tuple(_server(address, counts) for address, counts in self.pool.servers())
+        """The pools of the application's clients, by server."""
+        return tuple(_server(address, counts) for address, counts in self._pools())
+
+    def _pools(self) -> Counts:
+        return [*self.pool.servers(), *self._unheard()]
 
     def _state(self, healthy: bool) -> ConnectionState:
         if healthy:

@@ -1,4 +1,4 @@
-"""Connections of the application's client, counted from the pool's own events."""
+"""Connections of an application's clients, counted from their pools' own events."""
 
 from __future__ import annotations
 
@@ -9,11 +9,20 @@ from pymongo import monitoring
 
 from prodfix.process.per_process import in_each_process
 
+Counts = list[tuple[Any, dict[str, int]]]
+"""``total``, ``out``, ``waiting`` and ``capacity`` of pools, each with its server's address."""
+
+
+def summed(pools: Counts) -> dict[str, int]:
+    """The sums over some pools."""
+    return {name: sum(counts[name] for _, counts in pools) for name in ("total", "out", "waiting", "capacity")}
+
 
 class PoolCounter(monitoring.ConnectionPoolListener):
-    """Connections of the application's client, counted from the pool's own events, per server.
+    """Connections of the clients that have it as a listener, counted from their pools' events, per server.
 
-    PyMongo has no public number for them. The sums are those of the CMAP specification's events.
+    For clients of a host's: of our own the numbers are read where they are (:func:`prodfix.driver.pool_counts`), and no event is
+    made. PyMongo has no public number for them. The sums are those of the CMAP specification's events.
     """
 
     def __init__(self) -> None:
@@ -33,10 +42,9 @@ class PoolCounter(monitoring.ConnectionPoolListener):
 
     def totals(self) -> dict[str, int]:
         """The sums over all servers: ``total``, ``out``, ``waiting`` and ``capacity``."""
-        servers = [counts for _, counts in self.servers()]
-        return {name: sum(server[name] for server in servers) for name in ("total", "out", "waiting", "capacity")}
+        return summed(self.servers())
 
-    def servers(self) -> list[tuple[Any, dict[str, int]]]:
+    def servers(self) -> Counts:
         """The counts of each server, by its address."""
         with self._lock:
             return [(address, dict(counts)) for address, counts in self._servers.items()]

@@ -26,13 +26,15 @@ Result = TypeVar("Result")
 _HARMLESS = frozenset({"createIndexes", "abortTransaction", "killCursors", "endSessions"})
 
 
-def followed(
-    operation: Callable[[], Result], name: str, session: ClientSession | None, *, is_read: bool, writes_out: bool
-) -> Result:
-    """The result of the driver's call ``operation``, which is noted if it writes. ``name`` is the driver's for its command;
-    ``is_read`` and ``writes_out`` are what the driver takes it for: of ``Database.command`` a read, whatever it is."""
-    writes = writes_out or (changes(name, {}) if is_read else name not in _HARMLESS)
-    effects = watched_effects() if writes else None
+def may_write(name: str, *, is_read: bool, writes_out: bool) -> bool:
+    """Whether a call may change data. ``name`` is the driver's for its command; ``is_read`` and ``writes_out`` are what the
+    driver takes it for: of ``Database.command`` a read, whatever it is."""
+    return writes_out or (changes(name, {}) if is_read else name not in _HARMLESS)
+
+
+def followed(operation: Callable[[], Result], name: str, session: ClientSession | None) -> Result:
+    """The result of the driver's call ``operation``, which may write, and is noted."""
+    effects = watched_effects()
     if effects is None:
         return operation()
     if session is not None and session.in_transaction:

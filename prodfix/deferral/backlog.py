@@ -33,6 +33,12 @@ _TABLES: dict[BacklogState, str] = {
 }
 
 
+COUNTED = (
+    "SELECT operation, count(*), total(length(entry)), min(created), sum(reason IS NOT NULL AND reason <> ?)"
+    " FROM writes GROUP BY 1"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class BacklogCounts(Serializable):
     """What waits and what was put aside; as it is by default while the disk does not tell. By ``operations`` those that wait,
@@ -119,11 +125,7 @@ class Backlog:
 
     def counts(self) -> BacklogCounts:
         """Entries and bytes, how old the oldest that waits is (seconds), and by operation and reason. Raises ``TimeoutError``."""
-        waiting = self._journal.read(
-            "SELECT operation, count(*), total(length(entry)), min(created), sum(reason IS NOT NULL AND reason <> ?)"
-            " FROM writes GROUP BY 1",
-            (HELD,),
-        )
+        waiting = self._journal.read(COUNTED, (HELD,))
         dead = self._journal.read("SELECT operation, reason, count(*), total(length(entry)) FROM dead GROUP BY 1, 2")
         oldest = min((row[3] for row in waiting), default=None)
         others = self._journal.others()

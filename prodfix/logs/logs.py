@@ -22,7 +22,7 @@ from prodfix.classification.wording import in_safe_words
 from prodfix.errors import Severity
 from prodfix.logs.files import Room, category_files
 from prodfix.logs.lines import timestamp
-from prodfix.logs.sinks import Console, Sinks, render
+from prodfix.logs.sinks import Console, Rendered, Sinks, render
 from prodfix.operations.frames import stack
 from prodfix.redaction.redactor import redact_document
 from prodfix.request.context import current_context
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 _LEVELS = {Severity.INFO: "INFO", Severity.WARN: "WARNING", Severity.ERROR: "ERROR", Severity.CRITICAL: "CRITICAL"}
 _SEEDS = {"debug": "DEBUG", "info": "INFO", "warn": "WARNING", "error": "ERROR"}
 _STEPS = ((logging.INFO, "debug"), (logging.WARNING, "info"), (logging.ERROR, "warn"), (logging.CRITICAL, "error"))
+_URGENT = frozenset({Severity.ERROR, Severity.CRITICAL})
 _SHOW_WARNING = warnings.showwarning
 
 
@@ -46,6 +47,8 @@ class Logs:
     def __init__(self, sinks: Sinks, *, served: bool, owning: bool = False) -> None:
         self.sinks = sinks
         self.served, self.owning = served, served or owning
+        self._handler: int | None = None  # of loguru's, ours
+        self._least = logging.DEBUG
 
     @classmethod
     def made(cls, settings: Settings, *, served: bool, owning: bool) -> Logs:
@@ -66,14 +69,16 @@ class Logs:
         Never raises: a broken log must not break what it tells of.
         """
         try:
+            told = entry if isinstance(entry, Rendered) else Rendered(entry, render(entry))
+            urgent = severity in _URGENT
             for name in files:
-                self.sinks.put(f"{name}.log", render(entry))
+                self.sinks.put(f"{name}.log", told.line, urgent=urgent)
             if self.owning:
-                logger.bind(entry=entry).log(_LEVELS[severity], "{}", entry.get("message", ""))
+                self._to_console(severity, told, urgent)
             else:
                 while self.sinks.news:
-                    self._to_host(logging.WARNING, self.sinks.news.popleft())
-                self._to_host(getattr(logging, _LEVELS[severity]), entry)
+                    self._to_host(logging.WARNING, render(self.sinks.news.popleft()))
+                self._to_host(getattr(logging, _LEVELS[severity]), told.line)
         except Exception:  # noqa: BLE001 - see above; counted, and shown by the diagnostics
             self.sinks.dropped += 1
 
@@ -94,8 +99,16 @@ class Logs:
         }
         self.emit(severity, entry, *files)
 
-    def _to_host(self, level: int, entry: Mapping[str, Any]) -> None:
-        logging.getLogger("prodfix").log(level, "%s", render(entry).decode().rstrip())
+    def _to_console(self, severity: Severity, entry: Rendered, urgent: bool) -> None:
+        """By loguru, if it has more to do with it than to hand it back to us: who adds a sink of his own has our lines too."""
+        level = _LEVELS[severity]
+        if not _ours_alone(self._handler):
+            logger.bind(entry=entry).log(level, "{}", entry.get("message", ""))
+        elif getattr(logging, level) >= self._least:
+            self.sinks.put("console", entry.line, urgent=urgent)
+
+    def _to_host(self, level: int, line: bytes) -> None:
+        logging.getLogger("prodfix").log(level, "%s", line.decode().rstrip())
 
     def take_over(self, level: str) -> None:
         """Make loguru the process's logging, with the console as its one sink. Loggers that are made later are ours too.
@@ -103,7 +116,8 @@ class Logs:
         ``level`` is the seed's: ``debug``, ``info``, ``warn`` or ``error``.
         """
         logger.remove()
-        logger.add(
+        self._least = logger.level(_SEEDS[level]).no
+        self._handler = logger.add(
             self._console,
             level=_SEEDS[level],
             format="{message}",
@@ -138,24 +152,38 @@ class Logs:
                 "requestId": context.request_id if context else None,
                 "stack": stack(error),
             }
-            self.sinks.put("console", render(entry))
+            self.sinks.put("console", render(entry), urgent=True)
         except Exception:  # noqa: BLE001 - there is nobody above; counted
             self.sinks.dropped += 1
 
     def _console(self, message: Message) -> None:
         try:
-            line = render(_entry(message.record))
+            line = _line(message.record)
         except Exception:  # noqa: BLE001 - loguru would print the whole record to stderr, with all that stands in it
             self.sinks.dropped += 1
         else:
-            self.sinks.put("console", line)
+            self.sinks.put("console", line, urgent=message.record["level"].no >= logging.ERROR)
+
+
+def _ours_alone(handler: int | None) -> bool:
+    """Whether loguru has no sink but ours, and nobody has told it what to do with lines. It has no public names for that; where
+    those that it has are gone, nobody knows."""
+    core: Any = getattr(logger, "_core", None)
+    try:
+        return list(core.handlers) == [handler] and not core.activation_list and core.patcher is None
+    except AttributeError:
+        return False
+
+
+def _line(record: Record) -> bytes:
+    """The line of a loguru record: our own as it is, anything else redacted."""
+    own = record["extra"].get("entry")
+    if isinstance(own, Rendered) and record["name"] == __name__:
+        return own.line
+    return render(_entry(record))
 
 
 def _entry(record: Record) -> Mapping[str, Any]:
-    """The line of a loguru record: our own entry as it is, anything else redacted."""
-    own: Mapping[str, Any] | None = record["extra"].get("entry")
-    if isinstance(own, Mapping) and record["name"] == __name__:
-        return own
     context = current_context()
     failed = record["exception"]
     error = failed.value if failed is not None else None

@@ -5,6 +5,7 @@ Not one thread for all sinks: a pipe that nobody reads would stop the files with
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ LONGEST_QUEUE = 10_000  # lines
 LARGEST_QUEUE = 8 * 2**20  # bytes
 LONGEST_BATCH = 256  # lines that are written in one go, if so many wait
 LARGEST_BATCH = 256 * 2**10  # bytes, and one line more
+GATHERING = 0.01  # seconds that a line may wait for others
 LONGEST_WRITE = 5.0  # seconds; what takes longer is shown as failing, though it may still come to an end
 QUIET = 10.0  # seconds between two tellings that a sink fails, which may come and go with each line
 
@@ -68,6 +70,8 @@ class Outlet:
         self._put = self._taken = 0  # bytes; each is changed by a step that no other Python thread can interrupt
         self._marks: list[Any] = []
         self._starting = allocate_lock()
+        self._unhurried = allocate_lock()  # released by whoever cannot wait for more lines
+        self._unhurried.acquire()
 
     @property
     def failing(self) -> str | None:
@@ -84,17 +88,20 @@ class Outlet:
         """How many lines are missing in the sink of which nothing was told yet."""
         return self.lost + self.dropped - self._told
 
-    def put(self, line: bytes) -> bool:
-        """Queue one line, and never wait; whether there was room for it."""
+    def put(self, line: bytes, *, urgent: bool = False) -> bool:
+        """Queue one line, and never wait; whether there was room for it. It is written within milliseconds, together with others;
+        one that is ``urgent``, with all before it, at once."""
         if not self.running:
             self._start()
-        size = len(line)
-        if self._queue.qsize() >= LONGEST_QUEUE or self._put - self._taken + size > LARGEST_QUEUE:
+        size, lines = len(line), self._queue.qsize()
+        if lines >= LONGEST_QUEUE or self._put - self._taken + size > LARGEST_QUEUE:
             self.dropped += 1
             self._tell_failing("its queue is full")
             return False
         self._put += size
         self._queue.put(line)
+        if urgent or lines >= LONGEST_BATCH or self._put - self._taken >= LARGEST_BATCH:
+            self._hurry()
         return True
 
     def mark(self) -> Any:
@@ -103,7 +110,13 @@ class Outlet:
         mark.acquire()
         self._marks.append(mark)
         self._queue.put(mark)
+        self._hurry()
         return mark
+
+    def _hurry(self) -> None:
+        if self._unhurried.locked():
+            with contextlib.suppress(RuntimeError):  # another thread was faster
+                self._unhurried.release()
 
     def _start(self) -> None:
         with self._starting:
@@ -122,8 +135,10 @@ class Outlet:
                 mark.release()
 
     def _take(self) -> tuple[list[bytes], Any]:
-        """All lines that wait, up to a batch, and the mark behind them, if that came first. Waits for one of both."""
+        """All lines that wait, up to a batch, and the mark behind them, if that came first. Waits for one of both, and then a
+        moment for more: one wake-up, one lock and one write cost as much for one line as for a hundred."""
         item = self._queue.get()
+        self._unhurried.acquire(True, GATHERING)
         lines: list[bytes] = []
         size = 0
         while isinstance(item, bytes):

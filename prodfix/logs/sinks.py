@@ -41,6 +41,16 @@ def render(entry: Mapping[str, Any]) -> bytes:
     return line + b"\n"
 
 
+class Rendered(dict[str, Any]):
+    """An entry and its line, which all sinks have in common."""
+
+    __slots__ = ("line",)
+
+    def __init__(self, entry: Mapping[str, Any], line: bytes) -> None:
+        super().__init__(entry)
+        self.line = line
+
+
 def _escaped(match: re.Match[bytes]) -> bytes:
     return b"\\u%04x" % ord(match[0].decode())
 
@@ -136,10 +146,11 @@ class Sinks:
         """How many lines a sink refused, for each that did."""
         return {name: outlet.lost for name, outlet in self._outlets.items() if outlet.lost}
 
-    def put(self, name: str, line: bytes) -> None:
-        """Queue one line for one sink, and never wait; a full queue drops the line and counts it."""
+    def put(self, name: str, line: bytes, *, urgent: bool = False) -> None:
+        """Queue one line for one sink, and never wait; a full queue drops the line and counts it. ``urgent``: it does not wait
+        for others to be written with it."""
         outlet = self._outlets.get(name)
-        if outlet is None or not outlet.put(line):
+        if outlet is None or not outlet.put(line, urgent=urgent):
             self.dropped += 1
 
     def flush(self, limit: float = 2.0) -> bool:

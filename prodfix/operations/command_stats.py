@@ -6,7 +6,6 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 from ddsketch.mapping import LogarithmicMapping
 
@@ -16,6 +15,7 @@ from prodfix.redaction.names import mask_key
 from prodfix.serialization import Serializable
 
 KINDS = 500  # kinds of commands that are told apart; further ones are counted together
+MET = 4096  # keys as they come, before they are masked, that are remembered
 OTHER = CommandKey("__other__", None, ())
 FRESH = 64  # durations of one kind that are kept until the next drain; of further ones only the sum is
 ACCURACY = 0.02  # relative accuracy of quantiles (DDSketch, VLDB 2019)
@@ -68,14 +68,16 @@ class CommandStats:
 
     def __init__(self) -> None:
         self._kinds: dict[CommandKey, Kind] = {}
+        self._met: dict[CommandKey, Kind] = {}  # the same by keys as they come, for most commands
         self._lock = allocate_lock()
 
-    def add(self, key: CommandKey, micros: int, *, failed: bool) -> None:
+    def add(self, key: CommandKey, micros: int, failed: bool) -> None:
         with self._lock:
-            kind = self._kind(key)
+            kind = self._met.get(key) or self._kind(key)
             kind.count += 1
             kind.micros += micros
-            kind.errors += failed
+            if failed:
+                kind.errors += 1
             if len(kind.fresh) < FRESH:
                 kind.fresh.append(micros)
 
@@ -85,10 +87,12 @@ class CommandStats:
             self._kind(key).repeated += 1
 
     def _kind(self, key: CommandKey) -> Kind:
-        key = masked(key)
-        kind = self._kinds.get(key)
+        shown = masked(key)
+        kind = self._kinds.get(shown)
         if kind is None:
-            kind = self._kinds.setdefault(key if len(self._kinds) < KINDS else OTHER, Kind())
+            kind = self._kinds.setdefault(shown if len(self._kinds) < KINDS else OTHER, Kind())
+        if len(self._met) < MET:
+            self._met[key] = kind
         return kind
 
     def drain(self) -> list[tuple[CommandKey, Kind]]:
@@ -106,7 +110,6 @@ class CommandStats:
         return [(key, kind) for key, kind, _ in changed]
 
 
-@lru_cache(4096)
 def masked(key: CommandKey) -> CommandKey:
     """The key as it may be shown: names that are data are hidden, and their order is not told apart."""
     return CommandKey(key.operation, key.collection, tuple(sorted({mask_key(name) for name in key.fields})))

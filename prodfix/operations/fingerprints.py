@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import orjson
 
 MOST_FIELDS = 16  # names of a filter's fields in a key
+LONGEST = 4096  # bytes of a shape whose fingerprint is remembered
 
+_UNFILTERED = frozenset({"insert", "getMore", "commitTransaction", "abortTransaction"})
 _ORDERED = frozenset({"sort", "$sort", "hint", "key"})  # documents in which the order of keys has a meaning
 _SETS = frozenset({"$and", "$or", "$nor", "$in", "$nin", "$all"})  # lists in which the order of elements has none
 
@@ -27,7 +30,7 @@ class CommandKey(NamedTuple):
 
 def collection_of(name: str, command: Mapping[str, Any]) -> str | None:
     """Most commands name their collection under their own name; a getMore and a client's bulkWrite do not."""
-    value = command.get("collection") if name == "getMore" else command.get(name)
+    value = command.get(name) if name != "getMore" else command.get("collection")
     if name == "bulkWrite":
         spaces = {str(space.get("ns", "")).partition(".")[2] for space in command.get("nsInfo", ())[:5]}
         return ",".join(sorted(spaces)) or None
@@ -51,13 +54,36 @@ def filter_of(name: str, command: Mapping[str, Any]) -> Mapping[str, Any] | None
 
 def command_key(name: str, command: Mapping[str, Any]) -> CommandKey:
     """The key under which a command is counted."""
-    found = filter_of(name, command)
-    return CommandKey(name, collection_of(name, command), tuple(found)[:MOST_FIELDS] if found else ())
+    # Most have both where a find has them: only the others are looked at in full.
+    collection: Any = command.get(name)
+    fields: tuple[str, ...] = ()
+    if type(collection) is not str:
+        collection = collection_of(name, command)
+    if name not in _UNFILTERED:
+        found = command.get("filter")
+        if type(found) is not dict:
+            found = filter_of(name, command)
+        fields = tuple(found)[:MOST_FIELDS] if found else ()
+    return CommandKey(name, collection, fields)
 
 
 def fingerprint(shape: Mapping[str, Any]) -> str:
     """16 hexadecimal digits of a redacted shape; the same for other values, other list lengths, and another order of keys
     or of alternatives where order has no meaning."""
+    try:
+        told = orjson.dumps(shape, default=str)
+    except TypeError:  # a number beyond 64 bits, which says no more than its type
+        return _made(shape)
+    # Most shapes come again and again, as commands stand in somebody's code.
+    return _remembered(told) if len(told) <= LONGEST else _made(shape)
+
+
+@lru_cache(256)
+def _remembered(told: bytes) -> str:
+    return _made(orjson.loads(told))
+
+
+def _made(shape: Mapping[str, Any]) -> str:
     canonical = orjson.dumps(_canonical(shape, ""), default=str)
     return hashlib.blake2b(canonical, digest_size=8).hexdigest()
 

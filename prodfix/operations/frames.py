@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import CodeType, FrameType, TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import gridfs
 import pymongo
@@ -54,16 +54,19 @@ class DriverCall:
     halfway: bool
 
 
-def driver_call(error: BaseException, within: FrameType | None = None) -> DriverCall | None:
+def driver_call(
+    error: BaseException, within: FrameType | None = None, known: DatabaseOperation | None = None
+) -> DriverCall | None:
     """The call that ``error`` (or what caused it) ended inside the driver, or ``None`` if no driver was involved.
 
-    ``within``: the frame that asks, if it is the driver's call that is still on its way out.
+    ``within``: the frame that asks, if it is the driver's call that is still on its way out. ``known``: what the event of the
+    command that failed has told; if it is the same operation, that knows more: its whole shape, and how long it took.
     """
     frames = [frame for link in chain(error) for frame in _frames(link.__traceback__)]
     while within is not None:
         frames.insert(0, within)
         within = within.f_back if within.f_code.co_filename.startswith(_LAYERS) else None
-    operation = _operation(frames)
+    operation = _operation(frames, known)
     if operation is None:
         return None
     halfway = operation.writes and (merges(operation.query or {}) or _halfway(error, frames))
@@ -81,9 +84,9 @@ class ErrorFrames:
     places: tuple[str, ...] = ()
 
 
-def frames_of(error: BaseException, *, whole: bool) -> ErrorFrames:
+def frames_of(error: BaseException, *, whole: bool, known: DatabaseOperation | None = None) -> ErrorFrames:
     """All of that; without ``whole`` neither stack nor places, which say nothing where the client is at fault."""
-    kind, call = name_of(error), driver_call(error)
+    kind, call = name_of(error), driver_call(error, known=known)
     return ErrorFrames(kind, call, stack(error), tuple(places(error))) if whole else ErrorFrames(kind, call)
 
 
@@ -92,10 +95,28 @@ def database_operation(error: BaseException) -> DatabaseOperation | None:
     return _operation(frame for link in chain(error) for frame in _frames(link.__traceback__))
 
 
-def _operation(frames: Iterable[FrameType]) -> DatabaseOperation | None:
-    # The outermost frame that names a collection wins: that is the method which the application called.
-    found = [part for frame in frames for part in _describe(frame)]
-    return next((part for part in found if part.collection), found[0] if found else None)
+class _Described(NamedTuple):
+    """What one frame tells. ``shape`` makes that of its query, which takes longer than all the rest."""
+
+    operation: str
+    collection: str | None = None
+    shape: Callable[[], dict[str, Any] | None] = lambda: None
+
+
+def _operation(frames: Iterable[FrameType], known: DatabaseOperation | None = None) -> DatabaseOperation | None:
+    chosen: _Described | None = None
+    for frame in frames:
+        described = _describe(frame)
+        # The outermost frame that names a collection wins: that is the method which the application called.
+        if described is not None and described.collection:
+            chosen = described
+            break
+        chosen = chosen or described
+    if chosen is None:
+        return None
+    if known is not None and known.operation == chosen.operation:
+        return known
+    return DatabaseOperation(chosen.operation, chosen.collection, chosen.shape())
 
 
 def _client(frame: FrameType) -> MongoClient[Any] | None:
@@ -116,16 +137,20 @@ def _halfway(error: BaseException, frames: Iterable[FrameType]) -> bool:
         return True
     refused = any(isinstance(link, WriteError) for link in links)
     for frame in frames:
-        path, values = frame.f_code.co_filename, frame.f_locals
-        if path.startswith(_FILES):
+        code = frame.f_code
+        if code.co_filename.startswith(_FILES):
             return True  # a file of GridFS is chunks and an entry
-        if path.startswith(_DRIVER):
-            counts = values.get("full_result")  # of a bulk write, whose later commands' errors do not tell it
-            if isinstance(counts, Mapping) and any(counts.get(count) for count in _COUNTS):
-                return True
-            if refused and frame.f_code.co_name in _MANY:
-                return True
+        if code.co_filename.startswith(_DRIVER) and ((refused and code.co_name in _MANY) or _partly_counted(frame)):
+            return True
     return False
+
+
+def _partly_counted(frame: FrameType) -> bool:
+    """Whether it is a bulk write's that counts what was applied, which its later commands' errors do not tell."""
+    if "full_result" not in frame.f_code.co_varnames:
+        return False
+    counts = frame.f_locals.get("full_result")
+    return isinstance(counts, Mapping) and any(counts.get(count) for count in _COUNTS)
 
 
 def _of_many(error: BaseException) -> bool:
@@ -142,29 +167,33 @@ def _frames(traceback: TracebackType | None) -> Iterator[FrameType]:
         traceback = traceback.tb_next
 
 
-def _describe(frame: FrameType) -> Iterator[DatabaseOperation]:
+def _describe(frame: FrameType) -> _Described | None:
     name = frame.f_code.co_name
     if name == "csot_wrapper" or not frame.f_code.co_filename.startswith(_DRIVER):
-        return
+        return None
     values = frame.f_locals
     target = values.get("self")
     if isinstance(target, Collection):
         operation = command_of(name)
-        yield DatabaseOperation(operation, target.name, _shape(operation, target.name, values))
-    elif isinstance(target, Cursor):
-        query = redact_command({"find": target.collection.name, "filter": driver.filter_of(target)})
-        yield DatabaseOperation("find", target.collection.name, query)
-    elif isinstance(target, CommandCursor):
-        yield DatabaseOperation("getMore", getattr(driver.collection_of(target), "name", None), None)
-    elif isinstance(target, Database):
-        yield _database_method(name, target, values)
-    elif isinstance(target, driver.CLIENT_BULKS):
-        yield DatabaseOperation("bulkWrite", _namespaces(target), None)
-    elif isinstance(target, (ClientSession, MongoClient)) and not name.startswith("_"):
-        yield DatabaseOperation(command_of(name))
+        return _Described(operation, target.name, partial(_shape, operation, target.name, values))
+    if isinstance(target, Cursor):
+        return _Described("find", target.collection.name, partial(_find_shape, target))
+    if isinstance(target, CommandCursor):
+        return _Described("getMore", getattr(driver.collection_of(target), "name", None))
+    if isinstance(target, Database):
+        return _database_method(name, target, values)
+    if isinstance(target, driver.CLIENT_BULKS):
+        return _Described("bulkWrite", _namespaces(target))
+    if isinstance(target, (ClientSession, MongoClient)) and not name.startswith("_"):
+        return _Described(command_of(name))
+    return None
 
 
-def _shape(operation: str, collection: str, values: dict[str, Any]) -> dict[str, Any]:
+def _find_shape(cursor: Cursor[Any]) -> dict[str, Any]:
+    return redact_command({"find": cursor.collection.name, "filter": driver.filter_of(cursor)})
+
+
+def _shape(operation: str, collection: str, values: Mapping[str, Any]) -> dict[str, Any]:
     command: dict[str, Any] = SON([(operation, collection)])
     for argument in _ARGUMENTS:
         value = values.get(argument)
@@ -173,17 +202,17 @@ def _shape(operation: str, collection: str, values: dict[str, Any]) -> dict[str,
     return redact_command(command)
 
 
-def _database_method(name: str, database: Database[Any], values: dict[str, Any]) -> DatabaseOperation:
+def _database_method(name: str, database: Database[Any], values: Mapping[str, Any]) -> _Described:
     command = values.get("command")
     if name in ("command", "cursor_command") and isinstance(command, str):
         value = values.get("value")
-        return DatabaseOperation(command, value if isinstance(value, str) else None)
+        return _Described(command, value if isinstance(value, str) else None)
     if isinstance(command, dict) and command:
         first = next(iter(command))
         target = command[first]
-        return DatabaseOperation(first, target if isinstance(target, str) else None, redact_command(command))
+        return _Described(first, target if isinstance(target, str) else None, partial(redact_command, command))
     collection = values.get("name") or values.get("name_or_collection")
-    return DatabaseOperation(command_of(name), collection if isinstance(collection, str) else None)
+    return _Described(command_of(name), collection if isinstance(collection, str) else None)
 
 
 def _namespaces(bulk: Any) -> str | None:

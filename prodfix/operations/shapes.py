@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
-from prodfix.redaction.names import mask_key
+from prodfix.redaction.names import LONGEST_NAME, mask_key, secret_key
+from prodfix.redaction.redacted import Redacted
+from prodfix.redaction.redactor import redact_text
 
 NODES = 200  # how many values of one command are looked at
 
@@ -73,8 +76,11 @@ _TYPES: dict[type, str] = {
 }
 
 
-def redact_command(command: Mapping[str, Any], shown: frozenset[str] = frozenset()) -> dict[str, Any]:
-    """The shape of a MongoDB command: a new dict, at most ``NODES`` values of it, with no value of the caller's.
+LONGEST_TEXT = 120  # characters of a text that stays: a collection's name, a value that is to be shown
+
+
+def redact_command(command: Mapping[str, Any], shown: frozenset[str] = frozenset()) -> Redacted:
+    """The shape of a MongoDB command: a new document, at most ``NODES`` values of it, with no value of the caller's.
 
     ``{"find": "notes", "filter": {"owner": "a@b.c"}, "limit": 5}`` becomes
     ``{"find": "notes", "filter": {"owner": "?str"}, "limit": 5}``. The command is never changed: pymongo hands out the
@@ -85,18 +91,16 @@ def redact_command(command: Mapping[str, Any], shown: frozenset[str] = frozenset
     for place, (key, value) in enumerate(command.items()):
         if key in _DROPPED:
             continue
-        if place == 0 and isinstance(value, str) and key not in _OF_USERS:
-            shape[key] = value[:120]
-        elif (key in _OPTIONS and isinstance(value, (bool, int))) or (
-            key in ("$db", "collection") and isinstance(value, str)
-        ):
-            shape[key] = value if not isinstance(value, str) else value[:120]
+        if isinstance(value, str) and ((place == 0 and key not in _OF_USERS) or key in ("$db", "collection")):
+            shape[_name(key)] = _text(value)
+        elif key in _OPTIONS and isinstance(value, (bool, int)):
+            shape[key] = value
         else:
-            shape[mask_key(key)] = walk.shape(value, key, 1)
+            shape[_name(key)] = walk.shape(value, key, 1)
         if walk.left <= 0:
             shape["…"] = "?"
             break
-    return shape
+    return Redacted(shape)
 
 
 class _Walk:
@@ -111,7 +115,7 @@ class _Walk:
     def shape(self, value: Any, parent: str, level: int, path: str = "") -> Any:
         """``parent`` is the key above; ``path`` the field's dotted name, without the operators on the way to it."""
         self.left -= 1
-        if isinstance(value, Mapping):
+        if type(value) is dict or isinstance(value, Mapping):
             return self._mapping(value, parent, level, path)
         if isinstance(value, (list, tuple)):
             if level >= LEVELS or self.left <= 0:
@@ -120,8 +124,8 @@ class _Walk:
             return [*shown, f"… {len(value)} in all"] if len(value) > len(shown) else shown
         if parent in _DIRECTIONS and type(value) is int and value in (1, -1, 0):
             return value
-        if path in self._shown and isinstance(value, (str, int, float)):
-            return value[:120] if isinstance(value, str) else value
+        if path in self._shown and isinstance(value, (str, int, float)) and not secret_key(parent):
+            return _text(value) if isinstance(value, str) else value
         return type_name(value)
 
     def _mapping(self, value: Mapping[str, Any], parent: str, level: int, path: str) -> Any:
@@ -134,23 +138,48 @@ class _Walk:
             items = value.items()
         except Exception:  # noqa: BLE001 - a raw document is decoded here for the first time, perhaps by somebody's decoder
             return "?document"
+        return self._items(items, parent, level, path)
+
+    def _items(self, items: Iterable[tuple[Any, Any]], parent: str, level: int, path: str) -> Redacted:
         named = _COLLECTION_OF.get(parent)
+        # Most documents are fields with values of plain types, each of which its type alone decides.
+        plain = not (named or self._shown or parent in _DIRECTIONS)
         shape: dict[str, Any] = {}
         for key, item in items:
             if self.left <= 0:
                 shape["…"] = "?"
                 break
-            if key == named and isinstance(item, str):
-                shape[key] = item[:120]
+            kind = _TYPES.get(type(item)) if plain else None
+            if kind is not None and type(key) is str and len(key) <= LONGEST_NAME and key not in _DIRECTIONS:
+                self.left -= 1
+                shape[_short_name(key)] = kind
+            elif key == named and isinstance(item, str):
+                shape[key] = _text(item)
             else:
                 inherited = parent if parent in _DIRECTIONS else str(key)
-                shape[mask_key(str(key))] = self.shape(item, inherited, level + 1, self._below(path, str(key), parent))
-        return shape
+                shape[_name(key)] = self.shape(item, inherited, level + 1, self._below(path, str(key), parent))
+        return Redacted(shape)
 
     def _below(self, path: str, key: str, parent: str) -> str:
         if not self._shown or key.startswith("$") or (key in ("q", "u") and parent in ("updates", "deletes")):
             return path
         return f"{path}.{key}" if path else key
+
+
+def _text(text: str) -> str:
+    """What of a text stays; redacted first, as what is cut is no longer known."""
+    return redact_text(text[: 2 * LONGEST_TEXT])[:LONGEST_TEXT]
+
+
+def _name(key: Any) -> str:
+    """The name of a field, as it may be told."""
+    key = str(key)
+    return _short_name(key) if len(key) <= LONGEST_NAME else mask_key(key)
+
+
+@lru_cache(4096)
+def _short_name(key: str) -> str:
+    return redact_text(mask_key(key))
 
 
 def _shown_paths(command: Mapping[str, Any], shown: frozenset[str]) -> frozenset[str]:

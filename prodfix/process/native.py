@@ -50,7 +50,8 @@ class Task(Generic[Result]):
         """Whether the work is over within ``limit`` seconds, however it ended."""
         if isinstance(self._result, Future):
             return bool(wait([self._result], limit).done)
-        self._result.wait(limit)
+        if not self._result.ready():
+            self._result.wait(limit)
         return bool(self._result.ready())
 
 
@@ -121,15 +122,6 @@ def start_thread(work: Callable[[], None]) -> None:
     import _thread
 
     _thread.start_new_thread(work, ())
-
-
-def start_timer(seconds: float) -> Any:
-    """A running ``gevent.Timeout``, which is raised in this greenlet when its time is over; ``None`` without gevent."""
-    if not under_gevent():
-        return None
-    from gevent import Timeout
-
-    return Timeout.start_new(seconds)
 
 
 def wait_until_writable(descriptor: int) -> None:

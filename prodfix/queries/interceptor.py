@@ -160,11 +160,13 @@ class QueryInterceptor(CommandListener):
 
     def succeeded(self, event: CommandSucceededEvent) -> None:
         try:
-            reply = event.reply
-            micros = event.duration_micros
+            self.last_success = now = time.monotonic()
+            name = event.command_name
+            if name in _IGNORED:
+                return
+            reply, micros = event.reply, event.duration_micros
             partly = "writeErrors" in reply or "writeConcernError" in reply or bool(reply.get("nErrors"))
-            self.last_success = time.monotonic()
-            self._count(event, micros, failed=partly)
+            self._count(event, name, micros, partly, now)
             if partly or micros >= self._slow_micros:
                 self._record(event, "partly_failed" if partly else "slow", reply)
             elif self._verbose or (self._sample and random.random() < self._sample):
@@ -176,8 +178,10 @@ class QueryInterceptor(CommandListener):
 
     def failed(self, event: CommandFailedEvent) -> None:
         try:
-            self._count(event, event.duration_micros, failed=True)
-            self._record(event, "failed", event.failure)
+            name = event.command_name
+            if name not in _IGNORED:
+                self._count(event, name, event.duration_micros, True, time.monotonic())
+                self._record(event, "failed", event.failure)
             operation_id, times = _failed.get()
             _failed.set((event.operation_id, times + 1 if operation_id == event.operation_id else 1))
         except Exception:  # noqa: BLE001 - see succeeded
@@ -185,30 +189,40 @@ class QueryInterceptor(CommandListener):
         finally:
             _started.set(None)
 
-    def _count(self, event: CommandSucceededEvent | CommandFailedEvent, micros: int, *, failed: bool) -> None:
-        name = event.command_name
-        if name in _IGNORED:
-            return
+    def _count(
+        self, event: CommandSucceededEvent | CommandFailedEvent, name: str, micros: int, failed: bool, now: float
+    ) -> None:
         self.commands += 1
         started = _started.get()
         command = started.command if started is not None and started.request_id == event.request_id else {}
         if name in MAY_CHANGE:
             _note_end(name, command, event)
         key = command_key(name, command)
-        self.command_stats.add(key, micros, failed=failed)
+        self.command_stats.add(key, micros, failed)
         context = current_context()
         if context is not None:
-            self.last_asked = time.monotonic()
-            # The driver keeps an operation's ID when it sends the command again.
-            if event.operation_id is not None and _failed.get()[0] == event.operation_id:
-                context.notes.driver_retries += 1
-            if context.notes.count(key, micros, failed) == self._repeats:
-                self.command_stats.repeat(key)
-                self._on_repeat(key, context)
+            self.last_asked = now
+            self._note(context, key, micros, failed, event)
         observer = _observed.get()
         if observer is not None:
             number = command.get("txnNumber") if command.get("autocommit") is False else None
             observer.append(Observed(name, key.collection, micros / 1e3, not failed, number, _place()))
+
+    def _note(
+        self,
+        context: RequestContext,
+        key: CommandKey,
+        micros: int,
+        failed: bool,
+        event: CommandSucceededEvent | CommandFailedEvent,
+    ) -> None:
+        # The driver keeps an operation's ID when it sends the command again.
+        earlier = _failed.get()[0]
+        if earlier is not None and earlier == event.operation_id:
+            context.notes.driver_retries += 1
+        if context.notes.count(key, micros, failed) == self._repeats:
+            self.command_stats.repeat(key)
+            self._on_repeat(key, context)
 
     def _guarded(self, work: Callable[[], None]) -> None:
         try:
@@ -232,8 +246,6 @@ class QueryInterceptor(CommandListener):
     ) -> None:
         started = _started.get()
         command = started.command if started is not None and started.request_id == event.request_id else {}
-        if event.command_name in _IGNORED:
-            return
         collection = collection_of(event.command_name, command)
         context = current_context()
         shape = redact_command(command, self._shown_values)
@@ -255,15 +267,14 @@ def observes(client: MongoClient[Any]) -> bool:
 
 
 def _note_sent(event: CommandStartedEvent) -> None:
-    name, command = event.command_name, event.command
-    effects = watched_effects() if changes(name, command) else None
-    if effects is not None:
+    effects = watched_effects()
+    if effects is not None and changes(name := event.command_name, command := event.command):
         replies.note_sent(effects, name, command, event.operation_id)
 
 
 def _note_end(name: str, command: Mapping[str, Any], event: CommandSucceededEvent | CommandFailedEvent) -> None:
-    effects = watched_effects() if changes(name, command) else None
-    if effects is None:
+    effects = watched_effects()
+    if effects is None or not changes(name, command):
         return
     key = replies.key_of(name, command, event.operation_id)
     if key is None:

@@ -83,14 +83,10 @@ class ErrorLog:
         self, error: BaseException, context: RequestContext | None, known: DatabaseOperation | None = None
     ) -> ErrorRecord:
         meaning, claimed = self.meaning(error), self._classifier.claims(error)
-        frames = frames_of(error, whole=meaning.category is not ErrorCategory.CLIENT)
+        failed = context.notes.failed if context else None
+        frames = frames_of(error, whole=meaning.category is not ErrorCategory.CLIENT, known=failed)
         call = frames.call
-        operation = known
-        if operation is None and call is not None:
-            failed = context.notes.failed if context else None
-            # The command's own event knows more: its whole shape, and how long it took.
-            same = failed is not None and failed.operation == call.operation.operation
-            operation = failed if same else call.operation
+        operation = call.operation if known is None and call is not None else known
         outcome = Ending(
             meaning,
             operation,
@@ -217,9 +213,12 @@ class ErrorLog:
             self._step(lambda: self._logs.emit(record.meaning.severity, record.to_entry(), *files))
         stored = disposition == "stored"
         if stored:
-            made = record.to_document if whole else record.to_log_entry
-            insertion = self._storage.insertion
-            self._step(lambda: statements.extend(insertion(ERROR_LOG, record.id, made(), record.request_id)))
+            insertion = self._storage.insertion_of
+            self._step(
+                lambda: statements.extend(
+                    insertion(ERROR_LOG, record.id, record.to_bson(whole=whole), record.request_id)
+                )
+            )
         if statements:
             # Waiting for the commit (no fsync) makes the error known to every worker before its own client hears of it. What is
             # not committed by then is so with the next ones; the journal counts what is not. Of a count a later total tells.

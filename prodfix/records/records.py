@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 import bson
@@ -15,7 +16,7 @@ from prodfix.classification.classifications import Classification
 from prodfix.classification.server_replies import server_code
 from prodfix.classification.wording import silent, words
 from prodfix.errors import ErrorCategory, FieldError, Outcome, ProdFixError, Severity, chain
-from prodfix.logs.sinks import render, renderable
+from prodfix.logs.sinks import Rendered, render, renderable
 from prodfix.operations.frames import name_of
 from prodfix.operations.operation import DatabaseOperation
 from prodfix.redaction.names import mask_key
@@ -60,9 +61,11 @@ class RecoveryAttempts(Serializable):
 _attempts = json_maker(RecoveryAttempts)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ErrorRecord:
     """One error (the seed's EnrichedError and Error Log Entry). ``summary`` is redacted; ``meaning`` has the public text.
+
+    Each form of it is made when it is first asked for, and once.
 
     ``outcome``: what became of the request's writes (:mod:`prodfix.records.outcomes`), ``None`` for what was no write;
     ``places`` are the application's functions on the way to it; ``facts`` what its kind tells besides, without values.
@@ -89,13 +92,13 @@ class ErrorRecord:
         """Whether the client should send it again. Not after a write that was, or may have been, applied."""
         return self.meaning.retryable and self.outcome in (None, Outcome.NOT_APPLIED)
 
-    @property
+    @cached_property
     def title(self) -> str:
         """What errors of this kind have in common: no message, whose values would make every error a kind of its own."""
         place = f" in {self.places[-1]}" if self.places else ""
         return f"{self.meaning.code} ({self.error_type}){place}"[:200]
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """16 hexadecimal digits: the same for the same type, category and way through the application."""
         parts = (self.error_type, self.meaning.category, self.meaning.code, *self.places)
@@ -129,26 +132,42 @@ class ErrorRecord:
             return "counted"
         return "logged" if self.meaning.category in _LOGGED else "stored"
 
-    def to_entry(self) -> dict[str, Any]:
-        """The line of the log."""
-        head = {"timestamp": iso(self.timestamp), "level": str(self.meaning.severity), "event": "error"}
-        return capped(head | self._fields())
+    def to_entry(self) -> Rendered:
+        """The line of the log, at most :data:`LARGEST_RECORD` bytes."""
+        return self._entry
 
     def to_document(self) -> dict[str, Any]:
         """The document of the collection ``error_log``, at most :data:`LARGEST_RECORD` bytes as JSON and as BSON."""
-        return capped({"timestamp": self.timestamp} | self._fields())
+        return self._document[0]
+
+    def to_bson(self, *, whole: bool) -> bytes:
+        """The same with its ``_id``, encoded; or without ``whole`` what is kept in a storm of its kind."""
+        return self._document[1] if whole else self._encoded(self.to_log_entry())
+
+    @cached_property
+    def _entry(self) -> Rendered:
+        head = {"timestamp": iso(self.timestamp), "level": str(self.meaning.severity), "event": "error"}
+        return Rendered(*capped(head | self._fields, render))
+
+    @cached_property
+    def _document(self) -> tuple[dict[str, Any], bytes]:
+        # As JSON it is shorter than the line.
+        kept = {name: self._entry[name] for name in self._fields}
+        return capped({"timestamp": self.timestamp} | kept, self._encoded)
+
+    def _encoded(self, document: Mapping[str, Any]) -> bytes:
+        return encoded({**document, "_id": self.id})
 
     def to_log_entry(self) -> dict[str, Any]:
         """What is kept of an error in a storm of its kind: enough to find it by its request, and its group, and to see what of
         the database it was about."""
-        fields = self._fields()
-        for name in ("stack", "trail"):
-            del fields[name]
+        fields = {name: value for name, value in self._fields.items() if name not in ("stack", "trail")}
         fields["facts"] = {name: self.facts[name] for name in ("operationId", "operation") if name in self.facts}
         if self.operation is not None:
             fields["database"] = replace(self.operation, query=None).to_json()
         return {"timestamp": self.timestamp, **fields, "suppressed": True}
 
+    @cached_property
     def _fields(self) -> dict[str, Any]:
         notes = self.context.notes if self.context else None
         return {
@@ -250,11 +269,12 @@ def encoded(document: Mapping[str, Any]) -> bytes:
         return bson.encode(renderable(document) | kept)
 
 
-def capped(document: dict[str, Any]) -> dict[str, Any]:
-    """``document`` without what makes it too large, in the order of what is missed least."""
-    for part in (None, "facts", "trail", "database", "stack", "message", "context"):
-        if part is not None:
-            document = {**document, part: "left out: too large" if isinstance(document[part], str) else None}
-        if max(len(encoded(document)), len(render(document))) <= LARGEST_RECORD:
+def capped(document: dict[str, Any], made: Callable[[Mapping[str, Any]], bytes]) -> tuple[dict[str, Any], bytes]:
+    """``document`` without what makes it too large, in the order of what is missed least; and what is ``made`` of it."""
+    data = made(document)
+    for part in ("facts", "trail", "database", "stack", "message", "context"):
+        if len(data) <= LARGEST_RECORD:
             break
-    return document
+        document = {**document, part: "left out: too large" if isinstance(document[part], str) else None}
+        data = made(document)
+    return document, data

@@ -64,7 +64,12 @@ class Storage:
         self, collection: str, identity: bson.ObjectId, document: dict[str, Any], request_id: str | None
     ) -> list[Statement]:
         """The statements that put a document on its way; if too many wait already, it takes the place of the oldest."""
-        entry = encoded({**document, "_id": identity})
+        return self.insertion_of(collection, identity, encoded({**document, "_id": identity}), request_id)
+
+    def insertion_of(
+        self, collection: str, identity: bson.ObjectId, entry: bytes, request_id: str | None
+    ) -> list[Statement]:
+        """The same of a document that is encoded already, with its ``_id``."""
         insert = "INSERT OR IGNORE INTO records (id, collection, request_id, at, entry) VALUES (?, ?, ?, ?, ?)"
         statements: list[Statement] = [(insert, (str(identity), collection, request_id, time.time(), entry))]
         gone = MADE_ROOM if self._bytes + len(entry) > LARGEST_WAITING else int(self._waiting >= WAITING)

@@ -91,6 +91,11 @@ def _failed(error: Exception) -> bool | None:
     return server_code(error) in _TIMEOUT_CODES if isinstance(error, mongo.OperationFailure) else None
 
 
+def _brief(left: float | None) -> bool:
+    """Whether an operation has so few seconds that its timeout says nothing of the database."""
+    return left is not None and left < LEAST
+
+
 def _timed_out(error: Exception) -> bool:
     error = _meant(error)
     return bool(getattr(error, "timeout", False)) or server_code(error) in _TIMEOUT_CODES
@@ -173,7 +178,7 @@ class Breaker:
 
     def gate(self) -> None:
         """Raise :class:`prodfix.errors.DatabaseUnavailable` while the pinger knows the database to be down."""
-        if self._down():
+        if self._pinger_says_down() and self._down():
             with self._lock:
                 self.refused += 1
             self._refuse()  # with the reason, which the pinger knows
@@ -185,29 +190,40 @@ class Breaker:
         Raises :class:`prodfix.errors.DatabaseUnavailable` while operations have opened the breaker, and while another one
         probes. A probe has ``PROBE_LIMIT`` seconds at most.
         """
-        brief = (left := driver.remaining()) is not None and left < LEAST
-        probe = self._enter(brief)
-        failed: bool | None = True if probe else None  # a probe that a deadline cuts has failed
+        begun = self._clock()
+        if self._open and self._enter_open(_brief(driver.remaining())):
+            return self._probe(operation)
         try:
-            if probe:
-                self._tell()
-                with pymongo.timeout(PROBE_LIMIT):
-                    result = operation()
-            else:
+            result = operation()
+        except Exception as error:
+            self._fail(error, begun)
+            raise
+        # Without the lock, as nothing of it can change the state.
+        self._in_a_row = 0
+        self._window.add(1)
+        return result
+
+    def _fail(self, error: Exception, begun: float) -> None:
+        left = driver.remaining()
+        brief = left is not None and _brief(left + self._clock() - begun)
+        self._leave(False, None if brief and _timed_out(error) else _failed(error))
+
+    def _probe(self, operation: Callable[[], Result]) -> Result:
+        failed: bool | None = True  # a probe that a deadline cuts has failed
+        try:
+            self._tell()
+            with pymongo.timeout(PROBE_LIMIT):
                 result = operation()
             failed = False
             return result
         except Exception as error:
-            failed = None if brief and not probe and _timed_out(error) else _failed(error)
+            failed = _failed(error)
             raise
         finally:
-            self._leave(probe, failed)
-
-    def _enter(self, brief: bool) -> bool:
-        """Whether this operation is the probe, which one that is ``brief`` cannot be."""
-        return self._open and self._enter_open(brief)
+            self._leave(True, failed)
 
     def _enter_open(self, brief: bool) -> bool:
+        """Whether this operation is the probe, which one that is ``brief`` cannot be."""
         with self._lock:
             if not self._open:
                 return False

@@ -91,15 +91,31 @@ class Recovery:
         """
         if self._budget is not None:
             self._budget.tried()
-        tries = _Tries(self, self._classifier, idempotent, limit)
+        begun = current_effects().mark()
         try:
-            return read(tries.attempt(operation))
+            result = _within(self._first_seconds(idempotent, limit), operation)
         except Exception as error:
-            if not self.enabled or not tries.worth(error):
+            tries = _Tries(self, self._classifier, idempotent, limit, begun)
+            tries.fail(error)
+            if not self.enabled or not tries.going_on(error):
                 raise
             first = error
+        else:
+            return read(result)
         # Outside of the block: a later error would get this one as its context, and it should be what the operation raised.
-        return read(self._again(tries, operation, first))
+        return read(self._further(tries, operation, first))
+
+    def _first_seconds(self, idempotent: bool, limit: float | None) -> float | None:
+        left = deadlines.database_remaining()
+        if left is None:
+            return limit
+        if limit is not None:
+            return min(limit, left)
+        return self.share(left, 1) if idempotent and self.retries else None
+
+    def share(self, left: float, made: int) -> float | None:
+        """Seconds for the try of that number, after which another may follow: a third of what is left; ``None``: all of it."""
+        return left / 3 if self.enabled and fits(made, self.base, left * 2 / 3) else None
 
     def status(self) -> RecoveryStatus:
         """What it has done since this process began."""
@@ -147,6 +163,17 @@ class Recovery:
                 raise
             raise error from refused
 
+    def _further(self, tries: _Tries, operation: Callable[[], Result], failed: Exception) -> Result:
+        """The result of tries after the first, which has ended with ``failed``."""
+        if tries.contended:
+            try:
+                return tries.after_conflict(operation, failed)
+            except Exception as error:
+                if not tries.worth(error):
+                    raise
+                failed = error
+        return self._again(tries, operation, failed)
+
     def _again(self, tries: _Tries, operation: Callable[[], Result], first: Exception) -> Result:
         failed = iter((first,))  # tenacity counts the try that was made already
         last: BaseException = first
@@ -192,7 +219,8 @@ class Recovery:
 
 
 class _Tries:
-    """The tries of one operation: how many there were, whether another is worth it, and how long it may take."""
+    """The tries of one operation whose first has failed: how many there were, whether another is worth it, and how long it may
+    take. ``begun``: the ledger's mark before the first."""
 
     __slots__ = (
         "_begun",
@@ -208,38 +236,54 @@ class _Tries:
         "most",
     )
 
-    def __init__(self, recovery: Recovery, classifier: Classifier, idempotent: bool, limit: float | None) -> None:
+    def __init__(
+        self, recovery: Recovery, classifier: Classifier, idempotent: bool, limit: float | None, begun: int
+    ) -> None:
         self._recovery, self._classifier = recovery, classifier
         self._idempotent, self._limit = idempotent, limit
         self._meaning: Classification | None = None
-        self.made = self._timeouts = 0
-        self._effects = current_effects()
-        self._begun = self._effects.mark()
+        self.made, self._timeouts = 1, 0
+        self._effects, self._begun = current_effects(), begun
         self._left = recovery.conflicts.tries()
         context = current_context()
         # Without retries at all, a mobile device has none either.
         extra = recovery.mobile_retries if recovery.retries and context is not None and context.looks_mobile else 0
         self.most = recovery.retries + extra
 
+    @property
+    def contended(self) -> bool:
+        """Whether the last one has met a conflict."""
+        return self._meaning is not None and self._meaning.contended
+
     def attempt(self, operation: Callable[[], Result]) -> Result:
+        """Another one, and those after the conflicts that it meets."""
         self.made += 1
-        if not self._recovery.enabled:
-            return self._once(operation)
         return self._recovery.conflicts.through(lambda: self._once(operation), self._left, worth=self._repeatable)
 
+    def after_conflict(self, operation: Callable[[], Result], met: Exception) -> Result:
+        """Those after a conflict that the last one has met."""
+        failed = iter((met,))
+
+        def once() -> Result:
+            for error in failed:
+                raise error
+            return self._once(operation)
+
+        return self._recovery.conflicts.through(once, self._left, worth=self._repeatable)
+
     def _once(self, operation: Callable[[], Result]) -> Result:
-        seconds = self._seconds()
         try:
-            if seconds is None:
-                return operation()
-            with pymongo.timeout(max(seconds, 0.001)):  # never 0: the driver takes that for no limit
-                return operation()
+            return _within(self._seconds(), operation)
         except Exception as error:
-            self._meaning = self._classifier.classify(error)
-            self._timeouts += self._meaning.category is ErrorCategory.TIMEOUT
-            if self._meaning.outcome is Outcome.UNKNOWN:
-                self._doubt(error)
+            self.fail(error)
             raise
+
+    def fail(self, error: Exception) -> None:
+        """One has ended with ``error``."""
+        self._meaning = self._classifier.classify(error)
+        self._timeouts += self._meaning.category is ErrorCategory.TIMEOUT
+        if self._meaning.outcome is Outcome.UNKNOWN:
+            self._doubt(error)
 
     def _doubt(self, error: Exception) -> None:
         """Note a write whose commands nobody sees: a later try may end with an error that says nothing of this one."""
@@ -257,9 +301,12 @@ class _Tries:
     def _share(self, left: float) -> float | None:
         """A third while another try may follow, all of it for the last: so that a query that was too slow for the first has
         more time in the second. What is not idempotent is not tried again after a timeout, and has all at once."""
-        recovery = self._recovery
-        last = not recovery.enabled or not self._idempotent or self._timeouts or self.made > self.most
-        return None if last or not fits(self.made, recovery.base, left * 2 / 3) else left / 3
+        last = not self._idempotent or self._timeouts or self.made > self.most
+        return None if last else self._recovery.share(left, self.made)
+
+    def going_on(self, error: Exception) -> bool:
+        """Whether there is another one after ``error``, a conflict's or one that is worth it."""
+        return self.worth(error) or (self.contended and self._repeatable(error))
 
     def worth(self, error: BaseException) -> bool:
         """Whether ``error``, with which the last try has ended, is worth another one, if there is one left."""
@@ -287,6 +334,13 @@ class _Tries:
         """It has succeeded in the end: what is idempotent was applied once, whatever became of the tries before."""
         if self._idempotent:
             self._effects.settle(self._begun)
+
+
+def _within(seconds: float | None, operation: Callable[[], Result]) -> Result:
+    if seconds is None:
+        return operation()
+    with pymongo.timeout(max(seconds, 0.001)):  # never 0: the driver takes that for no limit
+        return operation()
 
 
 def _known_down(error: BaseException) -> bool:

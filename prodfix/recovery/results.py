@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine, Generator
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from pymongo.synchronous.command_cursor import CommandCursor
@@ -10,6 +11,8 @@ from pymongo.synchronous.cursor import Cursor
 
 Result = TypeVar("Result")
 
+KINDS = 256  # classes of results that are remembered
+_LAZY = (Cursor, Generator, map, filter, zip)
 # Known by name: a host need not have it.
 _QUERIES = ("mongoengine.queryset.base", "BaseQuerySet")
 
@@ -19,22 +22,24 @@ def read(result: Result) -> Result:
 
     A cursor of a command that has nothing more to give (``$merge``, ``$out``) is read.
     """
-    advice = _advice(result)
-    if advice is None:
+    made_of: Any = result.__class__
+    kind = _kind(made_of)
+    if kind is None or (isinstance(result, CommandCursor) and not result.alive):
         return result
+    advice = "give it a function that is not async" if kind is Coroutine else "wrap it in list(...)"
     close = getattr(result, "close", None)
     if close is not None:
         close()  # the server's cursor, too
-    kind = type(result).__name__
-    raise TypeError(f"recovery.run() got a {kind} from the operation, which is read after the last try: {advice}")
+    name = type(result).__name__
+    raise TypeError(f"recovery.run() got a {name} from the operation, which is read after the last try: {advice}")
 
 
-def _advice(result: Any) -> str | None:
-    if isinstance(result, (Cursor, Generator, map, filter, zip)) or _foreign(type(result)):
-        return "wrap it in list(...)"
-    if isinstance(result, CommandCursor):
-        return "wrap it in list(...)" if result.alive else None
-    return "give it a function that is not async" if isinstance(result, Coroutine) else None
+@lru_cache(KINDS)
+def _kind(result: type) -> type | None:
+    """Which of the lazy kinds results of a class are, for each class found once; ``None``: they are no lazy ones."""
+    if issubclass(result, _LAZY) or _foreign(result):
+        return Cursor
+    return next((kind for kind in (CommandCursor, Coroutine) if issubclass(result, kind)), None)
 
 
 def _foreign(kind: type) -> bool:

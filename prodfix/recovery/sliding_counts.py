@@ -9,31 +9,37 @@ BUCKETS = 10
 
 
 class SlidingCounts:
-    """Two counts over the last ``seconds``, forgotten a tenth at a time. One thread at a time may use it."""
+    """Two counts over the last ``seconds``, forgotten a tenth at a time.
 
-    __slots__ = ("_clock", "_counts", "_newest", "_width")
+    No lock: of two threads that count at the same moment one may lose a count, which a share of many does not notice.
+    """
+
+    __slots__ = ("_clock", "_counts", "_newest", "_now", "_width")
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._width, self._clock = seconds / BUCKETS, clock
         self._counts = [[0, 0] for _ in range(BUCKETS)]
-        self._newest = int(clock() / self._width)
+        self._newest = int(clock() // self._width)
+        self._now = self._counts[self._newest % BUCKETS]
 
     def add(self, first: int = 0, second: int = 0) -> None:
-        bucket = self._now()
-        bucket[0] += first
-        bucket[1] += second
+        if self._clock() // self._width != self._newest:
+            self._forget()
+        self._now[0] += first
+        if second:
+            self._now[1] += second
 
     def sums(self) -> tuple[int, int]:
-        self._now()
+        self._forget()
         return sum(bucket[0] for bucket in self._counts), sum(bucket[1] for bucket in self._counts)
 
     def clear(self) -> None:
         for bucket in self._counts:
             bucket[:] = (0, 0)
 
-    def _now(self) -> list[int]:
-        number = int(self._clock() / self._width)
+    def _forget(self) -> None:
+        number = int(self._clock() // self._width)
         for passed in range(max(self._newest + 1, number - BUCKETS + 1), number + 1):
             self._counts[passed % BUCKETS][:] = (0, 0)
         self._newest = max(self._newest, number)
-        return self._counts[self._newest % BUCKETS]
+        self._now = self._counts[self._newest % BUCKETS]

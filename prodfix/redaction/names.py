@@ -27,7 +27,7 @@ _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 def secret_key(name: str) -> bool:
     """Whether a field of this name holds a secret: ``dbPassword``, ``X-Api-Key``, ``pwd2``; not ``tokenizer`` or ``author``."""
-    return _secret_words(name[:200])
+    return _secret_words(name[:LONGEST_NAME])
 
 
 @lru_cache(4096)
@@ -42,6 +42,7 @@ def _secret_words(name: str) -> bool:
 # ---- names that are data ----------------------------------------------------------------------------------------------
 
 LONGEST = 64  # characters of one part of a name
+LONGEST_NAME = 200  # of all of it
 _MASKED = "?key"
 _IP_4 = re.compile(r"(?:^|\.)(?:\d{1,3}\.){3}\d{1,3}(?:$|[.:/])")
 # A number, a moment, a telephone number; what names a place in a list is shorter.
@@ -69,7 +70,7 @@ _UNHEARD = re.compile(
 
 def mask_key(key: str) -> str:
     """The name of a field; ``?key`` for each part of it that looks like data, and ``?key`` for what is longer than any name."""
-    return _MASKED if len(key) > 200 or "@" in key[1:] or "://" in key else _mask_parts(key)
+    return _MASKED if len(key) > LONGEST_NAME or "@" in key[1:] or "://" in key else _mask_parts(key)
 
 
 @lru_cache(4096)

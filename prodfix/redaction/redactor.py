@@ -3,7 +3,7 @@
 Three kinds of things are redacted, each by its own rule:
 
 * commands (:func:`prodfix.operations.shapes.redact_command`): deny by default; every leaf becomes its type, field names
-  and operators stay;
+  and operators stay. What comes of it is :class:`prodfix.redaction.redacted.Redacted`, and passes the next rule;
 * documents that are not commands, such as headers and details (:func:`redact_document`): by key name and by value;
 * text (:func:`redact_text`, :func:`redact_uri`): by the patterns of this room.
 
@@ -16,19 +16,22 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
 from prodfix.redaction.addresses import BOTS, PATHS, QUERIES, URLS, USERS
 from prodfix.redaction.credentials import DASHED, EMAILS, HEADERS, NAMED
-from prodfix.redaction.names import mask_key, secret_key
+from prodfix.redaction.names import LONGEST, mask_key, secret_key
 from prodfix.redaction.numbers import ANY_NUMBER, NUMBERS
 from prodfix.redaction.quotations import HOSTS, QUOTATIONS, SERVERS
+from prodfix.redaction.redacted import Redacted
 from prodfix.redaction.rules import MASK, Rule
 from prodfix.redaction.tokens import SHORTEST, TOKENS
 
 # ---- documents --------------------------------------------------------------------------------------------------------
 
+_NO_TEXT = frozenset({type(None), bool, int, float})  # of which most values are
 _PLAIN = (type(None), int, float, date, timedelta, Decimal, UUID)  # hold no text
 _PLAIN_BSON = frozenset(
     {("bson.objectid", "ObjectId"), ("bson.decimal128", "Decimal128")}
@@ -36,22 +39,34 @@ _PLAIN_BSON = frozenset(
 
 
 def redact_document(value: Any, *, _level: int = 0) -> Any:
-    """A copy of ``value`` without secrets, found by key name and by value. Benign documents come out equal."""
+    """A copy of ``value`` without secrets, found by key name and by value. Benign documents come out equal; one that is
+    :class:`Redacted` is returned as it is."""
+    kind = type(value)
+    if kind in _NO_TEXT or kind is Redacted:
+        return value
     if isinstance(value, str):
         return redact_text(value)
     if _level > 32:
         return "?"
-    if isinstance(value, Mapping):
-        return {redact_document(key): _redact_item(key, item, _level + 1) for key, item in value.items()}
+    if kind is dict or isinstance(value, Mapping):
+        return dict([_redact_item(key, item, _level + 1) for key, item in value.items()])
     if isinstance(value, (list, tuple, set, frozenset)):
         items = [redact_document(item, _level=_level + 1) for item in value]
         return tuple(items) if isinstance(value, tuple) else items if isinstance(value, list) else frozenset(items)
     return value if isinstance(value, _PLAIN) else _redact_other(value)
 
 
-def _redact_item(key: Any, item: Any, level: int) -> Any:
-    hidden = isinstance(key, str) and item is not None and secret_key(key)
-    return MASK if hidden else redact_document(item, _level=level)
+def _redact_item(key: Any, item: Any, level: int) -> tuple[Any, Any]:
+    # Most keys are names in somebody's code, the same ones again and again.
+    short = type(key) is str and len(key) <= LONGEST
+    shown, secret = _name_of_code(key) if short else (redact_document(key), isinstance(key, str) and secret_key(key))
+    return shown, MASK if secret and item is not None else redact_document(item, _level=level)
+
+
+@lru_cache(4096)
+def _name_of_code(key: str) -> tuple[str, bool]:
+    """As it is shown, and whether it names a secret."""
+    return redact_text(key), secret_key(key)
 
 
 def _redact_other(value: Any) -> Any:
@@ -90,6 +105,20 @@ _GROUPS: tuple[tuple[tuple[str, ...], tuple[Rule, ...]], ...] = (
 )
 
 
+# Something of it is in each of these marks. An ID, a version or a sentence has nothing of it.
+_MARK_SIGN = re.compile(r"[:/=@%'\"{-]")
+_MARK_WORDS = ("eyj", "bearer", "basic", "geniekey", ".mongodb", "<server")
+
+
+def _marked(lowered: str) -> bool:
+    if _MARK_SIGN.search(lowered) is not None:
+        return True
+    for word in _MARK_WORDS:  # noqa: SIM110 - as below
+        if word in lowered:
+            return True
+    return False
+
+
 def redact_text(text: str) -> str:
     """``text`` without connection strings, hosts, credentials, tokens, keys, cards, accounts, telephone numbers and e-mail
     addresses, and without the values that MongoDB's and Python's own messages quote."""
@@ -98,11 +127,12 @@ def redact_text(text: str) -> str:
     lowered = text.lower()
     if _ANY_SIGN.search(lowered) is None and "eyj" not in lowered and "bearer" not in lowered:
         return text
-    for marks, rules in _GROUPS:
-        for mark in marks:  # any() with a generator costs more than all that is looked for
-            if mark in lowered:
-                text = _applied(rules, text, lowered)
-                break
+    if _marked(lowered):
+        for marks, rules in _GROUPS:
+            for mark in marks:  # any() with a generator costs more than all that is looked for
+                if mark in lowered:
+                    text = _applied(rules, text, lowered)
+                    break
     if _any_token(text):
         text = _applied(TOKENS, text, lowered)
     return _applied(NUMBERS, text, lowered) if ANY_NUMBER.search(text) is not None else text

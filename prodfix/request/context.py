@@ -8,15 +8,16 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from contextvars import Context, ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from prodfix.errors import Outcome
 from prodfix.operations.fingerprints import CommandKey
 from prodfix.operations.operation import DatabaseOperation
 from prodfix.redaction.redactor import redact_text
-from prodfix.request.devices import LONGEST, DeviceType, client_hint, device_type, looks_mobile, quick_device
+from prodfix.request.devices import LONGEST, DeviceType, client_hint, device_type, quick_device
 from prodfix.request.effects import Effects
 from prodfix.serialization import Millis, Serializable, iso, json_maker
 
@@ -61,19 +62,18 @@ class ErrorContext(Serializable):
 _sent, _context = json_maker(SentCommand), json_maker(ErrorContext)
 
 
-@dataclass(slots=True)
 class Notes:
     """What becomes known while a request is served: the user once a view has verified one, its database commands, the
     ID of what it does (:func:`prodfix.current_operation_id`), and what recovery did: ``retries`` are our own,
     ``driver_retries`` commands that the driver has sent again by itself. ``identified``: the view has asked for that ID;
     ``conflict_at`` is when (in the monotonic clock's seconds) a write met a conflict, None if something may have been applied
-    since."""
+    since.
+
+    Of most requests nothing becomes known: what is here stands in the class until it is another."""
 
     user_id: str | None = None
     commands: int = 0
     command_micros: int = 0
-    kinds: dict[CommandKey, int] = field(default_factory=dict)
-    trail: deque[tuple[CommandKey, int, bool]] = field(default_factory=lambda: deque(maxlen=TRAIL))
     failed: DatabaseOperation | None = None
     ledger: Effects | None = None
     retries: int = 0
@@ -85,6 +85,8 @@ class Notes:
     uncounted: bool = False
     unlogged: bool = False
     conflict_at: float | None = None
+    _kinds: dict[CommandKey, int] | None = None
+    _trail: deque[tuple[CommandKey, int, bool]] | None = None
 
     @property
     def effects(self) -> Effects:
@@ -97,21 +99,24 @@ class Notes:
         """Note one command; how many of its kind there were in this request (0 for kinds beyond the limit)."""
         self.commands += 1
         self.command_micros += micros
-        self.trail.append((key, micros, failed))
-        seen = self.kinds.get(key, 0)
-        if not seen and len(self.kinds) >= KINDS:
+        if self._trail is None or self._kinds is None:
+            self._trail, self._kinds = deque(maxlen=TRAIL), {}
+        self._trail.append((key, micros, failed))
+        seen = self._kinds.get(key, 0)
+        if not seen and len(self._kinds) >= KINDS:
             return 0
-        self.kinds[key] = seen + 1
+        self._kinds[key] = seen + 1
         return seen + 1
 
     def trail_json(self) -> list[dict[str, Any]]:
         """The last commands of the request, oldest first: each a :class:`SentCommand`."""
-        return [_sent(key.operation, key.collection, micros / 1e3, failed) for key, micros, failed in self.trail]
+        return [_sent(key.operation, key.collection, micros / 1e3, failed) for key, micros, failed in self._trail or ()]
 
 
-@dataclass(frozen=True, slots=True)
-class RequestContext:
-    """One request. ``endpoint`` is the route's template, never the raw path: a path may hold personal values."""
+class RequestContext(NamedTuple):
+    """One request. ``endpoint`` is the route's template, never the raw path: a path may hold personal values.
+
+    A tuple, since a frozen dataclass takes ten times as long to make."""
 
     request_id: str
     trace_id: str
@@ -121,14 +126,18 @@ class RequestContext:
     user_agent: str
     app_version: str
     mobile_hint: str
-    timestamp: datetime
-    notes: Notes = field(default_factory=Notes, compare=False)
-    begun: float = field(default_factory=time.monotonic, compare=False)
+    at: float  # when it came, in seconds since the epoch
+    notes: Notes
+    begun: float  # the same in the monotonic clock's
+
+    @property
+    def timestamp(self) -> datetime:
+        return datetime.fromtimestamp(self.at, UTC)
 
     @property
     def looks_mobile(self) -> bool:
         """Cheaper than :attr:`device_type`, and less sure."""
-        return looks_mobile(self.user_agent, self.mobile_hint)
+        return self.quick_device == "mobile"
 
     @property
     def quick_device(self) -> DeviceType:
@@ -147,12 +156,18 @@ class RequestContext:
             user_id=self.notes.user_id,
             endpoint=self.endpoint,
             method=self.method,
-            user_agent=redact_text(self.user_agent),
+            user_agent=_shown_agent(self.user_agent),
             device_type=self.device_type,
             app_version=self.app_version or None,
             ip=self.ip,
             timestamp=iso(self.timestamp),
         )
+
+
+@lru_cache(256)
+def _shown_agent(user_agent: str) -> str:
+    """Of few clients there are many requests."""
+    return redact_text(user_agent)
 
 
 def is_request_id(text: str) -> bool:
@@ -170,19 +185,38 @@ def new_context(
 ) -> RequestContext:
     """A context from a request's headers. Never raises: what is not acceptable is replaced, not refused."""
     header = headers.get
-    offered = header("X-Request-ID", "")
-    parent = _TRACEPARENT.fullmatch(header("traceparent", ""))
+    context = made_context(
+        endpoint,
+        method,
+        ip,
+        request_id=header("X-Request-ID", ""),
+        parent=header("traceparent", ""),
+        agent=header("User-Agent", ""),
+        version=header("X-App-Version", ""),
+        hint=client_hint(headers),
+    )
+    return context if timestamp is None else context._replace(at=timestamp.timestamp())
+
+
+def made_context(
+    endpoint: str, method: str, ip: str, *, request_id: str, parent: str, agent: str, version: str, hint: str
+) -> RequestContext:
+    """The same from the headers' values, which are empty where there is none. ``hint``: what :func:`client_hint` gave."""
+    # Most requests have one of these headers, and what is not there needs no pattern that it might fit.
+    traced = _TRACEPARENT.fullmatch(parent) if parent else None
     made = os.urandom(32).hex()
     return RequestContext(
-        request_id=offered if _REQUEST_ID.fullmatch(offered) else made[:32],
-        trace_id=parent[1] if parent and parent[1] != _ZEROS and parent[2] != _ZEROS[:16] else made[32:],
-        endpoint=endpoint,
-        method=method,
-        ip=ip,
-        user_agent=header("User-Agent", "")[:LONGEST],
-        app_version=version if _VERSION.fullmatch(version := header("X-App-Version", "")) else "",
-        mobile_hint=client_hint(headers),
-        timestamp=timestamp or datetime.now(UTC),
+        request_id if request_id and _REQUEST_ID.fullmatch(request_id) else made[:32],
+        traced[1] if traced and traced[1] != _ZEROS and traced[2] != _ZEROS[:16] else made[32:],
+        endpoint,
+        method,
+        ip,
+        agent[:LONGEST],
+        version if version and _VERSION.fullmatch(version) else "",
+        hint,
+        time.time(),
+        Notes(),
+        time.monotonic(),
     )
 
 

@@ -12,7 +12,7 @@ from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 from prodfix.errors import DeadlineExceeded
-from prodfix.process.native import start_timer
+from prodfix.process.limits import Limit, start_limit
 from prodfix.request.context import current_context
 
 JOURNAL_SHARE = 0.5  # seconds of each deadline that are kept for the journal: the database never gets them
@@ -49,7 +49,12 @@ def deadline(seconds: float | None) -> Callable[[View], View]:
 def start(seconds: float) -> Token[Ends | None]:
     """Begin a deadline for what this greenlet or thread does from here on. Give the token to :func:`stop`."""
     now = time.monotonic()
-    return _deadline.set((now + seconds, now + database_share(seconds)))
+    return begin((now + seconds, now + database_share(seconds)))
+
+
+def begin(ends: Ends) -> Token[Ends | None]:
+    """:func:`start`, for who has looked at the clock."""
+    return _deadline.set(ends)
 
 
 def stop(token: Token[Ends | None]) -> None:
@@ -76,43 +81,44 @@ def database_share(seconds: float) -> float:
 class Enforced:
     """A block that is cut once ``seconds`` have passed, whatever it waits for; then it raises ``error``.
 
-    Works under gevent only: nothing can interrupt a thread that waits. The timer is a ``BaseException`` within, so that
+    Works under gevent only: nothing can interrupt a thread that waits. It is a ``BaseException`` within, so that
     an ``except Exception`` in a view or in a retry loop cannot swallow it; outside it is ``error``.
     """
 
-    __slots__ = ("_end", "_error", "_outer", "_paused", "_seconds", "_timer", "_token")
+    __slots__ = ("_error", "_limit", "_outer", "_paused", "_seconds", "_token")
 
     def __init__(self, seconds: float | None, error: type[Exception]) -> None:
         self._seconds, self._error = seconds, error
-        self._timer: Any = None
+        self._limit: Limit | None = None
         self._paused = False
 
     def __enter__(self) -> None:
         self._outer = _innermost.get()
         if self._seconds is not None:
-            self._timer = start_timer(self._seconds)
-            if self._timer is not None:
-                self._end = time.monotonic() + self._seconds
+            self._limit = start_limit(self._seconds)
+            if self._limit is not None:
                 self._token = _innermost.set(self)
 
     def __exit__(self, kind: Any, raised: BaseException | None, trace: Any) -> None:
-        if self._timer is not None:
-            self._timer.close()
+        limit = self._limit
+        if limit is not None:
+            limit.close()
             _innermost.reset(self._token)
-            if raised is self._timer:
+            if raised is not None and raised is limit.raised:
                 raise self._error from raised
 
     def _pause(self) -> bool:
         """Whether it was not paused already."""
-        if self._paused:
+        if self._paused or self._limit is None:
             return False
-        self._timer.close()
+        self._limit.close()
         self._paused = True
         return True
 
     def _go_on(self) -> None:
+        assert self._limit is not None, "it was paused"
         self._paused = False
-        self._timer = start_timer(max(self._end - time.monotonic(), ANSWERING))
+        self._limit = start_limit(max(self._limit.ends - time.monotonic(), ANSWERING))
 
 
 @contextmanager

@@ -101,11 +101,6 @@ def quick_device(user_agent: str, hint: str) -> DeviceType:
     return _verdict(user_agent[:LONGEST], hint if hint in ("?0", "?1") else "")
 
 
-def looks_mobile(user_agent: str, hint: str) -> bool:
-    """Whether :func:`quick_device` takes it for mobile."""
-    return quick_device(user_agent, hint) == "mobile"
-
-
 @lru_cache(256)
 def description(user_agent: str) -> str | None:
     """Device, system and client in words for somebody who reads a record (``iPhone, iOS 17.1, Mobile Safari 17.1``); ``None`` for
@@ -120,10 +115,14 @@ def description(user_agent: str) -> str | None:
 
 def client_hint(headers: Mapping[str, str]) -> str:
     """``?1`` for a mobile device, ``?0`` for another one, or nothing. A tablet says ``?0``, and its platform."""
-    platform = _header(headers, "Sec-CH-UA-Platform").strip('" ').lower()
-    if platform in ("android", "ios"):
+    return hint_of(_header(headers, "Sec-CH-UA-Platform"), _header(headers, "Sec-CH-UA-Mobile"))
+
+
+def hint_of(platform: str, mobile: str) -> str:
+    """The same from the values of the two headers."""
+    if platform and platform.strip('" ').lower() in ("android", "ios"):
         return "?1"
-    hint = _header(headers, "Sec-CH-UA-Mobile").strip()
+    hint = mobile.strip()
     return hint if hint in ("?0", "?1") else ""
 
 

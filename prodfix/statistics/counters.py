@@ -5,13 +5,13 @@ A minute's totals are absolute and belong to this boot of this worker, so that w
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 
 import orjson
 
 from prodfix.journal.journal import Journal, Statement
+from prodfix.process.native import allocate_lock
 from prodfix.statistics.counts import Counts, ErrorKey, Seen
 
 KEYS = 300  # kinds of errors in one minute of one worker; further ones are counted together
@@ -30,7 +30,7 @@ class Counters:
     def __init__(self, journal: Journal, *, release: str = "", clock: Callable[[], float] = time.time) -> None:
         self._journal, self._clock = journal, clock
         self._releases = frozenset([release] if release else [])
-        self._counting = threading.Lock()
+        self._counting = allocate_lock()  # nothing within waits, and gevent's takes longer than the counting
         self._boot = ""
         self._minute = 0
         self._revision = 0

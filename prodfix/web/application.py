@@ -97,15 +97,15 @@ class Application(Flask):
         if not self.extensions["prodfix"].settings.enable_error_handler:
             super().log_exception(exc_info)
 
-    def do_teardown_request(self, *arguments: Any, **options: Any) -> None:
+    def do_teardown_request(self, *error: Any) -> None:
         # The answer is made: what a teardown function raises is no reason to throw it away.
         try:
-            super().do_teardown_request(*arguments, **options)
-        except Exception as error:  # noqa: BLE001 - recorded
-            self.extensions["prodfix"].errors.log.log_error(error)
+            super().do_teardown_request(*error)
+        except Exception as raised:  # noqa: BLE001 - recorded
+            self.extensions["prodfix"].errors.log.log_error(raised)
 
-    def do_teardown_appcontext(self, *arguments: Any, **options: Any) -> None:
+    def do_teardown_appcontext(self, *error: Any) -> None:
         try:
-            super().do_teardown_appcontext(*arguments, **options)
-        except Exception as error:  # noqa: BLE001 - recorded
-            self.extensions["prodfix"].errors.log.log_error(error)
+            super().do_teardown_appcontext(*error)
+        except Exception as raised:  # noqa: BLE001 - recorded
+            self.extensions["prodfix"].errors.log.log_error(raised)

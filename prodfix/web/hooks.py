@@ -6,19 +6,19 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from contextvars import Token
 from typing import Any, cast
 
-import pymongo
 from flask import Flask, request
 from flask.typing import ResponseReturnValue
 from flask.wrappers import Request, Response
 from werkzeug.wsgi import FileWrapper
 
+from prodfix import driver
 from prodfix.errors import BodyTimeout, DeadlineExceeded
 from prodfix.request import deadlines
-from prodfix.request.context import RequestContext, current_context, new_context, reset_context, set_context
+from prodfix.request.context import RequestContext, current_context, made_context, reset_context, set_context
+from prodfix.request.devices import hint_of
 from prodfix.services import Services
 from prodfix.settings import Settings
 from prodfix.web.inputs import has_body, read_whole, watch
@@ -38,34 +38,63 @@ def attach(app: Flask, services: Services, *, deadline: bool) -> None:
     Without it only views that :func:`prodfix.deadline` gives one have a deadline.
     """
 
-    def begin() -> None:
+    preprocess = app.preprocess_request
+
+    def preprocess_request(*given: Any) -> ResponseReturnValue | None:
+        """Before every hook of the application."""
         services.start()
-        current: Request = cast(Any, request)._get_current_object()  # the proxy costs more than all the rest
+        current = _current()
+        environ = current.environ
         context = _context(current)
         # In the environ, which is this request's alone: a request within a request shares the application context and its g.
-        scope = current.environ[SCOPE] = _Scope(set_context(context))
-        current.environ[CONTEXT] = context
+        scope = environ[SCOPE] = _Scope(set_context(context))
+        environ[CONTEXT] = context
         seconds = _seconds(app, services, current, context, everywhere=deadline)
         if seconds is not None:
-            scope.begin(seconds)
-            current.environ[DEADLINE] = time.monotonic() + seconds
-        if (deadline or seconds is not None) and has_body(current.environ):
+            environ[DEADLINE] = scope.begin(seconds)
+        if (deadline or seconds is not None) and has_body(environ):
             _receive(current, services.settings, seconds)
+        return preprocess(*given)
 
-    def finish(response: Response) -> Response:
-        if response.is_streamed and not _file(response.response) and current_context() is not None:
-            request.environ[STREAM] = True
-        return response
-
-    def end(error: BaseException | None = None) -> None:
-        scope: _Scope | None = request.environ.pop(SCOPE, None)
-        if scope is not None:
-            scope.end()
-
-    app.before_request_funcs.setdefault(None, []).insert(0, begin)
-    app.after_request(finish)
-    app.teardown_request(end)
+    # Around Flask's own steps, and not among the functions that it calls in them: of each of those it finds out anew, for
+    # every request, whether it is a coroutine, which takes longer than what ours do. What a step is given is handed on as it
+    # is: a later Flask gives it the request's context besides.
+    app.preprocess_request = preprocess_request  # type: ignore[method-assign]
     app.dispatch_request = _ended(app.dispatch_request)  # type: ignore[method-assign]
+    app.process_response = _finished(app.process_response)  # type: ignore[method-assign]
+    app.do_teardown_request = _left(app.do_teardown_request)  # type: ignore[method-assign]
+
+
+def _finished(process: Callable[..., Response]) -> Callable[..., Response]:
+    """After every hook of the application has had the response."""
+
+    def process_response(*given: Any) -> Response:
+        made = process(*given)
+        if made.is_streamed and not _file(made.response) and current_context() is not None:
+            _current().environ[STREAM] = True
+        return made
+
+    return process_response
+
+
+def _left(teardown: Callable[..., None]) -> Callable[..., None]:
+    """After every teardown function of the application, also if one of them raises."""
+
+    def do_teardown_request(*given: Any) -> None:
+        try:
+            teardown(*given)
+        finally:
+            scope: _Scope | None = _current().environ.pop(SCOPE, None)
+            if scope is not None:
+                scope.end()
+
+    return do_teardown_request
+
+
+def _current() -> Request:
+    """The request itself: what is asked of its proxy takes longer than all the rest."""
+    found: Request = cast(Any, request)._get_current_object()
+    return found
 
 
 def _receive(current: Request, settings: Settings, seconds: float | None) -> None:
@@ -86,12 +115,15 @@ def _file(body: Any) -> bool:
         return False
 
 
-def _ended(dispatch: Callable[[], ResponseReturnValue]) -> Callable[[], ResponseReturnValue]:
+def _ended(dispatch: Callable[..., ResponseReturnValue]) -> Callable[..., ResponseReturnValue]:
     """gunicorn's --timeout watches the hub, not a request: without this a view that waits is never ended."""
 
-    def dispatch_request() -> ResponseReturnValue:
-        with deadlines.Enforced(deadlines.remaining(), DeadlineExceeded):
-            return dispatch()
+    def dispatch_request(*given: Any) -> ResponseReturnValue:
+        left = deadlines.remaining()
+        if left is None:
+            return dispatch(*given)
+        with deadlines.Enforced(left, DeadlineExceeded):
+            return dispatch(*given)
 
     return dispatch_request
 
@@ -108,8 +140,10 @@ def _seconds(
     if own is None:
         return None
     seconds: float = own * services.settings.mobile_timeout_factor if context.looks_mobile else own
-    asked = current.environ.get("HTTP_X_REQUEST_TIMEOUT_MS", "")
-    return min(seconds, max(int(asked) / 1000, SHORTEST)) if _MILLISECONDS.fullmatch(asked) else seconds
+    asked = current.environ.get("HTTP_X_REQUEST_TIMEOUT_MS")
+    if asked is None or _MILLISECONDS.fullmatch(asked) is None:
+        return seconds
+    return min(seconds, max(int(asked) / 1000, SHORTEST))
 
 
 class _Scope:
@@ -123,31 +157,33 @@ class _Scope:
         self._deadline: Token[deadlines.Ends | None] | None = None
         self._database: Any = None
 
-    def begin(self, seconds: float) -> None:
-        self._deadline = deadlines.start(seconds)
-        self._database = pymongo.timeout(deadlines.database_share(seconds))
-        self._database.__enter__()
+    def begin(self, seconds: float) -> float:
+        """When the request's time is over, in the monotonic clock's seconds."""
+        now, share = time.monotonic(), deadlines.database_share(seconds)
+        ends = now + seconds, now + share
+        self._deadline = deadlines.begin(ends)
+        self._database = driver.begin_deadline((share, ends[1]))
+        return ends[0]
 
     def end(self) -> None:
-        with suppress(ValueError):  # a host that ends a request in another context than it began: nothing to reset here
+        try:
             if self._deadline is not None:
-                self._database.__exit__(None, None, None)
+                driver.end_deadline(self._database)
                 deadlines.stop(self._deadline)
             reset_context(self._context)
+        except ValueError:  # a host that ends a request in another context than it began: nothing to reset here
+            pass
 
 
 def _context(current: Request) -> RequestContext:
     rule, header = current.url_rule, current.environ.get
-    return new_context(
-        endpoint=rule.rule if rule is not None else "unmatched",
-        method=current.method[:20],
-        ip=current.remote_addr or "",
-        headers={
-            "X-Request-ID": header("HTTP_X_REQUEST_ID", ""),
-            "traceparent": header("HTTP_TRACEPARENT", ""),
-            "User-Agent": header("HTTP_USER_AGENT", ""),
-            "X-App-Version": header("HTTP_X_APP_VERSION", ""),
-            "Sec-CH-UA-Mobile": header("HTTP_SEC_CH_UA_MOBILE", ""),
-            "Sec-CH-UA-Platform": header("HTTP_SEC_CH_UA_PLATFORM", ""),
-        },
+    return made_context(
+        rule.rule if rule is not None else "unmatched",
+        current.method[:20],
+        current.remote_addr or "",
+        request_id=header("HTTP_X_REQUEST_ID", ""),
+        parent=header("HTTP_TRACEPARENT", ""),
+        agent=header("HTTP_USER_AGENT", ""),
+        version=header("HTTP_X_APP_VERSION", ""),
+        hint=hint_of(header("HTTP_SEC_CH_UA_PLATFORM", ""), header("HTTP_SEC_CH_UA_MOBILE", "")),
     )

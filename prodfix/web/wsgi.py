@@ -11,6 +11,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
 
@@ -32,6 +33,11 @@ Wsgi = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _UNSENDABLE = re.compile(r"[^\t\x20-\x7e\x80-\xff]")
+
+
+@lru_cache(256)  # an application has few names, and sends them with every answer
+def _is_name(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None
 
 
 def attach(app: Flask, services: Services, *, answers: bool) -> None:
@@ -120,7 +126,8 @@ class _Head:
 
     def __call__(self, status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
         for name, value in headers:
-            if _UNSENDABLE.search(value) is not None or _NAME.fullmatch(name) is None:
+            clean = value.isascii() and value.isprintable()
+            if not (clean or _UNSENDABLE.search(value) is None) or not _is_name(name):
                 raise ValueError(f"the header {name[:40]!a} cannot be sent")
         self.status = int(status[:3])
         if UNREAD in self._environ and "SERVER_SOFTWARE" in self._environ:
@@ -143,20 +150,18 @@ class _Head:
     def send(self, status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
         """The one place that sets ``X-Request-ID``: every answer goes through here, whoever has made it."""
         self.sent = True
-        rest = self._environ.get(UNREAD)
+        environ = self._environ
+        rest = environ.get(UNREAD)
         if rest is not None:
             close_connection(rest, self._start_response)
-        identity = self._request_id
+        context: RequestContext | None = environ.get(CONTEXT)
+        identity: str | None = environ.get(REQUEST_ID)  # what the body says
+        if identity is None and context is not None:
+            identity = context.request_id
         if identity is not None:
             headers = [(name, value) for name, value in headers if name.lower() != "x-request-id"]
             headers.append(("X-Request-ID", identity))
         return self._start_response(status, headers, *more)
-
-    @property
-    def _request_id(self) -> str | None:
-        told: str | None = self._environ.get(REQUEST_ID)  # what the body says
-        context: RequestContext | None = self._environ.get(CONTEXT)
-        return told if told is not None or context is None else context.request_id
 
 
 class Stream:

@@ -4,6 +4,7 @@ from gevent import monkey
 
 monkey.patch_all()
 
+import sys
 from typing import Any
 
 import gevent
@@ -165,6 +166,12 @@ def increment() -> Any:
 def export() -> Any:
     gevent.sleep(float(request.args["seconds"]))
     return jsonify({"slept": True})
+
+
+@blueprint.get("/modules")
+def modules() -> Any:
+    """What this worker has loaded."""
+    return jsonify(sorted(sys.modules))
 
 
 @blueprint.get("/idle")

@@ -103,15 +103,15 @@ def test_an_operation_after_write_conflicts(most: int, after_conflicts: int, err
 
     Feature: production-deployment-fix, Property 7
     """
-    failing, slept, conflicts = Failing(errors), [], []  # type: ignore[var-annotated]
-    conflicts = Conflicts(most=after_conflicts, sleep=conflicts.append)
+    failing, slept, waited = Failing(errors), [], []  # type: ignore[var-annotated]
+    conflicts = Conflicts(most=after_conflicts, sleep=waited.append)
     recovery = Recovery(Classifier(), None, retries=most, base=1.0, conflicts=conflicts, sleep=slept.append)  # type: ignore[arg-type]
     with pytest.raises((PyMongoError, BSONError)) as caught:
         recovery.run(failing, idempotent=True)
     assert caught.value is failing.last
-    assert len(slept) + len(conflicts) == failing.calls - 1
+    assert len(slept) + len(waited) == failing.calls - 1
     assert len(slept) <= most
-    assert len(conflicts) <= after_conflicts
+    assert len(waited) <= after_conflicts
 
 
 class Clock:
@@ -230,21 +230,21 @@ def test_a_transaction(most: int, after_conflicts: int, given_here: int | None, 
 
     Feature: production-deployment-fix, Property 7
     """
-    failing, slept, conflicts = Failing(errors), [], []  # type: ignore[var-annotated]
+    failing, slept, waited = Failing(errors), [], []  # type: ignore[var-annotated]
     client: MongoClient[Any]
     with MongoClient("127.0.0.1", 1, connect=False) as client:  # a transaction without operations asks no server
-        conflicts = Conflicts(most=after_conflicts, sleep=conflicts.append)
+        conflicts = Conflicts(most=after_conflicts, sleep=waited.append)
         transactions = Transactions(lambda: client, retries=most, base=0.1, conflicts=conflicts, sleep=slept.append)
         with pytest.raises(OperationFailure) as raised:
             transactions.run(failing, retries=given_here)
     assert raised.value is failing.last
-    assert len(slept) + len(conflicts) == failing.calls - 1
+    assert len(slept) + len(waited) == failing.calls - 1
     if given_here is not None:
         assert failing.calls - 1 == given_here, "and with time enough it is reached"
         return
     assert len(slept) <= most
-    assert len(conflicts) <= after_conflicts
-    reached = len(conflicts) == after_conflicts if raised.value.code in CONFLICTS else len(slept) == most
+    assert len(waited) <= after_conflicts
+    reached = len(waited) == after_conflicts if raised.value.code in CONFLICTS else len(slept) == most
     assert reached, "it is given up for the reason whose maximum is reached"
 
 
@@ -279,15 +279,15 @@ def test_a_commit(most: int, errors: list[OperationFailure]) -> None:
 
     Feature: production-deployment-fix, Property 7
     """
-    uncertain, slept, conflicts = Uncertain(errors), [], []  # type: ignore[var-annotated]
-    conflicts = Conflicts(most=7, sleep=conflicts.append)
+    uncertain, slept, waited = Uncertain(errors), [], []  # type: ignore[var-annotated]
+    conflicts = Conflicts(most=7, sleep=waited.append)
     transactions = Transactions(lambda: uncertain, retries=most, base=0.1, conflicts=conflicts, sleep=slept.append)  # type: ignore[arg-type, return-value]
     with pytest.raises(OperationFailure):
         transactions.run(lambda session: None)
-    assert len(slept) + len(conflicts) == uncertain.commits - 1
+    assert len(slept) + len(waited) == uncertain.commits - 1
     assert len(slept) <= most
-    assert len(conflicts) <= 7
-    assert len(slept) == most or len(conflicts) == 7
+    assert len(waited) <= 7
+    assert len(slept) == most or len(waited) == 7
 
 
 @given(most=limits, label=st.sampled_from(["TransientTransactionError", "UnknownTransactionCommitResult"]))

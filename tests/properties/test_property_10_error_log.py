@@ -168,7 +168,7 @@ def _access(site: Site, words: str) -> int:
     config = Config()
     config.set("accesslog", "-")
     log = AccessLog(config)
-    log.hand_over(lambda entry: conf["_log_request"](site.services, entry))
+    log.hand_over(conf["_written_by"](site.services))
     wsgi = words.encode("utf-8", "surrogatepass").decode("latin-1")
     environ = {"PATH_INFO": "/" + wsgi, "REQUEST_METHOD": wsgi, "REMOTE_ADDR": words}
     response = SimpleNamespace(status=200, headers=[("X-Request-ID", words)])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import re
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 import orjson
 import pymongo
 import pytest
+from pymongo import _csot
 
 from prodfix import driver
 from tests.unit.conftest import ROOT
@@ -37,7 +39,7 @@ def renamed(name: str, *lost: str) -> Renamed:
 
 # Of each of ``driver.NAMES``.
 CASES: dict[str, Renamed] = {
-    "_csot": renamed("_csot", "time left"),
+    "_csot": renamed("_csot", "time left", "waits for the pool"),
     "MongoClient._retry_internal": renamed("_retry_internal", "breaker", "two tries"),
     "MongoClient._select_server": renamed("_select_server", "gate", "two tries"),
     "MongoClient._retry_policy": renamed("_retry_policy", "third try"),
@@ -49,6 +51,7 @@ CASES: dict[str, Renamed] = {
         frozenset({"limits of callers", "waits for the pool"}),
         "synchronous/pool.py",
     ),
+    "Pool.active_contexts": renamed("active_contexts"),
     "Connection.apply_timeout": renamed("apply_timeout", "limits of callers"),
     "_PoolClosedError": renamed("_PoolClosedError", "closed pool"),
     "_ClientBulk": renamed("_ClientBulk", "collections of a client's bulk write"),
@@ -243,6 +246,28 @@ def test_without_a_name_what_it_stands_for_is_lost_and_told_and_nothing_else(
 
 def test_each_name_has_a_case() -> None:
     assert [name.name for name in driver.NAMES] == list(CASES)
+
+
+def test_a_deadline_that_is_begun_is_that_of_pymongo_timeout() -> None:
+    def now() -> tuple[Any, Any, float]:
+        return _csot.get_timeout(), pytest.approx(_csot.get_deadline(), abs=0.5), _csot.get_rtt()
+
+    def begun(seconds: float) -> Any:
+        return driver.begin_deadline((seconds, time.monotonic() + seconds))
+
+    before = now()
+    for outer, inner in ((10.0, 5.0), (5.0, 10.0)):
+        with pymongo.timeout(outer):
+            _csot.set_rtt(0.1)
+            within = now()
+            with pymongo.timeout(inner):
+                wanted = now()
+            ours = begun(inner)
+            _csot.set_rtt(0.2)
+            assert now()[:2] == wanted[:2]
+            driver.end_deadline(ours)
+            assert now() == within
+    assert now() == before
 
 
 # -- nobody else knows them -----------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import urlsplit
 
 import gridfs
 import pymongo
@@ -26,6 +27,7 @@ from prodfix.connection.clients import DEFAULT_DATABASE, Clients, GatedClient
 from prodfix.errors import DatabaseNotConfigured, DatabaseUnavailable
 from prodfix.operations.frames import database_operation
 from tests.support.processes import in_child
+from tests.support.proxy import Proxy
 from tests.support.recorded_commands import Commands
 
 SECONDARY = SecondaryPreferred()
@@ -227,6 +229,31 @@ def test_a_request_that_waits_for_a_server_learns_that_the_gate_closed(
         gate.closed, begun = True, time.monotonic()
         assert isinstance(task.exception(5), DatabaseUnavailable)
     assert time.monotonic() - begun < 10
+
+
+def test_a_server_that_was_known_and_is_lost_makes_nobody_wait_behind_a_closed_gate(
+    make: Callable[..., Clients], database_uri: str, gate: Gate, until: Callable[..., Any]
+) -> None:
+    with Proxy(urlsplit(database_uri).port or 27017) as proxy:
+        clients = make(proxy.database_uri("known"), serverSelectionTimeoutMS=30_000, retryReads=False)
+        for _ in range(3):
+            clients.db.notes.find_one()
+        proxy.set("refuse")
+        until(lambda: not clients.application.topology_description.has_readable_server())
+        with ThreadPoolExecutor(1) as pool:
+            asked = gate.asked
+            task = pool.submit(clients.db.notes.find_one)
+            until(lambda: gate.asked > asked + 1)
+            gate.closed = True
+            assert isinstance(task.exception(5), DatabaseUnavailable)
+
+
+def test_where_a_server_is_known_the_gate_is_asked_once_for_an_operation(clients: Clients, gate: Gate) -> None:
+    for _ in range(3):  # the driver's description of the server may change between two of them
+        clients.db.notes.find_one()
+        asked = gate.asked
+        clients.db.notes.find_one()
+        assert gate.asked == asked + 1
 
 
 def test_an_open_gate_waits_as_long_as_the_driver_would(make: Callable[..., Clients], gate: Gate) -> None:

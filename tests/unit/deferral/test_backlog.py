@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from prodfix.deferral.admin import AdminCommands
-from prodfix.deferral.backlog import Backlog
+from prodfix.deferral.backlog import COUNTED, Backlog
 from prodfix.deferral.queue import DeferredQueue
+from prodfix.deferral.waiting import HELD
 from prodfix.deferral.writes import Write
 from prodfix.errors import NotFound
 from prodfix.journal.journal import Journal
@@ -67,6 +68,15 @@ def test_all_workers_are_counted(backlog: Backlog, writes: list[Write]) -> None:
     }
     assert 5 * 100 < size < 5 * 300
     assert 57 <= oldest <= 60
+
+
+def test_what_waits_is_counted_in_the_order_of_an_index(journal: Journal) -> None:
+    def plan(query: str, *values: str) -> str:
+        return str(journal.read_own(f"EXPLAIN QUERY PLAN {query}", values))
+
+    assert "INDEX writes_to_count" in plan(COUNTED, HELD)
+    assert "TEMP B-TREE" not in plan(COUNTED, HELD)
+    assert "TEMP B-TREE" in plan("SELECT attempts, count(*) FROM writes GROUP BY 1"), "the control"
 
 
 def test_pages_are_in_order_and_filtered(backlog: Backlog, writes: list[Write]) -> None:

@@ -195,12 +195,12 @@ log.error("x" * 100_000)
 logger.bind(rude=Rude(), deep=[[[[[[]]]]]], half="\ud83d").error("bound")
 logs.emit(Severity.ERROR, {"message": Rude()})
 logs.emit(Severity.ERROR, {"message": "{not} a {format}"})
-print(console.dropped, file=sys.stderr) if console.dropped != 1 else None
+print(console.dropped, file=sys.stderr) if console.dropped else None
 """)
     messages = [entry["message"] for entry in entries]
     assert messages[:3] == ["two %s", "{braces} {0} %(percent)s <red>markup</red>", "%s"]
     assert messages[3].startswith("a\r\nb\u2028c \x1b[31m half ")
-    assert messages[4:] == ["x" * 4000, "bound", "{not} a {format}"]
+    assert messages[4:] == ["x" * 4000, "bound", "<Rude>", "{not} a {format}"]
 
 
 def test_a_field_of_the_caller_does_not_become_one_of_the_lines_own(
@@ -399,3 +399,31 @@ def test_an_error_that_the_hosts_handler_answers_is_logged_once_too(tmp_path: Pa
         ("error", "KeyError", "/bug")
     ]
     assert "in bug" in errors[0]["stack"]
+
+
+def test_a_sink_of_the_applications_own_gets_our_lines_too(served: Callable[..., list[dict[str, Any]]]) -> None:
+    entries = served("""
+logs.event(Severity.WARN, "event", "before")
+seen = []
+own = logger.add(lambda message: seen.append(message.record["extra"]["entry"]), level="DEBUG")
+logs.event(Severity.WARN, "event", "between")
+logger.remove(own)
+logs.event(Severity.WARN, "event", "after")
+assert [(entry["message"], entry["event"]) for entry in seen] == [("between", "event")]
+""")
+    assert [entry["message"] for entry in entries] == ["before", "between", "after"]
+
+
+def test_what_loguru_is_told_to_leave_out_is_left_out(served: Callable[..., list[dict[str, Any]]]) -> None:
+    entries = served(
+        """
+logs.event(Severity.INFO, "event", "below the level")
+logs.event(Severity.WARN, "event", "shown")
+logger.disable("prodfix")
+logs.event(Severity.WARN, "event", "disabled")
+logger.enable("prodfix")
+logs.event(Severity.WARN, "event", "enabled")
+""",
+        "warn",
+    )
+    assert [entry["message"] for entry in entries] == ["shown", "enabled"]

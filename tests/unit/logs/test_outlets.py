@@ -97,3 +97,61 @@ def test_what_waits_is_written_in_one_go_up_to_a_batch() -> None:
     assert outlet.mark().acquire(True, 10)
     assert sizes == [1, LONGEST_BATCH, LONGEST_BATCH]
     assert outlet.waiting == 0
+
+
+class Timed(Slow):
+    """Keeps what came in each write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.release.set()
+        self.writes: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self.writes.append(data)
+        super().write(data)
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines may wait for others as long as they like."""
+    monkeypatch.setattr(module, "GATHERING", 3600)
+
+
+@pytest.mark.usefixtures("patient")
+def test_lines_wait_for_one_another_and_are_written_in_one_go() -> None:
+    outlet = Outlet(sink := Timed())
+    for number in range(20):
+        outlet.put(b"%d\n" % number)
+    assert (sink.writing.wait(0.1), outlet.waiting) == (False, 19), "the first one is what the thread has"
+    assert outlet.mark().acquire(True, 10)
+    assert sink.writes == [b"".join(b"%d\n" % number for number in range(20))]
+
+
+@pytest.mark.usefixtures("patient")
+def test_an_urgent_line_is_written_at_once_with_all_before_it() -> None:
+    outlet = Outlet(sink := Timed())
+    outlet.put(b"1\n")
+    assert not sink.writing.wait(0.1), "the control"
+    outlet.put(b"2\n", urgent=True)
+    assert sink.writing.wait(10)
+    assert outlet.mark().acquire(True, 10)
+    assert b"".join(sink.writes) == b"1\n2\n"
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_batch_that_is_full_does_not_wait_for_more() -> None:
+    outlet = Outlet(sink := Timed())
+    for _ in range(2 * LONGEST_BATCH):
+        outlet.put(b"x\n")
+    assert sink.writing.wait(10)
+    outlet = Outlet(sink := Timed())
+    outlet.put(b"x" * module.LARGEST_BATCH)
+    assert sink.writing.wait(10)
+
+
+def test_a_line_alone_waits_no_longer_than_a_moment() -> None:
+    outlet = Outlet(sink := Timed())
+    outlet.put(b"x\n")
+    assert sink.writing.wait(10)
+    assert module.GATHERING <= 0.01

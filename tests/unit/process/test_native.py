@@ -18,7 +18,6 @@ from prodfix.process.native import (
     original_queue,
     run_program,
     start_thread,
-    start_timer,
     under_gevent,
 )
 
@@ -84,10 +83,6 @@ def test_a_started_thread_hands_over_by_queue_and_lock() -> None:
     start_thread(work)
     assert held.acquire(True, 10)
     assert queue.get(timeout=10) != threading.get_ident()
-
-
-def test_there_is_no_timer_without_gevent() -> None:
-    assert start_timer(0.0) is None
 
 
 PATCHED = """

@@ -220,9 +220,11 @@ def test_a_record_is_never_larger_than_64_kilobytes(
     made = replace(made, operation=DatabaseOperation("find", "c" * 200, document_shape(facts)))
     for document in (made.to_document(), made.to_entry(), made.to_log_entry()):
         assert len(render(document)) <= LARGEST_RECORD
-        assert len(encoded(document)) <= LARGEST_RECORD
         assert document["requestId"] == request.request_id
         assert document["fingerprint"] == made.fingerprint
+    for whole, document in ((True, made.to_document()), (False, made.to_log_entry())):
+        assert len(made.to_bson(whole=whole)) == len(encoded(document | {"_id": made.id})) <= LARGEST_RECORD
+    assert made.to_entry().line == render(made.to_entry())
     assert len(made.title) <= 200
 
 

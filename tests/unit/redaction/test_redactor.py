@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from pymongo import errors as mongo
 
 from prodfix.operations.shapes import LEVELS, NODES, redact_command
+from prodfix.redaction import redactor
 from prodfix.redaction.names import mask_key, secret_key
 from prodfix.redaction.redactor import redact_document, redact_text, redact_uri
 from prodfix.redaction.rules import MASK
@@ -241,6 +242,15 @@ def test_a_raw_document_that_is_no_bson_is_a_document() -> None:
     with pytest.raises(bson.errors.BSONError):
         broken.items()
     assert redact_command({"insert": "c", "documents": [broken]}) == {"insert": "c", "documents": ["?document"]}
+
+
+# ---- text
+
+
+def test_no_mark_of_a_rule_is_missed_by_the_look_for_any() -> None:
+    marks = [mark for marks, _ in redactor._GROUPS for mark in marks]
+    assert all(redactor._marked(f"x{mark}x") for mark in marks)
+    assert not redactor._marked("0123456789abcdef 10.2.7 nothing of it"), "the control"
 
 
 # ---- documents

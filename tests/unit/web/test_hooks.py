@@ -81,7 +81,7 @@ def test_without_the_reset_the_next_one_would_see_it(host: Flask, adopt: Callabl
     # The control of the test above.
     def leaky() -> object:
         adopt(host)
-        host.teardown_request_funcs.clear()
+        del host.do_teardown_request
         host.wsgi_app = host.wsgi_app._inner  # the boundary would do it
         host.test_client().get("/notes/a")
         return current_context()
