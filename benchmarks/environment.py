@@ -12,8 +12,9 @@ from benchmarks import callgrind, gate
 
 def described() -> dict[str, Any]:
     """The machine, its load now, and the versions."""
+    system = f"{platform.system()} {platform.release().partition('-')[0]}"
     return {
-        "machine": f"{os.cpu_count()} x {_processor()}, {_memory()} GiB, {platform.system()} {platform.release()}",
+        "machine": f"{os.cpu_count()} x {_processor()}, {_memory()} GiB, {system}",
         "load": [round(value, 2) for value in os.getloadavg()],
         "valgrind": callgrind.version() if callgrind.missing() is None else None,
         "versions": gate.versions(),
