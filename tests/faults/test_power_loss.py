@@ -106,7 +106,7 @@ def test_nothing_that_was_acknowledged_as_durable_is_lost(image: Path, tmp_path:
 def test_without_fsync_it_is(image: Path, tmp_path: Path) -> None:
     # The control: synchronous=NORMAL, which survives the process and not the power. A machine that is busy enough may write
     # all of it meanwhile by itself.
-    for trial in range(5):
+    for trial in range(15):
         (folder := tmp_path / f"trial{trial}").mkdir()
         acknowledged, missing = lost(image, folder, "normal")
         print(f"{missing} of {acknowledged} lost")

@@ -116,6 +116,8 @@ class Proxy:
         for task in tasks:
             task.cancel()
         self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        if hasattr(server, "abort_clients"):  # Python 3.13: also who was taken, and whose task had not begun
+            server.abort_clients()
         self._rounds(3)  # what was aborted just now closes its socket in the next one
         self._loop.close()
 
