@@ -52,6 +52,7 @@ class Proxy:
         self.spoiled: list[str] = []
         """Commands whose answer was made unreadable."""
         self._loop = asyncio.new_event_loop()
+        self._serving: set[asyncio.Task[None]] = set()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="proxy", daemon=True)
 
@@ -105,10 +106,13 @@ class Proxy:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", self.port))
-        self._ready.set()
-        self._loop.run_forever()
-        server.close()
+        # Taken by hand: asyncio's server, closed between a connection's arrival and its transport, loses the socket unclosed.
+        with socket.create_server(("127.0.0.1", self.port)) as listener:
+            listener.setblocking(False)
+            self._loop.add_reader(listener, self._accept, listener)
+            self._ready.set()
+            self._loop.run_forever()
+            self._loop.remove_reader(listener)
         self._change("refuse")
         # Who was taken a moment ago begins now, and is refused: cancelled before it had begun, it would close nothing.
         self._rounds(3)
@@ -116,8 +120,6 @@ class Proxy:
         for task in tasks:
             task.cancel()
         self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-        if hasattr(server, "abort_clients"):  # Python 3.13: also who was taken, and whose task had not begun
-            server.abort_clients()
         self._rounds(3)  # what was aborted just now closes its socket in the next one
         self._loop.close()
 
@@ -125,7 +127,15 @@ class Proxy:
         for _ in range(number):
             self._loop.run_until_complete(asyncio.sleep(0))
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(self, listener: socket.socket) -> None:
+        with contextlib.suppress(BlockingIOError, ConnectionAbortedError):  # who came has gone
+            connection, _ = listener.accept()
+            task = self._loop.create_task(self._serve(connection))
+            self._serving.add(task)  # asyncio holds a task only weakly
+            task.add_done_callback(self._serving.discard)
+
+    async def _serve(self, connection: socket.socket) -> None:
+        reader, writer = await asyncio.open_connection(sock=connection)
         if self._mode == "refuse":
             writer.transport.abort()
             return
