@@ -47,6 +47,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return scheduling.Scheduler(config, log)
 
 
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """What ``--reruns`` has tried twice is told, and why: it is a defect of the test, or a rare one of the program."""
+    for report in terminalreporter.stats.get("rerun", []):
+        terminalreporter.write_sep("_", f"failed, and was tried again: {report.nodeid}")
+        terminalreporter.write_line(report.longreprtext)
+
+
 @pytest.fixture(scope="session")
 def database_server() -> Iterator[str]:
     """The URI of a server for all tests: the embedded one, in memory and with fail points, or ``TEST_MONGODB_URI``."""
