@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any, get_args
 
@@ -15,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from prodfix.classification.table import entries
+from prodfix.cli.interrupts import until_interrupted
 from prodfix.cli.read_only import as_json_option, console, echo_json, looking, short_time, table, words
 from prodfix.errors import ErrorCategory
 from prodfix.logs.sinks import Console as Stderr
@@ -123,13 +123,15 @@ def show(fingerprint: str, time_range: TimeRange, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print each as one line of JSON.")
 def tail(follow: bool, category: str | None, limit: int, interval: float, as_json: bool) -> None:
     """The newest errors, oldest first, each on a line with its request's ID."""
-    with looking() as services, suppress(KeyboardInterrupt):
-        for record in _tailed(services, category, limit, interval if follow else None):
+    with looking() as services, until_interrupted() as interrupted:
+        for record in _tailed(services, category, limit, interval if follow else None, interrupted):
             line = orjson.dumps(record.to_json()).decode() if as_json else _line(record)
             click.echo(line)
 
 
-def _tailed(services: Services, category: str | None, limit: int, interval: float | None) -> Iterator[ErrorSummary]:
+def _tailed(
+    services: Services, category: str | None, limit: int, interval: float | None, ended: Callable[[], bool]
+) -> Iterator[ErrorSummary]:
     """The newest, and then, every ``interval`` seconds, what is new. What comes late is not missed."""
     seen: dict[Place, None] = {}
     newest = services.errors.lookup.errors(category=category, limit=limit).records
@@ -144,6 +146,8 @@ def _tailed(services: Services, category: str | None, limit: int, interval: floa
         if interval is None:
             return
         time.sleep(interval)
+        if ended():
+            return
         services.database.monitor.ping()
         begin = max(seen).at - timedelta(seconds=LATE) if seen else None
         newest = _all(services, begin, category, seen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,6 +18,7 @@ from prodfix.deferral.waiting import HELD
 from prodfix.deferral.writes import Insert, Update, Write
 from prodfix.journal.journal import Journal
 from tests.support.deferred_notes import dead, note, texts, waiting
+from tests.support.servers import DatabaseServer
 
 Make = Callable[..., Any]
 LIMIT = 0.4
@@ -44,6 +46,16 @@ class Clock:
 
     def __call__(self) -> float:
         return time.time() + self.ahead
+
+
+@pytest.fixture(scope="module")
+def database_server() -> Iterator[str]:
+    """One that ends nobody's transaction while it is looked at."""
+    if given := os.environ.get("TEST_MONGODB_URI"):
+        yield given
+        return
+    with DatabaseServer(txn_lifetime=60) as server:
+        yield server.uri
 
 
 @pytest.fixture
