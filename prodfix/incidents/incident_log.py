@@ -7,6 +7,8 @@ it again changes nothing; until MongoDB is back the parts of this instance are r
 from __future__ import annotations
 
 import contextlib
+import math
+import random
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
@@ -34,6 +36,7 @@ IncidentState = Literal["open", "closed"]
 Kept = TypeVar("Kept", bound=Serializable)
 
 SETTLED = 10.0  # seconds after its end until an incident is summed up
+REST = (300.0, 600.0)  # seconds from one look for what nobody has summed up to the next, without an incident of our own
 MOST = 1000  # incidents that are looked at
 LIMIT = 3.0  # seconds
 AHEAD = 60.0  # seconds that another instance's clock may be ahead of this one's
@@ -94,6 +97,7 @@ class IncidentLog:
     ) -> None:
         self._journal, self._answering, self._clock = journal, answering, clock
         self.on_closed = on_closed
+        self._look_at = 0.0  # when the next incident may be over
 
     def store(self, database: Database[Any]) -> None:
         """Store the parts in this worker's journal, and sum up what is over. Raises what MongoDB says."""
@@ -103,16 +107,25 @@ class IncidentLog:
             if part is None:
                 continue  # of another release, whose worker has died: one of its own may come back
             _store(database, part)
+            self._look_at = min(self._look_at, part.end + SETTLED)
             done = "UPDATE incidents SET stored = max(stored, ?) WHERE id = ?"
             old = "DELETE FROM incidents WHERE stored >= revision AND json_extract(entry, '$.end') < ?"
             self._journal.write([(done, (revision, identity)), (old, (self._clock() - FOLLOWED - SETTLED,))])
         self._sum_up(database)
 
     def _sum_up(self, database: Database[Any]) -> None:
-        over = {"publishedAt": None, "to": {"$lt": _moment(self._clock() - SETTLED)}}
-        told = {"$set": {"publishedAt": _moment(self._clock())}}
+        """Tell what is over. Without an incident nothing is asked, but now and then for what a whole instance left behind."""
+        now = self._clock()
+        if now < self._look_at <= now + REST[1]:  # later than that means that the clock was put back
+            return
+        over = {"publishedAt": None, "to": {"$lt": _moment(now - SETTLED)}}
+        told = {"$set": {"publishedAt": _moment(now)}}
         while (document := database[INCIDENTS].find_one_and_update(over, told)) is not None:
-            self.on_closed(_summary(document, self._clock()))
+            self.on_closed(_summary(document, now))
+        # What another worker has prolonged meanwhile is over later than our part of it.
+        open_one = database[INCIDENTS].find_one({"publishedAt": None}, {"to": 1}, sort=[("to", 1)])
+        due = open_one["to"].timestamp() + SETTLED if open_one else math.inf
+        self._look_at = min(max(due, now), now + random.uniform(*REST))
 
     def read(
         self,

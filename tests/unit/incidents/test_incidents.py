@@ -17,6 +17,7 @@ from prodfix.incidents.incident_log import INCIDENTS, IncidentLog, IncidentPage
 from prodfix.incidents.observed import FOLLOWED, GAP, NOTICED, Incidents, WorkerPart
 from prodfix.journal.journal import Journal
 from prodfix.serialization import iso, to_json
+from tests.support.recorded_commands import Commands
 
 START = 1_800_000_000.0
 
@@ -220,6 +221,35 @@ def test_the_part_of_a_worker_that_died_is_stored_by_another(
     alive.store()
     assert only(alive.log.read())["failed"] == 7
     assert database[INCIDENTS].count_documents({}) == 1
+
+
+def test_without_an_incident_nothing_is_asked_of_mongodb_and_what_an_instance_left_behind_is_summed_up_all_the_same(
+    open_journal: Callable[[], Journal], connect: Callable[..., Any], clock: Clock, closed: list[Any]
+) -> None:
+    seen = Commands()
+    database = connect(event_listeners=[seen]).get_default_database()
+    idle, other = (Worker(open_journal(), clock, database, name, closed) for name in ("idle", "other"))
+    idle.store()
+    before = len(seen.names)
+    for _ in range(200):
+        clock.now += 1
+        idle.store()
+    assert seen.names[before:] == []
+    other.own.begin("database_lost")
+    other.store()
+    other.own.end("database_lost")
+    other.store()
+    for _ in range(int(logs.REST[1])):
+        clock.now += 1
+        idle.store()
+    assert [one["cause"] for one in closed] == ["database_lost"]
+    # The control: with an incident of its own it asks in its time.
+    idle.own.begin("error_rate")
+    idle.own.end("error_rate")
+    for _ in range(int(logs.SETTLED) + 2):
+        idle.store()
+        clock.now += 1
+    assert [one["cause"] for one in closed] == ["database_lost", "error_rate"]
 
 
 def test_old_parts_leave_the_journal(worker: Callable[..., Worker], clock: Clock) -> None:
