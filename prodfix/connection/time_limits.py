@@ -32,9 +32,11 @@ class LimitedConnection(driver.Connection):
     write_wait: int | None = None
     """Milliseconds, for its write concern (``wtimeout``)."""
 
-    def apply_timeout(self, cmd: MutableMapping[str, Any] | None) -> float | None:
+    def apply_timeout(self, *given: Any, **named: Any) -> float | None:
+        # The command; before it, until PyMongo 4.19, the client.
+        cmd: MutableMapping[str, Any] | None = given[-1]
         own = None if cmd is None else cmd.get("maxTimeMS", self.max_time)
-        left = super().apply_timeout(cmd)
+        left = super().apply_timeout(*given, **named)
         if cmd is None or left is None:
             return left
         if own and type(own) is not _Left:  # 0 is no limit
