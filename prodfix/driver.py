@@ -65,14 +65,16 @@ else:
     EventListener = object  # for types only
     _csot = _found("pymongo", "_csot")
     _TxnState = _found("pymongo.client_session_shared", "_TxnState") or _found(
-        "pymongo.synchronous.client_session", "_TxnState"  # until 4.17
+        "pymongo.synchronous.client_session",
+        "_TxnState",  # until 4.17
     )
     Connection = _found("pymongo.synchronous.pool", "Connection") or type("Connection", (), {})
     Pool = _found("pymongo.synchronous.pool", "Pool") or type("Pool", (), {})
 
 _CLIENT_BULK = _found("pymongo.synchronous.client_bulk", "_ClientBulk")
 _POOL_CLOSED = _found("pymongo.pool_shared", "_PoolClosedError") or _found(
-    "pymongo.synchronous.pool", "_PoolClosedError"  # until 4.17
+    "pymongo.synchronous.pool",
+    "_PoolClosedError",  # until 4.17
 )
 _TIMES = all(hasattr(_csot, name) for name in ("remaining", "get_timeout", "get_deadline", "TIMEOUT", "DEADLINE"))
 _STATES = all(hasattr(_TxnState, name) for name in ("IN_PROGRESS", "COMMITTED", "ABORTED"))
@@ -83,7 +85,9 @@ _TAKES_POOL = _sets(MongoClient, "_pool_class")
 _LENDS = _takes(Pool, "_get_conn", "checkout_started_time", "handler")
 _CONNECTS = _takes(Pool, "connect", "handler")
 _COUNTS = _sets(Pool, "conns", "active_contexts", "_pending", "operation_count", "opts")
-_APPLIES = _takes(Connection, "apply_timeout", "cmd") or _takes(Connection, "apply_timeout", "client", "cmd")
+ASKS_FOR_CLIENT = _takes(Connection, "apply_timeout", "client", "cmd")
+"""Whether ``Connection.apply_timeout`` is given the client before the command, as until 4.19."""
+_APPLIES = ASKS_FOR_CLIENT or _takes(Connection, "apply_timeout", "cmd")
 _SHORTENS = _APPLIES and _takes(Connection, "command", "dbname", "spec")
 _HAS_TRANSACTION = _sets(ClientSession, "_transaction")
 _FINISHES = _takes(ClientSession, "_finish_transaction_with_retry")
