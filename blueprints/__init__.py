@@ -2,9 +2,10 @@
 
 A plug-in imports public names of ``prodfix``, and of ``prodfix.models`` the types of what it shows; nothing else of
 it. The library knows none of them by name or path: what others must know of one, it tells when it is registered.
-``notes`` is the example; delete it, and nothing else changes.
+``notes`` is the example; delete it, and nothing else changes. The others are the library's own.
 """
 
-from blueprints import diagnostics, health, notes, operations
+from blueprints import notes
+from prodfix.blueprints import diagnostics, health, operations
 
 BLUEPRINTS = (health, diagnostics, operations, notes)

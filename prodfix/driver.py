@@ -36,10 +36,12 @@ def _found(module: str, name: str) -> Any:
 
 
 def _takes(owner: Any, method: str, *parameters: str) -> bool:
-    """Whether the class has such a method, whose first parameters have these names."""
+    """Whether the class has such a method, whose first parameters have these names; or one that a decorator passes everything
+    on to, as ``Connection.command`` until 4.16."""
     function = getattr(owner, method, None)
-    known = tuple(inspect.signature(function).parameters) if inspect.isfunction(function) else ()
-    return known[: len(parameters) + 1] == ("self", *parameters)
+    known = tuple(inspect.signature(function).parameters.values()) if inspect.isfunction(function) else ()
+    passes_on = [one.kind for one in known] == [inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD]
+    return passes_on or tuple(one.name for one in known[: len(parameters) + 1]) == ("self", *parameters)
 
 
 def _sets(owner: Any, *names: str) -> bool:
@@ -62,12 +64,18 @@ if TYPE_CHECKING:
 else:
     EventListener = object  # for types only
     _csot = _found("pymongo", "_csot")
-    _TxnState = _found("pymongo.client_session_shared", "_TxnState")
+    _TxnState = _found("pymongo.client_session_shared", "_TxnState") or _found(
+        "pymongo.synchronous.client_session",
+        "_TxnState",  # until 4.17
+    )
     Connection = _found("pymongo.synchronous.pool", "Connection") or type("Connection", (), {})
     Pool = _found("pymongo.synchronous.pool", "Pool") or type("Pool", (), {})
 
 _CLIENT_BULK = _found("pymongo.synchronous.client_bulk", "_ClientBulk")
-_POOL_CLOSED = _found("pymongo.pool_shared", "_PoolClosedError")
+_POOL_CLOSED = _found("pymongo.pool_shared", "_PoolClosedError") or _found(
+    "pymongo.synchronous.pool",
+    "_PoolClosedError",  # until 4.17
+)
 _TIMES = all(hasattr(_csot, name) for name in ("remaining", "get_timeout", "get_deadline", "TIMEOUT", "DEADLINE"))
 _STATES = all(hasattr(_TxnState, name) for name in ("IN_PROGRESS", "COMMITTED", "ABORTED"))
 _RUNS = _takes(MongoClient, "_retry_internal", "func", "session", "bulk", "operation", "is_read")
@@ -77,7 +85,10 @@ _TAKES_POOL = _sets(MongoClient, "_pool_class")
 _LENDS = _takes(Pool, "_get_conn", "checkout_started_time", "handler")
 _CONNECTS = _takes(Pool, "connect", "handler")
 _COUNTS = _sets(Pool, "conns", "active_contexts", "_pending", "operation_count", "opts")
-_SHORTENS = _takes(Connection, "apply_timeout", "cmd") and _takes(Connection, "command", "dbname", "spec")
+ASKS_FOR_CLIENT = _takes(Connection, "apply_timeout", "client", "cmd")
+"""Whether ``Connection.apply_timeout`` is given the client before the command, as until 4.19."""
+_APPLIES = ASKS_FOR_CLIENT or _takes(Connection, "apply_timeout", "cmd")
+_SHORTENS = _APPLIES and _takes(Connection, "command", "dbname", "spec")
 _HAS_TRANSACTION = _sets(ClientSession, "_transaction")
 _FINISHES = _takes(ClientSession, "_finish_transaction_with_retry")
 

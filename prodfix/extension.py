@@ -15,6 +15,7 @@ from prodfix.links import links_of
 from prodfix.observers import Observers
 from prodfix.services import EXTENSION, Services
 from prodfix.settings import Settings
+from prodfix.shipped import ShippedBlueprints
 from prodfix.web import authentication, handlers, hooks, wsgi
 
 
@@ -46,6 +47,11 @@ class ProdFix:
         self._composition: Composition | None = None
         if app is not None:
             self.init_app(app)
+
+    @property
+    def blueprints(self) -> ShippedBlueprints:
+        """``health``, ``operations`` and ``diagnostics``, for ``app.register_blueprint``."""
+        return ShippedBlueprints()
 
     @property
     def listeners(self) -> tuple[EventListener, ...]:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from datetime import timedelta
 from importlib import import_module
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import click
 from flask import Flask
@@ -55,7 +55,13 @@ def attach(app: Flask) -> None:
     app.cli.add_command(commands)
 
 
-class Lifetime(click.ParamType[timedelta]):
+if TYPE_CHECKING:
+    _Parameter = click.ParamType[timedelta]
+else:
+    _Parameter = click.ParamType  # which says its type since click 8.2
+
+
+class Lifetime(_Parameter):
     """``90s``, ``15m``, ``12h`` or ``7d``, up to 30 days."""
 
     name = "lifetime"

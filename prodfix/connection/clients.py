@@ -14,7 +14,6 @@ from functools import partial
 from typing import Any, Protocol, TypeVar, cast
 
 import pymongo
-from flask_pymongo.wrappers import MongoClient as FlaskMongoClient
 from pymongo import MongoClient
 from pymongo.errors import ServerSelectionTimeoutError
 from pymongo.server_selectors import any_server_selector
@@ -22,7 +21,7 @@ from pymongo.synchronous.database import Database as DriverDatabase
 
 from prodfix import driver
 from prodfix.connection.checkouts import BoundedPool
-from prodfix.connection.databases import Database
+from prodfix.connection.databases import Client, Database
 from prodfix.connection.pool import Counts
 from prodfix.connection.selections import Selections
 from prodfix.connection.time_limits import limited
@@ -59,8 +58,9 @@ def _plainly(operation: Callable[[], Result]) -> Result:
     return operation()
 
 
-class GatedClient(driver.HookedClient, FlaskMongoClient):
-    """flask-pymongo's client, which asks ``gate`` before it selects a server, and runs each operation within ``call``.
+class GatedClient(driver.HookedClient, Client):
+    """flask-pymongo's client where it is installed, else the driver's, which asks ``gate`` before it selects a server, and
+    runs each operation within ``call``.
 
     ``follow``: note what its writes came to, where no command listener does.
 

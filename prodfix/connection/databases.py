@@ -1,17 +1,33 @@
 """Flask-PyMongo's database and collections, whose collections within collections work with PyMongo 4.9 and later, too.
 
 Flask-PyMongo 3.0.1 asks a collection for its database by a private name that PyMongo has given up: ``db.fs.files`` and
-``db["fs"]["files"]`` raise ``AttributeError`` there. A host's own Flask-PyMongo is left as it is.
+``db["fs"]["files"]`` raise ``AttributeError`` there. A host's own Flask-PyMongo is left as it is. Where there is none, they
+are the driver's own, and have no ``find_one_or_404``.
 """
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from flask_pymongo.wrappers import Collection as FlaskCollection
-from flask_pymongo.wrappers import Database as FlaskDatabase
+import pymongo
 from pymongo.synchronous.collection import Collection as DriverCollection
 from pymongo.synchronous.database import Database as DriverDatabase
+
+if TYPE_CHECKING:
+    from flask_pymongo.wrappers import Collection as FlaskCollection
+    from flask_pymongo.wrappers import Database as FlaskDatabase
+    from flask_pymongo.wrappers import MongoClient as FlaskClient
+else:
+    try:
+        from flask_pymongo.wrappers import Collection as FlaskCollection
+        from flask_pymongo.wrappers import Database as FlaskDatabase
+        from flask_pymongo.wrappers import MongoClient as FlaskClient
+    except ImportError:  # not there, or one that its own driver is too new for
+        FlaskCollection, FlaskDatabase, FlaskClient = DriverCollection, DriverDatabase, pymongo.MongoClient
+
+
+class Client(FlaskClient):
+    """Flask-PyMongo's client where there is one."""
 
 
 class Collection(FlaskCollection):

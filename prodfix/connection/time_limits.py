@@ -8,7 +8,7 @@ Under ``pymongo.timeout`` the driver replaces the first two by all that is left 
 from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pymongo.write_concern import WriteConcern
 
@@ -32,11 +32,22 @@ class LimitedConnection(driver.Connection):
     write_wait: int | None = None
     """Milliseconds, for its write concern (``wtimeout``)."""
 
-    def apply_timeout(self, cmd: MutableMapping[str, Any] | None) -> float | None:
-        own = None if cmd is None else cmd.get("maxTimeMS", self.max_time)
-        left = super().apply_timeout(cmd)
-        if cmd is None or left is None:
-            return left
+    if TYPE_CHECKING or not driver.ASKS_FOR_CLIENT:
+
+        def apply_timeout(self, cmd: MutableMapping[str, Any] | None) -> float | None:
+            own = None if cmd is None else cmd.get("maxTimeMS", self.max_time)
+            left = super().apply_timeout(cmd)
+            return left if cmd is None or left is None else self._shortened(cmd, own, left)
+
+    else:
+
+        def apply_timeout(self, client: Any, cmd: MutableMapping[str, Any] | None) -> float | None:
+            own = None if cmd is None else cmd.get("maxTimeMS", self.max_time)
+            left = super().apply_timeout(client, cmd)
+            return left if cmd is None or left is None else self._shortened(cmd, own, left)
+
+    def _shortened(self, cmd: MutableMapping[str, Any], own: Any, left: float) -> float:
+        """``left``, the seconds of the deadline, after the driver has put them into the command in the place of ``own``."""
         if own and type(own) is not _Left:  # 0 is no limit
             if isinstance(own, (int, float)):
                 cmd["maxTimeMS"] = min(own, cmd["maxTimeMS"] or own)

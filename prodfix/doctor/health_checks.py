@@ -104,7 +104,7 @@ def routes(subject: Subject) -> Iterator[Finding]:
     if not paths:
         yield note(
             "the application has no health checks",
-            "Register blueprints/health.py, if a platform or a monitor shall know how it is",
+            "Register prodfix.blueprints.health, if a platform or a monitor shall know how it is",
         )
     yield from _judged(subject, paths)
 

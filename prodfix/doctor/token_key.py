@@ -11,6 +11,7 @@ from itertools import pairwise
 from prodfix.doctor.findings import Finding, NotApplicable, error, note, warning
 from prodfix.doctor.registry import check
 from prodfix.doctor.subject import Subject
+from prodfix.links import links_of
 from prodfix.settings import SHORTEST_JWT_KEY
 
 MAKE = "Make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(48))'"
@@ -32,7 +33,7 @@ def _key(subject: Subject) -> str:
 @check("token-key", "tokens")
 def missing(subject: Subject) -> Iterator[Finding]:
     """The diagnostics can tell an admin from a stranger."""
-    guarded = any(name.startswith("diagnostics.") for name in subject.app.view_functions)
+    guarded = links_of(subject.app.extensions).diagnostics is not None
     if not guarded or subject.settings.jwt_verification_key is not None:
         return
     if "flask-jwt-extended" not in subject.app.extensions:

@@ -11,8 +11,8 @@ from flask import Flask, jsonify, request
 from flask.json.provider import DefaultJSONProvider
 from pymongo import MongoClient
 
-from blueprints import diagnostics, health
 from prodfix import Classification, ErrorCategory, ProdFix, current_operation_id, idempotent
+from prodfix.blueprints import diagnostics, health
 
 logging.basicConfig(format="HOST %(name)s %(message)s", level=logging.INFO)
 

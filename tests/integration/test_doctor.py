@@ -32,7 +32,7 @@ monkey.patch_all()
 
 from flask import Flask, redirect, request, session
 from prodfix import ProdFix
-from blueprints import health
+from prodfix.blueprints import health
 
 app = Flask("shop")
 app.secret_key = "canary7f3a"
@@ -59,7 +59,7 @@ monkey.patch_all()
 import pymongo
 from flask import Flask
 from prodfix import ProdFix
-from blueprints import health
+from prodfix.blueprints import health
 
 app = Flask("shop")
 prodfix = ProdFix(uri=URI)

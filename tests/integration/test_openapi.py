@@ -18,8 +18,8 @@ from openapi_spec_validator import validate
 from schemathesis.core.failures import FailureGroup
 from schemathesis.generation import GenerationMode
 
-from blueprints import diagnostics
-from blueprints.diagnostics.openapi import _camel
+from prodfix.blueprints import diagnostics
+from prodfix.blueprints.diagnostics.openapi import _camel
 from tests.support.served import Served
 from tests.support.waiting import until
 

@@ -10,8 +10,8 @@ import jwt
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blueprints.diagnostics.guard import COOKIE
 from prodfix import make_token
+from prodfix.blueprints.diagnostics.guard import COOKIE
 from tests.properties.site import KEY, Site
 from tests.properties.strategies import headers, names
 from tests.properties.test_property_13_response_format import assert_standard

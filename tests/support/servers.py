@@ -20,6 +20,8 @@ from config.database_server import IN_MEMORY
 from config.ports import free_port
 from tests.support import REPOSITORY
 
+# What runs the server: `make ranges` runs the tests with versions, and on interpreters, that it does not know.
+SERVER_PYTHON = os.environ.get("DATABASE_SERVER_PYTHON", sys.executable)
 START_LIMIT = 30.0
 STOP_LIMIT = 10.0
 # Of a test's own client. A server that stands still is a failure within seconds, and not when the test's time is over.
@@ -66,7 +68,7 @@ class DatabaseServer:
         assert not self.running, "the server runs already"
         if port is not None:
             self.port = port
-        command = [sys.executable, "-m", "config.database_server", "--port", str(self.port), *self._options]
+        command = [SERVER_PYTHON, "-m", "config.database_server", "--port", str(self.port), *self._options]
         command += ["--parent", str(os.getpid())]
         self._process = subprocess.Popen(
             command, cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, process_group=0

@@ -11,8 +11,8 @@ import orjson
 import pytest
 from pydantic import SecretStr
 
-from blueprints import diagnostics
 from prodfix import Services
+from prodfix.blueprints import diagnostics
 from prodfix.journal.journal import Journal
 from prodfix.statistics.rates import RECENT
 from prodfix.statistics.windows import Point

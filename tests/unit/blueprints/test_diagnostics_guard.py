@@ -14,12 +14,12 @@ from flask import Blueprint, Flask
 from flask.testing import FlaskClient
 from werkzeug.exceptions import TooManyRequests
 
-from blueprints import diagnostics
-from blueprints.diagnostics import sign_in
-from blueprints.diagnostics.endpoints import ENDPOINTS
-from blueprints.diagnostics.guard import COOKIE, PREFIX
-from blueprints.diagnostics.limits import RateLimits
 from prodfix import make_token
+from prodfix.blueprints import diagnostics
+from prodfix.blueprints.diagnostics import sign_in
+from prodfix.blueprints.diagnostics.endpoints import ENDPOINTS
+from prodfix.blueprints.diagnostics.guard import COOKIE, PREFIX
+from prodfix.blueprints.diagnostics.rate_limits import RateLimits
 from prodfix.web.application import Application
 
 HTML = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blueprints import diagnostics
-from blueprints.diagnostics.guard import PREFIX
-from blueprints.diagnostics.parameters import InPlaces, query_of
 from prodfix import ValidationFailed, make_token
+from prodfix.blueprints import diagnostics
+from prodfix.blueprints.diagnostics.guard import PREFIX
+from prodfix.blueprints.diagnostics.parameters import InPlaces, query_of
 from prodfix.web.application import Application
 
 LISTS = ("errors/records", "incidents", "connection-events")

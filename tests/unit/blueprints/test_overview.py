@@ -10,8 +10,8 @@ from flask import Flask
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blueprints import diagnostics
-from blueprints.diagnostics.overview import _together
+from prodfix.blueprints import diagnostics
+from prodfix.blueprints.diagnostics.overview import _together
 from prodfix.models import SeriesPoint
 
 

@@ -10,8 +10,8 @@ from xml.etree.ElementTree import Element, fromstring
 
 import pytest
 
-from blueprints.diagnostics.plots import SERVICE, Bar, categories, errors_over_time
 from prodfix import ErrorCategory
+from prodfix.blueprints.diagnostics.plots import SERVICE, Bar, categories, errors_over_time
 
 SVG = "{http://www.w3.org/2000/svg}"
 

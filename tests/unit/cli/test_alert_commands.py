@@ -13,10 +13,10 @@ from click.testing import Result
 from flask import Flask
 from pydantic import SecretStr
 
-from blueprints import diagnostics
 from config.ports import free_port
 from prodfix.alerts.alerts_report import AlertsReport, ChannelDelivery, FiringAlert, SentAlert
 from prodfix.alerts.service import Alerts
+from prodfix.blueprints import diagnostics
 from prodfix.cli import alert_commands as module
 from prodfix.errors import Severity
 from tests.support.receivers import MailServer, WebHook

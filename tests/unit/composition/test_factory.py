@@ -13,9 +13,8 @@ import pytest
 from flask import Blueprint, request
 from pydantic import SecretStr
 
-import blueprints.diagnostics
-import blueprints.health
 from prodfix import Document
+from prodfix.blueprints import diagnostics, health
 
 DIAGNOSTICS = "/api/v1/diagnostics"
 
@@ -63,14 +62,14 @@ def test_what_is_no_blueprint_is_refused_by_name(serve: Callable[..., Any], bad:
 @pytest.mark.parametrize(("enabled", "status"), [(True, 401), (False, 404)])
 @pytest.mark.parametrize("path", ["", "/database", "/errors", "/requests/x", "/nowhere"])
 def test_diagnostics_can_be_switched_off(serve: Callable[..., Any], enabled: bool, status: int, path: str) -> None:
-    app = serve([blueprints.diagnostics, blueprints.health], enable_diagnostics=enabled)
+    app = serve([diagnostics, health], enable_diagnostics=enabled)
     assert app.test_client().get(DIAGNOSTICS + path).status_code == status
     assert app.test_client().get("/health/live").status_code == 200
 
 
 def test_making_it_opens_nothing_and_connects_to_nothing(serve: Callable[..., Any], tmp_path: Path) -> None:
     before = threading.active_count()
-    serve([blueprints.health], mongodb_uri=SecretStr("mongodb://127.0.0.1:9/"))
+    serve([health], mongodb_uri=SecretStr("mongodb://127.0.0.1:9/"))
     assert threading.active_count() == before
     assert list(tmp_path.iterdir()) == []
 
@@ -86,7 +85,7 @@ def test_no_header_of_a_proxy_is_believed_until_there_is_one(serve: Callable[...
 
 
 def test_a_slash_at_the_end_is_no_redirect(serve: Callable[..., Any]) -> None:
-    assert serve([blueprints.health]).test_client().get("/health/live/").status_code == 200
+    assert serve([health]).test_client().get("/health/live/").status_code == 200
 
 
 def test_an_object_id_in_a_path_is_one_or_is_not_found(serve: Callable[..., Any]) -> None:

@@ -12,11 +12,11 @@ from flask import Blueprint, Flask, Response
 from pydantic import SecretStr
 
 import prodfix
-from blueprints import diagnostics, health, operations
 from prodfix import Insert, Write, WriteResult, accepted, current_prodfix, deferrable
+from prodfix.blueprints import diagnostics, health, operations
 from prodfix.links import HealthRoutes, Links, links_of
 
-LITERALS = re.compile(r"/health/|/api/v1|operations\.show|[\"']health\.(?:db|ready|startup)")
+LITERALS = re.compile(r"/health/|/api/v1|operations\.show|[\"'](?:prodfix_)?health\.(?:db|ready|startup)")
 UNREACHABLE = "mongodb://127.0.0.1:9/links"
 DEFERRED = WriteResult("deferred", "0" * 24, "durable")
 
@@ -35,7 +35,8 @@ def parent(*plug_ins: Any, prefix: str = "/internal") -> Blueprint:
 
 
 def test_no_plug_in_has_its_address_or_its_name_in_the_library() -> None:
-    sources = sorted(Path(prodfix.__file__).parent.rglob("*.py"))
+    library = Path(prodfix.__file__).parent
+    sources = sorted(path for path in library.rglob("*.py") if library / "blueprints" not in path.parents)
     found = {f"{path}:{line}" for path in sources for line in path.read_text().splitlines() if LITERALS.search(line)}
     assert found == set()
     assert len(sources) > 100
@@ -97,8 +98,8 @@ def test_it_may_be_told_before_prodfix_comes(adopt: Callable[..., Flask]) -> Non
 
 
 def test_the_doctor_is_told_of_the_health_checks_of_this_application(serve: Callable[..., Any]) -> None:
-    waiting = frozenset({"internal.health.ready", "internal.health.startup", "internal.health.db"})
-    told = HealthRoutes("internal.health.startup", "internal.health.db", waiting)
+    waiting = frozenset({f"internal.prodfix_health.{view}" for view in ("ready", "startup", "db")})
+    told = HealthRoutes("internal.prodfix_health.startup", "internal.prodfix_health.db", waiting)
     app = serve([parent(health)])
     assert app.extensions["prodfix"].links.health == told
     assert waiting <= set(app.view_functions)

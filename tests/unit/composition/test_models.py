@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from blueprints.diagnostics import answers
 from prodfix import models
+from prodfix.blueprints.diagnostics import envelopes
 from prodfix.serialization import Marker, Serializable, _fields, inlined
 from prodfix.workers.worker_state import WorkerState
 
@@ -21,7 +21,7 @@ def types_of(module: Any) -> dict[str, type[Serializable]]:
     return {name: one for name, one in ours.items() if one is not Serializable}
 
 
-ANSWERED = types_of(models) | types_of(answers)
+ANSWERED = types_of(models) | types_of(envelopes)
 
 
 def within(kind: type[Serializable]) -> Iterator[type[Serializable]]:

@@ -11,8 +11,8 @@ import pytest
 from pydantic import SecretStr
 from pymongo.errors import AutoReconnect
 
-from blueprints import diagnostics, operations
 from prodfix import make_token
+from prodfix.blueprints import diagnostics, operations
 from prodfix.connection.readable import HOLDS, Readable
 from prodfix.diagnostics import requests as whole
 from tests.support.counting_worker import Clock

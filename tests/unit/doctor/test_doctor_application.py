@@ -15,7 +15,7 @@ from pymongo import MongoClient
 from werkzeug.exceptions import InternalServerError, NotFound
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from blueprints import diagnostics, health
+from prodfix.blueprints import diagnostics, health
 from prodfix.cli.read_only import only_look
 from prodfix.doctor import configuration, health_checks
 from prodfix.doctor.deployment import Deployment

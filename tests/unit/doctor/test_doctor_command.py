@@ -13,8 +13,8 @@ from click.testing import Result
 from flask import Flask
 from pydantic import SecretStr
 
-from blueprints import health
 from prodfix import Settings
+from prodfix.blueprints import health
 from prodfix.cli.read_only import only_look
 from prodfix.doctor import registry, server
 from prodfix.doctor.checks import FAMILIES

@@ -10,8 +10,8 @@ import pytest
 from flask import Blueprint, Response
 from pydantic import SecretStr
 
-from blueprints import diagnostics, operations
 from prodfix import Insert, Write, WriteResult, accepted, current_prodfix, current_user, deferrable, make_token
+from prodfix.blueprints import diagnostics, operations
 from prodfix.errors import NotKnownNow
 from prodfix.signals import error_recorded
 

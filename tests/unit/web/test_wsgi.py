@@ -12,8 +12,9 @@ import pytest
 from flask import Flask, Response
 from flask.sessions import SecureCookieSessionInterface
 
-from blueprints import diagnostics, health, notes, operations
+from blueprints import notes
 from prodfix import make_token
+from prodfix.blueprints import diagnostics, health, operations
 from prodfix.request import deadlines
 from prodfix.request.context import current_context
 from prodfix.web.application import Application

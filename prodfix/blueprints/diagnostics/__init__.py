@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 from flask import Blueprint
 
-from blueprints.diagnostics import api, changes, guard, openapi, page, sign_in
-from prodfix import Settings
+# Said here, and not by the first admin who asks: both are loaded late.
+if missing := [name for name in ("limits", "pygal") if find_spec(name) is None]:
+    raise ImportError(
+        f"the diagnostics need what is not installed ({', '.join(missing)}): pip install 'prodfix[diagnostics]'"
+    )
 
-blueprint = Blueprint("diagnostics", __name__)
+from prodfix import Settings
+from prodfix.blueprints.diagnostics import api, changes, guard, openapi, page, sign_in
+
+blueprint = Blueprint("prodfix_diagnostics", __name__)
 guard.attach(blueprint)
 for part in (api, changes, openapi, page, sign_in):
     blueprint.register_blueprint(part.blueprint)

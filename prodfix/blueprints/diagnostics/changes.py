@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from blueprints.diagnostics import answers, parameters
-from blueprints.diagnostics.endpoints import blueprint_of, endpoint
-from blueprints.diagnostics.guard import admin, spend_trial
 from prodfix import NotFound, current_prodfix
+from prodfix.blueprints.diagnostics import envelopes, parameters
+from prodfix.blueprints.diagnostics.endpoints import blueprint_of, endpoint
+from prodfix.blueprints.diagnostics.guard import admin, spend_trial
 from prodfix.models import DeferredCommand, Ordered, Tested
 
 blueprint = blueprint_of("changes")
 
 
-@endpoint(blueprint, "POST", "/errors/groups/<fingerprint>/resolve", answers.Changed, body=parameters.Resolution)
-def resolve(fingerprint: str, body: parameters.Resolution) -> answers.Changed:
+@endpoint(blueprint, "POST", "/errors/groups/<fingerprint>/resolve", envelopes.Changed, body=parameters.Resolution)
+def resolve(fingerprint: str, body: parameters.Resolution) -> envelopes.Changed:
     """Mark a kind of error as done: what comes back is a regression.
 
     With `inNextRelease` only in a release that it was not seen in yet.
@@ -24,8 +24,8 @@ def resolve(fingerprint: str, body: parameters.Resolution) -> answers.Changed:
     return _changed(done)
 
 
-@endpoint(blueprint, "POST", "/errors/groups/<fingerprint>/reopen", answers.Changed)
-def reopen(fingerprint: str) -> answers.Changed:
+@endpoint(blueprint, "POST", "/errors/groups/<fingerprint>/reopen", envelopes.Changed)
+def reopen(fingerprint: str) -> envelopes.Changed:
     """Take that back."""
     return _changed(current_prodfix.errors.groups.reopen(fingerprint[:64]))
 
@@ -56,7 +56,7 @@ def _order(command: DeferredCommand, operation_id: str) -> Ordered:
     return current_prodfix.deferral.backlog.order(command, operation_id, admin())
 
 
-def _changed(found: bool) -> answers.Changed:
+def _changed(found: bool) -> envelopes.Changed:
     if not found:
         raise NotFound("no such group")
-    return answers.Changed()
+    return envelopes.Changed()

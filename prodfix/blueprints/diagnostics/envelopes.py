@@ -31,12 +31,10 @@ Covered = Annotated[Scope, Description("`instance` while MongoDB cannot be asked
 Next = Annotated[str | None, Description("The `cursor` of the next page; null on the last one")]
 
 
-class Answer(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel)
-
-
-class Error(Answer):
+class Error(BaseModel):
     """Every error of the application has this shape (RFC 9457, and the seed's members)."""
+
+    model_config = ConfigDict(alias_generator=to_camel)
 
     type: str
     title: str
@@ -55,7 +53,7 @@ class Error(Answer):
 
 
 @dataclass(frozen=True, slots=True)
-class Records(Serializable):
+class RecordsPage(Serializable):
     scope: Covered
     window_from: datetime | None
     window_to: datetime | None
@@ -64,7 +62,7 @@ class Records(Serializable):
 
 
 @dataclass(frozen=True, slots=True)
-class Groups(Serializable):
+class GroupsPage(Serializable):
     groups: list[GroupSummary]
     total: int
     next: Next
@@ -84,20 +82,20 @@ class Changed(Serializable):
 
 
 @dataclass(frozen=True, slots=True)
-class Queries(Serializable):
+class QueriesPage(Serializable):
     page: Annotated[QueryPage, INLINE]
     next: Next
 
 
 @dataclass(frozen=True, slots=True)
-class Incidents(Serializable):
+class IncidentsPage(Serializable):
     scope: Covered
     incidents: list[Incident]
     next: Next
 
 
 @dataclass(frozen=True, slots=True)
-class ConnectionEvents(Serializable):
+class ConnectionEventsPage(Serializable):
     scope: Covered
     events: list[StoredEvent]
     next: Next

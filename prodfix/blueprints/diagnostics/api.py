@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from blueprints.diagnostics import answers, parameters
-from blueprints.diagnostics.endpoints import blueprint_of, endpoint
-from blueprints.diagnostics.paging import after_number, number_of
 from prodfix import NotFound, current_prodfix
+from prodfix.blueprints.diagnostics import envelopes, parameters
+from prodfix.blueprints.diagnostics.endpoints import blueprint_of, endpoint
+from prodfix.blueprints.diagnostics.paging import after_number, number_of
 from prodfix.models import AlertsReport, DatabaseReport, DeferredWrite, ErrorStatistics, RequestReport
 
 blueprint = blueprint_of("api")
@@ -29,22 +29,22 @@ def errors(query: parameters.InTimeRange) -> ErrorStatistics:
     return current_prodfix.requests.statistics.read(query.time_range).statistics()
 
 
-@endpoint(blueprint, "GET", "/errors/records", answers.Records, query=parameters.Records)
-def records(query: parameters.Records) -> answers.Records:
+@endpoint(blueprint, "GET", "/errors/records", envelopes.RecordsPage, query=parameters.RecordsFilter)
+def records(query: parameters.RecordsFilter) -> envelopes.RecordsPage:
     """Single errors, newest first."""
     page = current_prodfix.errors.lookup.errors(**query.asked())
-    return answers.Records(page.scope, query.begin, query.end, page.summaries, page.next)
+    return envelopes.RecordsPage(page.scope, query.begin, query.end, page.summaries, page.next)
 
 
-@endpoint(blueprint, "GET", "/errors/groups", answers.Groups, query=parameters.Groups)
-def groups(query: parameters.Groups) -> answers.Groups:
+@endpoint(blueprint, "GET", "/errors/groups", envelopes.GroupsPage, query=parameters.GroupsFilter)
+def groups(query: parameters.GroupsFilter) -> envelopes.GroupsPage:
     """The kinds of errors, the most frequent first, with their releases and whether they are resolved."""
     statistics, offset = current_prodfix.requests.statistics.read(query.time_range), number_of(query.cursor)
     found, total = current_prodfix.errors.groups.page(
         statistics.window, status=query.status, category=query.category, limit=query.limit, offset=offset
     )
     following = offset + len(found)
-    return answers.Groups(
+    return envelopes.GroupsPage(
         groups=found,
         total=total,
         next=after_number(following if found and following < total else None),
@@ -52,15 +52,15 @@ def groups(query: parameters.Groups) -> answers.Groups:
     )
 
 
-@endpoint(blueprint, "GET", "/errors/groups/<fingerprint>", answers.OneGroup, query=parameters.InTimeRange)
-def group(fingerprint: str, query: parameters.InTimeRange) -> answers.OneGroup:
+@endpoint(blueprint, "GET", "/errors/groups/<fingerprint>", envelopes.OneGroup, query=parameters.InTimeRange)
+def group(fingerprint: str, query: parameters.InTimeRange) -> envelopes.OneGroup:
     """One kind of error, with its newest records."""
     statistics = current_prodfix.requests.statistics.read(query.time_range)
     found = current_prodfix.errors.groups.find(fingerprint[:64], statistics.window)
     if found is None:
         raise NotFound("no such group")
     newest = current_prodfix.errors.lookup.errors(fingerprint=found.fingerprint, limit=10)
-    return answers.OneGroup(found, newest.summaries, statistics.coverage())
+    return envelopes.OneGroup(found, newest.summaries, statistics.coverage())
 
 
 @endpoint(blueprint, "GET", "/requests/<request_id>", RequestReport)
@@ -76,26 +76,26 @@ def request(request_id: str) -> RequestReport:
     return found
 
 
-@endpoint(blueprint, "GET", "/queries", answers.Queries, query=parameters.Queries)
-def queries(query: parameters.Queries) -> answers.Queries:
+@endpoint(blueprint, "GET", "/queries", envelopes.QueriesPage, query=parameters.QueriesFilter)
+def queries(query: parameters.QueriesFilter) -> envelopes.QueriesPage:
     """Every kind of command that the application sends, over the live workers, with advice for slow ones."""
     offset = number_of(query.cursor)
     found = current_prodfix.queries.statistics.read(
         query.sort, operation=query.operation, collection=query.collection, limit=query.limit, offset=offset
     )
     following = offset + len(found.queries)
-    return answers.Queries(found, after_number(following if following < found.total and found.queries else None))
+    return envelopes.QueriesPage(found, after_number(following if following < found.total and found.queries else None))
 
 
-@endpoint(blueprint, "GET", "/incidents", answers.Incidents, query=parameters.Incidents)
-def incidents(query: parameters.Incidents) -> answers.Incidents:
+@endpoint(blueprint, "GET", "/incidents", envelopes.IncidentsPage, query=parameters.IncidentsFilter)
+def incidents(query: parameters.IncidentsFilter) -> envelopes.IncidentsPage:
     """From the loss of the database, or a jump of the error rate, to its end: newest first."""
     offset = number_of(query.cursor)
     found = current_prodfix.errors.incident_log.read(
         begin=query.begin, end=query.end, cause=query.cause, status=query.status, limit=query.limit, offset=offset
     )
     following = after_number(offset + query.limit if found.more else None)
-    return answers.Incidents(found.scope, found.incidents, following)
+    return envelopes.IncidentsPage(found.scope, found.incidents, following)
 
 
 @endpoint(blueprint, "GET", "/alerts", AlertsReport)
@@ -104,26 +104,28 @@ def alerts() -> AlertsReport:
     return current_prodfix.alerts.read()
 
 
-@endpoint(blueprint, "GET", "/connection-events", answers.ConnectionEvents, query=parameters.ConnectionEvents)
-def connection_events(query: parameters.ConnectionEvents) -> answers.ConnectionEvents:
+@endpoint(
+    blueprint, "GET", "/connection-events", envelopes.ConnectionEventsPage, query=parameters.ConnectionEventsFilter
+)
+def connection_events(query: parameters.ConnectionEventsFilter) -> envelopes.ConnectionEventsPage:
     """When the connection of a worker was lost and came back, newest first."""
     page = current_prodfix.errors.lookup.connection_events(**query.asked())
-    return answers.ConnectionEvents(page.scope, page.events, page.next)
+    return envelopes.ConnectionEventsPage(page.scope, page.events, page.next)
 
 
-@endpoint(blueprint, "GET", "/deferred", answers.DeferredPage, query=parameters.Deferred)
-def deferred(query: parameters.Deferred) -> answers.DeferredPage:
+@endpoint(blueprint, "GET", "/deferred", envelopes.DeferredPage, query=parameters.Deferred)
+def deferred(query: parameters.Deferred) -> envelopes.DeferredPage:
     """Writes that wait on this instance's disk, or were put aside: counts, the oldest's age, and a page of them.
 
     Arguments are not shown.
     """
     offset, backlog = number_of(query.cursor), current_prodfix.deferral.backlog
     page = backlog.page(state=query.state, operation=query.operation, limit=query.limit, offset=offset)
-    return answers.DeferredPage(
+    return envelopes.DeferredPage(
         scope="instance",
         counts=current_prodfix.diagnostics.report.deferred(),
         entries=page.entries,
-        orders=answers.Orders(backlog.ordered, backlog.orders()),
+        orders=envelopes.Orders(backlog.ordered, backlog.orders()),
         next=after_number(offset + query.limit if page.more else None),
     )
 

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 from flask import Blueprint, Response, jsonify, request
 
-from blueprints.diagnostics.guard import PREFIX
-from blueprints.diagnostics.paging import link_to_next
-from blueprints.diagnostics.parameters import Parameters, body_of, query_of
+from prodfix.blueprints.diagnostics.guard import PREFIX
+from prodfix.blueprints.diagnostics.paging import link_to_next
+from prodfix.blueprints.diagnostics.parameters import Parameters, body_of, query_of
 from prodfix.models import to_json
 
 View = TypeVar("View", bound=Callable[..., Any])

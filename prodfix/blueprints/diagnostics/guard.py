@@ -18,11 +18,11 @@ from urllib.parse import urlsplit
 from flask import Blueprint, Response, current_app, request, url_for
 from flask.blueprints import BlueprintSetupState
 
-from blueprints.diagnostics.paging import with_query
 from prodfix import Claims, Forbidden, Severity, current_prodfix, links_of, require_role, uncounted
+from prodfix.blueprints.diagnostics.paging import with_query
 
 if TYPE_CHECKING:
-    from blueprints.diagnostics.limits import RateLimits
+    from prodfix.blueprints.diagnostics.rate_limits import RateLimits
 
 PREFIX = "/api/v1/diagnostics"
 ROLE = "admin"
@@ -128,7 +128,7 @@ def limits_of_app() -> RateLimits:
     """Loaded with the library below it for the first admin who asks: most workers never need them."""
     found = guarded()
     if found.limits is None:
-        from blueprints.diagnostics.limits import RateLimits
+        from prodfix.blueprints.diagnostics.rate_limits import RateLimits
 
         found.limits = RateLimits(current_prodfix.settings)
     return found.limits

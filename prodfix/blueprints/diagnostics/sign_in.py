@@ -9,9 +9,9 @@ from pathlib import Path
 
 from flask import Blueprint, Response, redirect, render_template, request, send_from_directory, url_for
 
-from blueprints.diagnostics.guard import COOKIE, ROLE, SIGN_IN, from_here, guarded, limits_of_app
-from blueprints.diagnostics.security import secured
 from prodfix import AuthenticationRequired, Forbidden, current_prodfix, require_role, uncounted
+from prodfix.blueprints.diagnostics.guard import COOKIE, ROLE, SIGN_IN, from_here, guarded, limits_of_app
+from prodfix.blueprints.diagnostics.security import secured
 
 ASSETS = Path(__file__).parent / "assets"
 LARGEST_COOKIE = 3800  # bytes: browsers keep 4,096 with its name and attributes (RFC 6265 section 6.1)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from blueprints.diagnostics.plots import SERVICE, Bar, Stretch, categories, errors_over_time
 from prodfix import current_prodfix, iso
+from prodfix.blueprints.diagnostics.plots import SERVICE, Bar, Stretch, categories, errors_over_time
 from prodfix.models import GroupSummary, Incident, InstanceReport, SeriesPoint, TimeRange
 
 GROUPS, ENDPOINTS, QUERIES, INCIDENTS, ALERTS = 8, 8, 6, 10, 10  # rows

@@ -9,13 +9,13 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from blueprints.diagnostics import parameters
-from blueprints.diagnostics.endpoints import ENDPOINTS
-from blueprints.diagnostics.guard import COOKIE, PREFIX, admin, csrf_token, guarded, spend_trial
-from blueprints.diagnostics.overview import overview
-from blueprints.diagnostics.paging import after_number, next_address, number_of, with_query
-from blueprints.diagnostics.security import secured
 from prodfix import NotFound, NotKnownNow, current_prodfix, iso
+from prodfix.blueprints.diagnostics import parameters
+from prodfix.blueprints.diagnostics.endpoints import ENDPOINTS
+from prodfix.blueprints.diagnostics.guard import COOKIE, PREFIX, admin, csrf_token, guarded, spend_trial
+from prodfix.blueprints.diagnostics.overview import overview
+from prodfix.blueprints.diagnostics.paging import after_number, next_address, number_of, with_query
+from prodfix.blueprints.diagnostics.security import secured
 from prodfix.models import DeferredCommand, Tested
 
 REFRESH = 10  # seconds
@@ -82,7 +82,7 @@ def _errors_with(**filters: str) -> str:
 @blueprint.get("/page/errors")
 def errors() -> str:
     """Single errors, newest first."""
-    query = parameters.query_of(request, parameters.Records)
+    query = parameters.query_of(request, parameters.RecordsFilter)
     page = current_prodfix.errors.lookup.errors(**query.asked())
     asked = {name: value for name, value in request.args.items() if name not in ("cursor", "limit")}
     return render_template(

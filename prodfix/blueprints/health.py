@@ -16,7 +16,7 @@ from flask.blueprints import BlueprintSetupState
 
 from prodfix import HealthCheckResult, HealthRoutes, current_prodfix, links_of, require_role, uncounted
 
-blueprint = Blueprint("health", __name__, url_prefix="/health")
+blueprint = Blueprint("prodfix_health", __name__, url_prefix="/health")
 blueprint.before_request(partial(uncounted, logged=False))
 
 

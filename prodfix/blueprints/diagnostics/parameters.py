@@ -10,8 +10,8 @@ from flask import Request
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
-from blueprints.diagnostics.paging import NUMBER, PLACE
 from prodfix import ConnectionState, DeviceType, ErrorCategory, FieldError, Severity, ValidationFailed
+from prodfix.blueprints.diagnostics.paging import NUMBER, PLACE
 from prodfix.models import (
     BacklogState,
     GroupState,
@@ -93,7 +93,7 @@ class InPlaces(InTime):
         return {"after": values.pop("cursor"), **values}
 
 
-class Records(InPlaces):
+class RecordsFilter(InPlaces):
     category: ErrorCategory | None = None
     severity: Severity | None = None
     code: Annotated[str | None, Field(max_length=100)] = None
@@ -103,21 +103,21 @@ class Records(InPlaces):
     user: Annotated[str | None, Field(min_length=1, max_length=128, description="The user's ID")] = None
 
 
-class Groups(InTimeRange, InPages):
+class GroupsFilter(InTimeRange, InPages):
     status: GroupState | None = None
     category: ErrorCategory | None = None
 
 
-class ConnectionEvents(InPlaces):
+class ConnectionEventsFilter(InPlaces):
     event: ConnectionState | None = None
 
 
-class Incidents(InTime, InPages):
+class IncidentsFilter(InTime, InPages):
     cause: IncidentCause | None = None
     status: IncidentState | None = None
 
 
-class Queries(InPages):
+class QueriesFilter(InPages):
     sort: Annotated[QuerySort, Field(description="Largest first")] = "total"
     operation: Words | None = None
     collection: Words | None = None

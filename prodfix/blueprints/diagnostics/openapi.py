@@ -11,9 +11,9 @@ from flask import Response, jsonify
 from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode, JsonSchemaValue
 
-from blueprints.diagnostics import answers
-from blueprints.diagnostics.endpoints import ENDPOINTS, NO_INPUT, Endpoint, blueprint_of
-from blueprints.diagnostics.guard import guarded
+from prodfix.blueprints.diagnostics import envelopes
+from prodfix.blueprints.diagnostics.endpoints import ENDPOINTS, NO_INPUT, Endpoint, blueprint_of
+from prodfix.blueprints.diagnostics.guard import guarded
 from prodfix.models import inlined
 
 VERSION = "1.0.0"  # of the API
@@ -57,7 +57,7 @@ def document(prefix: str) -> dict[str, Any]:
             "schemas": definitions,
             "securitySchemes": {"admin": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
             "responses": {
-                f"Refused{status}": {"description": text, "content": _json(schemas[answers.Error, "serialization"])}
+                f"Refused{status}": {"description": text, "content": _json(schemas[envelopes.Error, "serialization"])}
                 for status, text in {**_REFUSALS, "404": "There is no such thing", "400": "No JSON"}.items()
             },
         },
@@ -69,7 +69,7 @@ Key = tuple[Any, JsonSchemaMode]
 
 def _schemas(endpoints: Iterable[Endpoint]) -> tuple[dict[Key, JsonSchemaValue], dict[str, Any]]:
     """The schema of each model that is used, and the definitions that they refer to."""
-    used: list[Key] = [(answers.Error, "serialization")]
+    used: list[Key] = [(envelopes.Error, "serialization")]
     for one in endpoints:
         used.append((one.answer, "serialization"))
         used += [(body, "validation") for body in (one.body,) if body is not None]

@@ -8,7 +8,7 @@ from werkzeug.routing import BuildError
 
 from prodfix import NotFound, current_prodfix, current_user, links_of
 
-blueprint = Blueprint("operations", __name__, url_prefix="/api/v1/operations")
+blueprint = Blueprint("prodfix_operations", __name__, url_prefix="/api/v1/operations")
 
 
 @blueprint.record
