@@ -30,8 +30,9 @@ from prodfix.links import Links
 from prodfix.logs.logs import Logs
 from prodfix.observers import COMMANDS
 from prodfix.operations.fingerprints import CommandKey
-from prodfix.queries.interceptor import CommandRecord, QueryInterceptor, observes
+from prodfix.queries.interceptor import CommandRecord, QueryInterceptor
 from prodfix.queries.query_statistics import QueryStatistics
+from prodfix.queries.routing import observes
 from prodfix.records.error_log import ErrorLog
 from prodfix.recovery.recovery import Recovery
 from prodfix.recovery.retries import RetryDetails

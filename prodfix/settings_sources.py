@@ -15,10 +15,8 @@ PREFIX = "PRODFIX_"
 PLATFORM = frozenset({"render", "render_git_commit", "render_instance_id", "render_external_url"})
 """What a platform says of itself, to whoever runs there, by its own names."""
 _PLATFORMS = sorted(name.upper() for name in PLATFORM)
-SERVED_ONLY = frozenset(
-    "host port web_concurrency trusted_proxies graceful_timeout_ms shutdown_limit_ms max_body_bytes".split()
-)
-"""Of the server, and of what is the host's own (``MAX_CONTENT_LENGTH``)."""
+SERVED_ONLY = frozenset({"host", "port", "trusted_proxies", "max_body_bytes"})
+"""What a host has under names of its own (``MAX_CONTENT_LENGTH``), or its server."""
 HOSTS_URI = ("MONGO_URI", "MONGODB_URI")
 """Of a host's configuration, as Flask-PyMongo and others name it."""
 

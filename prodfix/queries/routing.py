@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from typing import Any
 
+from pymongo import MongoClient
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
 from prodfix.queries.interceptor import QueryInterceptor
@@ -63,3 +65,8 @@ class CommandRouter(CommandListener):
             whose.failed(event)
         else:
             self.unattributed += 1
+
+
+def observes(client: MongoClient[Any]) -> bool:
+    """Whether the commands of ``client`` are seen."""
+    return any(isinstance(one, (QueryInterceptor, CommandRouter)) for one in client.options.event_listeners)
