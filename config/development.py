@@ -56,7 +56,8 @@ def serve_database(settings: Settings) -> int:
 
 def _default_to_development() -> None:
     # An empty value counts as unset, as in Settings, and .env is read there with a lower rank than the environment.
-    if not os.environ.get("APP_ENV") and not dotenv_values(ENV_FILE).get("APP_ENV"):
+    file = dotenv_values(ENV_FILE)
+    if not any(os.environ.get(name) or file.get(name) for name in ("PRODFIX_APP_ENV", "APP_ENV")):
         os.environ["APP_ENV"] = "development"
 
 

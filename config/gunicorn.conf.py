@@ -22,12 +22,15 @@ WORKER_BOOT_ERROR, APP_LOAD_ERROR = 3, 4
 
 
 def _setting(name: str) -> str:
-    return os.environ.get(name) or dotenv_values(".env").get(name) or ""
+    """As the application reads it, whose own names come first."""
+    file = dotenv_values(".env")
+    names = (f"PRODFIX_{name}", name)
+    return next((found for one in names if (found := os.environ.get(one) or file.get(one))), "")
 
 
 def _graceful_timeout() -> int:
     """Whole seconds of GRACEFUL_TIMEOUT_MS. What is no number is told by the settings, with everything else that is wrong."""
-    given = os.environ.get("GRACEFUL_TIMEOUT_MS") or dotenv_values(".env").get("GRACEFUL_TIMEOUT_MS") or ""
+    given = _setting("GRACEFUL_TIMEOUT_MS")
     return max(1, int(given) // 1000) if given.isdecimal() else 25
 
 

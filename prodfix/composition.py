@@ -1,4 +1,4 @@
-"""How an application is put together, from what knows nothing of the others to what knows them all.
+"""What one application has for itself, and what it has in common with others of the process: its services.
 
 Every part is given what it needs, and what it is to tell of, when it is made; nothing is set afterwards. What a lower part
 tells of goes up through a function that looks for the higher one only when it is called. Making them opens no file and no
@@ -7,55 +7,35 @@ connection.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import weakref
+from collections.abc import Callable, Hashable, Mapping
 from functools import cached_property
-from typing import Any, TypeVar
+from itertools import count
+from typing import Any
 
 from pymongo import MongoClient
-from pymongo.synchronous.database import Database
 
-from prodfix import driver
-from prodfix.alerts import service as alerts
+from prodfix.alerts.service import Alerts
 from prodfix.background import Background
 from prodfix.classification.classifications import Row
 from prodfix.classification.classifier import Classifier
-from prodfix.connection.clients import Clients
-from prodfix.connection.readable import Readable
-from prodfix.connection.status import ConnectionEvent
-from prodfix.deferral.activity import Activity
-from prodfix.deferral.admin import AdminCommands
-from prodfix.deferral.backlog import Backlog
-from prodfix.deferral.drainer import Drainer
-from prodfix.deferral.operation_status import OperationStatuses
-from prodfix.deferral.queue import DeferredQueue
 from prodfix.diagnostics.collections import Collections
 from prodfix.diagnostics.report import Diagnostics
 from prodfix.diagnostics.requests import Requests
-from prodfix.diagnostics.selftest import SelfTest
 from prodfix.documents import Documents
-from prodfix.idempotency.keys import Idempotency
-from prodfix.incidents.incident_log import IncidentLog
-from prodfix.incidents.observed import Incidents
-from prodfix.journal.journal import Journal
+from prodfix.engine import Engine
+from prodfix.engines import ENGINES, Running
+from prodfix.journal.quarantine import DamageReport
 from prodfix.links import Links
 from prodfix.logs.logs import Logs
-from prodfix.logs.uncaught import Uncaught
-from prodfix.observers import Observers
+from prodfix.observers import COMMANDS
 from prodfix.operations.fingerprints import CommandKey
-from prodfix.queries.advice import Advisor
-from prodfix.queries.interceptor import CommandRecord, observes
+from prodfix.queries.interceptor import CommandRecord, QueryInterceptor
 from prodfix.queries.query_statistics import QueryStatistics
+from prodfix.queries.routing import observes
 from prodfix.records.error_log import ErrorLog
-from prodfix.records.lookup import Lookup
-from prodfix.records.reports import Reports
-from prodfix.records.storage import Storage
-from prodfix.recovery.aborts import Aborts
-from prodfix.recovery.breaker import Breaker
-from prodfix.recovery.budget import RetryBudget
-from prodfix.recovery.conflicts import Conflicts
 from prodfix.recovery.recovery import Recovery
 from prodfix.recovery.retries import RetryDetails
-from prodfix.recovery.transactions import Transactions
 from prodfix.request.context import RequestContext, current_context
 from prodfix.services import (
     DatabaseServices,
@@ -68,24 +48,30 @@ from prodfix.services import (
     Services,
 )
 from prodfix.settings import Settings
-from prodfix.statistics.counters import Counters
-from prodfix.statistics.groups import Groups
-from prodfix.statistics.minutes import Minutes
-from prodfix.statistics.rates import BEFORE, RECENT, compared
 from prodfix.statistics.statistics import Statistics
 from prodfix.statistics.storms import Storms
-from prodfix.statistics.windows import Windows
-from prodfix.web.handlers import request_user
-from prodfix.workers.workers import Workers
+from prodfix.workers.worker_state import WorkerState
 
-Result = TypeVar("Result")
+_numbers = count()
+
+
+def _weakly(owner: Composition, method: Callable[..., None]) -> Callable[..., None]:
+    """The method of ``owner``, for who lives longer: a listener stays where a client has it."""
+    found = weakref.ref(owner)
+
+    def call(*given: Any) -> None:
+        if (living := found()) is not None:
+            method(living, *given)
+
+    return call
 
 
 class Composition:
     """All parts of one application, each made when it is first needed.
 
-    ``uri``: where our own records go, None for nowhere. ``served``: it is the application of :func:`prodfix.create_app`;
-    ``owning``: the process's logging is ours.
+    ``uri``: where our own records go, None for nowhere. ``settings_key``: equal for applications that may have an engine in
+    common, None for one that has its own. ``testing``: whether the application is under test, as of when it is first asked.
+    ``served``: it is the application of :func:`prodfix.create_app`; ``owning``: the process's logging is ours.
     """
 
     def __init__(
@@ -94,46 +80,76 @@ class Composition:
         *,
         uri: str | None,
         classifications: Mapping[type[BaseException], Row] | None,
-        observers: Observers,
+        settings_key: Hashable | None,
         links: Links,
+        testing: Callable[[], bool],
         served: bool,
         owning: bool = False,
     ) -> None:
         self.settings, self.links = settings, links
-        self.interceptor, self.monitor = observers.interceptor, observers.monitor
         self._uri, self._served, self._owning = uri, served, owning
+        self.testing, self._settings_key = testing, settings_key
+        self._classifications = classifications or {}
         self.classifier = Classifier(classifications)
-        self.journal = Journal(settings.state_dir / "journal")
-        self._budget = RetryBudget(share=settings.retry_budget)
-        self._conflicts = Conflicts(most=settings.max_conflict_retries)
-        self._background = Background()
+        logs = settings.enable_query_logging
+        self.interceptor = QueryInterceptor(
+            slow_ms=settings.slow_query_threshold_ms,
+            sample=settings.query_log_sample if logs else 0.0,
+            repeats=settings.query_repeat_threshold,
+            shown_values=settings.query_log_values,
+            verbose=logs and settings.log_level == "debug",
+            on_record=_weakly(self, Composition._command) if logs else None,
+            on_repeat=_weakly(self, Composition._repeated) if logs else None,
+        )
+        COMMANDS.add(self.interceptor)
+        self.services = Services(self)
+
+    # -- what it has in common with others --------------------------------------------------------------------------------------
+
+    @cached_property
+    def _running(self) -> Running:
+        """Looked for when it is first needed: by then an application that is under test says so."""
+        key = None if self._settings_key is None or self.testing() else self._key()
+        found = ENGINES.shared(key) if key is not None else None
+        if found is None:
+            engine = Engine(self.settings, self.classifier, uri=self._uri, served=self._served, owning=self._owning)
+            found = ENGINES.add(Running(key, engine, Background(engine)))
+        found.engine.join(self)
+        found.engine.hear(self.interceptor)
+        return found
+
+    def _key(self) -> Hashable:
+        rows = frozenset((kind, id(row)) for kind, row in self._classifications.items())
+        return self._settings_key, self._uri, rows, self._owning
+
+    @property
+    def engine(self) -> Engine:
+        return self._running.engine
+
+    @property
+    def logs(self) -> Logs:
+        return self.engine.logs
+
+    @property
+    def alerts(self) -> Alerts:
+        return self.engine.alerts
 
     # -- what is told upwards -------------------------------------------------------------------------------------------------
 
-    def command(self, record: CommandRecord) -> None:
+    def _command(self, record: CommandRecord) -> None:
         """Of a command that is worth a line."""
-        self.reports.command(record)
-        self.advisor.consider(record)
+        self.engine.command(record)
 
-    def repeated(self, key: CommandKey, context: RequestContext) -> None:
+    def _repeated(self, key: CommandKey, context: RequestContext) -> None:
         """Of a kind of command that one request sends again and again."""
-        self.reports.repeated(key, context)
-
-    def connection_changed(self, event: ConnectionEvent) -> None:
-        if not self._background.held:
-            (self.incidents.end if event.event == "connected" else self.incidents.begin)("database_lost")
-            self.reports.connection(event)
-
-    def ping_failed(self, attempt: int, error: str) -> None:
-        if not self._background.held:
-            self.reports.attempt(attempt, error)
+        self.engine.reports.repeated(key, context)
 
     def _retried(self, details: RetryDetails) -> None:
-        self.incidents.count("retried")
-        self.reports.retry(details.attempt, details.delay, details.error)
+        self.engine.incidents.count("retried")
+        self.engine.reports.retry(details.attempt, details.delay, details.error)
 
     def _recovered(self, details: RetryDetails) -> None:
-        self.incidents.count("recovered")
+        self.engine.incidents.count("recovered")
         self.error_log.log_recovery(details.error, current_context())
 
     def _deferred(self, details: RetryDetails) -> None:
@@ -141,256 +157,109 @@ class Composition:
         facts = {} if write is None else {"operationId": write.id, "operation": write.operation}
         self.error_log.log_deferral(details.error, current_context(), facts)
 
-    def _regressed(self, group: Mapping[str, Any]) -> None:
-        self.reports.regression(group)
-        self.alerts.regressed(group)
-
-    # -- the database ---------------------------------------------------------------------------------------------------------
-
-    @cached_property
-    def breaker(self) -> Breaker:
-        return Breaker(
-            lambda: self.monitor.down,
-            failures=self.settings.breaker_failures if self.settings.enable_error_recovery else 0,
-            refuse=self.monitor.gate,
-            on_change=self.reports.breaker,
-        )
-
-    @cached_property
-    def clients(self) -> Clients:
-        listeners = (self.interceptor,) if self.settings.enable_query_logging else ()
-        counter = () if driver.COUNTS_POOLS else (self.monitor.pool,)
-        return Clients(
-            self._uri,
-            self.settings.mongo_options(),
-            listeners=(*listeners, *counter),
-            watchers=self.monitor.watchers,
-            gate=self.breaker.gate,
-            call=self._call,
-            follow=not self.settings.enable_query_logging,
-        )
-
-    def _call(self, operation: Callable[[], Result]) -> Result:
-        if current_context() is not None:
-            self.activity.touch()
-        return self.breaker.call(operation)
+    def _conflict(self, message: str, facts: Mapping[str, Any]) -> None:
+        self.engine.reports.conflict(message, facts)
 
     def _sees(self, client: MongoClient[Any] | None) -> bool:
         """Whether the commands of ``client``, or of the clients that there are, are seen."""
-        ours = self.clients.in_use
+        ours = self.engine.clients.in_use
         if client is None:
             return ours is not None or self.interceptor.commands > 0
         return client is ours or observes(client)
 
-    def _answering(self) -> Database[Any] | None:
-        """Our own database while it answers, None while it does not: nobody waits for what is known to be down."""
-        return self.clients.own_db if self.clients.configured and not self.monitor.down else None
-
-    @cached_property
-    def readable(self) -> Readable:
-        return Readable(self._answering)
-
-    @cached_property
-    def transactions(self) -> Transactions:
-        return Transactions.made(
-            self.settings,
-            lambda: self.clients.application,
-            budget=self._budget,
-            conflicts=self._conflicts,
-            aborts=Aborts(lambda session: self.clients.own.admin.command("killSessions", [session])),
-            report=self.reports.transaction,
-        )
+    # -- its own --------------------------------------------------------------------------------------------------------------
 
     @cached_property
     def documents(self) -> Documents:
         return Documents(
-            lambda: self.clients.db,
-            lambda: self.clients.own_db,
+            lambda: self.engine.clients.db,
+            lambda: self.engine.clients.own_db,
             auto_index=not self.settings.production,
-            answering=lambda: not self.monitor.down,
-            report=self.reports.conflict,
+            answering=lambda: not self.engine.monitor.down,
+            report=self._conflict,
         )
-
-    # -- counting and recording -----------------------------------------------------------------------------------------------
-
-    @cached_property
-    def logs(self) -> Logs:
-        return Logs.made(self.settings, served=self._served, owning=self._owning)
-
-    @cached_property
-    def windows(self) -> Windows:
-        return Windows(self.journal, self.readable)
-
-    @cached_property
-    def minutes(self) -> Minutes:
-        return Minutes(self.journal, self.windows)
-
-    @cached_property
-    def groups(self) -> Groups:
-        return Groups(self.readable, on_regression=self._regressed)
-
-    @cached_property
-    def counters(self) -> Counters:
-        return Counters(self.journal, release=self.settings.release)
-
-    @cached_property
-    def incidents(self) -> Incidents:
-        return Incidents(self.journal, instance=self.settings.instance, release=self.settings.release)
-
-    @cached_property
-    def storage(self) -> Storage:
-        days = self.settings.error_retention_days
-        return Storage(
-            self.journal,
-            lambda: self.clients.own_db,
-            self.minutes,
-            self.groups,
-            retention_days=days,
-            live=self.activity.live,
-        )
-
-    @cached_property
-    def reports(self) -> Reports:
-        return Reports(self.logs, self.storage, uri=self._uri, options=self.settings.mongo_options())
 
     @cached_property
     def error_log(self) -> ErrorLog:
+        engine = self.engine
         return ErrorLog(
             self.classifier,
-            self.logs,
-            self.counters,
-            self.journal,
-            self.storage,
+            engine.logs,
+            engine.counters,
+            engine.journal,
+            engine.storage,
             Storms(burst=self.settings.error_burst, rate=self.settings.error_rate),
             release=self.settings.release,
-            database_down=lambda: self.monitor.looked and not self.monitor.healthy,
+            database_down=lambda: engine.monitor.looked and not engine.monitor.healthy,
             sees=self._sees,
-            on_failure=lambda record: self.incidents.failed(database=record.meaning.of_database),
+            on_failure=lambda record: engine.incidents.failed(database=record.meaning.of_database),
         )
 
     @cached_property
-    def advisor(self) -> Advisor:
-        enabled = self.settings.enable_query_advice
-        return Advisor(lambda: self.clients.own, self.journal, enabled=enabled, on_advice=self.reports.advice)
-
-    # -- deferring and recovering ---------------------------------------------------------------------------------------------
-
-    @cached_property
-    def activity(self) -> Activity:
-        return Activity(self.journal, observed=lambda: self.interceptor.last_asked)
-
-    @cached_property
-    def deferred(self) -> DeferredQueue:
-        return DeferredQueue.made(
-            self.settings,
-            self.journal,
-            lambda: self.clients.db,
-            transact=self.transactions.run,
-            user=request_user,
-            report=self.reports.deferred,
-            count=self.incidents.count,
-        )
-
-    @cached_property
-    def drainer(self) -> Drainer:
-        return Drainer(
-            self.deferred,
-            self.journal,
-            self.classifier,
-            max_attempts=self.settings.deferred_max_attempts,
-            max_age=self.settings.deferred_max_age_hours * 3600,
-            rate=self.settings.deferred_drain_rate,
-            live=self.activity.live,
-            round_trip=lambda: self.monitor.round_trip,
-        )
-
-    @cached_property
-    def statuses(self) -> OperationStatuses:
-        return OperationStatuses(
-            self.journal,
-            self._answering,
-            readable=self.readable,
-            configured=self.clients.configured,
-            uptime=lambda: self.monitor.status().uptime,
-            retention_days=self.settings.error_retention_days,
-            live=self.activity.live,
-            round_trip=lambda: self.monitor.round_trip,
-        )
+    def query_statistics(self) -> QueryStatistics:
+        return QueryStatistics(self.engine.journal, self.interceptor.command_stats, part=next(_numbers))
 
     @cached_property
     def recovery(self) -> Recovery:
+        engine = self.engine
         return Recovery(
             self.classifier,
-            self.deferred,
+            engine.deferred,
             retries=self.settings.max_retry_attempts,
             base=self.settings.retry_base_delay_ms / 1000,
             mobile_retries=self.settings.mobile_extra_retries,
             enabled=self.settings.enable_error_recovery,
-            budget=self._budget,
-            conflicts=self._conflicts,
+            budget=engine.budget,
+            conflicts=engine.conflicts,
             on_retry=self._retried,
             on_recovered=self._recovered,
             on_deferred=self._deferred,
-            applied=self.statuses.applied,
+            applied=engine.statuses.applied,
             sees=self._sees,
         )
 
-    # -- all of it ------------------------------------------------------------------------------------------------------------
+    # -- by what they are for ---------------------------------------------------------------------------------------------------
 
-    @cached_property
-    def workers(self) -> Workers:
-        return Workers(self.journal, state=lambda: self.services.state())  # noqa: PLW0108 - which is made of this
+    def database(self) -> DatabaseServices:
+        engine = self.engine
+        return DatabaseServices(engine.clients, engine.monitor, engine.breaker, engine.readable, engine.transactions)
 
-    @cached_property
-    def alerts(self) -> alerts.Alerts:
-        return alerts.made(
-            self.settings,
-            self.journal,
-            self.workers,
-            self._answering,
-            link=self._link,
-            rates=lambda: compared(self.windows.recent(RECENT + BEFORE), self.windows.now()),
-            report=self.reports.alarm,
+    def requests(self) -> RequestServices:
+        engine = self.engine
+        statistics = Statistics(engine.windows, live=engine.workers.read)
+        return RequestServices(engine.counters, engine.minutes, engine.windows, statistics, engine.idempotency)
+
+    def errors(self) -> ErrorServices:
+        engine = self.engine
+        return ErrorServices(
+            self.error_log, engine.storage, engine.lookup, engine.groups, engine.incidents, engine.incident_log
         )
 
-    def _link(self) -> str:
-        """Where the diagnostics are, for who is told of it; empty if nobody knows."""
-        address, path = self.settings.address, self.links.diagnostics
-        return f"{address}{path}" if address and path is not None else ""
+    def queries(self) -> QueryServices:
+        return QueryServices(self.interceptor, self.query_statistics, self.engine.advisor)
 
-    @cached_property
-    def services(self) -> Services:
-        lookup = Lookup(self.journal, self.readable)
-        incident_log = IncidentLog(self.journal, self.readable, on_closed=self.reports.incident)
-        orders = AdminCommands(self.journal, done=self.reports.order)
-        backlog = Backlog(self.journal, self.deferred, orders)
-        return Services(
-            settings=self.settings,
-            links=self.links,
-            classifier=self.classifier,
-            recovery=self.recovery,
-            documents=self.documents,
-            database=DatabaseServices(self.clients, self.monitor, self.breaker, self.readable, self.transactions),
-            requests=RequestServices(
-                self.counters,
-                self.minutes,
-                self.windows,
-                Statistics(self.windows, live=self.workers.read),
-                Idempotency.made(self.settings, self._answering, self.classifier, report=self.reports.idempotency),
-            ),
-            errors=ErrorServices(self.error_log, self.storage, lookup, self.groups, self.incidents, incident_log),
-            queries=QueryServices(
-                self.interceptor, QueryStatistics(self.journal, self.interceptor.command_stats), self.advisor
-            ),
-            deferral=DeferralServices(self.deferred, self.drainer, self.statuses, self.activity, orders, backlog),
-            alerts=self.alerts,
-            logs=self.logs,
-            diagnostics=DiagnosticServices(
-                Diagnostics(self.workers, Collections(self.readable), lookup, backlog),
-                Requests(lookup, self.statuses, incident_log, configured=self.clients.configured),
-                SelfTest(lambda: self.clients.own_db, self.classifier),
-            ),
-            runtime=RuntimeServices(
-                self._background, self.journal, self.workers, Uncaught(self.error_log.log_error, self.logs.uncaught)
-            ),
+    def deferral(self) -> DeferralServices:
+        engine = self.engine
+        return DeferralServices(
+            engine.deferred, engine.drainer, engine.statuses, engine.activity, engine.orders, engine.backlog
         )
+
+    def diagnostics(self) -> DiagnosticServices:
+        engine = self.engine
+        configured = engine.clients.configured
+        return DiagnosticServices(
+            Diagnostics(engine.workers, Collections(engine.readable), engine.lookup, engine.backlog),
+            Requests(engine.lookup, engine.statuses, engine.incident_log, configured=configured),
+            engine.selftest,
+        )
+
+    def runtime(self) -> RuntimeServices:
+        engine = self.engine
+        return RuntimeServices(self._running.background, engine.journal, engine.workers, engine.uncaught)
+
+    def state(self) -> WorkerState:
+        background = self._running.background
+        return self.engine.state(uptime=background.uptime, lag_ms=background.lag_ms)
+
+    def damage(self, damage: DamageReport) -> None:
+        self.engine.reports.damage(damage)

@@ -89,6 +89,15 @@ ASKS_FOR_CLIENT = _takes(Connection, "apply_timeout", "client", "cmd")
 """Whether ``Connection.apply_timeout`` is given the client before the command, as until 4.19."""
 _APPLIES = ASKS_FOR_CLIENT or _takes(Connection, "apply_timeout", "cmd")
 _SHORTENS = _APPLIES and _takes(Connection, "command", "dbname", "spec")
+_HEARD = {
+    "command_listeners": "commands",
+    "cmap_listeners": "cmap",
+}  # lists of listeners, and what says that there are some
+_HEARS = _sets(
+    _found("pymongo.monitoring", "_EventListeners") or object,
+    *(f"_EventListeners__{name}" for name in _HEARD),
+    *(f"_EventListeners__enabled_for_{name}" for name in _HEARD.values()),
+)
 _HAS_TRANSACTION = _sets(ClientSession, "_transaction")
 _FINISHES = _takes(ClientSession, "_finish_transaction_with_retry")
 
@@ -130,6 +139,9 @@ NAMES = (
     PrivateName("Cursor._spec", "the shape of a query that failed without an answer", _sets(Cursor, "_spec")),
     PrivateName(
         "CommandCursor._collection", "the collection of a getMore that failed", _sets(CommandCursor, "_collection")
+    ),
+    PrivateName(
+        "_EventListeners", "our own clients' silence towards listeners that are registered for all clients", _HEARS
     ),
     PrivateName("MongoClient._closed", "the doctor's look past clients that are closed", _sets(MongoClient, "_closed")),
 )
@@ -337,6 +349,18 @@ class HookedPool(Pool):
                 return self.prodfix_lent(partial(super()._get_conn, checkout_started_time, handler))
             except WaitQueueTimeoutError as error:
                 raise self.prodfix_exhausted(error) from None
+
+
+def keep_listeners(client: Any, wanted: Callable[[Any], bool]) -> None:
+    """Let only those command and pool listeners hear a client, just made, that are ``wanted``: the driver adds all that somebody
+    has registered for every client of the process (``pymongo.monitoring.register``)."""
+    heard: Any = getattr(client.options.pool_options, "_event_listeners", None)
+    if not _HEARS or heard is None:
+        return
+    for name, switch in _HEARD.items():
+        kept = [one for one in getattr(heard, f"_EventListeners__{name}") if wanted(one)]
+        setattr(heard, f"_EventListeners__{name}", kept)
+        setattr(heard, f"_EventListeners__enabled_for_{switch}", bool(kept))
 
 
 def is_closed(client: Any) -> bool:

@@ -1,10 +1,10 @@
-"""The service layer of one application: a frozen record at ``app.extensions["prodfix"]``, reached as ``current_prodfix``."""
+"""The service layer of one application: at ``app.extensions["prodfix"]``, reached as ``current_prodfix``."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol, TypeVar, cast
 
 import pymongo
@@ -12,14 +12,11 @@ from flask import current_app
 from pymongo.synchronous.client_session import ClientSession
 from werkzeug.local import LocalProxy
 
-from prodfix import driver
-from prodfix.alerts.conditions import LOSS_PERIOD
 from prodfix.alerts.service import Alerts
 from prodfix.classification.classifier import Classifier
 from prodfix.connection.clients import Clients
 from prodfix.connection.monitor import ConnectionMonitor
 from prodfix.connection.readable import Readable
-from prodfix.connection.status import environment
 from prodfix.deferral.activity import Activity
 from prodfix.deferral.admin import AdminCommands
 from prodfix.deferral.backlog import Backlog
@@ -30,7 +27,6 @@ from prodfix.diagnostics.report import Diagnostics
 from prodfix.diagnostics.requests import Requests
 from prodfix.diagnostics.selftest import SelfTest
 from prodfix.documents import Documents
-from prodfix.errors import Severity
 from prodfix.idempotency.keys import Idempotency
 from prodfix.incidents.incident_log import IncidentLog
 from prodfix.incidents.observed import Incidents
@@ -54,7 +50,7 @@ from prodfix.statistics.groups import Groups
 from prodfix.statistics.minutes import Minutes
 from prodfix.statistics.statistics import Statistics
 from prodfix.statistics.windows import Windows
-from prodfix.workers.worker_state import CommandCounts, JournalStatus, WorkerState
+from prodfix.workers.worker_state import WorkerState
 from prodfix.workers.workers import Workers
 
 Result = TypeVar("Result")
@@ -82,11 +78,11 @@ class Runner(Protocol):
     @property
     def running(self) -> bool: ...
 
-    def start(self, services: Services, serving: Callable[[], bool] | None = None) -> None: ...
+    def start(self, serving: Callable[[], bool] | None = None, *, testing: bool = False) -> None: ...
 
     def hold(self) -> None: ...
 
-    def stop(self, services: Services) -> None: ...
+    def stop(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,27 +160,99 @@ class RuntimeServices:
     uncaught: Uncaught
 
 
-@dataclass(frozen=True, slots=True)
-class Services:
-    """Everything that an application has of prodfix, by what it is for. Its parts are public: blueprints and tests use them.
-
-    An application itself needs :attr:`db`, ``recovery`` and ``documents``.
-    """
+class Parts(Protocol):
+    """What makes the parts of one application: :class:`prodfix.composition.Composition`."""
 
     settings: Settings
     links: Links
     classifier: Classifier
-    recovery: Recovery
-    documents: Documents
-    database: DatabaseServices
-    requests: RequestServices
-    errors: ErrorServices
-    queries: QueryServices
-    deferral: DeferralServices
-    alerts: Alerts
-    logs: Logs
-    diagnostics: DiagnosticServices
-    runtime: RuntimeServices
+    testing: Callable[[], bool]
+
+    @property
+    def recovery(self) -> Recovery: ...
+
+    @property
+    def documents(self) -> Documents: ...
+
+    @property
+    def alerts(self) -> Alerts: ...
+
+    @property
+    def logs(self) -> Logs: ...
+
+    def database(self) -> DatabaseServices: ...
+
+    def requests(self) -> RequestServices: ...
+
+    def errors(self) -> ErrorServices: ...
+
+    def queries(self) -> QueryServices: ...
+
+    def deferral(self) -> DeferralServices: ...
+
+    def diagnostics(self) -> DiagnosticServices: ...
+
+    def runtime(self) -> RuntimeServices: ...
+
+    def state(self) -> WorkerState: ...
+
+    def damage(self, damage: DamageReport) -> None: ...
+
+
+class Services:
+    """Everything that an application has of prodfix, by what it is for. Its parts are public: blueprints and tests use them.
+
+    An application itself needs :attr:`db`, ``recovery`` and ``documents``. Each part is made when it is first asked for: who
+    makes an application for each test needs few of them.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self.settings, self.links, self.classifier = parts.settings, parts.links, parts.classifier
+
+    @cached_property
+    def recovery(self) -> Recovery:
+        return self._parts.recovery
+
+    @cached_property
+    def documents(self) -> Documents:
+        return self._parts.documents
+
+    @cached_property
+    def alerts(self) -> Alerts:
+        return self._parts.alerts
+
+    @cached_property
+    def logs(self) -> Logs:
+        return self._parts.logs
+
+    @cached_property
+    def database(self) -> DatabaseServices:
+        return self._parts.database()
+
+    @cached_property
+    def requests(self) -> RequestServices:
+        return self._parts.requests()
+
+    @cached_property
+    def errors(self) -> ErrorServices:
+        return self._parts.errors()
+
+    @cached_property
+    def queries(self) -> QueryServices:
+        return self._parts.queries()
+
+    @cached_property
+    def deferral(self) -> DeferralServices:
+        return self._parts.deferral()
+
+    @cached_property
+    def diagnostics(self) -> DiagnosticServices:
+        return self._parts.diagnostics()
+
+    @cached_property
+    def runtime(self) -> RuntimeServices:
+        return self._parts.runtime()
 
     @property
     def db(self) -> Any:
@@ -196,65 +264,20 @@ class Services:
         process still takes requests."""
         background = self.runtime.background
         if serving is not None or not (background.running or background.held):
-            background.start(self, serving)
+            background.start(serving, testing=self._parts.testing())
 
     def close(self) -> None:
-        """End this process's background work, after storing what waits."""
-        self.runtime.background.stop(self)
+        """End this process's background work, after storing what waits; also that of other applications of it with the same
+        settings, until one of them is asked again."""
+        self.runtime.background.stop()
 
     def state(self) -> WorkerState:
         """How this worker is, for all workers to read."""
-        quarantine = self.runtime.journal.quarantine
-        return WorkerState(
-            worker=self.runtime.journal.boot,
-            pid=os.getpid(),
-            uptime_seconds=round(self.runtime.background.uptime, 1),
-            connection=self.database.monitor.status(),
-            servers=self.database.monitor.servers(),
-            network=self.database.monitor.network(),
-            losses=self.database.monitor.losses(LOSS_PERIOD),
-            incidents=tuple(sorted(self.errors.incidents.open)),
-            alerts=self.alerts.state(),
-            breaker=self.database.breaker.status(),
-            recovery=self.recovery.status(),
-            aborts=self.database.transactions.aborts.counts(),
-            driver_missing=tuple(name.name for name in driver.missing()),
-            commands=CommandCounts(self.queries.interceptor.commands, self.queries.interceptor.errors),
-            logs=self.logs.sinks.status(),
-            journal=JournalStatus(
-                self.runtime.journal.failure, quarantine.files, quarantine.lost, self.runtime.journal.other_versions
-            ),
-            idempotency=self.requests.idempotency.counts(),
-            deferred_refused=self.deferral.queue.refused,
-            idle_seconds=self.deferral.activity.idle_seconds,
-            dropped=self.errors.storage.dropped
-            + self.requests.minutes.dropped
-            + self.requests.counters.dropped
-            + self.runtime.journal.lost,
-            failed_steps=self.errors.log.failures,
-            suppressed=self.errors.log.storms.held,
-            failed_rows=self.classifier.failures,
-            loop_lag_ms=self.runtime.background.lag_ms,
-            environment=environment(),
-        )
+        return self._parts.state()
 
     def tell_of_damage(self, damage: DamageReport) -> None:
         """Tell that a journal was damaged, what came home of it and what is gone: once, by the worker that has adopted it."""
-        gone, certain = damage.lost_writes, damage.certain
-        least = "" if certain else "at least "
-        lost = f"{least}{gone} acknowledged writes are gone" if gone or not certain else "no acknowledged write is gone"
-        message = f"a journal was damaged: {lost}"
-        self.logs.event(Severity.CRITICAL, "journal-damaged", message, "error", "database", facts=damage.to_json())
-
-    def loop_failed(self, name: str, error: Exception) -> None:
-        """Tell that a background loop failed this time."""
-        meaning = self.classifier.classify(error)
-        facts = {"error": type(error).__name__, "code": meaning.code}
-        self.logs.event(Severity.WARN, "background", f"{name} failed", facts=facts)
-
-    def loop_recovered(self, name: str) -> None:
-        """Tell that a background loop that failed succeeds again."""
-        self.logs.event(Severity.INFO, "background", f"{name} works again")
+        self._parts.damage(damage)
 
 
 def _current() -> Services:

@@ -1,7 +1,8 @@
-"""The settings of the application: one frozen record, read once from the environment.
+"""The settings of the application: one frozen record, read once, from where :mod:`prodfix.settings_sources` says.
 
 Names and defaults are those of the seed's configuration section; what prodfix adds stands behind them. A variable
-``DB_POOL_SIZE`` is the field ``db_pool_size``. Anything that is wrong is reported at once, by name, without its value.
+``DB_POOL_SIZE``, or ``PRODFIX_DB_POOL_SIZE``, is the field ``db_pool_size``. Anything that is wrong is reported at once, by
+name, without its value.
 """
 
 from __future__ import annotations
@@ -11,14 +12,25 @@ import importlib.util
 import os
 import secrets
 import socket
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 
+from prodfix import settings_sources
+from prodfix.settings_sources import Given
 from prodfix.settings_values import (
     alert_urls,
     byte_size,
@@ -73,10 +85,11 @@ WebAddress = Annotated[str, BeforeValidator(web_address), Field(max_length=500)]
 ByteSize = Annotated[int, BeforeValidator(byte_size), Field(ge=1024)]
 
 
-class Settings(BaseSettings):
-    """All settings. Build it with :meth:`from_env`, or with keyword arguments in a test."""
+class Settings(BaseModel):
+    """All settings: :meth:`from_env` of the served application, :meth:`of_host` of one that takes prodfix in, or by keyword,
+    which reads nothing."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     # Database
     mongodb_uri: SecretStr | None = None
@@ -98,7 +111,7 @@ class Settings(BaseSettings):
     enable_query_logging: bool = True
     slow_query_threshold_ms: Annotated[int, Field(ge=0, le=3_600_000)] = 1_000
     query_log_sample: Annotated[float, Field(ge=0, le=1)] = 0.0
-    query_log_values: Annotated[frozenset[str], NoDecode, BeforeValidator(names)] = frozenset()
+    query_log_values: Annotated[frozenset[str], BeforeValidator(names)] = frozenset()
     query_repeat_threshold: Annotated[int, Field(ge=2, le=10_000)] = 10
     enable_query_advice: bool = True
 
@@ -158,7 +171,7 @@ class Settings(BaseSettings):
     graceful_timeout_ms: Milliseconds = 25_000
     shutdown_limit_ms: Milliseconds = 30_000
     max_body_bytes: ByteSize = 1024 * 1024
-    body_encodings: Annotated[frozenset[str], NoDecode, BeforeValidator(words)] = frozenset()
+    body_encodings: Annotated[frozenset[str], BeforeValidator(words)] = frozenset()
     idempotency_ttl: Annotated[int, Field(ge=1, le=31 * 24 * 3600)] = 24 * 3600
 
     # Tokens
@@ -171,7 +184,7 @@ class Settings(BaseSettings):
     jwt_require_jti: bool = True
     jwt_max_lifetime_hours: Annotated[float, Field(gt=0, le=8760)] = 31 * 24.0
     jwt_not_before: Annotated[datetime | None, BeforeValidator(moment)] = None
-    jwt_revoked: Annotated[frozenset[str], NoDecode, BeforeValidator(words)] = frozenset()
+    jwt_revoked: Annotated[frozenset[str], BeforeValidator(words)] = frozenset()
 
     @field_validator("rate_limit_storage_uri")
     @classmethod
@@ -267,35 +280,58 @@ class Settings(BaseSettings):
 
     @classmethod
     def from_env(cls, env_file: Path | None = None, *, served: bool = False) -> Self:
-        """Read the environment (over ``env_file``, if it exists).
+        """Those of the served application: ``PRODFIX_X``, then ``X``, each from the environment and then from ``env_file``, if
+        that exists.
 
         ``served`` also demands what the served application cannot do without: a token key in production; elsewhere one
         is made in ``STATE_DIR/jwt.key``, mode 0600, so that all workers and the command line share it.
 
         Raises :class:`SettingsError` with every problem at once.
         """
-        problems: dict[str, str] = {}
-        settings: Self | None = None
-        try:
-            settings = cls(_env_file=env_file)  # type: ignore[call-arg]
-        except ValidationError as error:
-            for problem in error.errors(include_url=False, include_context=False, include_input=False):
-                name = str(problem["loc"][0]).upper() if problem["loc"] else "settings"
-                problems[name] = problem["msg"].removeprefix("Value error, ")
-        # What only the served application demands is checked also when another value is wrong, so that one start tells all.
-        readable = settings if settings is not None else cls._without(problems, env_file)
-        if readable is not None:
-            problems |= readable._served_problems() if served else {}
+        given = settings_sources.served(cls.model_fields, os.environ, env_file)
+        settings, problems = cls._built(given)
+        if settings is None:
+            # What only the served application demands is checked also when another value is wrong: one start tells all.
+            readable = cls._built({name: one for name, one in given.items() if one.name not in problems})[0]
+        else:
+            readable = settings
+        if served and readable is not None:
+            names = {name.upper(): one.name for name, one in given.items()}
+            problems |= {names.get(name, name): text for name, text in readable._served_problems().items()}
         if settings is None or problems:
             raise SettingsError(problems)
         return settings._with_development_key() if served else settings
 
     @classmethod
-    def _without(cls, bad: dict[str, str], env_file: Path | None) -> Self | None:
-        defaults = {name: field.default for name, field in cls.model_fields.items() if name.upper() in bad}
-        with contextlib.suppress(ValidationError):
-            return cls(_env_file=env_file, **defaults)  # type: ignore[call-arg]
-        return None
+    def of_host(cls, config: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Self:
+        """Those of an application that takes prodfix in: ``config["PRODFIX_X"]`` of ``app.config``, then ``PRODFIX_X`` in the
+        environment. No other name is ours, and none can keep the host from its start: its ``MONGO_URI`` or ``MONGODB_URI``
+        is the default of ``mongodb_uri`` if it is one, and what a platform says of itself counts if it can be read.
+
+        Raises :class:`SettingsError` with every problem at once.
+        """
+        given = settings_sources.host(cls.model_fields, config, environ)
+        settings, problems = cls._built(given)
+        foreign = {name for name, one in given.items() if not one.ours}
+        if settings is None and foreign:
+            kept = {name: one for name, one in given.items() if one.ours or one.name not in problems}
+            settings, problems = cls._built(kept)
+        if settings is None:
+            raise SettingsError(problems)
+        return settings
+
+    @classmethod
+    def _built(cls, given: Mapping[str, Given]) -> tuple[Self | None, dict[str, str]]:
+        """The settings, or what is wrong with them, by the name that each was given under."""
+        problems: dict[str, str] = {}
+        try:
+            return cls(**{name: one.value for name, one in given.items()}), problems
+        except ValidationError as error:
+            for problem in error.errors(include_url=False, include_context=False, include_input=False):
+                field = str(problem["loc"][0]) if problem["loc"] else "settings"
+                name = given[field].name if field in given else field.upper()
+                problems[name] = problem["msg"].removeprefix("Value error, ")
+        return None, problems
 
     def _served_problems(self) -> dict[str, str]:
         problems: dict[str, str] = {}

@@ -105,6 +105,14 @@ class Leader:
             ):  # while the disk hangs, only the end of the process lets go of the lock
                 self._on_disk(self.lock.release)
 
+    def close(self) -> None:
+        """Let another worker lead, and end what has touched the disk, unless it hangs. It begins anew when it is asked to."""
+        if self._pid == os.getpid():
+            self.stand_down()
+            if self._accessing is None or self._accessing.ended(0):
+                self._disk.close()
+                self._pid = 0
+
     def _on_disk(self, work: Callable[..., Answer], *arguments: Any) -> Answer:
         """Raises what ``work`` raises, and ``TimeoutError``: it, or what was begun before, goes on."""
         if self._accessing is not None and not self._accessing.ended(DISK_LIMIT):

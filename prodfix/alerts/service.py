@@ -102,6 +102,8 @@ class Alerts:
         self._send = send
         self._leader = Leader(journal.folder)
         self._lock = threading.Lock()
+        self._delivering = False
+        self._sender: Pool | None = None
         self._rest_until = 0.0
         self._unread: str | None = None
 
@@ -143,6 +145,8 @@ class Alerts:
     def _begin(self) -> None:
         if self._leader.begin():
             self._delivering, self._sender = False, Pool(1)
+        elif self._sender is None:
+            self._sender = Pool(1)
 
     def _take_over(self, state: LeaderState, now: float) -> None:
         """Go on where the leader before has stopped: it was killed perhaps, and its program has come to its end since."""
@@ -242,6 +246,7 @@ class Alerts:
 
     def _sent(self, jobs: list[delivery.Job], file: int) -> list[DeliveryResult]:
         try:
+            assert self._sender is not None, "deliver has begun"
             written = self._sender.run(delivery.run, jobs, file, self._send)
         except Exception as error:  # noqa: BLE001 - that it could not be run must not keep the next one from running
             self._report(Severity.ERROR, "the delivery program could not be run", {"error": type(error).__name__})
@@ -268,7 +273,10 @@ class Alerts:
         """Let another worker lead. A program that still runs ends by itself, and holds the lock until then."""
         if self._lock.acquire(timeout=DISK_LIMIT):  # else the end of the process does
             try:
-                self._leader.stand_down()
+                self._leader.close()
+                if self._sender is not None and not self._delivering:
+                    self._sender.close()
+                    self._sender = None
             finally:
                 self._lock.release()
 

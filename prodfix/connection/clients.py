@@ -142,6 +142,11 @@ class GatedClient(driver.HookedClient, Client):
         return selector is not None and not sharded and self.options.server_selector is any_server_selector
 
 
+def _heard(client: MongoClient[Any], wanted: Callable[[Any], bool]) -> MongoClient[Any]:
+    driver.keep_listeners(client, wanted)
+    return client
+
+
 def _close(client: PerProcess[MongoClient[Any]]) -> None:
     made = client.take()
     if made is not None:
@@ -153,7 +158,8 @@ def _close(client: PerProcess[MongoClient[Any]]) -> None:
 class Clients:
     """``application``, ``own`` and ``watch``; and ``db``, the application's database (the URI's, or ``prodfix``).
 
-    ``gate``, ``call`` and ``follow``: see :class:`GatedClient`; ``call`` is around the application's operations only. Every
+    ``gate``, ``call`` and ``follow``: see :class:`GatedClient`; ``call`` is around the application's operations only.
+    ``foreign`` listeners are for clients of others: where they are registered for all clients, ours are told of twice. Every
     property but ``in_use`` raises :class:`prodfix.errors.DatabaseNotConfigured` if there is no URI.
     """
 
@@ -164,6 +170,7 @@ class Clients:
         *,
         listeners: Sequence[driver.EventListener] = (),
         watchers: Sequence[driver.EventListener] = (),
+        foreign: Sequence[driver.EventListener] = (),
         gate: Gate = lambda: None,
         call: Call = _plainly,
         follow: bool = False,
@@ -179,22 +186,30 @@ class Clients:
             "serverMonitoringMode": "poll",
             "tz_aware": True,
         }
+        own, watch = {"appname": "prodfix-own", "maxPoolSize": 4}, {"appname": "prodfix-watch", "maxPoolSize": 2}
         self._application: PerProcess[MongoClient[Any]] = PerProcess(
-            lambda: GatedClient(
-                self.uri, connect=False, event_listeners=list(listeners), gate=gate, call=call, follow=follow, **options
+            lambda: _heard(
+                GatedClient(
+                    self.uri,
+                    connect=False,
+                    event_listeners=list(listeners),
+                    gate=gate,
+                    call=call,
+                    follow=follow,
+                    **options,
+                ),
+                lambda one: one in listeners or one not in foreign,
             )
         )
         self._own: PerProcess[MongoClient[Any]] = PerProcess(
-            lambda: GatedClient(
-                self.uri, connect=False, gate=gate, **(brief | {"appname": "prodfix-own", "maxPoolSize": 4})
-            )
+            lambda: _heard(GatedClient(self.uri, connect=False, gate=gate, **(brief | own)), lambda one: False)
         )
         self._watch: PerProcess[MongoClient[Any]] = PerProcess(
-            lambda: MongoClient(
-                self.uri,
-                connect=False,
-                event_listeners=list(watchers),
-                **(brief | {"appname": "prodfix-watch", "maxPoolSize": 2, "retryReads": False}),
+            lambda: _heard(
+                MongoClient(
+                    self.uri, connect=False, event_listeners=list(watchers), **(brief | watch), retryReads=False
+                ),
+                lambda one: one in watchers,
             )
         )
 
@@ -243,6 +258,10 @@ class Clients:
     def own_db(self) -> DriverDatabase[Any]:
         """The same database through our own client."""
         return self.own[self.database_name]
+
+    def close_watch(self) -> None:
+        """Close the one that pings."""
+        _close(self._watch)
 
     def close(self) -> None:
         """Close the clients of this process. Safe to call twice."""

@@ -65,8 +65,9 @@ class ConnectionMonitor:
 
     ``interval`` and ``max_age`` in seconds: how often it pings, and how old the last good ping of a healthy database is.
     ``on_attempt`` is told of each failed ping: its number since the last good one, and the error's type. ``last_command`` is
-    when the application's last command succeeded, in the clock's seconds. ``pools`` has the numbers of the pools that ``pool``,
-    a listener, does not hear.
+    when the application's last command succeeded, in the clock's seconds. ``pool``, a listener, counts the connections of
+    clients that have it; ``pools`` has the numbers of other ones. ``ask`` is called before it tells of its health: it may
+    ping where no pinger runs.
     """
 
     def __init__(
@@ -78,14 +79,16 @@ class ConnectionMonitor:
         on_event: Callable[[ConnectionEvent], None] = lambda event: None,
         on_attempt: Callable[[int, str], None] = lambda attempt, error: None,
         last_command: Callable[[], float | None] = lambda: None,
+        pool: PoolCounter | None = None,
         pools: Callable[[], Counts] = list,
+        ask: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
         self.interval, self.max_age = interval, max_age
         self._on_event, self._on_attempt, self._last_command = on_event, on_attempt, last_command
-        self._clock = clock
-        self.pool, self._unheard = PoolCounter(), pools
+        self._clock, self._ask = clock, ask
+        self.pool, self._unheard = pool or PoolCounter(), pools
         self._heartbeats, self._topology = Heartbeats(), Topology()
         self._seen = _Seen()
 
@@ -135,6 +138,7 @@ class ConnectionMonitor:
             raise (DatabaseRefused if self._seen.misconfigured else DatabaseUnavailable)(cause=self._seen.cause)
 
     def health(self) -> HealthCheckResult:
+        self._ask()
         seen = self._seen
         return HealthCheckResult(
             self.healthy, seen.latency_ms, seen.pings > 0, seen.last_good is not None, self.status()

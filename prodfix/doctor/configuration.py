@@ -13,6 +13,8 @@ from prodfix.connection.clients import GatedClient
 from prodfix.doctor.findings import Finding, NotApplicable, counted, error, note, warning
 from prodfix.doctor.registry import check
 from prodfix.doctor.subject import Subject
+from prodfix.observers import observing
+from prodfix.queries.routing import observes
 
 
 @check("flask-flags", "application")
@@ -51,24 +53,37 @@ def json_provider(subject: Subject) -> Iterator[Finding]:
 def clients(subject: Subject) -> Iterator[Finding]:
     """Every client of the application is observed.
 
-    It has prodfix's listeners.
+    It has prodfix's listeners. What is looked at are the clients that are there once the application is loaded: of one that is
+    made for the first request nobody knows before, unless all are observed.
     """
-    services = subject.services
-    if not services.settings.enable_query_logging:
+    if not subject.settings.enable_query_logging:
         raise NotApplicable
     others = [client for client in _made() if not _ours(client)]
-    blind = [client for client in others if services.queries.interceptor not in client.options.event_listeners]
+    blind = [client for client in others if not observes(client)]
     if blind:
         yield warning(
-            f"{counted(len(blind), 'client')} of the application's own without prodfix's listeners: nothing observes them",
-            "MongoClient(uri, event_listeners=[*prodfix.listeners]), or use current_prodfix.db",
+            f"{counted(len(blind), 'client')} of the application's own that nobody observes ({_places(blind)}): without "
+            "prodfix's listeners, or made before ProdFix.observe() was called",
+            "prodfix.observe() before they are made, event_listeners=[*prodfix.listeners], or current_prodfix.db",
             clients=len(blind),
         )
-    elif not others and not subject.served:
+    elif not others and not subject.served and not observing():
         yield note(
             "the application has made no client yet, so that nobody knows whether it is observed",
-            "Give it the listeners where it is made: event_listeners=[*prodfix.listeners]",
+            "prodfix.observe() before it is made, or event_listeners=[*prodfix.listeners]",
         )
+
+
+def _places(clients: list[Any]) -> str:
+    """What they are: a class and the name that the application gave them, and never where they lead."""
+    found = sorted({_described(client) for client in clients})
+    return ", ".join(found[:5])
+
+
+def _described(client: Any) -> str:
+    kind = type(client)
+    name = client.options.pool_options.appname
+    return f"{kind.__module__.partition('.')[0]}.{kind.__name__}{f' {name[:40]!r}' if name else ''}"
 
 
 def _made() -> list[Any]:

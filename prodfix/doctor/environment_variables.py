@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from prodfix.doctor.findings import Finding, error, note, warning
 from prodfix.doctor.registry import check
 from prodfix.doctor.subject import Subject
 from prodfix.settings import Environment, Settings
+from prodfix.settings_sources import PLATFORM, PREFIX, SERVED_ONLY
 
 # How people call them who come from elsewhere.
 _ALIASES = {
@@ -21,18 +22,53 @@ _ALIASES = {
     "SECRET_KEY_JWT": "JWT_SECRET_KEY",
 }
 _SWITCHES = ("enable_error_handler", "enable_error_recovery", "enable_query_logging", "enable_diagnostics")
+# Names that many services have, for what is theirs.
+_COMMON = frozenset(
+    "log_level log_dir log_rotation public_url web_concurrency app_env app_release jwt_algorithm jwt_secret_key "
+    "jwt_public_key jwt_issuer jwt_audience".split()
+)
 _ALIKE = 0.88
 
 
 @check("variable-names", "settings")
 def misspelt(subject: Subject) -> Iterator[Finding]:
     """Every variable that looks like a setting is one."""
+    if not subject.served:
+        yield from _of_host(subject)
+        return
     known = {name.upper() for name in Settings.model_fields}
-    meant = {name: _meant(name, known) for name in subject.environ if name not in known}
+    meant = {name: _meant(name.removeprefix(PREFIX), known) for name in subject.environ if _bare(name) not in known}
     found = {name: setting for name, setting in meant.items() if setting is not None}
     # Where the setting has its value all the same, the other variable belongs to somebody else.
-    there = {*subject.environ, *(("MONGODB_URI",) if subject.services.database.clients.configured else ())}
-    wrong = {name: setting for name, setting in found.items() if setting not in there}
+    there = {*map(_bare, subject.environ), *(("MONGODB_URI",) if subject.services.database.clients.configured else ())}
+    yield from _unread({name: setting for name, setting in found.items() if setting not in there})
+
+
+def _of_host(subject: Subject) -> Iterator[Finding]:
+    """Of the host's own names none is ours; of those that begin with ours each is."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    given = {name for name in (*subject.environ, *subject.app.config) if name.startswith(PREFIX)}
+    yield from _unread({name: _meant(name, known) or "no setting" for name in given - known})
+    fields = set(Settings.model_fields) - PLATFORM - SERVED_ONLY - _COMMON
+    bare = sorted(name for name in subject.environ if name.lower() in fields and PREFIX + name not in given)
+    if "MONGODB_URI" in bare and not subject.services.database.clients.configured:
+        yield warning(
+            "`MONGODB_URI` is set in the environment, which is the host's own name: prodfix knows no database",
+            'ProdFix(uri=os.environ["MONGODB_URI"]), PRODFIX_MONGODB_URI, or app.config["MONGO_URI"]',
+        )
+    elif bare:
+        yield note(
+            f"variables are set that are settings of the served application, and none in a host: `{'`, `'.join(bare[:10])}`",
+            f"Put {PREFIX} before the names of those that are meant for prodfix",
+            variables=bare[:10],
+        )
+
+
+def _bare(name: str) -> str:
+    return name.removeprefix(PREFIX)
+
+
+def _unread(wrong: Mapping[str, str]) -> Iterator[Finding]:
     if wrong:
         pairs = ", ".join(f"{name} ({setting}?)" for name, setting in sorted(wrong.items())[:10])
         yield warning(
@@ -54,7 +90,7 @@ def _meant(name: str, known: set[str]) -> str | None:
 @check("environment-name", "settings")
 def environment_name(subject: Subject) -> Iterator[Finding]:
     """APP_ENV is what it says."""
-    given = subject.environ.get("APP_ENV", "").strip().lower()
+    given = str(subject.given("app_env") or "").strip().lower()
     if given and given not in set(Environment):
         yield warning(
             "APP_ENV has a value that is not known, and is taken for production",

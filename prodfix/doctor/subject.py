@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from flask import Flask
 
@@ -16,6 +17,7 @@ from prodfix.doctor.launch import Launched
 from prodfix.doctor.server import Server
 from prodfix.services import EXTENSION, Services
 from prodfix.settings import Environment, Settings
+from prodfix.settings_sources import PREFIX
 
 
 def _not_launched() -> Launched:
@@ -51,6 +53,12 @@ class Subject:
     def served(self) -> bool:
         """The application of :func:`prodfix.create_app`, and not one that has adopted prodfix."""
         return self.services.logs.served
+
+    def given(self, field: str) -> Any:
+        """What is set for a setting, as it was written; None if nothing is."""
+        places: tuple[Mapping[str, Any], ...] = (self.environ,) if self.served else (self.app.config, self.environ)
+        names = [PREFIX + field.upper(), *((field.upper(),) if self.served else ())]
+        return next((place[name] for name in names for place in places if place.get(name)), None)
 
     @property
     def deployed(self) -> bool:

@@ -93,7 +93,7 @@ def development(subject: Subject) -> Iterator[Finding]:
         raise NotApplicable
     key, path = _key(subject), subject.settings.state_dir / "jwt.key"
     made = path.exists() and path.read_text("utf-8", "replace").strip() == key
-    if made and not subject.environ.get("JWT_SECRET_KEY"):
+    if made and not subject.given("jwt_secret_key"):
         yield warning(
             "the key was made in STATE_DIR/jwt.key: another instance, and this one after a lost disk, accepts no token of it",
             f"{MAKE}; set JWT_SECRET_KEY to it everywhere",

@@ -34,7 +34,7 @@ from prodfix.journal.file import JournalFile, corrupt
 from prodfix.journal.quarantine import Damage, Quarantine
 from prodfix.journal.reading import Others, others, read_all, waits_elsewhere
 from prodfix.journal.store import Store
-from prodfix.process.native import Pool, Task
+from prodfix.process.native import Inline, Pool, Task
 from prodfix.process.per_process import in_each_process
 
 __all__ = ["Journal", "Statement"]
@@ -54,21 +54,26 @@ class Journal:
         in_each_process(self._begin)
 
     def _begin(self) -> None:
-        self._opened = False  # a parent's file is the parent's
+        self._opened = self._in_memory = False  # a parent's file is the parent's
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
-    def open(self) -> None:
-        """Make this process's own file. Never raises: a broken disk is told by ``failure`` and each durable write."""
+    def open(self, *, in_memory: bool = False) -> None:
+        """Make this process's own file. Never raises: a broken disk is told by ``failure`` and each durable write.
+
+        ``in_memory``: make none, read none, and begin no thread; what must be on disk is refused.
+        """
         if self._store.file is not None:  # a parent's
             self._store.file.unlock()
         self._opened = True
         self.boot = f"{os.getpid()}-{secrets.token_hex(6)}"
         self._joining, self._commit_lock = threading.Lock(), threading.Lock()
         self._waiting: Batch | None = None
-        self._writer, self._readers = Pool(1), Pool(2)
+        self._in_memory = in_memory
+        self._writer: Pool | Inline = Inline() if in_memory else Pool(1)
+        self._readers: Pool | Inline = Inline() if in_memory else Pool(2)
         self._begun: Task[Any] | None = None
-        self._store = Store(self.folder, self.boot)
+        self._store = Store(self.folder, self.boot, in_memory=in_memory)
         self._writer.run(self._store.mend)
 
     def close(self) -> None:
@@ -243,6 +248,8 @@ class Journal:
             with _in_time():
                 if self._store.memory is not None:  # before the files, which its rows go to
                     rows = self._alone(self._store.read_memory, query, tuple(values), limit=limit)
+                if self._in_memory:
+                    return rows
                 found = self._readers.run(read_all, self.folder, query, tuple(values), limit=limit)
             own = self._store.file
             if own is not None and own.path in found.unread and corrupt(found.unread[own.path]):
@@ -260,10 +267,14 @@ class Journal:
 
     def others(self) -> Others:
         """What files of other versions hold. Raises :class:`prodfix.errors.JournalTimeout`."""
+        if self._in_memory:
+            return Others()
         return self.aside(others, self.folder)
 
     def waits_elsewhere(self, identity: str) -> tuple[str, bytes, float] | None:
         """The operation, the entry and the time of a write that waits in a file of another version."""
+        if self._in_memory:
+            return None
         return self.aside(waits_elsewhere, self.folder, identity)
 
     def aside(self, work: Callable[..., Result], *arguments: Any, limit: float = 2.0) -> Result:

@@ -28,10 +28,13 @@ _WHOLE = (*_NO_ROOM, "SQLITE_CONSTRAINT", "SQLITE_ERROR", "SQLITE_CANTOPEN", "SQ
 
 
 class Store:
-    """Its methods run in the thread that writes. Its attributes may be read by anybody."""
+    """Its methods run in the thread that writes. Its attributes may be read by anybody.
 
-    def __init__(self, folder: Path, boot: str) -> None:
-        self.folder, self.boot = folder, boot
+    ``in_memory``: there is no file, and no disk to wait for.
+    """
+
+    def __init__(self, folder: Path, boot: str, *, in_memory: bool = False) -> None:
+        self.folder, self.boot, self._in_memory = folder, boot, in_memory
         self.file: JournalFile | None = None
         self.memory: sqlite3.Connection | None = None
         self.failure: str | None = "not opened"
@@ -46,7 +49,7 @@ class Store:
 
     def close(self) -> None:
         """Bring home what is in memory, and let go of the file."""
-        if self.memory is not None:
+        if self.memory is not None and not self._in_memory:
             self._retry_at = 0.0
             self.mend()
         for part in (self.file, self.memory):
@@ -58,6 +61,9 @@ class Store:
 
     def mend(self) -> None:
         """Open the file, and bring home what is in memory. What has failed is tried again after ``RETRY`` seconds."""
+        if self._in_memory:
+            self.memory, self.failure = self.memory or in_memory(), None
+            return
         if self.file is not None and not self.file.still_there():
             self._save()
         if (self.file is not None and self.memory is None) or time.monotonic() < self._retry_at:
@@ -130,7 +136,7 @@ class Store:
             self.mend()  # the file was damaged: a new one takes what this one could not
             committed = self._try(batch, statements)
         if not committed:
-            batch.error = JournalUnavailable(self.failure or "")
+            batch.error = JournalUnavailable(self.failure or "there is no disk, as the application is under test")
             self._settle(batch)
         elif self.memory is None:
             self.failure = None

@@ -20,6 +20,7 @@ LONGEST_BATCH = 256  # lines that are written in one go, if so many wait
 LARGEST_BATCH = 256 * 2**10  # bytes, and one line more
 GATHERING = 0.01  # seconds that a line may wait for others
 LONGEST_WRITE = 5.0  # seconds; what takes longer is shown as failing, though it may still come to an end
+_END = object()  # in a queue: nothing follows
 QUIET = 10.0  # seconds between two tellings that a sink fails, which may come and go with each line
 
 
@@ -113,6 +114,14 @@ class Outlet:
         self._hurry()
         return mark
 
+    def end(self) -> None:
+        """End the thread, once everything is written; one that hangs is left alone. Another line starts another one."""
+        with self._starting:
+            if self.running and not self.waiting:
+                self.running = False
+                self._queue.put(_END)
+                self._hurry()
+
     def _hurry(self) -> None:
         if self._unhurried.locked():
             with contextlib.suppress(RuntimeError):  # another thread was faster
@@ -126,18 +135,21 @@ class Outlet:
                 self.running = True
 
     def _write_for_ever(self) -> None:
+        queue = self._queue
         while True:
-            lines, mark = self._take()
+            lines, mark = self._take(queue)
             if lines:
                 self._write(b"".join(lines), len(lines))
+            if mark is _END:
+                return
             if mark is not None:
                 self._marks.remove(mark)
                 mark.release()
 
-    def _take(self) -> tuple[list[bytes], Any]:
+    def _take(self, queue: Any) -> tuple[list[bytes], Any]:
         """All lines that wait, up to a batch, and the mark behind them, if that came first. Waits for one of both, and then a
         moment for more: one wake-up, one lock and one write cost as much for one line as for a hundred."""
-        item = self._queue.get()
+        item = queue.get()
         self._unhurried.acquire(True, GATHERING)
         lines: list[bytes] = []
         size = 0
@@ -145,9 +157,9 @@ class Outlet:
             lines.append(item)
             self._writing = len(lines)
             size += len(item)
-            if len(lines) >= LONGEST_BATCH or size >= LARGEST_BATCH or not self._queue.qsize():
+            if len(lines) >= LONGEST_BATCH or size >= LARGEST_BATCH or not queue.qsize():
                 return lines, None
-            item = self._queue.get()
+            item = queue.get()
         return lines, item
 
     def _write(self, data: bytes, lines: int) -> None:

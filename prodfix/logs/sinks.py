@@ -24,6 +24,7 @@ from prodfix.logs.outlets import Outlet, PartlyWritten, Sink
 from prodfix.process.native import wait_until_writable
 from prodfix.serialization import Serializable
 
+CONSOLE = "console"
 DEEPEST = 32  # levels of an entry that is not rendered as it is
 # What is no printable text, or reorders it: DEL and the C1 controls (0x9B is a terminal's ESC [), LINE and PARAGRAPH
 # SEPARATOR, and the bidirectional controls. orjson escapes what lies below 0x20, and refuses half characters.
@@ -77,7 +78,7 @@ class Console:
     """
 
     def __init__(self, descriptor: int = 1) -> None:
-        self.name = "console"
+        self.name = CONSOLE
         self.descriptor = descriptor
         self._torn = False  # half a line was written, and then no more
 
@@ -135,6 +136,7 @@ class Sinks:
         self._outlets = {sink.name: Outlet(sink, self._changed) for sink in sinks}
         self.dropped = 0  # over all sinks, with what never came as far as one of them
         self.news = news
+        self._muted = False
 
     @property
     def failures(self) -> dict[str, str]:
@@ -149,6 +151,8 @@ class Sinks:
     def put(self, name: str, line: bytes, *, urgent: bool = False) -> None:
         """Queue one line for one sink, and never wait; a full queue drops the line and counts it. ``urgent``: it does not wait
         for others to be written with it."""
+        if self._muted and name != CONSOLE:
+            return
         outlet = self._outlets.get(name)
         if outlet is None or not outlet.put(line, urgent=urgent):
             self.dropped += 1
@@ -172,8 +176,13 @@ class Sinks:
                 self._tell(name, "warn", f"{name}: {lines} lines lost at the end of the process", lost=lines)
         if any(missing.values()):
             self.flush(limit / 4)
-            return False
-        return True
+        for outlet in self._outlets.values():
+            outlet.end()
+        return not any(missing.values())
+
+    def mute(self) -> None:
+        """From now on nothing reaches a file: of an application under test."""
+        self._muted = True
 
     def replace(self, sink: Sink) -> None:
         """Use ``sink`` in the place of the one with its name (the command line's console is stderr)."""

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
+from prodfix.process.native import under_gevent
 from prodfix.process.per_process import this_process
+
+SHORTEST = 0.01  # seconds between two turns of one loop
 
 
 @dataclass(slots=True)
 class Loop:
-    """A background greenlet (under gevent) or thread that calls ``work`` every ``interval`` seconds until stopped.
+    """Work that is done every ``interval`` seconds, the first time after ``delay``.
 
-    The first time is after ``delay`` seconds. What ``work`` raises does not end the loop. ``on_error`` is told the name and
-    the error, once for as long as it stays one of the same type; ``on_recovery`` that the work succeeds again.
+    What ``work`` raises does not end the loop. ``on_error`` is told the name and the error, once for as long as it stays one of
+    the same type; ``on_recovery`` that the work succeeds again.
     """
 
     name: str
@@ -25,33 +28,30 @@ class Loop:
     on_recovery: Callable[[str], None] = lambda name: None
     delay: float = 0.0
     _failing: type[Exception] | None = None
-    _stopped: threading.Event = field(default_factory=threading.Event)
-    _thread: threading.Thread | None = None
+    _lane: Lane | None = None
 
     def start(self) -> None:
-        self._thread = threading.Thread(target=self._run, name=f"prodfix-{self.name}", daemon=True)
-        self._thread.start()
+        """In a greenlet (under gevent) or thread of its own."""
+        self._lane = Lane([self])
+        self._lane.start()
 
     def stop(self, limit: float = 2.0) -> None:
-        self._stopped.set()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(limit)
+        if self._lane is not None:
+            self._lane.stop(limit)
 
-    def _run(self) -> None:
-        process = this_process()
-        self._stopped.wait(self.delay)
-        while not self._stopped.is_set():
-            if process is not this_process():
-                _wait_for_ever()
-            begun = time.monotonic()
-            self._work(process)
-            self._stopped.wait(max(0.01, self.interval - (time.monotonic() - begun)))
+    @property
+    def running(self) -> bool:
+        """Whether that greenlet or thread is there."""
+        return self._lane is not None and self._lane.running
 
-    def _work(self, process: object) -> None:
+    def turn(self, process: object) -> None:
+        """Once."""
         before = self._failing
         try:
             self.work()
         except Exception as error:  # noqa: BLE001 - a loop that ended would end its part of the service in silence
+            if interpreter_ends():
+                return  # nothing new can begin in here any more, which is no failure
             self._failing = type(error)
             if self._failing is not before and process is this_process():
                 self.on_error(self.name, error)
@@ -59,6 +59,52 @@ class Loop:
             self._failing = None
             if before is not None:
                 self.on_recovery(self.name)
+
+
+class Lane:
+    """One greenlet (under gevent) or thread that turns some loops, each when it is due, one after the other."""
+
+    def __init__(self, loops: Sequence[Loop]) -> None:
+        self._loops = loops
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name=f"prodfix-{self._loops[0].name}", daemon=True)
+        self._thread.start()
+
+    def stop(self, limit: float = 2.0) -> None:
+        self._stopped.set()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(limit)
+
+    @property
+    def running(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def _run(self) -> None:
+        process, now = this_process(), time.monotonic()
+        due = [now + loop.delay for loop in self._loops]
+        while not self._stopped.wait(max(0.0, min(due) - time.monotonic())):
+            if process is not this_process():
+                _wait_for_ever()
+            for number, loop in enumerate(self._loops):
+                begun = time.monotonic()
+                if due[number] <= begun and not self._stopped.is_set():
+                    loop.turn(process)
+                    due[number] = max(begun + loop.interval, time.monotonic() + SHORTEST)
+
+
+def lanes(groups: Iterable[Sequence[Loop]]) -> list[Lane]:
+    """A lane for each group; under gevent, where they cost next to nothing, one for each loop, which then waits for no other."""
+    if under_gevent():
+        return [Lane([loop]) for group in groups for loop in group]
+    return [Lane(group) for group in groups]
+
+
+def interpreter_ends() -> bool:
+    """Whether the main thread has come to its end: Python then begins no thread any more, and ends what threads wait for."""
+    return not under_gevent() and not threading.main_thread().is_alive()
 
 
 _waiting: list[threading.Event] = []
@@ -71,7 +117,7 @@ def _wait_for_ever() -> None:
     _waiting[-1].wait()
 
 
-def stop_all(loops: Iterable[Loop], limit: float = 2.0) -> None:
+def stop_all(loops: Iterable[Loop | Lane], limit: float = 2.0) -> None:
     """Stop each of them. All together are waited for ``limit`` seconds at most: in an outage many hang at the same thing."""
     loops = list(loops)
     for loop in loops:

@@ -11,9 +11,11 @@ import importlib
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
+from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
 Result = TypeVar("Result")
@@ -67,15 +69,14 @@ class Pool:
     """A few native threads; waiting for their results lets other greenlets run. Make it after the fork that uses it."""
 
     def __init__(self, threads: int) -> None:
+        self._pool: Any = _Threads(threads)
         if under_gevent():
             from gevent.threadpool import ThreadPool
 
-            self._pool: Any = ThreadPool(threads)
-        else:
-            self._pool = ThreadPoolExecutor(threads, thread_name_prefix="prodfix-native")
+            self._pool = ThreadPool(threads)
 
     def submit(self, work: Callable[..., Result], *arguments: Any) -> Task[Result]:
-        if isinstance(self._pool, ThreadPoolExecutor):
+        if isinstance(self._pool, _Threads):
             return Task(self._pool.submit(work, *arguments))
         return Task(self._pool.spawn(_outcome, work, *arguments))
 
@@ -84,10 +85,76 @@ class Pool:
         return self.submit(work, *arguments).wait(limit)
 
     def close(self) -> None:
-        if isinstance(self._pool, ThreadPoolExecutor):
-            self._pool.shutdown(wait=True)
+        """Let what was submitted come to its end, and end the threads."""
+        if isinstance(self._pool, _Threads):
+            self._pool.close()
         else:
             self._pool.kill()
+
+
+class _Threads:
+    """Plain Python's. Not ``ThreadPoolExecutor``, which the interpreter shuts down before it calls what is registered with
+    ``atexit``: whoever has something to write at the end of the process could not."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._idle = most, 0
+        self._ends: list[threading.Event] = []
+        self._queue: SimpleQueue[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]] | None] = SimpleQueue()
+        self._starting = threading.Lock()
+
+    def submit(self, work: Callable[..., Result], *arguments: Any) -> Future[Result]:
+        future: Future[Result] = Future()
+        with self._starting:
+            self._queue.put((future, work, arguments))
+            if self._idle < self._queue.qsize() and len(self._ends) < self._most:
+                self._ends.append(end := threading.Event())
+                threading.Thread(target=self._work, args=(end,), name="prodfix-native", daemon=True).start()
+        return future
+
+    def _work(self, end: threading.Event) -> None:
+        try:
+            while True:
+                with self._starting:
+                    self._idle += 1
+                item = self._queue.get()
+                with self._starting:
+                    self._idle -= 1
+                if item is None:
+                    return
+                _finish(*item)
+                del item  # with what its work holds
+        finally:
+            end.set()
+
+    def close(self) -> None:
+        with self._starting:
+            for _ in self._ends:
+                self._queue.put(None)
+        for end in self._ends:
+            end.wait()
+
+
+def _finish(future: Future[Any], work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    try:
+        result = work(*arguments)
+    except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+        future.set_exception(error)
+    else:
+        future.set_result(result)
+
+
+class Inline:
+    """In the place of a :class:`Pool`: the work is done at once, by whoever asks for it."""
+
+    def submit(self, work: Callable[..., Result], *arguments: Any) -> Task[Result]:
+        future: Future[Result] = Future()
+        _finish(future, work, arguments)
+        return Task(future)
+
+    def run(self, work: Callable[..., Result], *arguments: Any, limit: float | None = None) -> Result:
+        return work(*arguments)
+
+    def close(self) -> None: ...
 
 
 def allocate_lock() -> Any:
@@ -107,8 +174,6 @@ def original_queue() -> Any:
         from gevent.monkey import get_original
 
         return get_original("queue", "SimpleQueue")()
-    from queue import SimpleQueue
-
     return SimpleQueue()
 
 

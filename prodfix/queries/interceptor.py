@@ -16,7 +16,6 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pymongo import MongoClient
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
 from prodfix.operations.command_stats import CommandStats
@@ -259,11 +258,6 @@ class QueryInterceptor(CommandListener):
                 operation, event.database_name, outcome, _code(reply), _results(reply), attempts, context, command
             )
         )
-
-
-def observes(client: MongoClient[Any]) -> bool:
-    """Whether an interceptor sees the commands of ``client``."""
-    return any(isinstance(listener, QueryInterceptor) for listener in client.options.event_listeners)
 
 
 def _note_sent(event: CommandStartedEvent) -> None:

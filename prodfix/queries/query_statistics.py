@@ -67,10 +67,18 @@ _SORTED_BY: dict[QuerySort, Callable[[QueryFigures], float]] = {
 
 
 class QueryStatistics:
-    """The command stats of this process, put into its journal every second; and the sum of all journals."""
+    """The command stats of one application, put into the journal of its process every second; and the sum of all journals.
 
-    def __init__(self, journal: Journal, command_stats: CommandStats) -> None:
-        self._journal, self._command_stats = journal, command_stats
+    ``part``: its number among the applications of the process.
+    """
+
+    def __init__(self, journal: Journal, command_stats: CommandStats, *, part: int = 0) -> None:
+        self._journal, self._command_stats, self._part = journal, command_stats, part
+
+    @property
+    def worker(self) -> str:
+        """Whose rows these are: of one application in one process. They go when it goes."""
+        return f"{self._journal.boot}/{self._part}"
 
     def store(self) -> None:
         """Make what was counted since the last time known to all workers. Raises ``JournalUnavailable``."""
@@ -78,7 +86,7 @@ class QueryStatistics:
         statements: list[Statement] = []
         for key, kind in self._command_stats.drain():
             entry = orjson.dumps(KindEntry(key.operation, key.collection, key.fields, kind.totals()).to_json())
-            statements.append((upsert, (self._journal.boot, orjson.dumps(list(key)).decode(), time.time(), entry)))
+            statements.append((upsert, (self.worker, orjson.dumps(list(key)).decode(), time.time(), entry)))
         if statements:
             self._journal.write(statements)
 
@@ -99,7 +107,7 @@ class QueryStatistics:
         # A worker whose disk has failed has an earlier total of the same kind in the file that it had before.
         rows = self._journal.read("SELECT worker, name, at, entry FROM queries")
         newest = {(worker, name): entry for worker, name, _, entry in sorted(rows, key=lambda row: row[2])}
-        workers = {worker for worker, _ in newest}
+        workers = {worker.partition("/")[0] for worker, _ in newest}
         found: dict[str, list[KindEntry]] = {}
         for (_, name), entry in newest.items():
             found.setdefault(name, []).append(KindEntry.from_json(orjson.loads(entry)))

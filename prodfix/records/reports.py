@@ -9,6 +9,7 @@ from typing import Any
 from prodfix.connection.status import ConnectionEvent
 from prodfix.errors import ErrorCategory, Severity
 from prodfix.incidents.incident_log import Incident
+from prodfix.journal.quarantine import DamageReport
 from prodfix.logs.logs import Logs
 from prodfix.operations.command_stats import masked
 from prodfix.operations.fingerprints import CommandKey
@@ -117,6 +118,14 @@ class Reports:
         self._logs.event(
             Severity.WARN, "reconnect", f"attempt {attempt} to reach the database failed", FILE, facts=facts
         )
+
+    def damage(self, damage: DamageReport) -> None:
+        """A journal was damaged: what came home of it and what is gone, told once, by the worker that has adopted it."""
+        gone, certain = damage.lost_writes, damage.certain
+        least = "" if certain else "at least "
+        lost = f"{least}{gone} acknowledged writes are gone" if gone or not certain else "no acknowledged write is gone"
+        message = f"a journal was damaged: {lost}"
+        self._logs.event(Severity.CRITICAL, "journal-damaged", message, "error", "database", facts=damage.to_json())
 
     def connection(self, event: ConnectionEvent) -> None:
         """A change of the connection's state, with what Property 1 of the seed asks for."""

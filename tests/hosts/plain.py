@@ -31,6 +31,7 @@ class HostJSON(DefaultJSONProvider):
 
 
 app = Flask("host")
+app.config["MONGO_URI"] = os.environ["MONGODB_URI"]
 app.json = HostJSON(app)
 
 

@@ -55,7 +55,7 @@ def run(served: Served, *arguments: str, code: int = 0) -> Result:
     app = Flask("host")
     names = Settings.model_fields
     known: dict[str, Any] = {key.lower(): value for key, value in served.variables.items() if key.lower() in names}
-    ProdFix(app, settings=Settings(_env_file=None, **known))
+    ProdFix(app, settings=Settings(**known))
     done = app.test_cli_runner(env={"COLUMNS": "200"}).invoke(args=["prodfix", *arguments])
     assert done.exit_code == code, done.output
     return done

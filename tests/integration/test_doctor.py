@@ -92,6 +92,8 @@ def flask(folder: Path) -> Flask:
     def run(app: str, *arguments: str, **variables: str) -> Done:
         environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
         environment |= {"PYTHONPATH": str(REPOSITORY), "APP_ENV": "development", **variables}
+        if not app.startswith("wsgi"):
+            environment["PRODFIX_APP_ENV"] = environment["APP_ENV"]
         command = [sys.executable, "-m", "flask", "--app", app, "prodfix", *arguments]
         return subprocess.run(
             command, cwd=folder, env=environment, capture_output=True, text=True, timeout=90, check=False

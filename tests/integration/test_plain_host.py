@@ -35,6 +35,7 @@ def host(
         folder,
         uri,
         application="tests.hosts.plain:app",
+        adopted=True,
         options=options,
         APP_ENV="production",
         SLOW_QUERY_THRESHOLD_MS="0",
@@ -124,7 +125,7 @@ def test_there_is_no_deadline_until_the_host_asks_for_one(host: Served) -> None:
 
 
 def test_an_outage_is_classified_and_named_without_any_command_event(server: DatabaseServer, tmp_path: Path) -> None:
-    with Served(tmp_path, f"{server.uri}host_down", application="tests.hosts.plain:app") as host:
+    with Served(tmp_path, f"{server.uri}host_down", application="tests.hosts.plain:app", adopted=True) as host:
         server.kill()
         answer = host.get("/items?owner=canary-filter")
         assert (answer.status, answer.body["code"], answer.body["retryable"]) == (503, "DATABASE_UNAVAILABLE", True)

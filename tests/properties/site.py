@@ -47,7 +47,7 @@ class Site:
             "error_burst": 1_000_000,  # however many examples there are, no error is held back as one too many of its kind
         }
         self.view: Callable[[], Any] = lambda: "fine"
-        self.app = create_app(Settings(_env_file=None, **given | settings), [*BLUEPRINTS, self._raising()])
+        self.app = create_app(Settings(**given | settings), [*BLUEPRINTS, self._raising()])
         self.services = self.app.extensions["prodfix"]
         self.console = Console()
         self.services.logs.sinks.replace(self.console)

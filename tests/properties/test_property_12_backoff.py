@@ -139,7 +139,7 @@ def test_those_of_many_at_once(crowd: list[tuple[int, float]]) -> None:
 
 def test_the_default_is_the_seeds() -> None:
     """1, 2, 4, 8 and 16 seconds, of which the default of three retries uses the first three."""
-    default = Settings(_env_file=None)
+    default = Settings()
     assert default.retry_base_delay_ms / 1000 == SEED[0]
     assert doubling(delays_of(5, SEED[0]), SEED[0])
 

@@ -51,6 +51,7 @@ class Served:
         application: str = "wsgi:app",
         options: tuple[str, ...] = (),
         wait_for_database: bool = True,
+        adopted: bool = False,
         **variables: str | None,
     ) -> None:
         self.folder = folder
@@ -67,6 +68,8 @@ class Served:
             **variables,
         }
         self.variables = {name: value for name, value in given.items() if value is not None}
+        self._adopted = adopted
+        """It is a host that has taken prodfix in, which reads other names."""
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -96,6 +99,9 @@ class Served:
         """Start it, and wait for nothing."""
         self.folder.mkdir(parents=True, exist_ok=True)
         environment = {name: os.environ[name] for name in INHERITED if name in os.environ} | self.variables
+        if self._adopted:
+            known = [name for name in self.variables if name.lower() in Settings.model_fields]
+            environment |= {f"PRODFIX_{name}": self.variables[name] for name in known}
         gunicorn = [sys.executable, "-m", "gunicorn", "-k", "gevent", "-w", str(self._workers)]
         gunicorn += ["-b", f"127.0.0.1:{self.port}", "-c", str(REPOSITORY / "config" / "gunicorn.conf.py")]
         gunicorn += [*self._options, self._application]

@@ -121,7 +121,7 @@ class Traffic:
     def look(self, share: float) -> list[str]:
         """The incidents after a look at it."""
         self.share = share
-        self._services.runtime.background._watch_rate(self._services)  # type: ignore[attr-defined]
+        self._services.runtime.background._watch_rate()  # type: ignore[attr-defined]
         return sorted(self._services.errors.incidents.open)
 
 

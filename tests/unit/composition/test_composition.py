@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flask import Flask
 from pymongo.errors import AutoReconnect, NetworkTimeout
 
 import prodfix
-from prodfix import ProdFix, Services
+from prodfix import Services
 from prodfix.errors import DatabaseUnavailable
 from prodfix.request.context import new_context, reset_context, set_context
 
@@ -123,16 +122,3 @@ def assigned(source: str) -> list[str]:
             targets.append(node.target)
     flat = [one for target in targets for one in (target.elts if isinstance(target, ast.Tuple) else [target])]
     return [ast.unparse(one) for one in flat if isinstance(one, ast.Attribute)]
-
-
-def test_listeners_and_application_are_of_the_same_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name, value in {"STATE_DIR": tmp_path, "LOG_DIR": tmp_path, "SLOW_QUERY_THRESHOLD_MS": 7}.items():
-        monkeypatch.setenv(name, str(value))
-    extension, host = ProdFix(), Flask("host")
-    interceptor, _ = extension.listeners
-    monkeypatch.setenv("SLOW_QUERY_THRESHOLD_MS", "9")
-    extension.init_app(host)
-    services = host.extensions["prodfix"]
-    assert services.settings.slow_query_threshold_ms == 7
-    assert services.queries.interceptor is interceptor
-    assert ProdFix(Flask("other")).services.settings.slow_query_threshold_ms == 9, "the control"

@@ -60,6 +60,7 @@ CASES: dict[str, Renamed] = {
     "ClientSession._finish_transaction_with_retry": renamed("_finish_transaction_with_retry", "unanswered commit"),
     "Cursor._spec": renamed("_spec", "shape of a query"),
     "CommandCursor._collection": renamed("_collection", "collection of a getMore"),
+    "_EventListeners": renamed("_EventListeners", "silence of our own clients"),
     "MongoClient._closed": renamed("_closed", "closed client"),
 }
 FEATURES = frozenset().union(*(case.lost for case in CASES.values()))
@@ -88,12 +89,12 @@ SERVED = """
     import orjson, pymongo
     from flask import Flask
     from pydantic import SecretStr
-    from pymongo import InsertOne, pool_shared
+    from pymongo import InsertOne, monitoring, pool_shared
     from pymongo.errors import PyMongoError
     from pymongo.monitoring import CommandListener
     from prodfix import NotFound, ProdFix, Settings, classify, current_prodfix, driver, run_transaction
     from prodfix.connection.checkouts import BoundedPool
-    from prodfix.connection.clients import GatedClient
+    from prodfix.connection.clients import Clients, GatedClient
     from prodfix.doctor import resources
     from prodfix.errors import DatabaseUnavailable
     from prodfix.operations.frames import database_operation
@@ -207,6 +208,13 @@ SERVED = """
     works["gate"] = isinstance(failed(lambda: things.find_one({})), DatabaseUnavailable)
     client.close()
     works["closed client"] = driver.is_closed(client)
+
+    monitoring.register(everywhere := Commands())
+    clients = Clients(uri, {})
+    clients.own.admin.command("buildInfo")
+    clients.application.admin.command("buildInfo")
+    works["silence of our own clients"] = len(everywhere.sent) == 1  # who listens to all clients hears the application's
+    clients.close()
 
     names = [name.name for name in driver.missing()]
     state = services.state().to_json()["driverMissing"]

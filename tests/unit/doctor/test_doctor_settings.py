@@ -24,6 +24,10 @@ def uri_of(options: str, database: str = "/notes") -> dict[str, Any]:
     return {"mongodb_uri": SecretStr(f"mongodb://127.0.0.1:9{database}?{options}")}
 
 
+def configured(**values: Any) -> Callable[[Flask], object]:
+    return lambda app: app.config.update(values)
+
+
 def with_gunicorn(**options: Any) -> Launched:
     return Launched(replace(GUNICORN, **options), called=True)
 
@@ -33,11 +37,21 @@ def with_view(seconds: float | None) -> Callable[[Flask], object]:
 
 
 FOUND = [
-    Case("variable-names", "warning", "MONGO_URL (MONGODB_URI?)", environ={"MONGO_URL": "x"}),
-    Case("variable-names", "warning", "DB_POOLSIZE (DB_POOL_SIZE?)", environ={"DB_POOLSIZE": "5"}),
-    Case("environment-name", "warning", "taken for production", PRODUCTION, {"APP_ENV": "prod"}),
+    Case("variable-names", "warning", "MONGO_URL (MONGODB_URI?)", environ={"MONGO_URL": "x"}, served=True),
+    Case("variable-names", "warning", "DB_POOLSIZE (DB_POOL_SIZE?)", environ={"DB_POOLSIZE": "5"}, served=True),
+    Case(
+        "variable-names", "warning", "PRODFIX_MONGO_URL (MONGODB_URI?)", environ={"PRODFIX_MONGO_URL": "x"}, served=True
+    ),
+    Case(
+        "variable-names", "warning", "PRODFIX_DB_POOLSIZE (PRODFIX_DB_POOL_SIZE?)", environ={"PRODFIX_DB_POOLSIZE": "5"}
+    ),
+    Case("variable-names", "warning", "PRODFIX_ODD (no setting?)", prepare=configured(PRODFIX_ODD=1)),
+    Case("variable-names", "warning", "`MONGODB_URI` is set in the environment", environ={"MONGODB_URI": "x"}),
+    Case("variable-names", "note", "none in a host: `DB_POOL_SIZE`", environ={"DB_POOL_SIZE": "5"}),
+    Case("environment-name", "warning", "APP_ENV has a value", PRODUCTION, {"APP_ENV": "prod"}, served=True),
+    Case("environment-name", "warning", "PRODFIX_APP_ENV has a value", PRODUCTION, {"PRODFIX_APP_ENV": "prod"}),
     Case("rollback-switches", "note", "ENABLE_ERROR_RECOVERY", PRODUCTION | {"enable_error_recovery": False}),
-    Case("log-level", "warning", "debug", PRODUCTION | {"log_level": "debug"}),
+    Case("log-level", "warning", "PRODFIX_LOG_LEVEL is debug", PRODUCTION | {"log_level": "debug"}),
     Case("diagnostics-open", "error", "whoever", PRODUCTION | {"diagnostics_auth_required": False}),
     Case("diagnostics-open", "note", "whoever", {"diagnostics_auth_required": False}),
     Case("deadline-order", "error", "20 s, and a worker that ends gives it 15 s", {"graceful_timeout_ms": 15_000}),
@@ -85,9 +99,26 @@ FOUND = [
     Case("worker-class", "note", "gthread", launched=with_gunicorn(worker_class="gthread")),
 ]
 SILENT = [
-    Case("variable-names", "ok", environ={"MONGODB_URI": "x", "MONGO_URL": "x", "PATH": "x", "RENDER_GIT_BRANCH": "x"}),
-    Case("variable-names", "ok", "", uri_of(""), environ={"MONGO_URI": "the host's own name of it"}),
-    Case("environment-name", "ok", environ={"APP_ENV": " Staging "}),
+    Case(
+        "variable-names",
+        "ok",
+        environ={"MONGODB_URI": "x", "MONGO_URL": "x", "PATH": "x", "RENDER_GIT_BRANCH": "x"},
+        served=True,
+    ),
+    Case("variable-names", "ok", "", uri_of(""), environ={"MONGO_URI": "the host's own name of it"}, served=True),
+    Case(
+        "variable-names",
+        "ok",
+        environ={
+            "MONGO_URL": "x",
+            "DB_POOLSIZE": "x",
+            "LOG_LEVEL": "CRITICAL",
+            "PRODFIX_DB_POOL_SIZE": "5",
+            "RENDER": "1",
+        },
+    ),
+    Case("environment-name", "ok", environ={"APP_ENV": " Staging "}, served=True),
+    Case("environment-name", "ok", environ={"APP_ENV": "the host's own"}),
     Case("rollback-switches", "ok", settings=PRODUCTION),
     Case("log-level", "ok", settings={"log_level": "debug"}),
     Case("diagnostics-open", "ok", settings=PRODUCTION),
@@ -196,7 +227,7 @@ def test_the_key_that_was_made_for_development_is_known_again(
     path.write_text(RANDOM)
     staging = {"app_env": "staging", "jwt_secret_key": SecretStr(RANDOM)}
     judge(Case("token-key-own", "warning"), look(Case("token-key-own", "warning", settings=staging)))
-    given = Case("token-key-own", "error", "made for development", staging, {"JWT_SECRET_KEY": RANDOM})
+    given = Case("token-key-own", "error", "made for development", staging, {"PRODFIX_JWT_SECRET_KEY": RANDOM})
     judge(given, look(given))
     other = Case("token-key-own", "ok", settings=staging | {"jwt_secret_key": SecretStr(RANDOM[::-1])})
     judge(other, look(other))

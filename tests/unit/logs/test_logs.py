@@ -351,7 +351,7 @@ app = Flask("host")
 def bug(): raise KeyError("canary7f3a")
 from pathlib import Path
 from prodfix import ProdFix, Settings
-settings = Settings(_env_file=None, log_dir=Path(sys.argv[1]), state_dir=Path(sys.argv[1]), app_env="development",
+settings = Settings(log_dir=Path(sys.argv[1]), state_dir=Path(sys.argv[1]), app_env="development",
                     jwt_secret_key="0123456789abcdef0123456789abcdef", log_level="info")
 prodfix = ProdFix(app, settings=settings, OPTIONS)
 changed = state() != before

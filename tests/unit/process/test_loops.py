@@ -65,8 +65,7 @@ def test_a_loop_that_waits_stops_at_once(waiting: dict[str, float]) -> None:
     loop.start()
     assert "delay" in waiting or begun.wait(LIMIT)
     loop.stop(LIMIT)
-    assert loop._thread is not None
-    assert not loop._thread.is_alive()
+    assert not loop.running
     assert begun.is_set() == ("interval" in waiting)
 
 
@@ -94,11 +93,10 @@ def test_work_that_hangs_does_not_hold_up_who_stops_it() -> None:
     loop.start()
     assert begun.wait(LIMIT)
     loop.stop(0.01)
-    assert loop._thread is not None
-    assert loop._thread.is_alive()
+    assert loop.running
     release.set()
-    loop._thread.join(LIMIT)
-    assert not loop._thread.is_alive()
+    loop.stop(LIMIT)
+    assert not loop.running
 
 
 def test_many_that_hang_hold_it_up_as_long_as_one() -> None:
@@ -118,5 +116,5 @@ def test_many_that_hang_hold_it_up_as_long_as_one() -> None:
     assert 0.5 <= time.monotonic() - at < 3.5  # one after the other: 4 s
     release.set()
     stop_all(loops, LIMIT)
-    assert not any(loop._thread.is_alive() for loop in loops if loop._thread)
+    assert not any(loop.running for loop in loops)
     assert time.monotonic() - at < LIMIT

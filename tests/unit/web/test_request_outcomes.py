@@ -308,7 +308,6 @@ def host(request: Any, database_server: str, tmp_path_factory: Any) -> Iterator[
     app = Flask("rows")
     folder = tmp_path_factory.mktemp("outcomes")
     settings = Settings(
-        _env_file=None,
         app_env="development",
         state_dir=folder,
         log_dir=folder / "log",
