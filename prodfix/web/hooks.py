@@ -21,6 +21,7 @@ from prodfix.request.context import RequestContext, current_context, made_contex
 from prodfix.request.devices import hint_of
 from prodfix.services import Services
 from prodfix.settings import Settings
+from prodfix.web.host_answers import RAISED
 from prodfix.web.inputs import has_body, read_whole, watch
 
 SCOPE = "prodfix.scope"
@@ -52,9 +53,13 @@ def attach(app: Flask, services: Services, *, deadline: bool) -> None:
         seconds = _seconds(app, services, current, context, everywhere=deadline)
         if seconds is not None:
             environ[DEADLINE] = scope.begin(seconds)
-        if (deadline or seconds is not None) and has_body(environ):
-            _receive(current, services.settings, seconds)
-        return preprocess(*given)
+        try:
+            if (deadline or seconds is not None) and has_body(environ):
+                _receive(current, services.settings, seconds)
+            return preprocess(*given)
+        except Exception as error:
+            environ[RAISED] = error
+            raise
 
     # Around Flask's own steps, and not among the functions that it calls in them: of each of those it finds out anew, for
     # every request, whether it is a coroutine, which takes longer than what ours do. What a step is given is handed on as it
@@ -120,10 +125,14 @@ def _ended(dispatch: Callable[..., ResponseReturnValue]) -> Callable[..., Respon
 
     def dispatch_request(*given: Any) -> ResponseReturnValue:
         left = deadlines.remaining()
-        if left is None:
-            return dispatch(*given)
-        with deadlines.Enforced(left, DeadlineExceeded):
-            return dispatch(*given)
+        try:
+            if left is None:
+                return dispatch(*given)
+            with deadlines.Enforced(left, DeadlineExceeded):
+                return dispatch(*given)
+        except Exception as error:
+            _current().environ[RAISED] = error
+            raise
 
     return dispatch_request
 

@@ -19,13 +19,13 @@ import pymongo
 from flask import Flask
 
 from prodfix.errors import DeadlineExceeded
-from prodfix.records.records import ErrorRecord
+from prodfix.records.records import Answered, ErrorRecord
 from prodfix.request import deadlines
-from prodfix.request.context import RequestContext, reset_context, set_context
+from prodfix.request.context import RequestContext, new_request_id, reset_context, set_context
 from prodfix.services import Services
 from prodfix.web.answers import REQUEST_ID, Answer, answer_to
-from prodfix.web.handlers import UNRECORDED
 from prodfix.web.hooks import CONTEXT, DEADLINE, SCOPE, STREAM
+from prodfix.web.host_answers import RAISED, UNRECORDED, record_answer
 from prodfix.web.incoming import UNREAD, Rest, close_connection, discard
 
 StartResponse = Callable[..., Any]
@@ -66,9 +66,8 @@ class WsgiLayer:
             if scope is not None:
                 scope.end()
         context = environ.get(CONTEXT)
-        unrecorded = environ.pop(UNRECORDED, None)
-        if unrecorded is not None:  # the host's own handler has answered it
-            self.record(unrecorded, context)
+        if head.status >= 500 or UNRECORDED in environ or RAISED in environ:
+            record_answer(self._services, environ, context, head.status)
         if head.held is not None:
             return Stream(self, body, context, head, environ.get(DEADLINE))
         self.count(context, head)
@@ -77,10 +76,13 @@ class WsgiLayer:
 
     def failed(self, error: BaseException, context: RequestContext | None, head: _Head) -> bytes:
         """Record what has escaped, and answer it; or raise it again, to whoever waits for it outside."""
-        record = self.record(error, context)
-        head.status = 500 if record is None else record.meaning.status
+        head.forget_errors()
+        ours = self._answers and self._services.runtime.background.serving()
+        # Without us the server answers it, and knows nothing but 500.
+        record = self.record(error, context, Answered("prodfix") if ours else Answered("host", 500))
+        head.status = 500 if record is None else record.status
         self.count(context, head)
-        if record is None or not self.answers or not self._services.runtime.background.serving():
+        if record is None or not ours:
             raise error
         return head.replace(answer_to(record), record.request_id)
 
@@ -91,11 +93,13 @@ class WsgiLayer:
         propagates = config["PROPAGATE_EXCEPTIONS"]
         return self._answers and not (self._app.testing or self._app.debug if propagates is None else propagates)
 
-    def record(self, error: BaseException, context: RequestContext | None) -> ErrorRecord | None:
+    def record(
+        self, error: BaseException, context: RequestContext | None, answered: Answered | None = None
+    ) -> ErrorRecord | None:
         """None where errors are none of ours."""
         if not self._services.settings.enable_error_handler:
             return None
-        return self._services.errors.log.log_error(error, context)
+        return self._services.errors.log.log_error(error, context, answered)
 
     def count(self, context: RequestContext | None, head: _Head) -> None:
         """Count an answered request, with the time that it took until now."""
@@ -138,6 +142,11 @@ class _Head:
         self.held = (status, headers, *more)
         return None
 
+    def forget_errors(self) -> None:
+        """Of the request's steps: what holds an environ must not be held by it."""
+        self._environ.pop(RAISED, None)
+        self._environ.pop(UNRECORDED, None)
+
     def replace(self, answer: Answer, request_id: str) -> bytes:
         """Send ``answer`` in place of what the application wanted to say; its body."""
         self.held, body = None, answer.body
@@ -158,6 +167,8 @@ class _Head:
         identity: str | None = environ.get(REQUEST_ID)  # what the body says
         if identity is None and context is not None:
             identity = context.request_id
+        elif identity is None and self.status >= 500:  # of a middleware: nobody has come as far as our hook
+            identity = environ[REQUEST_ID] = new_request_id()
         if identity is not None:
             headers = [(name, value) for name, value in headers if name.lower() != "x-request-id"]
             headers.append(("X-Request-ID", identity))
