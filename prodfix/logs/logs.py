@@ -23,6 +23,7 @@ from prodfix.errors import Severity
 from prodfix.logs.files import Room, category_files
 from prodfix.logs.lines import timestamp
 from prodfix.logs.sinks import Console, Rendered, Sinks, render
+from prodfix.logs.trackers import Trackers
 from prodfix.operations.frames import stack
 from prodfix.redaction.redactor import redact_document
 from prodfix.request.context import current_context
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 _LEVELS = {Severity.INFO: "INFO", Severity.WARN: "WARNING", Severity.ERROR: "ERROR", Severity.CRITICAL: "CRITICAL"}
 _SEEDS = {"debug": "DEBUG", "info": "INFO", "warn": "WARNING", "error": "ERROR"}
 _STEPS = ((logging.INFO, "debug"), (logging.WARNING, "info"), (logging.ERROR, "warn"), (logging.CRITICAL, "error"))
+_HOST = "prodfix"  # the standard library's logger of our lines, in an application that keeps its own logging
 _URGENT = frozenset({Severity.ERROR, Severity.CRITICAL})
 _SHOW_WARNING = warnings.showwarning
 
@@ -49,6 +51,7 @@ class Logs:
         self.served, self.owning = served, served or owning
         self._handler: int | None = None  # of loguru's, ours
         self._least = logging.DEBUG
+        self._trackers = Trackers(__name__ if self.owning else _HOST)  # loguru names a line's logger by its module
 
     @classmethod
     def made(cls, settings: Settings, *, served: bool, owning: bool) -> Logs:
@@ -69,6 +72,7 @@ class Logs:
         Never raises: a broken log must not break what it tells of.
         """
         try:
+            self._trackers.ask()
             told = entry if isinstance(entry, Rendered) else Rendered(entry, render(entry))
             urgent = severity in _URGENT
             for name in files:
@@ -108,7 +112,7 @@ class Logs:
             self.sinks.put("console", entry.line, urgent=urgent)
 
     def _to_host(self, level: int, line: bytes) -> None:
-        logging.getLogger("prodfix").log(level, "%s", line.decode().rstrip())
+        logging.getLogger(_HOST).log(level, "%s", line.decode().rstrip())
 
     def take_over(self, level: str) -> None:
         """Make loguru the process's logging, with the console as its one sink. Loggers that are made later are ours too.

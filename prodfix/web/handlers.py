@@ -11,7 +11,7 @@ import random
 from collections.abc import Iterator
 from typing import Any, cast
 
-from flask import Flask, Response, g, got_request_exception, has_request_context, request
+from flask import Flask, Response, current_app, g, got_request_exception, has_request_context, request
 from flask.wrappers import Request
 from pymongo.errors import DuplicateKeyError
 from werkzeug.datastructures import Headers
@@ -160,7 +160,7 @@ def _words(services: Services, error: BaseException) -> str | None:
     """The application's own words of an HTTP error, unless it gave the class a row, with words of its own."""
     if not isinstance(error, HTTPException) or not services.classifier.own.isdisjoint(type(error).__mro__):
         return None
-    return own_words(error)
+    return own_words(error, debug=current_app.debug if has_request_context() else False)
 
 
 def _challenge(error: BaseException) -> str:

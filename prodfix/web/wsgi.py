@@ -54,7 +54,7 @@ class WsgiLayer:
         self._inner: Wsgi = app.wsgi_app
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        head = _Head(environ, start_response)
+        head = _Head(environ, start_response, holds=self._answers)
         try:
             body = self._inner(environ, head)
         except BaseException as error:  # noqa: BLE001 - a gevent.Timeout of the application, sys.exit() in a view
@@ -68,7 +68,7 @@ class WsgiLayer:
         context = environ.get(CONTEXT)
         if head.status >= 500 or UNRECORDED in environ or RAISED in environ:
             record_answer(self._services, environ, context, head.status)
-        if head.held is not None:
+        if STREAM in environ:
             return Stream(self, body, context, head, environ.get(DEADLINE))
         self.count(context, head)
         rest = environ.get(UNREAD)
@@ -77,7 +77,7 @@ class WsgiLayer:
     def failed(self, error: BaseException, context: RequestContext | None, head: _Head) -> bytes:
         """Record what has escaped, and answer it; or raise it again, to whoever waits for it outside."""
         head.forget_errors()
-        ours = self._answers and self._services.runtime.background.serving()
+        ours = self.answers and self._services.runtime.background.serving()
         # Without us the server answers it, and knows nothing but 500.
         record = self.record(error, context, Answered("prodfix") if ours else Answered("host", 500))
         head.status = 500 if record is None else record.status
@@ -114,16 +114,17 @@ class WsgiLayer:
 
 
 class _Head:
-    """``start_response``, which refuses what cannot be sent, and waits for the first part of a streamed body.
+    """``start_response``, which refuses what cannot be sent, and ``holds`` it until there is the first part of a streamed body.
 
+    Only where an answer could take its place: whoever looks on from outside of us, a tracer say, looks while Flask is at it.
     PEP 3333 lets a second call replace the first one's headers; gunicorn adds to them instead, also to those of a call that
     it has refused.
     """
 
-    __slots__ = ("_environ", "_start_response", "begun", "held", "sent", "status")
+    __slots__ = ("_environ", "_holds", "_start_response", "begun", "held", "sent", "status")
 
-    def __init__(self, environ: dict[str, Any], start_response: StartResponse) -> None:
-        self._environ, self._start_response = environ, start_response
+    def __init__(self, environ: dict[str, Any], start_response: StartResponse, *, holds: bool) -> None:
+        self._environ, self._start_response, self._holds = environ, start_response, holds
         self.held: tuple[Any, ...] | None = None
         self.sent = False
         self.status, self.begun = 500, time.monotonic()
@@ -137,7 +138,7 @@ class _Head:
         if UNREAD in self._environ and "SERVER_SOFTWARE" in self._environ:
             # It is the server's to say (PEP 3333): some raise for it.
             headers = [(name, value) for name, value in headers if name.lower() != "connection"]
-        if STREAM not in self._environ:
+        if not self._holds or STREAM not in self._environ:
             return self.send(status, headers, *more)
         self.held = (status, headers, *more)
         return None
@@ -192,6 +193,7 @@ class Stream:
     ) -> None:
         self._boundary, self._body, self._context, self._head = boundary, body, context, head
         self._deadline = deadline
+        self._begun = False
         self._parts: Iterator[bytes] = iter(body)
 
     def __iter__(self) -> Stream:
@@ -200,7 +202,7 @@ class Stream:
     def __next__(self) -> bytes:
         token = set_context(self._context)
         try:
-            part = next(self._parts, None) if self._head.held is None or self._deadline is None else self._first()
+            part = next(self._parts, None) if self._begun or self._deadline is None else self._first()
             _check(part)
             self._begin()
         except BaseException as error:  # noqa: BLE001 - recorded, and answered or raised again
@@ -225,15 +227,22 @@ class Stream:
             deadlines.stop(token)
 
     def _begin(self) -> None:
+        if self._begun:
+            return
+        self._begun = True
+        self._release()
+        self._boundary.count(self._context, self._head)
+
+    def _release(self) -> None:
         held, self._head.held = self._head.held, None
         if held is not None:
             self._head.send(*held)
-            self._boundary.count(self._context, self._head)
 
     def _failed(self, error: BaseException) -> bytes:
-        if self._head.held is not None:
+        if not self._begun:
+            self._begun = True
             if not self._boundary.answers:
-                self._head.send(*self._head.held)  # as without us
+                self._release()  # as without us
             self._parts = iter(())
             return self._boundary.failed(error, self._context, self._head)
         self._boundary.record(error, self._context)
