@@ -13,6 +13,7 @@ from prodfix.alerts.service import DELIVER, LOOK
 from prodfix.errors import Severity
 from prodfix.process.loops import Loop, stop_all
 from prodfix.process.per_process import in_each_process
+from prodfix.process.tracing import untraced
 from prodfix.recovery.breaker import PATIENCE
 from prodfix.services import Services
 from prodfix.statistics.rates import BEFORE, RECENT, jumped
@@ -181,10 +182,10 @@ class Background:
     def _write(self, services: Services) -> None:
         if services.database.clients.configured and services.database.monitor.healthy:
             if services.logs.served and not self._warm:
-                services.database.clients.application.admin.command(
-                    "ping"
-                )  # fills the pool before the first request needs it
-                services.documents.prepare()
+                with untraced():
+                    # It fills the pool before the first request needs it.
+                    services.database.clients.application.admin.command("ping")
+                    services.documents.prepare()
                 self._warm = True
             if services.deferral.drainer.first:
                 return

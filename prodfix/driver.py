@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pymongo
 from pymongo import MongoClient
@@ -80,6 +80,10 @@ _COUNTS = _sets(Pool, "conns", "active_contexts", "_pending", "operation_count",
 _SHORTENS = _takes(Connection, "apply_timeout", "cmd") and _takes(Connection, "command", "dbname", "spec")
 _HAS_TRANSACTION = _sets(ClientSession, "_transaction")
 _FINISHES = _takes(ClientSession, "_finish_transaction_with_retry")
+_HEARD = ("_EventListeners__command_listeners", "_EventListeners__enabled_for_commands")
+_LISTENS = _sets(MongoClient, "_event_listeners") and _sets(
+    _found("pymongo.monitoring", "_EventListeners") or object, *_HEARD
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +124,7 @@ NAMES = (
     PrivateName(
         "CommandCursor._collection", "the collection of a getMore that failed", _sets(CommandCursor, "_collection")
     ),
+    PrivateName("_EventListeners.__command_listeners", "clients of ours that no tracer listens to", _LISTENS),
     PrivateName("MongoClient._closed", "the doctor's look past clients that are closed", _sets(MongoClient, "_closed")),
 )
 
@@ -326,6 +331,19 @@ class HookedPool(Pool):
                 return self.prodfix_lent(partial(super()._get_conn, checkout_started_time, handler))
             except WaitQueueTimeoutError as error:
                 raise self.prodfix_exhausted(error) from None
+
+
+Client = TypeVar("Client", bound=MongoClient[Any])
+
+
+def unheard(client: Client) -> Client:
+    """``client``, which tells nobody of its commands, also not who listens to all clients (``pymongo.monitoring.register``): of
+    what a library does for itself there are no spans and no slow queries."""
+    listeners: Any = getattr(client, "_event_listeners", None) if _LISTENS else None
+    if listeners is not None:
+        for name, nothing in zip(_HEARD, ([], False), strict=True):
+            setattr(listeners, name, nothing)
+    return client
 
 
 def is_closed(client: Any) -> bool:

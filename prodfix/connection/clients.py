@@ -185,16 +185,20 @@ class Clients:
             )
         )
         self._own: PerProcess[MongoClient[Any]] = PerProcess(
-            lambda: GatedClient(
-                self.uri, connect=False, gate=gate, **(brief | {"appname": "prodfix-own", "maxPoolSize": 4})
+            lambda: driver.unheard(
+                GatedClient(
+                    self.uri, connect=False, gate=gate, **(brief | {"appname": "prodfix-own", "maxPoolSize": 4})
+                )
             )
         )
         self._watch: PerProcess[MongoClient[Any]] = PerProcess(
-            lambda: MongoClient(
-                self.uri,
-                connect=False,
-                event_listeners=list(watchers),
-                **(brief | {"appname": "prodfix-watch", "maxPoolSize": 2, "retryReads": False}),
+            lambda: driver.unheard(
+                MongoClient(
+                    self.uri,
+                    connect=False,
+                    event_listeners=list(watchers),
+                    **(brief | {"appname": "prodfix-watch", "maxPoolSize": 2, "retryReads": False}),
+                )
             )
         )
 

@@ -10,6 +10,7 @@ import sys
 
 _SENTRY = "sentry_sdk.integrations.logging"
 
+
 class Trackers:
     """Asks each tracker that is there, once, to pass over the lines of ``name``: the logger that has ours, and nobody else's. It
     may be loaded at any time before it hears of one."""

@@ -27,7 +27,9 @@ from prodfix.signals import error_recorded
 from prodfix.statistics.counters import Counters
 from prodfix.statistics.storms import Storms
 
-_RECORDED = "__prodfix_recorded__"  # of an exception: the context of the request that it was recorded for, the last time
+_RECORDED = (
+    "__prodfix_recorded__"  # of an exception: the context of the request that it was recorded for, the last time
+)
 
 
 class ErrorLog:

@@ -229,7 +229,8 @@ class ErrorSummary(Serializable):
     message: str | None = None
     status: Annotated[int | None, Description("HTTP status that the client has got")] = None
     answered_by: Annotated[
-        Literal["prodfix", "host"] | None, Description("host: the application has answered itself; null: nobody was asking")
+        Literal["prodfix", "host"] | None,
+        Description("host: the application has answered itself; null: nobody was asking"),
     ] = None
     outcome: Outcome | None = None
     fingerprint: str | None = None

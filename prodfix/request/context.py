@@ -66,8 +66,8 @@ class Notes:
     """What becomes known while a request is served: the user once a view has verified one, its database commands, the
     ID of what it does (:func:`prodfix.current_operation_id`), and what recovery did: ``retries`` are our own,
     ``driver_retries`` commands that the driver has sent again by itself. ``identified``: the view has asked for that ID;
-    ``stored``: an error of it is kept under its ID; ``conflict_at`` is when (in the monotonic clock's seconds) a write met a conflict, None if something may have been applied
-    since.
+    ``stored``: an error of it is kept under its ID; ``conflict_at`` is when (in the monotonic clock's seconds) a write met a
+    conflict, None if something may have been applied since.
 
     Of most requests nothing becomes known: what is here stands in the class until it is another."""
 

@@ -18,7 +18,7 @@ from prodfix.settings import Answers, Settings
 Handler = Callable[[Any], Any]
 
 _MARK = "__prodfix_handler__"
-_CHOOSING = "prodfix.choosing"  # in the environ: the error that a handler of the host's was found for
+_CHOOSING = "prodfix.choosing"  # in the environ: the error that is handled, and the handlers that were tried
 _WRAPPERS = 100  # around one handler, which may have been wrapped into itself
 _PAGES = frozenset({"text/html", "application/xhtml+xml"})
 
@@ -46,7 +46,7 @@ class AnswerPolicy:
         accepted = current.environ.get("HTTP_ACCEPT", "").lower()
         if "html" not in accepted or any(_below(current.path, path) for path in self.paths):
             return False
-        named = {value.partition(";")[0].strip() for value, quality in current.accept_mimetypes if quality > 0}
+        named = {value.partition(";")[0].strip().lower() for value, quality in current.accept_mimetypes if quality > 0}
         return not _PAGES.isdisjoint(named) and not any(_is_json(one) for one in named)
 
 
@@ -79,20 +79,25 @@ def is_ours(handler: Any) -> bool:
 def unless_the_host(app: Flask, handler: Handler) -> Handler:
     """``handler`` for what the host has none for: one for a parent of the error's class is what Flask would have taken.
 
-    It is never entered again for the same error: what was found may lead back here, wrapped so that nobody sees it.
+    What was found may lead back here, wrapped so that nobody sees it: then it is passed over, and no error goes round.
     """
     registered: Mapping[Any, Handler] = app.error_handler_spec[None][None]
 
     def choose(error: Any) -> Any:
-        found = (registered.get(kind) for kind in type(error).__mro__)
-        hosts = next((one for one in found if one is not None and not is_ours(one)), None)
         environ: dict[str, Any] = request.environ if has_request_context() else {}
-        if hosts is None or environ.get(_CHOOSING) is error:
+        chosen, tried = environ.get(_CHOOSING, (None, ()))
+        found = (registered.get(kind) for kind in type(error).__mro__)
+        left = (one for one in found if one is not None and (chosen is not error or one not in tried))
+        hosts = next((one for one in left if not is_ours(one)), None)
+        if hosts is None:
             return handler(error)
-        environ[_CHOOSING] = error
+        before = environ.get(_CHOOSING)
+        environ[_CHOOSING] = error, (*(tried if chosen is error else ()), hosts)
         try:
             return app.ensure_sync(hosts)(error)
         finally:
-            del environ[_CHOOSING]
+            environ.pop(_CHOOSING)
+            if before is not None:
+                environ[_CHOOSING] = before
 
     return marked(choose)

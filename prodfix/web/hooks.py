@@ -16,6 +16,7 @@ from werkzeug.wsgi import FileWrapper
 
 from prodfix import driver
 from prodfix.errors import BodyTimeout, DeadlineExceeded
+from prodfix.process.tracing import active_trace_id
 from prodfix.request import deadlines
 from prodfix.request.context import RequestContext, current_context, made_context, reset_context, set_context
 from prodfix.request.devices import hint_of
@@ -60,6 +61,8 @@ def attach(app: Flask, services: Services, *, deadline: bool) -> None:
         except Exception as error:
             environ[RAISED] = error
             raise
+        finally:
+            _follow_trace(environ, context)
 
     # Around Flask's own steps, and not among the functions that it calls in them: of each of those it finds out anew, for
     # every request, whether it is a coroutine, which takes longer than what ours do. What a step is given is handed on as it
@@ -68,6 +71,14 @@ def attach(app: Flask, services: Services, *, deadline: bool) -> None:
     app.dispatch_request = _ended(app.dispatch_request)  # type: ignore[method-assign]
     app.process_response = _finished(app.process_response)  # type: ignore[method-assign]
     app.do_teardown_request = _left(app.do_teardown_request)  # type: ignore[method-assign]
+
+
+def _follow_trace(environ: dict[str, Any], context: RequestContext) -> None:
+    """A tracer begins its span among the application's own hooks: the request is its trace's from here on."""
+    trace = active_trace_id()
+    if trace is not None and trace != context.trace_id:
+        environ[CONTEXT] = followed = context._replace(trace_id=trace)
+        set_context(followed)  # the scope's token puts back what was there before both
 
 
 def _finished(process: Callable[..., Response]) -> Callable[..., Response]:

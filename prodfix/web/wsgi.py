@@ -24,6 +24,7 @@ from prodfix.request import deadlines
 from prodfix.request.context import RequestContext, new_request_id, reset_context, set_context
 from prodfix.services import Services
 from prodfix.web.answers import REQUEST_ID, Answer, answer_to
+from prodfix.web.application import Application
 from prodfix.web.hooks import CONTEXT, DEADLINE, SCOPE, STREAM
 from prodfix.web.host_answers import RAISED, UNRECORDED, record_answer
 from prodfix.web.incoming import UNREAD, Rest, close_connection, discard
@@ -43,15 +44,19 @@ def _is_name(name: str) -> bool:
 def attach(app: Flask, services: Services, *, answers: bool) -> None:
     """Wrap ``app.wsgi_app``. ``answers``: give an answer instead of the exception, as only the served application may;
     in a host the exception goes on to whoever waits for it there."""
-    app.wsgi_app = WsgiLayer(app, services, answers=answers)  # type: ignore[method-assign]
+    if isinstance(app, Application):
+        # What is around wsgi_app when it is asked, and not what is now.
+        app.outermost = WsgiLayer(app, services, lambda *asked: app.wsgi_app(*asked), answers=answers)  # noqa: PLW0108
+    else:
+        app.wsgi_app = WsgiLayer(app, services, app.wsgi_app, answers=answers)  # type: ignore[method-assign]
 
 
 class WsgiLayer:
-    """A WSGI application around another one."""
+    """A WSGI application around another one, ``inner``."""
 
-    def __init__(self, app: Flask, services: Services, *, answers: bool) -> None:
+    def __init__(self, app: Flask, services: Services, inner: Wsgi, *, answers: bool) -> None:
         self._app, self._services, self._answers = app, services, answers
-        self._inner: Wsgi = app.wsgi_app
+        self._inner = inner
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         head = _Head(environ, start_response, holds=self._answers)

@@ -21,7 +21,7 @@ from werkzeug.exceptions import (
     UnsupportedMediaType,
 )
 
-from prodfix.classification.classifications import MALFORMED, NOT_FOUND, Classification
+from prodfix.classification.classifications import NOT_FOUND, Classification
 from prodfix.classification.web_errors import STATUSES
 from prodfix.errors import ErrorCategory
 from prodfix.web.own_words import LONGEST, own_words
@@ -170,13 +170,17 @@ def test_words_of_a_5xx_are_never_told(ask: Callable[..., Any], name: str) -> No
     ],
     ids=["json", "form", "plain"],
 )
-def test_what_flask_says_in_debug_stays(adopt: Callable[..., Flask], view: Callable[[], Any], words: str | None) -> None:
+def test_what_flask_says_in_debug_stays(
+    adopt: Callable[..., Flask], view: Callable[[], Any], words: str | None
+) -> None:
     answers = []
     for debug in (True, False):
         app = Flask("host")
         app.config.update(DEBUG=debug, TRAP_BAD_REQUEST_ERRORS=False)
         app.add_url_rule("/", view_func=view, methods=["POST"])
-        answers.append(adopt(app, app_env="development").test_client().post("/", data="{wrong", content_type="text/plain"))
+        answers.append(
+            adopt(app, app_env="development").test_client().post("/", data="{wrong", content_type="text/plain")
+        )
     told, control = (answer.get_json()["detail"] for answer in answers)
     assert control == STATUSES[answers[1].status_code].message
     assert (words in told) if words is not None else (told == control)
