@@ -113,8 +113,8 @@ class Settings(BaseSettings):
     asks. ``api``: each, but for browsers, which have Flask's own pages. ``unhandled``: of those only what would be Flask's 500,
     so that a 404 and what ``abort`` says stay Flask's. ``none``: no one. Default: ``all`` for the served application, ``api``
     in a host."""
-    api_paths: Annotated[frozenset[str], NoDecode, BeforeValidator(words)] = frozenset({"/api"})
-    """Below them no answer is for a browser, whatever it accepts."""
+    api_paths: Annotated[str, Field(max_length=1000)] = "/api"
+    """Divided by commas or white space: below them no answer is for a browser, whatever it accepts."""
     max_retry_attempts: Annotated[int, Field(ge=0, le=20)] = 3
     max_conflict_retries: Annotated[int, Field(ge=0, le=1000)] = 50
     retry_base_delay_ms: Milliseconds = 1_000

@@ -60,6 +60,7 @@ CASES: dict[str, Renamed] = {
     "ClientSession._finish_transaction_with_retry": renamed("_finish_transaction_with_retry", "unanswered commit"),
     "Cursor._spec": renamed("_spec", "shape of a query"),
     "CommandCursor._collection": renamed("_collection", "collection of a getMore"),
+    "_EventListeners.__command_listeners": renamed("__command_listeners", "silence"),
     "MongoClient._closed": renamed("_closed", "closed client"),
 }
 FEATURES = frozenset().union(*(case.lost for case in CASES.values()))
@@ -203,6 +204,10 @@ SERVED = """
         insert = [InsertOne({}, namespace="host.things")]
         works["collections of a client's bulk write"] = operation(lambda: dead.bulk_write(insert))[0] == "things"
         operation(lambda: dead.host.things.bulk_write([InsertOne({})]))
+    heard = Commands()
+    with driver.unheard(pymongo.MongoClient(uri, event_listeners=[heard])) as silent:
+        silent.admin.command("ping")
+    works["silence"] = not heard.sent
     down = True
     works["gate"] = isinstance(failed(lambda: things.find_one({})), DatabaseUnavailable)
     client.close()

@@ -54,7 +54,7 @@ def made() -> Flask:
     def stream() -> Response:
         return Response((part for part in (b"a", b"b")), 503)
 
-    app.add_url_rule("/abort/<int:status>", "give_up", lambda status: abort(status))
+    app.add_url_rule("/abort/<int:code>", "give_up", abort)
     app.add_url_rule("/response", "response", lambda: abort(Response("made", 502)))
     return app
 

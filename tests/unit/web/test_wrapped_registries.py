@@ -1,4 +1,5 @@
-"""Extensions wrap what Flask has registered (Flask-Injector all of it): our handlers know themselves again, and never go round."""
+"""Extensions wrap what Flask has registered (Flask-Injector all of it): our handlers know themselves again, and no error goes
+round."""
 
 from __future__ import annotations
 
@@ -33,7 +34,10 @@ def as_functools_does(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def without_a_trace(function: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda *given, **named: function(*given, **named)
+    def wrapper(*given: Any, **named: Any) -> Any:
+        return function(*given, **named)
+
+    return wrapper
 
 
 def wrap_all(app: Flask, wrap: Wrap) -> int:
