@@ -33,7 +33,9 @@ class AnswerPolicy:
     @classmethod
     def made(cls, settings: Settings, *, served: bool) -> AnswerPolicy:
         """That of an application: what is ``served`` is an API, a host may have pages for people."""
-        return cls(settings.answers or ("all" if served else "api"), tuple(settings.api_paths.replace(",", " ").split()))
+        return cls(
+            settings.answers or ("all" if served else "api"), tuple(settings.api_paths.replace(",", " ").split())
+        )
 
     def answers_for(self, current: Request, *, unhandled: bool) -> bool:
         """Whether the answer to ``current`` is ours. ``unhandled``: without us it would be Flask's 500."""

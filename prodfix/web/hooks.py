@@ -29,6 +29,9 @@ SCOPE = "prodfix.scope"
 CONTEXT = "prodfix.request.context"  # stays when the request's scope has ended
 DEADLINE = "prodfix.deadline"  # when it ends, in the monotonic clock's seconds
 STREAM = "prodfix.stream"
+HEAD = (
+    "prodfix.head"  # the outermost layer's, which keeps to the environ that Flask has: a middleware may have copied it
+)
 SHORTEST = 0.05  # seconds; a client cannot ask for a deadline in which nothing can be done
 _MILLISECONDS = re.compile(r"[0-9]{1,9}")
 _UNMARKED = object()
@@ -47,6 +50,9 @@ def attach(app: Flask, services: Services, *, deadline: bool) -> None:
         services.start()
         current = _current()
         environ = current.environ
+        head = environ.get(HEAD)
+        if head is not None:
+            head.environ = environ
         context = _context(current)
         # In the environ, which is this request's alone: a request within a request shares the application context and its g.
         scope = environ[SCOPE] = _Scope(set_context(context))

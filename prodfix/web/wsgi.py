@@ -25,7 +25,7 @@ from prodfix.request.context import RequestContext, new_request_id, reset_contex
 from prodfix.services import Services
 from prodfix.web.answers import REQUEST_ID, Answer, answer_to
 from prodfix.web.application import Application
-from prodfix.web.hooks import CONTEXT, DEADLINE, SCOPE, STREAM
+from prodfix.web.hooks import CONTEXT, DEADLINE, HEAD, SCOPE, STREAM
 from prodfix.web.host_answers import RAISED, UNRECORDED, record_answer
 from prodfix.web.incoming import UNREAD, Rest, close_connection, discard
 
@@ -59,12 +59,15 @@ class WsgiLayer:
         self._inner = inner
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        head = _Head(environ, start_response, holds=self._answers)
+        head = environ[HEAD] = _Head(environ, start_response, holds=self._answers)
         try:
             body = self._inner(environ, head)
         except BaseException as error:  # noqa: BLE001 - a gevent.Timeout of the application, sys.exit() in a view
-            return [self.failed(error, environ.get(CONTEXT), head)]
+            return [self.failed(error, head.environ.get(CONTEXT), head)]
         finally:
+            environ.pop(HEAD, None)
+            environ = head.environ
+            environ.pop(HEAD, None)
             # A teardown function that raises takes those before it along, and what stayed would be the next request's:
             # one greenlet serves all requests of a kept-alive connection.
             scope = environ.pop(SCOPE, None)
@@ -126,10 +129,10 @@ class _Head:
     it has refused.
     """
 
-    __slots__ = ("_environ", "_holds", "_start_response", "begun", "held", "sent", "status")
+    __slots__ = ("_holds", "_start_response", "begun", "environ", "held", "sent", "status")
 
     def __init__(self, environ: dict[str, Any], start_response: StartResponse, *, holds: bool) -> None:
-        self._environ, self._start_response, self._holds = environ, start_response, holds
+        self.environ, self._start_response, self._holds = environ, start_response, holds
         self.held: tuple[Any, ...] | None = None
         self.sent = False
         self.status, self.begun = 500, time.monotonic()
@@ -140,23 +143,23 @@ class _Head:
             if not (clean or _UNSENDABLE.search(value) is None) or not _is_name(name):
                 raise ValueError(f"the header {name[:40]!a} cannot be sent")
         self.status = int(status[:3])
-        if UNREAD in self._environ and "SERVER_SOFTWARE" in self._environ:
+        if UNREAD in self.environ and "SERVER_SOFTWARE" in self.environ:
             # It is the server's to say (PEP 3333): some raise for it.
             headers = [(name, value) for name, value in headers if name.lower() != "connection"]
-        if not self._holds or STREAM not in self._environ:
+        if not self._holds or STREAM not in self.environ:
             return self.send(status, headers, *more)
         self.held = (status, headers, *more)
         return None
 
     def forget_errors(self) -> None:
         """Of the request's steps: what holds an environ must not be held by it."""
-        self._environ.pop(RAISED, None)
-        self._environ.pop(UNRECORDED, None)
+        self.environ.pop(RAISED, None)
+        self.environ.pop(UNRECORDED, None)
 
     def replace(self, answer: Answer, request_id: str) -> bytes:
         """Send ``answer`` in place of what the application wanted to say; its body."""
         self.held, body = None, answer.body
-        self._environ[REQUEST_ID] = request_id
+        self.environ[REQUEST_ID] = request_id
         headers = [*answer.headers.items(), ("Content-Length", str(len(body)))]
         replaced = sys.exc_info() if self.sent else None
         self.send(f"{answer.status} {_PHRASES.get(answer.status, 'Unknown')}", headers, replaced)
@@ -165,7 +168,7 @@ class _Head:
     def send(self, status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
         """The one place that sets ``X-Request-ID``: every answer goes through here, whoever has made it."""
         self.sent = True
-        environ = self._environ
+        environ = self.environ
         rest = environ.get(UNREAD)
         if rest is not None:
             close_connection(rest, self._start_response)
