@@ -14,6 +14,7 @@ from prodfix.engine import Engine
 from prodfix.errors import Severity
 from prodfix.process.loops import Lane, Loop, lanes, stop_all
 from prodfix.process.per_process import in_each_process
+from prodfix.process.tracing import untraced
 from prodfix.recovery.breaker import PATIENCE
 from prodfix.statistics.rates import BEFORE, RECENT, jumped
 
@@ -262,11 +263,11 @@ class Background:
     def _write(self) -> None:
         if self._engine.clients.configured and self._engine.monitor.healthy:
             if self._engine.logs.served and not self._warm:
-                self._engine.clients.application.admin.command(
-                    "ping"
-                )  # fills the pool before the first request needs it
-                for tenant in self._engine.tenants:
-                    tenant.documents.prepare()
+                with untraced():
+                    # It fills the pool before the first request needs it.
+                    self._engine.clients.application.admin.command("ping")
+                    for tenant in self._engine.tenants:
+                        tenant.documents.prepare()
                 self._warm = True
             if self._engine.drainer.first:
                 return

@@ -17,6 +17,7 @@ from prodfix.services import EXTENSION, Services
 from prodfix.settings import Settings
 from prodfix.shipped import ShippedBlueprints
 from prodfix.web import authentication, handlers, hooks, wsgi
+from prodfix.web.answer_policy import AnswerPolicy
 
 
 class ProdFix:
@@ -109,7 +110,7 @@ class ProdFix:
         hooks.attach(app, services, deadline=self._deadline)
         wsgi.attach(app, services, answers=self._served and settings.enable_error_handler)
         if settings.enable_error_handler:
-            handlers.attach(app, services)
+            handlers.attach(app, services, AnswerPolicy.made(settings, served=self._served))
             if self._logging:
                 _log_each_error_once(app)
         else:

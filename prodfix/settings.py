@@ -37,6 +37,7 @@ from prodfix.settings_values import (
     check_public_key,
     check_uri,
     level,
+    lowered,
     moment,
     names,
     pem,
@@ -56,6 +57,9 @@ class SettingsError(Exception):
         self.problems = problems
         lines = [f"  {name}: {problem}" for name, problem in problems.items()]
         super().__init__("\n".join(["The settings are not usable:", *lines]))
+
+
+Answers = Literal["all", "unhandled", "api", "none"]
 
 
 class Environment(StrEnum):
@@ -117,6 +121,13 @@ class Settings(BaseModel):
 
     # Error handling and recovery
     enable_error_handler: bool = True
+    answers: Annotated[Answers | None, BeforeValidator(lowered)] = None
+    """Which errors that the application leaves open are answered by us; recorded they are in any case. ``all``: each, whoever
+    asks. ``api``: each, but for browsers, which have Flask's own pages. ``unhandled``: of those only what would be Flask's 500,
+    so that a 404 and what ``abort`` says stay Flask's. ``none``: no one. Default: ``all`` for the served application, ``api``
+    in a host."""
+    api_paths: Annotated[str, Field(max_length=1000)] = "/api"
+    """Divided by commas or white space: below them no answer is for a browser, whatever it accepts."""
     max_retry_attempts: Annotated[int, Field(ge=0, le=20)] = 3
     max_conflict_retries: Annotated[int, Field(ge=0, le=1000)] = 50
     retry_base_delay_ms: Milliseconds = 1_000

@@ -98,6 +98,11 @@ def switch(value: Any) -> Any:
     return {"1": "true", "yes": "true", "on": "true", "0": "false", "no": "false", "off": "false"}.get(text, text)
 
 
+def lowered(value: Any) -> Any:
+    """As people write it."""
+    return value.strip().lower() if isinstance(value, str) else value
+
+
 def level(value: Any) -> Any:
     """As people write it, and as the standard library calls ``warn``."""
     text = str(value).strip().lower()

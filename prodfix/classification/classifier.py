@@ -42,6 +42,11 @@ class Classifier:
         """What ``error`` means. Never raises; what is not known is ``INTERNAL_ERROR``."""
         return self._at(0, error)
 
+    @staticmethod
+    def of_status(status: int) -> Classification:
+        """What an answer says of which nothing is known but its status."""
+        return web_errors.row_of(status)
+
     def claims(self, error: BaseException) -> bool:
         """Whether a row of the application's decides what ``error`` means."""
         return self._kind(error) in self.own

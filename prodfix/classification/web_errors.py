@@ -61,15 +61,20 @@ STATUSES: dict[int, Classification] = {
 """The statuses with a code of their own; the others are ``HTTP_<status>``."""
 
 
+def row_of(status: int) -> Classification:
+    """The row of a status from 300 to 599."""
+    if status > 500:
+        return replace(INTERNAL_ERROR, status=status, code=f"HTTP_{status}")
+    name = HTTP_STATUS_CODES.get(status, "The request was refused")
+    return STATUSES.get(status) or _client(status, f"HTTP_{status}", name)
+
+
 def of_status(error: HTTPException) -> Classification:
     """The row of an HTTP error, or of the answer that an application gave to ``abort``, by its status."""
     status = getattr(error.response, "status_code", None) if error.response is not None else error.code
     if not isinstance(status, int) or not 300 <= status <= 599:
         return INTERNAL_ERROR
-    name = HTTP_STATUS_CODES.get(status, "The request was refused")
-    row = STATUSES.get(status) or _client(status, f"HTTP_{status}", name)
-    if status > 500:
-        row = replace(INTERNAL_ERROR, status=status, code=f"HTTP_{status}")
+    row = row_of(status)
     # Whoever says when to come back means that one may.
     return replace(row, retryable=True) if status in (429, 503) and getattr(error, "retry_after", None) else row
 

@@ -18,6 +18,7 @@ from prodfix.errors import Severity
 from prodfix.logs.files import Room, category_files
 from prodfix.logs.lines import timestamp
 from prodfix.logs.sinks import Console, Rendered, Sinks, render
+from prodfix.logs.trackers import Trackers
 from prodfix.operations.frames import stack
 from prodfix.redaction.redactor import redact_document
 from prodfix.request.context import current_context
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from prodfix.logs.loguru_console import LoguruConsole
 
 _LEVELS = {Severity.INFO: "INFO", Severity.WARN: "WARNING", Severity.ERROR: "ERROR", Severity.CRITICAL: "CRITICAL"}
+_HOST = "prodfix"  # the standard library's logger of our lines, in an application that keeps its own logging
+_LOGURUS = "prodfix.logs.loguru_console"  # loguru names a line's logger by the module that says it
 _URGENT = frozenset({Severity.ERROR, Severity.CRITICAL})
 
 
@@ -39,6 +42,7 @@ class Logs:
     def __init__(self, sinks: Sinks, *, served: bool, owning: bool = False) -> None:
         self.sinks = sinks
         self.served, self.owning = served, served or owning
+        self._trackers = Trackers(_LOGURUS if self.owning else _HOST)
 
     @classmethod
     def made(cls, settings: Settings, *, served: bool, owning: bool) -> Logs:
@@ -59,6 +63,7 @@ class Logs:
         Never raises: a broken log must not break what it tells of.
         """
         try:
+            self._trackers.ask()
             told = entry if isinstance(entry, Rendered) else Rendered(entry, render(entry))
             urgent = severity in _URGENT
             for name in files:
@@ -103,7 +108,7 @@ class Logs:
         self._console.take_over(level)
 
     def _to_host(self, level: int, line: bytes) -> None:
-        logging.getLogger("prodfix").log(level, "%s", line.decode().rstrip())
+        logging.getLogger(_HOST).log(level, "%s", line.decode().rstrip())
 
     def uncaught(self, kind: str, error: BaseException) -> None:
         """The line of what has ended a thread or a greenlet (``kind``), without its text. Never raises."""

@@ -20,12 +20,16 @@ from prodfix.operations.frames import frames_of, name_of, places, stack
 from prodfix.operations.operation import DatabaseOperation
 from prodfix.operations.shapes import document_shape
 from prodfix.records.outcomes import Ending
-from prodfix.records.records import ErrorRecord, facts_of, rules_of, summary
+from prodfix.records.records import Answered, ErrorRecord, facts_of, rules_of, summary
 from prodfix.records.storage import ERROR_LOG, Storage
 from prodfix.request.context import RequestContext, current_context, new_request_id
 from prodfix.signals import error_recorded
 from prodfix.statistics.counters import Counters
 from prodfix.statistics.storms import Storms
+
+_RECORDED = (
+    "__prodfix_recorded__"  # of an exception: the context of the request that it was recorded for, the last time
+)
 
 
 class ErrorLog:
@@ -140,9 +144,42 @@ class ErrorLog:
 
     # -- the seed's methods -----------------------------------------------------------------------------------------------
 
-    def log_error(self, error: BaseException, context: RequestContext | None = None) -> ErrorRecord:
-        """Record an error that nobody answers: of a background task, or one that the application has dealt with."""
+    def log_error(
+        self, error: BaseException, context: RequestContext | None = None, answered: Answered | None = None
+    ) -> ErrorRecord:
+        """Record an error; without ``answered`` one that nobody answers: of a background task, or one that the application has
+        dealt with."""
         record = self.record(error, context or current_context())
+        if answered is not None:
+            record = replace(record, meaning=_as_answered(record.meaning, answered), answered=answered)
+        self.append(record)
+        if record.context is not None:
+            self._step(lambda: vars(error).__setitem__(_RECORDED, record.context))
+        return record
+
+    def has(self, error: BaseException, context: RequestContext | None) -> bool:
+        """Whether :meth:`log_error` has recorded ``error`` for this request already: its application may have called it."""
+        return context is not None and vars(error).get(_RECORDED) is context
+
+    def log_answer(self, status: int, context: RequestContext | None, request_id: str) -> ErrorRecord:
+        """Record an answer of the application's that tells of a failure, with no exception to be seen: a view's ``return x,
+        503``. There is its request, with the commands that it has sent, and no more; ``request_id`` is for one without a
+        context, which a middleware has answered."""
+        meaning = self._classifier.of_status(status)
+        operation = context.notes.failed if context is not None else None
+        record = ErrorRecord(
+            meaning=meaning,
+            summary=f"answered with {status}",
+            error_type="Response",
+            stack="",
+            context=context,
+            operation=operation,
+            request_id=context.request_id if context is not None else request_id,
+            release=self._release,
+            outcome=Ending(meaning, operation, context, seen=self._sees(None)).outcome,
+            places=(context.endpoint[:100] if context is not None else "a middleware",),
+            answered=Answered("host", status),
+        )
         self.append(record)
         return record
 
@@ -204,14 +241,15 @@ class ErrorLog:
 
     def _append(self, record: ErrorRecord, *, counted: bool) -> None:
         key, disposition, files, statements = record.key, record.disposition, record.files, list[Statement]()
+        stored = disposition == "stored"
         if counted:
             if record.context is not None:  # whatever its route says: an error has a request, and a line that shows it
                 record.context.notes.uncounted = record.context.notes.unlogged = False
+                record.context.notes.stored = record.context.notes.stored or stored
             self._step(lambda: statements.extend(self._counters.error(key)))
         whole = disposition == "counted" or self.storms.admit(key.fingerprint, key.title)
         if disposition != "counted" and whole:
             self._step(lambda: self._logs.emit(record.meaning.severity, record.to_entry(), *files))
-        stored = disposition == "stored"
         if stored:
             insertion = self._storage.insertion_of
             self._step(
@@ -225,7 +263,7 @@ class ErrorLog:
             # The request's deadline may have passed, and must not end what tells of it.
             offer = partial(self._journal.offer, statements, limit=0.25, counted=stored)
             self._step(lambda: contextvars.Context().run(offer))
-        if counted and record.meaning.status >= 500:
+        if counted and record.status >= 500:
             self._step(lambda: self._on_failure(record))
         if counted:
             self._step(lambda: error_recorded.send(self, record=record))
@@ -236,3 +274,9 @@ class ErrorLog:
             facts = {"fingerprint": fingerprint, "error": title, "suppressed": held}
             # As loud as what it stands for: else it would be silent where only errors are logged.
             self._logs.event(Severity.ERROR, "storm", f"{held} more of the same were not logged", "error", facts=facts)
+
+
+def _as_answered(meaning: Classification, answered: Answered) -> Classification:
+    """A failure that was answered is one, also of what the client could have mended."""
+    failed = (answered.status or 0) >= 500 and meaning.severity in (Severity.INFO, Severity.WARN)
+    return replace(meaning, severity=Severity.ERROR) if failed and meaning.status < 500 else meaning

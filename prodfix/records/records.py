@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import bson
 from pymongo.errors import PyMongoError
@@ -61,6 +61,14 @@ class RecoveryAttempts(Serializable):
 _attempts = json_maker(RecoveryAttempts)
 
 
+class Answered(NamedTuple):
+    """Who has answered a request that failed, and with which status. The application's own answer may be any."""
+
+    by: Literal["prodfix", "host"]
+    status: int | None = None
+    """``None``: as the error's meaning says."""
+
+
 @dataclass(frozen=True)
 class ErrorRecord:
     """One error (the seed's EnrichedError and Error Log Entry). ``summary`` is redacted; ``meaning`` has the public text.
@@ -69,7 +77,8 @@ class ErrorRecord:
 
     ``outcome``: what became of the request's writes (:mod:`prodfix.records.outcomes`), ``None`` for what was no write;
     ``places`` are the application's functions on the way to it; ``facts`` what its kind tells besides, without values.
-    ``recovered``: the operation succeeded in the end, and nobody was told of an error.
+    ``recovered``: the operation succeeded in the end, and nobody was told of an error. ``answered``: ``None`` for what was no
+    answer, of a background task say.
     """
 
     meaning: Classification
@@ -84,8 +93,15 @@ class ErrorRecord:
     places: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     recovered: bool = False
+    answered: Answered | None = None
     timestamp: datetime = field(default_factory=lambda: datetime.now(UTC))
     id: bson.ObjectId = field(default_factory=bson.ObjectId)
+
+    @property
+    def status(self) -> int:
+        """What the client has got."""
+        sent = self.answered.status if self.answered is not None else None
+        return self.meaning.status if sent is None else sent
 
     @property
     def retryable(self) -> bool:
@@ -128,6 +144,8 @@ class ErrorRecord:
 
     @property
     def disposition(self) -> Disposition:
+        if self.status >= 500 and self.meaning.status < 500:
+            return "stored"  # the application has made a failure of it: who has its ID must find it
         if self.meaning.category is ErrorCategory.CLIENT:
             return "counted"
         return "logged" if self.meaning.category in _LOGGED else "stored"
@@ -177,7 +195,8 @@ class ErrorRecord:
             "category": str(self.meaning.category),
             "severity": str(self.meaning.severity),
             "code": self.meaning.code,
-            "status": self.meaning.status,
+            "status": self.status,
+            "answeredBy": self.answered.by if self.answered is not None else None,
             "message": self.summary,
             "errorType": self.error_type,
             "stack": self.stack,
@@ -208,7 +227,11 @@ class ErrorSummary(Serializable):
     severity: Severity | None = None
     code: str | None = None
     message: str | None = None
-    status: Annotated[int | None, Description("HTTP status")] = None
+    status: Annotated[int | None, Description("HTTP status that the client has got")] = None
+    answered_by: Annotated[
+        Literal["prodfix", "host"] | None,
+        Description("host: the application has answered itself; null: nobody was asking"),
+    ] = None
     outcome: Outcome | None = None
     fingerprint: str | None = None
     endpoint: str | None = None

@@ -66,8 +66,8 @@ class Notes:
     """What becomes known while a request is served: the user once a view has verified one, its database commands, the
     ID of what it does (:func:`prodfix.current_operation_id`), and what recovery did: ``retries`` are our own,
     ``driver_retries`` commands that the driver has sent again by itself. ``identified``: the view has asked for that ID;
-    ``conflict_at`` is when (in the monotonic clock's seconds) a write met a conflict, None if something may have been applied
-    since.
+    ``stored``: an error of it is kept under its ID; ``conflict_at`` is when (in the monotonic clock's seconds) a write met a
+    conflict, None if something may have been applied since.
 
     Of most requests nothing becomes known: what is here stands in the class until it is another."""
 
@@ -84,6 +84,7 @@ class Notes:
     keyed: bool = False
     uncounted: bool = False
     unlogged: bool = False
+    stored: bool = False
     conflict_at: float | None = None
     _kinds: dict[CommandKey, int] | None = None
     _trail: deque[tuple[CommandKey, int, bool]] | None = None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from json.encoder import encode_basestring_ascii
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from flask import Flask
@@ -14,6 +15,9 @@ from prodfix.errors import Severity
 from prodfix.request.context import current_context
 from prodfix.web.bodies import parse
 from prodfix.web.encoding import form, plain
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 MOST_ENDPOINTS = 1000  # of which it is told that their answers had to be changed
 _COMPACT = {"separators": (",", ":")}
@@ -91,6 +95,11 @@ class Application(Flask):
     """Flask as gunicorn serves it."""
 
     json_provider_class = StrictJSON
+    outermost: WSGIApplication | None = None
+    """Around ``wsgi_app``, and whatever a plug-in or a tracer has put around that since."""
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        return (self.outermost or self.wsgi_app)(environ, start_response)
 
     def log_exception(self, exc_info: Any) -> None:
         """Nothing: our handler logs the same exception, redacted. Flask's line has its raw text and source lines."""

@@ -8,43 +8,43 @@ all handlers of classes, a blueprint's too, and ours would take from the host wh
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, cast
 
-from flask import Flask, Response, g, got_request_exception, has_request_context, request
+from flask import Flask, Response, current_app, g, got_request_exception, has_request_context, request
+from flask.wrappers import Request
 from pymongo.errors import DuplicateKeyError
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import BadRequest, HTTPException, InternalServerError, default_exceptions
 
 from prodfix.classification.classifications import Classification
 from prodfix.errors import ClientError, ErrorCategory, Forbidden, Severity
-from prodfix.records.records import ErrorRecord
+from prodfix.records.records import Answered, ErrorRecord
 from prodfix.request.context import current_context, new_request_id
 from prodfix.services import Services
+from prodfix.web.answer_policy import AnswerPolicy, marked, unless_the_host
 from prodfix.web.answers import JSON, PROBLEM, REQUEST_ID, answer_to, last_resort
+from prodfix.web.host_answers import OURS, RAISED, UNRECORDED
 from prodfix.web.incoming import UNREAD
 from prodfix.web.own_words import own_words
 
 REALM = 'Bearer realm="api"'
-UNRECORDED = "prodfix.unrecorded"
 
 
-def attach(app: Flask, services: Services) -> None:
-    """Register the handlers. What the host has registered for the same error, before or after, wins."""
+def attach(app: Flask, services: Services, policy: AnswerPolicy) -> None:
+    """Register the handlers. What the host has registered for the same error, before or after, wins; of the rest we answer
+    what ``policy`` says, and leave what it does not to Flask."""
     registered = app.error_handler_spec[None][None]
-    ours: set[Any] = set()
 
     def answer(error: BaseException) -> Response:
+        if not policy.answers_for(_current(), unhandled=True):
+            raise error  # to Flask's own 500
         return respond(services, error)
 
-    def unless_the_host(handler: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        # What the host has for a parent of the class is what Flask would have taken without us.
-        def choose(error: Any) -> Any:
-            found = (registered.get(kind) for kind in type(error).__mro__)
-            hosts = next((one for one in found if one is not None and one not in ours), None)
-            return handler(error) if hosts is None else app.ensure_sync(hosts)(error)
-
-        return choose
+    def refuse(error: ClientError) -> Any:
+        if not policy.answers_for(_current(), unhandled=True):
+            return _refused(app, services, error)
+        return respond(services, error)
 
     @got_request_exception.connect_via(app, weak=False)
     def remember(sender: Flask, exception: BaseException, **_: Any) -> None:
@@ -52,13 +52,12 @@ def attach(app: Flask, services: Services) -> None:
             request.environ[UNRECORDED] = exception  # until it is recorded; a host's own handler does not
 
     for kind, handler in (
-        (HTTPException, unless_the_host(lambda error: _http(app, services, error))),
-        (ClientError, answer),
-        (DuplicateKeyError, unless_the_host(answer)),
-        *((kind, unless_the_host(answer)) for kind in _always_4xx(services)),
+        (HTTPException, unless_the_host(app, lambda error: _http(app, services, policy, error))),
+        (ClientError, marked(refuse)),
+        (DuplicateKeyError, unless_the_host(app, answer)),
+        *((kind, unless_the_host(app, answer)) for kind in _always_4xx(services)),
     ):
         if kind not in registered:
-            ours.add(handler)
             app.register_error_handler(kind, handler)
 
 
@@ -72,38 +71,46 @@ def _always_4xx(services: Services) -> Iterator[type[BaseException]]:
             yield kind
 
 
-def _http(app: Flask, services: Services, error: HTTPException) -> Any:
+def _http(app: Flask, services: Services, policy: AnswerPolicy, error: HTTPException) -> Any:
     inner = error.original_exception if isinstance(error, InternalServerError) else None
+    if inner is None and app.trap_http_exception(error):
+        raise error
+    # An answer that the application made itself (`abort(response)`), and a redirect, are no errors of ours.
+    if inner is None and (error.response is not None or error.code is None or error.code < 400):
+        return error
+    if not policy.answers_for(_current(), unhandled=inner is not None):
+        _current().environ.setdefault(UNRECORDED, error)
+        return error  # as Flask makes its own page of it
     if isinstance(inner, HTTPException):
         # Trapped: by the application's own wish a defect, whatever its status.
         error.__cause__ = inner
         return respond(services, error)
-    if inner is not None:
-        return respond(services, inner)
-    if app.trap_http_exception(error):
-        raise error
-    # An answer that the application made itself (`abort(response)`), and a redirect, are no errors of ours.
-    if error.response is not None or error.code is None or error.code < 400:
-        return error
-    return respond(services, error)
+    return respond(services, error if inner is None else inner)
 
 
 def stand_back(app: Flask, services: Services) -> None:
     """With ``ENABLE_ERROR_HANDLER=false``: no answer is ours. A refusal of our blueprints is what ``abort`` of its status is
     in this application, so that a door that is shut stays shut."""
-
-    def refuse(error: ClientError) -> Any:
-        status = services.classifier.classify(error).status
-        return app.handle_http_exception(default_exceptions.get(status, BadRequest)())
-
     if ClientError not in app.error_handler_spec[None][None]:
-        app.register_error_handler(ClientError, refuse)
+        app.register_error_handler(ClientError, marked(lambda error: _refused(app, services, error)))
+
+
+def _refused(app: Flask, services: Services, error: ClientError) -> Any:
+    _current().environ.setdefault(UNRECORDED, error)
+    status = services.classifier.classify(error).status
+    return app.handle_http_exception(default_exceptions.get(status, BadRequest)())
+
+
+def _current() -> Request:
+    found: Request = cast(Any, request)._get_current_object()
+    return found
 
 
 def respond(services: Services, error: BaseException) -> Response:
     """Record ``error`` and make its answer. Never raises: what fails here becomes the shortest honest 500."""
     if has_request_context():
         request.environ.pop(UNRECORDED, None)
+        request.environ.pop(RAISED, None)
     try:
         return _answer(services, error)
     except Exception as failure:  # noqa: BLE001 - an error in here would be answered by itself, without end
@@ -115,7 +122,7 @@ def _answer(services: Services, error: BaseException) -> Response:
     context = current_context()
     if context is not None and context.notes.user_id is None:
         context.notes.user_id = verified_user()
-    record = services.errors.log.log_error(error, context)
+    record = services.errors.log.log_error(error, context, Answered("prodfix"))
     _tell_request_id(record.request_id)
     return answer_to(
         record,
@@ -128,7 +135,7 @@ def _answer(services: Services, error: BaseException) -> Response:
 
 def _tell_request_id(identity: str) -> None:
     if has_request_context():
-        request.environ[REQUEST_ID] = identity
+        request.environ[REQUEST_ID], request.environ[OURS] = identity, True
 
 
 def _headers(error: BaseException, record: ErrorRecord) -> Headers:
@@ -153,7 +160,7 @@ def _words(services: Services, error: BaseException) -> str | None:
     """The application's own words of an HTTP error, unless it gave the class a row, with words of its own."""
     if not isinstance(error, HTTPException) or not services.classifier.own.isdisjoint(type(error).__mro__):
         return None
-    return own_words(error)
+    return own_words(error, debug=current_app.debug if has_request_context() else False)
 
 
 def _challenge(error: BaseException) -> str:

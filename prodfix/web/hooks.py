@@ -16,17 +16,22 @@ from werkzeug.wsgi import FileWrapper
 
 from prodfix import driver
 from prodfix.errors import BodyTimeout, DeadlineExceeded
+from prodfix.process.tracing import active_trace_id
 from prodfix.request import deadlines
 from prodfix.request.context import RequestContext, current_context, made_context, reset_context, set_context
 from prodfix.request.devices import hint_of
 from prodfix.services import Services
 from prodfix.settings import Settings
+from prodfix.web.host_answers import RAISED
 from prodfix.web.inputs import has_body, read_whole, watch
 
 SCOPE = "prodfix.scope"
 CONTEXT = "prodfix.request.context"  # stays when the request's scope has ended
 DEADLINE = "prodfix.deadline"  # when it ends, in the monotonic clock's seconds
 STREAM = "prodfix.stream"
+HEAD = (
+    "prodfix.head"  # the outermost layer's, which keeps to the environ that Flask has: a middleware may have copied it
+)
 SHORTEST = 0.05  # seconds; a client cannot ask for a deadline in which nothing can be done
 _MILLISECONDS = re.compile(r"[0-9]{1,9}")
 _UNMARKED = object()
@@ -45,6 +50,9 @@ def attach(app: Flask, services: Services, *, deadline: bool) -> None:
         services.start()
         current = _current()
         environ = current.environ
+        head = environ.get(HEAD)
+        if head is not None:
+            head.environ = environ
         context = _context(current)
         # In the environ, which is this request's alone: a request within a request shares the application context and its g.
         scope = environ[SCOPE] = _Scope(set_context(context))
@@ -52,9 +60,15 @@ def attach(app: Flask, services: Services, *, deadline: bool) -> None:
         seconds = _seconds(app, services, current, context, everywhere=deadline)
         if seconds is not None:
             environ[DEADLINE] = scope.begin(seconds)
-        if (deadline or seconds is not None) and has_body(environ):
-            _receive(current, services.settings, seconds)
-        return preprocess(*given)
+        try:
+            if (deadline or seconds is not None) and has_body(environ):
+                _receive(current, services.settings, seconds)
+            return preprocess(*given)
+        except Exception as error:
+            environ[RAISED] = error
+            raise
+        finally:
+            _follow_trace(environ, context)
 
     # Around Flask's own steps, and not among the functions that it calls in them: of each of those it finds out anew, for
     # every request, whether it is a coroutine, which takes longer than what ours do. What a step is given is handed on as it
@@ -63,6 +77,14 @@ def attach(app: Flask, services: Services, *, deadline: bool) -> None:
     app.dispatch_request = _ended(app.dispatch_request)  # type: ignore[method-assign]
     app.process_response = _finished(app.process_response)  # type: ignore[method-assign]
     app.do_teardown_request = _left(app.do_teardown_request)  # type: ignore[method-assign]
+
+
+def _follow_trace(environ: dict[str, Any], context: RequestContext) -> None:
+    """A tracer begins its span among the application's own hooks: the request is its trace's from here on."""
+    trace = active_trace_id()
+    if trace is not None and trace != context.trace_id:
+        environ[CONTEXT] = followed = context._replace(trace_id=trace)
+        set_context(followed)  # the scope's token puts back what was there before both
 
 
 def _finished(process: Callable[..., Response]) -> Callable[..., Response]:
@@ -120,10 +142,14 @@ def _ended(dispatch: Callable[..., ResponseReturnValue]) -> Callable[..., Respon
 
     def dispatch_request(*given: Any) -> ResponseReturnValue:
         left = deadlines.remaining()
-        if left is None:
-            return dispatch(*given)
-        with deadlines.Enforced(left, DeadlineExceeded):
-            return dispatch(*given)
+        try:
+            if left is None:
+                return dispatch(*given)
+            with deadlines.Enforced(left, DeadlineExceeded):
+                return dispatch(*given)
+        except Exception as error:
+            _current().environ[RAISED] = error
+            raise
 
     return dispatch_request
 

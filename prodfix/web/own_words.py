@@ -1,6 +1,7 @@
 """The words that an application gives to ``abort(400, "the field lies in the past")``: its own, so they are told, redacted.
 
-Werkzeug's and Flask's own descriptions are not: they say what the table says better, and some quote the request.
+Werkzeug's and Flask's own descriptions are not: they say what the table says better, and some quote the request. But what
+Flask says in ``DEBUG`` only (which key a form has not, where JSON breaks off) is for whoever is just writing the application.
 """
 
 from __future__ import annotations
@@ -26,12 +27,13 @@ _TOKEN = re.compile(r"[\w-]{16,}+")
 _ABORT = ("werkzeug.exceptions", "__call__")
 
 
-def own_words(error: HTTPException) -> str | None:
+def own_words(error: HTTPException, *, debug: bool = False) -> str | None:
     """What whoever raised ``error`` says of it, on one line, redacted and shortened; ``None`` if it is not an
-    application's, no text, or the text of another library's error."""
+    application's, no text, or the text of another library's error. With ``debug``, Flask's ``DEBUG``, also what that adds."""
     try:
         words = _words(error.description)
-        if not words or _stock(error, words) or _quoted(error, words):
+        stock = _stock(error, words) and not (debug and _added(error))
+        if not words or stock or _quoted(error, words):
             return None
     except Exception:  # noqa: BLE001 - a text that is made when it is asked for, and cannot be
         return None
@@ -68,6 +70,13 @@ def _stock(error: HTTPException, words: str) -> bool:
         return True
     frames = places(error)
     return bool(frames) and frames[-1] != _ABORT and _theirs(frames[-1][0])
+
+
+def _added(error: HTTPException) -> bool:
+    """Whether the description is not just that of its class."""
+    kinds = (vars(kind).get("description") for kind in type(error).__mro__)
+    shown = bool(getattr(error, "show_exception", False))  # BadRequestKeyError's
+    return shown or ("description" in vars(error) and error.description not in list(kinds))
 
 
 def _theirs(module: str) -> bool:

@@ -19,13 +19,14 @@ import pymongo
 from flask import Flask
 
 from prodfix.errors import DeadlineExceeded
-from prodfix.records.records import ErrorRecord
+from prodfix.records.records import Answered, ErrorRecord
 from prodfix.request import deadlines
-from prodfix.request.context import RequestContext, reset_context, set_context
+from prodfix.request.context import RequestContext, new_request_id, reset_context, set_context
 from prodfix.services import Services
 from prodfix.web.answers import REQUEST_ID, Answer, answer_to
-from prodfix.web.handlers import UNRECORDED
-from prodfix.web.hooks import CONTEXT, DEADLINE, SCOPE, STREAM
+from prodfix.web.application import Application
+from prodfix.web.hooks import CONTEXT, DEADLINE, HEAD, SCOPE, STREAM
+from prodfix.web.host_answers import RAISED, UNRECORDED, record_answer
 from prodfix.web.incoming import UNREAD, Rest, close_connection, discard
 
 StartResponse = Callable[..., Any]
@@ -43,33 +44,39 @@ def _is_name(name: str) -> bool:
 def attach(app: Flask, services: Services, *, answers: bool) -> None:
     """Wrap ``app.wsgi_app``. ``answers``: give an answer instead of the exception, as only the served application may;
     in a host the exception goes on to whoever waits for it there."""
-    app.wsgi_app = WsgiLayer(app, services, answers=answers)  # type: ignore[method-assign]
+    if isinstance(app, Application):
+        # What is around wsgi_app when it is asked, and not what is now.
+        app.outermost = WsgiLayer(app, services, lambda *asked: app.wsgi_app(*asked), answers=answers)  # noqa: PLW0108
+    else:
+        app.wsgi_app = WsgiLayer(app, services, app.wsgi_app, answers=answers)  # type: ignore[method-assign]
 
 
 class WsgiLayer:
-    """A WSGI application around another one."""
+    """A WSGI application around another one, ``inner``."""
 
-    def __init__(self, app: Flask, services: Services, *, answers: bool) -> None:
+    def __init__(self, app: Flask, services: Services, inner: Wsgi, *, answers: bool) -> None:
         self._app, self._services, self._answers = app, services, answers
-        self._inner: Wsgi = app.wsgi_app
+        self._inner = inner
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        head = _Head(environ, start_response)
+        head = environ[HEAD] = _Head(environ, start_response, holds=self._answers)
         try:
             body = self._inner(environ, head)
         except BaseException as error:  # noqa: BLE001 - a gevent.Timeout of the application, sys.exit() in a view
-            return [self.failed(error, environ.get(CONTEXT), head)]
+            return [self.failed(error, head.environ.get(CONTEXT), head)]
         finally:
+            environ.pop(HEAD, None)
+            environ = head.environ
+            environ.pop(HEAD, None)
             # A teardown function that raises takes those before it along, and what stayed would be the next request's:
             # one greenlet serves all requests of a kept-alive connection.
             scope = environ.pop(SCOPE, None)
             if scope is not None:
                 scope.end()
         context = environ.get(CONTEXT)
-        unrecorded = environ.pop(UNRECORDED, None)
-        if unrecorded is not None:  # the host's own handler has answered it
-            self.record(unrecorded, context)
-        if head.held is not None:
+        if head.status >= 500 or UNRECORDED in environ or RAISED in environ:
+            record_answer(self._services, environ, context, head.status)
+        if STREAM in environ:
             return Stream(self, body, context, head, environ.get(DEADLINE))
         self.count(context, head)
         rest = environ.get(UNREAD)
@@ -77,10 +84,13 @@ class WsgiLayer:
 
     def failed(self, error: BaseException, context: RequestContext | None, head: _Head) -> bytes:
         """Record what has escaped, and answer it; or raise it again, to whoever waits for it outside."""
-        record = self.record(error, context)
-        head.status = 500 if record is None else record.meaning.status
+        head.forget_errors()
+        ours = self.answers and self._services.runtime.background.serving()
+        # Without us the server answers it, and knows nothing but 500.
+        record = self.record(error, context, Answered("prodfix") if ours else Answered("host", 500))
+        head.status = 500 if record is None else record.status
         self.count(context, head)
-        if record is None or not self.answers or not self._services.runtime.background.serving():
+        if record is None or not ours:
             raise error
         return head.replace(answer_to(record), record.request_id)
 
@@ -91,11 +101,13 @@ class WsgiLayer:
         propagates = config["PROPAGATE_EXCEPTIONS"]
         return self._answers and not (self._app.testing or self._app.debug if propagates is None else propagates)
 
-    def record(self, error: BaseException, context: RequestContext | None) -> ErrorRecord | None:
+    def record(
+        self, error: BaseException, context: RequestContext | None, answered: Answered | None = None
+    ) -> ErrorRecord | None:
         """None where errors are none of ours."""
         if not self._services.settings.enable_error_handler:
             return None
-        return self._services.errors.log.log_error(error, context)
+        return self._services.errors.log.log_error(error, context, answered)
 
     def count(self, context: RequestContext | None, head: _Head) -> None:
         """Count an answered request, with the time that it took until now."""
@@ -110,16 +122,17 @@ class WsgiLayer:
 
 
 class _Head:
-    """``start_response``, which refuses what cannot be sent, and waits for the first part of a streamed body.
+    """``start_response``, which refuses what cannot be sent, and ``holds`` it until there is the first part of a streamed body.
 
+    Only where an answer could take its place: whoever looks on from outside of us, a tracer say, looks while Flask is at it.
     PEP 3333 lets a second call replace the first one's headers; gunicorn adds to them instead, also to those of a call that
     it has refused.
     """
 
-    __slots__ = ("_environ", "_start_response", "begun", "held", "sent", "status")
+    __slots__ = ("_holds", "_start_response", "begun", "environ", "held", "sent", "status")
 
-    def __init__(self, environ: dict[str, Any], start_response: StartResponse) -> None:
-        self._environ, self._start_response = environ, start_response
+    def __init__(self, environ: dict[str, Any], start_response: StartResponse, *, holds: bool) -> None:
+        self.environ, self._start_response, self._holds = environ, start_response, holds
         self.held: tuple[Any, ...] | None = None
         self.sent = False
         self.status, self.begun = 500, time.monotonic()
@@ -130,18 +143,23 @@ class _Head:
             if not (clean or _UNSENDABLE.search(value) is None) or not _is_name(name):
                 raise ValueError(f"the header {name[:40]!a} cannot be sent")
         self.status = int(status[:3])
-        if UNREAD in self._environ and "SERVER_SOFTWARE" in self._environ:
+        if UNREAD in self.environ and "SERVER_SOFTWARE" in self.environ:
             # It is the server's to say (PEP 3333): some raise for it.
             headers = [(name, value) for name, value in headers if name.lower() != "connection"]
-        if STREAM not in self._environ:
+        if not self._holds or STREAM not in self.environ:
             return self.send(status, headers, *more)
         self.held = (status, headers, *more)
         return None
 
+    def forget_errors(self) -> None:
+        """Of the request's steps: what holds an environ must not be held by it."""
+        self.environ.pop(RAISED, None)
+        self.environ.pop(UNRECORDED, None)
+
     def replace(self, answer: Answer, request_id: str) -> bytes:
         """Send ``answer`` in place of what the application wanted to say; its body."""
         self.held, body = None, answer.body
-        self._environ[REQUEST_ID] = request_id
+        self.environ[REQUEST_ID] = request_id
         headers = [*answer.headers.items(), ("Content-Length", str(len(body)))]
         replaced = sys.exc_info() if self.sent else None
         self.send(f"{answer.status} {_PHRASES.get(answer.status, 'Unknown')}", headers, replaced)
@@ -150,7 +168,7 @@ class _Head:
     def send(self, status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
         """The one place that sets ``X-Request-ID``: every answer goes through here, whoever has made it."""
         self.sent = True
-        environ = self._environ
+        environ = self.environ
         rest = environ.get(UNREAD)
         if rest is not None:
             close_connection(rest, self._start_response)
@@ -158,6 +176,8 @@ class _Head:
         identity: str | None = environ.get(REQUEST_ID)  # what the body says
         if identity is None and context is not None:
             identity = context.request_id
+        elif identity is None and self.status >= 500:  # of a middleware: nobody has come as far as our hook
+            identity = environ[REQUEST_ID] = new_request_id()
         if identity is not None:
             headers = [(name, value) for name, value in headers if name.lower() != "x-request-id"]
             headers.append(("X-Request-ID", identity))
@@ -181,6 +201,7 @@ class Stream:
     ) -> None:
         self._boundary, self._body, self._context, self._head = boundary, body, context, head
         self._deadline = deadline
+        self._begun = False
         self._parts: Iterator[bytes] = iter(body)
 
     def __iter__(self) -> Stream:
@@ -189,7 +210,7 @@ class Stream:
     def __next__(self) -> bytes:
         token = set_context(self._context)
         try:
-            part = next(self._parts, None) if self._head.held is None or self._deadline is None else self._first()
+            part = next(self._parts, None) if self._begun or self._deadline is None else self._first()
             _check(part)
             self._begin()
         except BaseException as error:  # noqa: BLE001 - recorded, and answered or raised again
@@ -214,15 +235,22 @@ class Stream:
             deadlines.stop(token)
 
     def _begin(self) -> None:
+        if self._begun:
+            return
+        self._begun = True
+        self._release()
+        self._boundary.count(self._context, self._head)
+
+    def _release(self) -> None:
         held, self._head.held = self._head.held, None
         if held is not None:
             self._head.send(*held)
-            self._boundary.count(self._context, self._head)
 
     def _failed(self, error: BaseException) -> bytes:
-        if self._head.held is not None:
+        if not self._begun:
+            self._begun = True
             if not self._boundary.answers:
-                self._head.send(*self._head.held)  # as without us
+                self._release()  # as without us
             self._parts = iter(())
             return self._boundary.failed(error, self._context, self._head)
         self._boundary.record(error, self._context)

@@ -327,6 +327,7 @@ def test_a_summary_is_the_seeds(error_log: Recording, context: RequestContext) -
         "message": "DatabaseUnavailable",
         "endpoint": "/notes/<id>",
         "status": 503,
+        "answeredBy": None,
         "outcome": None,
         "fingerprint": made.fingerprint,
         "deviceType": "mobile",

@@ -21,7 +21,7 @@ from werkzeug.exceptions import (
     UnsupportedMediaType,
 )
 
-from prodfix.classification.classifications import MALFORMED, NOT_FOUND, Classification
+from prodfix.classification.classifications import NOT_FOUND, Classification
 from prodfix.classification.web_errors import STATUSES
 from prodfix.errors import ErrorCategory
 from prodfix.web.own_words import LONGEST, own_words
@@ -161,11 +161,30 @@ def test_words_of_a_5xx_are_never_told(ask: Callable[..., Any], name: str) -> No
     assert CANARY not in response.text
 
 
-def test_also_where_flask_is_in_debug(ask: Callable[..., Any]) -> None:
-    def view() -> Any:
-        request.get_json(force=True)
-
-    assert ask(view, app_env="development").get_json()["detail"] == MALFORMED.message
+@pytest.mark.parametrize(
+    ("view", "words"),
+    [
+        (lambda: request.get_json(force=True), "Failed to decode JSON object: Expecting property name enclosed"),
+        (lambda: request.form["missing"], "KeyError: 'missing'"),
+        (lambda: abort(404), None),
+    ],
+    ids=["json", "form", "plain"],
+)
+def test_what_flask_says_in_debug_stays(
+    adopt: Callable[..., Flask], view: Callable[[], Any], words: str | None
+) -> None:
+    answers = []
+    for debug in (True, False):
+        app = Flask("host")
+        app.config.update(DEBUG=debug, TRAP_BAD_REQUEST_ERRORS=False)
+        app.add_url_rule("/", view_func=view, methods=["POST"])
+        answers.append(
+            adopt(app, app_env="development").test_client().post("/", data="{wrong", content_type="text/plain")
+        )
+    told, control = (answer.get_json()["detail"] for answer in answers)
+    assert control == STATUSES[answers[1].status_code].message
+    assert (words in told) if words is not None else (told == control)
+    assert CANARY not in answers[0].text
 
 
 def test_long_words_are_cut_and_the_answer_stays_small(ask: Callable[..., Any]) -> None:

@@ -270,22 +270,6 @@ def test_each_request_is_counted_once_with_the_status_that_was_sent(
     assert (answer["requests"], answer["failedRequests"]) == (5, 4)
 
 
-@pytest.mark.parametrize(("kind", "recorded"), [(500, 1), (Exception, 0)])
-def test_a_hosts_own_handler_answers_and_we_record_what_flask_tells_of(
-    adopt: Callable[..., Flask], kind: Any, recorded: int
-) -> None:
-    host = plug(adopt(enable_diagnostics=False))
-    host.config["PROPAGATE_EXCEPTIONS"] = False
-
-    @host.get("/boom")
-    def boom() -> str:
-        raise ValueError("a bug")
-
-    host.register_error_handler(kind, lambda error: ("ours", 500))
-    assert Asked(host, "/boom").parts == [b"ours"]
-    assert errors(host) == ({"/boom": 1} if recorded else {})
-
-
 def test_until_something_is_sent_a_stream_has_its_requests_deadline(python: Callable[..., str]) -> None:
     printed = python("""
         from gevent import monkey; monkey.patch_all()
