@@ -20,7 +20,8 @@ blueprint.before_request(uncounted)
 
 STYLE = Markup(""":root{color-scheme:light dark}
 body{font:1rem/1.6 system-ui,sans-serif;max-width:42rem;margin:0 auto;padding:1.5rem}
-code{font:.95em ui-monospace,monospace;overflow-wrap:anywhere}h1{font-size:1.5rem}h2{font-size:1.1rem;margin:1.5rem 0 0}
+code{font:.95em ui-monospace,monospace;overflow-wrap:anywhere}
+h1{font-size:1.35rem;overflow-wrap:anywhere}h2{font-size:1.1rem;margin:1.5rem 0 0}
 h2 code{font-size:1em}p,dd{margin:.25rem 0}dt{font-weight:600;margin-top:.75rem}dd{margin-left:0}""")
 _DIGEST = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 POLICY = (

@@ -16,8 +16,8 @@ blueprint.before_request(uncounted)
 
 STYLE = Markup(""":root{color-scheme:light dark}
 body{font:1rem/1.6 system-ui,sans-serif;max-width:48rem;margin:0 auto;padding:1.5rem}
-code{font:.9em ui-monospace,monospace;overflow-wrap:anywhere}table{border-collapse:collapse;width:100%}
-td{padding:.3rem .75rem .3rem 0;vertical-align:top;border-top:1px solid #8884}
+code{font:.9em ui-monospace,monospace;overflow-wrap:anywhere}ul{list-style:none;padding:0}
+li{padding:.4rem 0;border-top:1px solid #8884}li>code:first-child{display:inline-block;min-width:4.5em}
 h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem}a{color:light-dark(#0550ae,#79b8ff)}""")
 _DIGEST = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 POLICY = (
@@ -27,13 +27,13 @@ _PAGE = Markup(
     '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
     "<title>prodfix</title><style>{style}</style><main><h1>prodfix answers</h1>"
     "<p>This is the application as <code>make run</code> starts it. The page is not there in production.</p>"
-    "{diagnostics}<h2>Routes</h2><table>{rows}</table></main></html>\n"
+    "{diagnostics}<h2>Routes</h2><ul>{rows}</ul></main></html>\n"
 )
 _DIAGNOSTICS = Markup(
     '<p><a href="{path}">Diagnostics</a>: errors, queries, incidents and deferred writes. It asks for a token; '
     "<code>make run</code> has printed one, and <code>.venv/bin/flask --app wsgi prodfix token</code> makes others.</p>"
 )
-_ROW = Markup("<tr><td><code>{methods}</code></td><td>{path}</td><td>{text}</td></tr>")
+_ROW = Markup("<li><code>{methods}</code> {path}<br>{text}</li>")
 _LINK = Markup('<a href="{0}"><code>{0}</code></a>')
 _CODE = Markup("<code>{}</code>")
 
@@ -68,8 +68,14 @@ def _routes(diagnostics: str | None) -> list[tuple[str, str, str]]:
     return [
         (" ".join(sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})), rule.rule, _sentence(rule))
         for rule in rules
-        if rule.rule != "/" and not (diagnostics and rule.rule.startswith(f"{diagnostics}/"))
+        if rule.rule != "/" and not (diagnostics and _belongs_to_the_page(rule, diagnostics))
     ]
+
+
+def _belongs_to_the_page(rule: Rule, diagnostics: str) -> bool:
+    """Below the diagnostics, which tell of it; or a part of their page beside them, such as the sign-in."""
+    module = current_app.view_functions[rule.endpoint].__module__
+    return rule.rule.startswith(f"{diagnostics}/") or (rule.rule != diagnostics and ".diagnostics." in f"{module}.")
 
 
 def _sentence(rule: Rule) -> str:

@@ -56,7 +56,8 @@ def matches(expected: list[str], answer: str) -> bool:
         r"(?:.*\n)*?" if line == "..." else re.escape(settled(line)).replace(r"\.\.\.", ".*") + r"\n"
         for line in expected
     )
-    return re.match("".join(lines), settled(answer).replace("\r", "").rstrip("\n") + "\n") is not None
+    told = "".join(f"{line.rstrip()}\n" for line in settled(answer).splitlines())
+    return re.match("".join(lines), told) is not None
 
 
 class Shell:
