@@ -33,8 +33,8 @@ check: ## check format, style, types and the order of imports
 
 docs: ## build the pages of docs/ into var/site, strictly (ARGS=serve shows them on http://127.0.0.1:8001 and follows changes)
 	@sh config/environment.sh docs
-	@if [ "$(ARGS)" = serve ]; then exec .venv/bin/python -m mkdocs serve --strict --dev-addr 127.0.0.1:8001; fi; \
-	exec .venv/bin/python -m mkdocs build --strict --quiet $(ARGS)
+	@if [ "$(ARGS)" = serve ]; then exec env NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs serve --strict --dev-addr 127.0.0.1:8001; fi; \
+	exec env NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --strict --quiet $(ARGS)
 
 bench: ## measure beside other libraries, and how costs grow: benchmarks/REPORT.md (ARGS="--small" tries it, ARGS=--help)
 	@sh config/environment.sh development

@@ -87,8 +87,13 @@ def _for_eyes() -> bool:
 
 
 def _to_json(code: str, problem: ProblemCode) -> dict[str, object]:
-    texts = {"meaning": problem.meaning, "client": problem.client, "operator": problem.operator}
-    return {"code": code, "statuses": list(problem.statuses)} | texts
+    return {
+        "code": code,
+        "statuses": list(problem.statuses),
+        "meaning": problem.meaning,
+        "client": problem.client,
+        "operator": problem.operator,
+    }
 
 
 def _statuses(problem: ProblemCode) -> str:

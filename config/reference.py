@@ -25,7 +25,7 @@ from flask import Flask
 from pydantic import SecretStr
 
 from config.meanings import GROUPS, SEEDS
-from prodfix import Settings, create_app, make_token, problem_codes
+from prodfix import Environment, Settings, create_app, make_token, problem_codes
 from prodfix.cli.group import commands
 from prodfix.logs.sinks import Console
 
@@ -286,7 +286,7 @@ def _application(folder: Path) -> tuple[Flask, str]:
     from blueprints import BLUEPRINTS
 
     settings = Settings(
-        app_env="development",
+        app_env=Environment.DEVELOPMENT,
         state_dir=folder,
         log_dir=folder / "log",
         jwt_secret_key=SecretStr("a key for the pages of reference, which signs nothing else"),
