@@ -5,7 +5,7 @@ PYTHON ?= python3
 ARGS ?=
 export PYTHON
 
-.PHONY: help run database test check bench bench-quick bench-gate faults trials clean
+.PHONY: help run database test check docs bench bench-quick bench-gate faults trials clean
 
 help: ## list the targets
 	@echo "usage: make TARGET    (PYTHON=python3.12 make ... chooses the interpreter that makes .venv)"
@@ -16,7 +16,7 @@ run: ## start the application on http://127.0.0.1:8000 (HOST, PORT), with a data
 	@exec .venv/bin/python -m config.development run
 
 database: ## start the embedded database alone: the one that `make run` uses, same data, same port
-	@sh config/environment.sh development
+	@sh config/environment.sh database
 	@exec .venv/bin/python -m config.development database
 
 test: ## run all tests in five processes, which mostly wait (ARGS="-k name" for some, ARGS=-n0 for one by one; TEST_MONGODB_URI for a real MongoDB)
@@ -30,6 +30,11 @@ check: ## check format, style, types and the order of imports
 	.venv/bin/python -m ruff check .
 	.venv/bin/python -m mypy
 	.venv/bin/lint-imports
+
+docs: ## build the pages of docs/ into var/site, strictly (ARGS=serve shows them on http://127.0.0.1:8001 and follows changes)
+	@sh config/environment.sh docs
+	@if [ "$(ARGS)" = serve ]; then exec env NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs serve --strict --dev-addr 127.0.0.1:8001; fi; \
+	exec env NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --strict --quiet $(ARGS)
 
 bench: ## measure beside other libraries, and how costs grow: benchmarks/REPORT.md (ARGS="--small" tries it, ARGS=--help)
 	@sh config/environment.sh development

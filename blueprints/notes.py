@@ -103,6 +103,7 @@ def index() -> Response:
 
 @blueprint.get("/<ObjectId:identity>")
 def show(identity: ObjectId) -> Response:
+    """One note."""
     notes = current_prodfix.documents.collection(Note)
     return jsonify(_shown(current_prodfix.recovery.run(lambda: notes.get(identity), idempotent=True)))
 
@@ -121,6 +122,8 @@ def update(identity: ObjectId) -> Response:
 
 @blueprint.delete("/<ObjectId:identity>")
 def delete(identity: ObjectId) -> tuple[str, int]:
+    """204; the note and its count are gone, or both are there."""
+
     def write(session: Any) -> None:
         note = current_prodfix.documents.collection(Note).delete(identity, session=session)
         counter = {"$inc": {"notes": -1}}

@@ -89,13 +89,16 @@ def _own_folder(path: str) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise CannotServe(f"{path} is already open in another database server: stop that one, or use it") from None
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")  # for who wants to stop it
+        lock.flush()
         yield
 
 
 def _lock_file(folder: Path) -> TextIO:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return folder.with_name(f"{folder.name}.lock").open("w")
+        return folder.with_name(f"{folder.name}.lock").open("a")  # another one's ID stays until the lock is ours
     except OSError as error:
         raise CannotServe(f"The folder {folder} cannot be used: {error.strerror}") from None
 
@@ -107,7 +110,7 @@ def _opened(options: argparse.Namespace) -> Any:
     except ModuleNotFoundError as error:
         raise CannotServe(
             f"The embedded database needs the package secantusdb (no module {error.name}): "
-            "run `pip install -r requirements-dev.txt`, or set MONGODB_URI to a MongoDB of yours"
+            "run `pip install -r requirements-run.txt`, or set MONGODB_URI to a MongoDB of yours"
         ) from None
     # Beyond this many remembered retryable writes each further write sorts the whole table: with the 10,000 of the
     # package, writes fall from 1,024 to 66 a second.

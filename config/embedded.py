@@ -31,6 +31,15 @@ class EmbeddedDatabase:
     def uri(self) -> str:
         return f"mongodb://{ports.LOOPBACK}:{self.port}/prodfix"
 
+    @property
+    def pid(self) -> int | None:
+        """The process that holds the data, as it has written it into its lock file; None if nobody does."""
+        with contextlib.suppress(OSError, ValueError), self.data.with_name(f"{self.data.name}.lock").open() as lock:
+            pid = int(lock.read())
+            os.kill(pid, 0)
+            return pid
+        return None
+
     def running(self) -> bool:
         """Whether it answers already; when somebody else sits on its port, it moves to another one."""
         if ports.refusal(ports.LOOPBACK, self.port) is None:

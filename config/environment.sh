@@ -1,7 +1,9 @@
 #!/bin/sh
 # Makes .venv hold the pinned requirements, and does nothing when it does already.
 #   sh config/environment.sh run           what `make run` needs: without the embedded database if MONGODB_URI is set
+#   sh config/environment.sh database      what `make database` needs
 #   sh config/environment.sh development   what the tests and checks need
+#   sh config/environment.sh docs          what `make docs` needs
 set -eu
 
 python=${PYTHON:-python3}
@@ -21,8 +23,10 @@ usable() {
     [ ! -e .venv/unfinished ] && .venv/bin/python -c "$supported" 2>/dev/null
 }
 
+# The requirements of $1 with those that they include: what a change of must be seen.
 pinned() {
-    cat requirements.txt "$1"
+    cat "$1"
+    sed -n 's/^-r //p' "$1" | while read -r included; do pinned "$included"; done
 }
 
 holds() {
@@ -56,12 +60,23 @@ if command -v flock >/dev/null; then
 fi
 
 wanted=requirements-dev.txt
-if [ "${1:-development}" = run ] && has_database; then
-    wanted=requirements.txt
-fi
+case "${1:-development}" in
+run)
+    wanted=requirements-run.txt
+    if has_database; then wanted=requirements.txt; fi
+    ;;
+database) wanted=requirements-run.txt ;;
+docs) wanted=requirements-docs.txt ;;
+esac
 
 usable || make_environment
-# The development requirements include those of production.
-if ! holds requirements-dev.txt && ! holds "$wanted"; then
-    install_requirements "$wanted"
-fi
+# Each file includes those before it, so that one that includes what is wanted will do. The site's are beside them.
+case "$wanted" in
+requirements.txt) enough="requirements-dev.txt requirements-run.txt requirements.txt" ;;
+requirements-run.txt) enough="requirements-dev.txt requirements-run.txt" ;;
+*) enough=$wanted ;;
+esac
+for file in $enough; do
+    if holds "$file"; then exit 0; fi
+done
+install_requirements "$wanted"

@@ -62,14 +62,21 @@ class Child:
     order. The group also gathers what the child itself starts, such as the workers of gunicorn.
     """
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], *, quiet: bool = False) -> None:
+    def __init__(
+        self, command: Sequence[str], environment: Mapping[str, str], *, quiet: bool = False, stdout: int | None = None
+    ) -> None:
+        """``stdout``: a file descriptor in the place of ours; ``quiet``: nowhere."""
         self._process = subprocess.Popen(
             command,
             env=dict(environment),
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL if quiet else None,
+            stdout=subprocess.DEVNULL if quiet else stdout,
             process_group=0,
         )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     @property
     def exit_code(self) -> int | None:

@@ -13,12 +13,15 @@ from config import ports, tether
 from config.embedded import EmbeddedDatabase
 from config.greeting import greeting
 from config.processes import Child, Signals, Stopped
+from config.terminal import FILE, Relay, for_eyes
 from prodfix import Settings, make_token, redact_uri
+from prodfix.logs.files import RotatingFile
 
 DATABASE_START_LIMIT = 60.0  # seconds; after a crash WiredTiger replays its log before it answers
 DATABASE_LOOK_SECONDS = 2.0
 DATABASE_END_LIMIT = 8.0
 APPLICATION_START_LIMIT = 60.0
+LOG_END_LIMIT = 2.0  # seconds for the last lines
 APPLICATION_END_LIMIT = 30.0  # gunicorn itself gives its workers 25 s
 GUNICORN = Path(__file__).with_name("gunicorn.conf.py")
 TOKEN_LIFETIME = timedelta(hours=8)
@@ -45,6 +48,7 @@ class Supervisor:
         self._embedded = None if settings.mongodb_uri else EmbeddedDatabase(self._state / "database")
         self._database: Child | None = None
         self._application: Child | None = None
+        self._relay: Relay | None = self._made_relay() if for_eyes() else None
         self._database_up = True
 
     def run(self) -> int:
@@ -52,7 +56,10 @@ class Supervisor:
         try:
             if self._embedded:
                 self._start_database(self._embedded)
-            self._application = Child(tether.command(self._gunicorn()), self._environment())
+            out = self._relay.descriptor if self._relay else None
+            self._application = Child(tether.command(self._gunicorn()), self._environment(), stdout=out)
+            if self._relay:
+                self._relay.start()
             return self._supervise(self._application)
         except Stopped:
             say("Stopping.")
@@ -60,8 +67,17 @@ class Supervisor:
         finally:
             if self._application:
                 self._application.end(self._signals, limit=APPLICATION_END_LIMIT)
+                if self._relay:
+                    self._relay.join(LOG_END_LIMIT)
             if self._database:
                 self._database.end(self._signals, limit=DATABASE_END_LIMIT)
+
+    def _made_relay(self) -> Relay:
+        settings = self._settings
+        file = RotatingFile(
+            settings.log_dir / FILE, max_bytes=settings.log_file_max_size, keep=settings.log_file_max_files, daily=False
+        )
+        return Relay(file, say, coloured="NO_COLOR" not in os.environ)
 
     def _start_database(self, embedded: EmbeddedDatabase) -> None:
         if embedded.running():
@@ -145,4 +161,11 @@ class Supervisor:
         if not self._settings.production:
             token = make_token(self._settings, role="admin", lifetime=TOKEN_LIFETIME)
         told = {"APP_ENV": str(self._settings.app_env), "MONGODB_URI": self._embedded.uri} if self._embedded else None
-        return greeting(f"http://{host}:{self._port}", database=database, token=token, settings=told)
+        return greeting(
+            f"http://{host}:{self._port}",
+            database=database,
+            token=token,
+            settings=told,
+            database_pid=self._embedded.pid if self._embedded else None,
+            log=self._settings.log_dir / FILE if self._relay else None,
+        )

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from prodfix.access_tokens import Claims, make_token
     from prodfix.classification.classifications import Classification
     from prodfix.classification.classifier import Classifier, classify
+    from prodfix.classification.problem_codes import ProblemCode, problem_code, problem_codes, problem_slug
     from prodfix.connection.clients import Clients
     from prodfix.connection.monitor import ConnectionMonitor
     from prodfix.connection.status import ConnectionState, ConnectionStatus, HealthCheckResult
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
 _NAMES = {
     "classification.classifications": "Classification",
     "classification.classifier": "Classifier classify",
+    "classification.problem_codes": "ProblemCode problem_code problem_codes problem_slug",
     "connection.clients": "Clients",
     "connection.monitor": "ConnectionMonitor",
     "connection.status": "ConnectionState ConnectionStatus HealthCheckResult",
@@ -139,6 +141,7 @@ __all__ = [
     "NotKnownNow",
     "OperationStatus",
     "Outcome",
+    "ProblemCode",
     "ProdFix",
     "ProdFixError",
     "QueryInterceptor",
@@ -170,6 +173,9 @@ __all__ = [
     "iso",
     "links_of",
     "make_token",
+    "problem_code",
+    "problem_codes",
+    "problem_slug",
     "redact_command",
     "redact_document",
     "redact_text",

@@ -29,6 +29,7 @@ class Links:
         self._diagnostics: str | None = None
         self._operation: Callable[[str], str | None] = lambda identity: None
         self._health: HealthRoutes | None = None
+        self._problem: Callable[[str], str | None] = lambda code: None
 
     def diagnostics_are_below(self, path: str) -> None:
         self._diagnostics = path
@@ -36,6 +37,10 @@ class Links:
     def operations_are_at(self, url: Callable[[str], str | None]) -> None:
         """``url`` makes the address of one operation's status, of its ID; it is called within a request."""
         self._operation = url
+
+    def problems_are_at(self, path: Callable[[str], str | None]) -> None:
+        """``path`` makes the path of the page of one ``code`` of errors; None for a code that has none."""
+        self._problem = path
 
     def health_is_at(self, routes: HealthRoutes) -> None:
         self._health = routes
@@ -52,6 +57,10 @@ class Links:
     def operation(self, identity: str) -> str | None:
         """The address of the status of a deferred write; None where nobody can be asked for it."""
         return self._operation(identity)
+
+    def problem(self, code: str) -> str | None:
+        """The path of the page that says what ``code`` means; None where there is none."""
+        return self._problem(code)
 
 
 def links_of(extensions: MutableMapping[str, Any]) -> Links:

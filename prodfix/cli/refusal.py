@@ -11,7 +11,7 @@ import orjson
 from prodfix.doctor.findings import Finding, Level
 from prodfix.settings import SettingsError
 
-MEND = "Set it as the README's table of settings says"
+MEND = "Set it as the table of settings says (docs/reference/settings.md)"
 
 
 class SettingsRefused(click.ClickException):

@@ -15,6 +15,7 @@ from flask import Response
 from werkzeug.datastructures import Headers
 
 from prodfix.classification.classifications import INTERNAL_ERROR, Classification
+from prodfix.classification.problem_codes import problem_slug
 from prodfix.errors import Outcome
 from prodfix.logs.sinks import render
 from prodfix.records.records import ErrorRecord
@@ -48,12 +49,15 @@ def answer_to(
     words: str | None = None,
     media_type: str = JSON,
     headers: Headers | None = None,
+    kind: str | None = None,
 ) -> Answer:
     """The answer to the error of ``record``. ``detailed``: with a 5xx's redacted text, never in production. ``words``: the
     application's own, in place of the table's, where the status is below 500. ``headers``: what is to be said besides; when to
-    come back they know better."""
+    come back they know better. ``kind``: the ``type``, where a page of the code is shown."""
     meaning = record.meaning
     problem = _problem(meaning, record.request_id, record.timestamp, record.retryable, record.outcome)
+    if kind is not None:
+        problem["type"] = kind
     if detailed and meaning.status >= 500:
         problem["debug"] = record.summary
     if words and meaning.status < 500:
@@ -82,7 +86,7 @@ def _problem(
     while details and len(render({"details": details})) > LARGEST_DETAILS:
         details.pop()
     return {
-        "type": "urn:prodfix:" + meaning.code.lower().replace("_", "-"),
+        "type": "urn:prodfix:" + problem_slug(meaning.code),
         "title": meaning.code.replace("_", " ").capitalize(),
         "status": meaning.status,
         "detail": meaning.message,

@@ -130,7 +130,16 @@ def _answer(services: Services, error: BaseException) -> Response:
         words=_words(services, error),
         media_type=_media_type(),
         headers=_headers(error, record),
+        kind=_type(services, record.meaning.code),
     ).to_flask()
+
+
+def _type(services: Services, code: str) -> str | None:
+    """The page of ``code``, if the application shows one: RFC 9457 wants ``type`` to be what a person can look up."""
+    path = services.links.problem(code)
+    if path is None:
+        return None
+    return f"{services.settings.address or (request.script_root if has_request_context() else '')}{path}"
 
 
 def _tell_request_id(identity: str) -> None:

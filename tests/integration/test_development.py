@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import os
+import pty
 import re
 import shlex
 import shutil
@@ -13,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -40,6 +42,7 @@ class Development:
         given |= {"STATE_DIR": str(folder / "state"), "LOG_DIR": str(folder / "log"), "PYTHONPATH": str(REPOSITORY)}
         self.variables = given | {"PORT": str(free_port()), "WEB_CONCURRENCY": "1"} | variables
         self.what = what
+        self.stdout: int | None = None  # in the place of a file
 
     def __enter__(self) -> Self:
         self._output = self.folder / f"{self.what}.txt"
@@ -49,8 +52,8 @@ class Development:
                 cwd=self.folder,
                 env=self.variables,
                 stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
+                stdout=output if self.stdout is None else self.stdout,
+                stderr=output,
             )
         return self
 
@@ -230,3 +233,51 @@ def test_a_database_that_cannot_start_is_said_and_ends_the_run(tmp_path: Path) -
         assert refused.ends() == 1
     assert "cannot be used" in refused.output()
     assert "The embedded database did not start" in refused.output()
+
+
+class Terminal:
+    """What is written to a pseudo terminal: ``descriptor`` is a process's side of it."""
+
+    def __init__(self) -> None:
+        self._reader, self.descriptor = pty.openpty()
+        self.text = ""
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        with contextlib.suppress(OSError):  # EIO: nobody has the other side any more
+            while data := os.read(self._reader, 65536):
+                self.text += data.decode()
+
+    def lines(self) -> list[str]:
+        return self.text.split("\r\n")
+
+    def close(self) -> None:
+        os.close(self.descriptor)
+        self._thread.join(10)
+        os.close(self._reader)
+
+
+@pytest.mark.parametrize("form", ["", "json"])
+def test_on_a_terminal_the_greeting_is_last_and_the_log_is_short(tmp_path: Path, form: str) -> None:
+    terminal = Terminal()
+    development = Development(tmp_path, LOG_FORMAT=form, TERM="xterm")
+    development.stdout = terminal.descriptor
+    with development:
+        until(lambda: "Ctrl-C ends everything." in terminal.text, limit=30, what="the greeting")
+        until(development.healthy, what="a healthy database")
+        (pid,) = re.findall(r"kill -9 (\d+)", terminal.text)
+        assert int(pid) == development.child("-m config.database_server")
+        entries = [line for line in terminal.lines() if line.startswith("{")]
+        assert development.request("GET", "/no/such") == http.HTTPStatus.NOT_FOUND
+        log = tmp_path / "log" / "service.log"
+        if form == "json":
+            assert entries, "JSON was asked for"
+            assert not log.exists()
+        else:
+            assert entries == [], "the greeting is what one sees"
+            until(lambda: re.search(r"\d\d:\d\d:\d\d GET /no/such 404 ", terminal.text), what="a short line")
+            told = [json.loads(line) for line in log.read_text().splitlines()]
+            assert {"request", "connection"} <= {entry.get("event") for entry in told}
+        assert development.ends(signal.SIGINT) == 0
+    terminal.close()

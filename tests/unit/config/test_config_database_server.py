@@ -63,7 +63,7 @@ def test_a_missing_package_says_what_to_install(
     monkeypatch.setattr(database_server, "_stop_signals", lambda: None)
     assert database_server.main([]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert "pip install -r requirements-dev.txt" in line
+    assert "pip install -r requirements-run.txt" in line
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(

@@ -41,7 +41,9 @@ class Checkout:
         (folder / "config").mkdir()
         shutil.copy(REPOSITORY / "config" / "environment.sh", folder / "config")
         (folder / "requirements.txt").write_text("flask==1\n")
-        (folder / "requirements-dev.txt").write_text("-r requirements.txt\npytest==1\n")
+        (folder / "requirements-run.txt").write_text("-r requirements.txt\nsecantusdb==1\n")
+        (folder / "requirements-dev.txt").write_text("-r requirements-run.txt\npytest==1\n")
+        (folder / "requirements-docs.txt").write_text("mkdocs==1\n")
         self.python = folder / "python-stand-in"
         self.python.write_text(textwrap.dedent(FAKE))
         self.python.chmod(0o755)
@@ -85,7 +87,7 @@ def test_a_clean_clone_gets_an_environment_once(checkout: Checkout) -> None:
     assert checkout.calls("-m venv") == checkout.installed() == []
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-run.txt", "requirements-dev.txt"])
 def test_a_changed_requirement_is_installed(checkout: Checkout, name: str) -> None:
     checkout.run()
     (checkout.folder / name).write_text("flask==2\n")
@@ -100,9 +102,30 @@ def test_run_needs_only_production_when_a_database_is_named(checkout: Checkout) 
     checkout.run("run", MONGODB_URI="mongodb://db.example/x")
     assert checkout.installed() == []
     checkout.run("run")
-    assert checkout.installed() == ["requirements-dev.txt"]
+    assert checkout.installed() == ["requirements-run.txt"]
     checkout.run("run", MONGODB_URI="mongodb://db.example/x")
-    assert checkout.installed() == [], "the development requirements hold those of production"
+    assert checkout.installed() == [], "those with the database hold those of production"
+
+
+def test_what_runs_does_not_get_what_tests_need(checkout: Checkout) -> None:
+    checkout.run("run")
+    assert checkout.installed() == ["requirements-run.txt"]
+    checkout.run("database")
+    assert checkout.installed() == []
+    checkout.run()
+    assert checkout.installed() == ["requirements-dev.txt"]
+    for what in ("run", "database"):
+        checkout.run(what)
+        assert checkout.installed() == [], "the requirements of the tests hold those of both"
+
+
+def test_the_pages_have_requirements_of_their_own(checkout: Checkout) -> None:
+    checkout.run("docs")
+    assert checkout.installed() == ["requirements-docs.txt"]
+    checkout.run("docs")
+    assert checkout.installed() == []
+    checkout.run("run")
+    assert checkout.installed() == ["requirements-run.txt"]
 
 
 def test_a_database_in_the_env_file_counts(checkout: Checkout) -> None:
@@ -111,7 +134,7 @@ def test_a_database_in_the_env_file_counts(checkout: Checkout) -> None:
     assert checkout.installed() == ["requirements.txt"]
     (checkout.folder / ".env").write_text("MONGODB_URI=\n")
     checkout.run("run")
-    assert checkout.installed() == ["requirements-dev.txt"]
+    assert checkout.installed() == ["requirements-run.txt"]
 
 
 def test_an_interrupted_installation_is_made_anew(checkout: Checkout) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from pathlib import Path
 
 import pytest
 
@@ -48,3 +49,17 @@ def test_without_the_example_plug_in_it_has_no_lines_for_it(monkeypatch: pytest.
     text = greeting("http://127.0.0.1:8000", database="somewhere", token="abc.def")
     assert "notes" not in text
     assert len(curls(text)) == 2
+
+
+def test_it_names_the_command_that_stops_the_database_if_there_is_one_to_stop() -> None:
+    text = greeting("http://127.0.0.1:8000", database="somewhere", token="abc.def", database_pid=4711)
+    (line,) = (line for line in text.splitlines() if line.strip().startswith("kill "))
+    assert shlex.split(line, comments=True) == ["kill", "-9", "4711"]
+    assert "make database" in text
+    assert "kill" not in greeting("http://127.0.0.1:8000", database="somewhere", token="abc.def")
+
+
+def test_it_says_where_the_log_is_if_the_terminal_has_not_all_of_it() -> None:
+    text = greeting("http://127.0.0.1:8000", database="somewhere", token=None, log=Path("var/log/service.log"))
+    assert "var/log/service.log" in text
+    assert "service.log" not in greeting("http://127.0.0.1:8000", database="somewhere", token=None)
