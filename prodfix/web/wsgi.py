@@ -69,6 +69,8 @@ class WsgiLayer:
         unrecorded = environ.pop(UNRECORDED, None)
         if unrecorded is not None:  # the host's own handler has answered it
             self.record(unrecorded, context)
+            if context is not None:
+                context.notes.tell()
         if head.held is not None:
             return Stream(self, body, context, head, environ.get(DEADLINE))
         self.count(context, head)
