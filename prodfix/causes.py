@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from tenacity import RetryError
 
 MOST = 20  # links of one chain; a cycle ends sooner
+_HOLDERS = (BaseExceptionGroup, RetryError)
 
 
 def given_up(error: BaseException) -> BaseException | None:
@@ -37,16 +38,20 @@ def ancestry(error: BaseException) -> Iterator[tuple[BaseException, bool]]:
         current = found
 
 
-def chain(error: BaseException) -> Iterator[BaseException]:
+def chain(error: BaseException) -> list[BaseException]:
     """The error, then all that it came from, nearest first: members of a group, what a RetryError gave up on, causes and
     contexts; at most ``MOST``."""
+    if came_from(error) is None and not isinstance(error, _HOLDERS):  # as most
+        return [error]
+    found: list[BaseException] = []
     seen: set[int] = set()
     waiting = [error]
     while waiting and len(seen) < MOST:
         current = waiting.pop()
         if id(current) not in seen:
             seen.add(id(current))
-            yield current
+            found.append(current)
             members = current.exceptions[:MOST] if isinstance(current, BaseExceptionGroup) else ()
-            found = (*members, given_up(current), came_from(current))
-            waiting += [origin for origin in reversed(found) if origin is not None]
+            origins = (*members, given_up(current), came_from(current))
+            waiting += [origin for origin in reversed(origins) if origin is not None]
+    return found

@@ -32,7 +32,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
@@ -264,6 +264,6 @@ UNANSWERED = (mongo.PyMongoError, BSONError)
 """What an operation raises that got no answer from MongoDB, or one that the driver cannot decode: for those who go on without."""
 
 
-def chain(error: BaseException) -> Iterator[BaseException]:
+def chain(error: BaseException) -> list[BaseException]:
     """:func:`prodfix.causes.chain`: the error, then all that it came from."""
     return causes.chain(error)

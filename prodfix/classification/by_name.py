@@ -22,9 +22,9 @@ def found(table: Mapping[Name, Meaning], error: BaseException) -> Meaning | None
 def names_of(error: BaseException) -> tuple[Name, ...]:
     """Those of its class and of the parents, the most derived first."""
     kind: Any = type(error)
-    return _names(kind)
+    return names_of_class(kind)
 
 
 @lru_cache(1024)
-def _names(kind: Any) -> tuple[Name, ...]:
+def names_of_class(kind: Any) -> tuple[Name, ...]:
     return tuple((str(parent.__module__).partition(".")[0], parent.__name__) for parent in kind.__mro__)

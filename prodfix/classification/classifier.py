@@ -5,9 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
-from prodfix.causes import MOST
-from prodfix.classification import mongo_rules, outbound, places, validation_rules, web_errors, wrapper_rules, wrappers
+from pydantic import ValidationError as PydanticError
+from pymongo.errors import PyMongoError
+from tenacity import RetryError
+from werkzeug.exceptions import InternalServerError
+
+from prodfix.causes import MOST, came_from
+from prodfix.classification import (
+    by_name,
+    foreign,
+    mongo_rules,
+    outbound,
+    places,
+    validation_rules,
+    web_errors,
+    wrapper_rules,
+    wrappers,
+)
+from prodfix.classification.by_name import Name
 from prodfix.classification.classifications import (
     INTERNAL_ERROR,
     UNAVAILABLE,
@@ -20,6 +37,13 @@ from prodfix.classification.classifications import (
 from prodfix.classification.error_types import RULES, TYPES
 from prodfix.classification.server_codes import SERVER_CODES
 from prodfix.classification.server_replies import server_code
+from prodfix.errors import ProdFixError
+from prodfix.operations.tracebacks import Way, walked
+
+MOST_KNOWN = 1_000  # classes, and ways of them, whose meaning is remembered
+# Whoever raises one of these puts into it what it means.
+_TELLING = (PyMongoError, ProdFixError, PydanticError, BaseExceptionGroup, RetryError, InternalServerError)
+_NAMED: tuple[Mapping[Name, Any], ...] = (wrappers.NOTES, outbound.NOTES, foreign.READERS)
 
 
 class Classifier:
@@ -37,10 +61,33 @@ class Classifier:
         self.own = frozenset(rows or ())
         self.failures = 0
         """How often a callable of the application's rows raised, or gave something that is no answer."""
+        self._kinds: dict[type[BaseException], type[BaseException] | None] = {}
+        self._plain: dict[type[BaseException], bool] = {}
+        self._known: dict[tuple[type[BaseException], Way], Classification] = {}
 
     def classify(self, error: BaseException) -> Classification:
         """What ``error`` means. Never raises; what is not known is ``INTERNAL_ERROR``."""
-        return self._at(0, error)
+        kind = type(error)
+        plain = self._plain.get(kind)
+        if plain is None:
+            plain = self._plain[kind] = self._is_plain(error)
+            _bound(self._plain)
+        if not plain or came_from(error) is not None or not web_errors.by_class(error):
+            return self._at(0, error)
+        # Then its class and its way through the code decide, and most go a way that others went before.
+        way, _ = walked(error.__traceback__)
+        known = self._known.get((kind, way))
+        if known is None:
+            known = self._known[kind, way] = self._at(0, error)
+            _bound(self._known)
+        return known
+
+    def _is_plain(self, error: BaseException) -> bool:
+        """Whether nothing that an error of this class holds says what it means."""
+        kind = self._kind(error)
+        row = self.rows[kind] if kind is not None else None
+        fixed = row is None or isinstance(row, Classification) or row is web_errors.of_status
+        return fixed and not isinstance(error, _TELLING) and not any(by_name.found(table, error) for table in _NAMED)
 
     @staticmethod
     def of_status(status: int) -> Classification:
@@ -85,7 +132,13 @@ class Classifier:
 
     def _kind(self, error: BaseException) -> type[BaseException] | None:
         """The most derived of its classes that has a row."""
-        return next((kind for kind in type(error).__mro__ if kind in self.rows), None)
+        of = type(error)
+        found = self._kinds.get(of, of)
+        if found is of and of not in self.rows:  # not looked for yet
+            found = next((kind for kind in of.__mro__ if kind in self.rows), None)
+            self._kinds[of] = found
+            _bound(self._kinds)
+        return found
 
     def _of_type(self, error: BaseException, kind: type[BaseException] | None) -> Classification | None:
         row = self.rows[kind] if kind is not None else None
@@ -101,6 +154,12 @@ class Classifier:
             self.failures += 1
             return INTERNAL_ERROR
         return found
+
+
+def _bound(known: dict[Any, Any]) -> None:
+    """Classes may be made at run time, without end."""
+    if len(known) > MOST_KNOWN:
+        known.clear()
 
 
 _default = Classifier()

@@ -16,7 +16,7 @@ Reader = Callable[[Any], Iterable[Problem]]
 
 def problems(error: BaseException) -> list[Problem] | None:
     """What is wrong with which field; ``None`` if ``error`` is no validation error that is known here."""
-    reader = by_name.found(_READERS, error)
+    reader = by_name.found(READERS, error)
     if reader is None:
         return None
     try:
@@ -54,11 +54,11 @@ def _pydantic_1(error: Any) -> Iterable[Problem]:
         yield tuple(str(part) for part in problem["loc"]), str(problem["type"]), "This value is not valid"
 
 
-_READERS: dict[Name, Reader] = {
+READERS: dict[Name, Reader] = {
     ("marshmallow", "ValidationError"): _marshmallow,
     ("jsonschema", "ValidationError"): _jsonschema,
     ("mongoengine", "ValidationError"): _mongoengine,
     ("pydantic", "ValidationError"): _pydantic_1,
 }
-KNOWN = tuple(_READERS)
+KNOWN = tuple(READERS)
 """Package and name of each class that is known here."""

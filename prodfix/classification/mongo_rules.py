@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from pymongo import errors as mongo
@@ -27,7 +28,7 @@ from prodfix.classification.error_types import LABELS
 from prodfix.classification.places import fetching
 from prodfix.classification.server_codes import SERVER_CODES
 from prodfix.classification.server_replies import code_of, details_of, key_fields, mappings, rule_fields, server_code
-from prodfix.errors import Outcome
+from prodfix.errors import FieldError, Outcome
 
 Classify = Callable[[BaseException], Classification]
 
@@ -94,8 +95,14 @@ def _of_parts(details: Mapping[str, Any], within: Classify) -> Classification | 
 
 
 def _with_fields(row: Classification, part: Mapping[str, Any]) -> Classification:
-    fields = {DUPLICATE.code: key_fields, INVALID.code: rule_fields}.get(row.code)
-    return replace(row, details=fields(part)) if fields is not None else row
+    if row.code == DUPLICATE.code:
+        return _with_details(row, key_fields(part))
+    return replace(row, details=rule_fields(part)) if row.code == INVALID.code else row
+
+
+@lru_cache(256)  # of an application's few unique indexes
+def _with_details(row: Classification, details: tuple[FieldError, ...]) -> Classification:
+    return replace(row, details=details)
 
 
 def _refused(error: BaseException) -> bool:

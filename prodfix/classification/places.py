@@ -7,24 +7,16 @@ from pymongo.errors import ProtocolError, PyMongoError
 
 from prodfix.causes import chain
 from prodfix.errors import ProdFixError
+from prodfix.operations.tracebacks import Place, walked
 
 _RESULTS = frozenset(
     f"pymongo.synchronous.{name}" for name in ("cursor", "cursor_base", "command_cursor", "aggregation")
 )
 
-Place = tuple[str, str]
-"""Module and function of a frame."""
 
-
-def places(error: BaseException) -> list[Place]:
+def places(error: BaseException) -> tuple[Place, ...]:
     """Module and function of each frame of the traceback, innermost last."""
-    found = []
-    traceback = error.__traceback__
-    while traceback is not None:
-        frame = traceback.tb_frame
-        found.append((str(frame.f_globals.get("__name__", "")), frame.f_code.co_name))
-        traceback = traceback.tb_next
-    return found
+    return walked(error.__traceback__)[0].modules
 
 
 def unreadable(error: BaseException) -> bool:
@@ -39,13 +31,11 @@ def reading_a_reply(error: BaseException) -> bool:
     """Whether ``error`` was raised while the driver decoded a reply: a document of the server's, never the client's."""
     if isinstance(error, (PyMongoError, ProdFixError, MemoryError)):
         return False
-    outer, traceback = "", error.__traceback__
-    while traceback is not None:
-        frame = traceback.tb_frame
-        module = frame.f_globals.get("__name__")
-        if module == "bson" and outer.startswith("pymongo.") and frame.f_code.co_name.startswith("_decode"):
+    outer = ""
+    for module, name in places(error):
+        if module == "bson" and outer.startswith("pymongo.") and name.startswith("_decode"):
             return True
-        outer, traceback = str(module), traceback.tb_next
+        outer = module
     return False
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import jwt.exceptions as tokens
@@ -79,6 +80,13 @@ def of_status(error: HTTPException) -> Classification:
     return replace(row, retryable=True) if status in (429, 503) and getattr(error, "retry_after", None) else row
 
 
+def by_class(error: BaseException) -> bool:
+    """Whether :func:`of_status` has nothing to go by but the error's class, as with ``abort(404)``; so of all other errors."""
+    if not isinstance(error, HTTPException):
+        return True
+    return error.response is None and "code" not in error.__dict__ and not getattr(error, "retry_after", None)
+
+
 WEB_TYPES: dict[type[BaseException], Classification] = {
     ClientDisconnected: BODY_BROKEN,
     # What werkzeug keeps to itself, and ours where it gets out: a name in url_for, a module in the configuration.
@@ -116,11 +124,14 @@ _PARSERS = frozenset({"json", "bson", "simplejson", "orjson"})
 
 def named(error: BaseException) -> Classification | None:
     """The row of a class that is known by its name only."""
-    for kind in type(error).__mro__:
-        row = NAMED.get((kind.__module__, kind.__name__))
-        if row is not None:
-            return row
-    return None
+    kind: Any = type(error)
+    return _named(kind)
+
+
+@lru_cache(1024)
+def _named(kind: type[BaseException]) -> Classification | None:
+    rows = (NAMED.get((parent.__module__, parent.__name__)) for parent in kind.__mro__)
+    return next((row for row in rows if row is not None), None)
 
 
 def original(error: BaseException) -> BaseException | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from bson.errors import BSONError
@@ -15,7 +16,7 @@ from pymongo.errors import PyMongoError
 
 from prodfix.causes import chain
 from prodfix.classification import foreign
-from prodfix.classification.by_name import names_of
+from prodfix.classification.by_name import names_of_class
 from prodfix.classification.server_replies import details_of, mappings
 from prodfix.redaction.names import mask_key
 from prodfix.redaction.quotations import emptied
@@ -66,9 +67,15 @@ _RAISING = frozenset(
 
 def silent(error: BaseException) -> bool:
     """Whether the error's text is not the application's, and holds what must not be told."""
-    if isinstance(error, _SILENT) or type(error).__module__.startswith("gunicorn."):  # pieces of a request's body
+    kind: Any = type(error)
+    return _silent(kind)
+
+
+@lru_cache(1024)
+def _silent(kind: type[BaseException]) -> bool:
+    if issubclass(kind, _SILENT) or kind.__module__.startswith("gunicorn."):  # pieces of a request's body
         return True
-    return not _QUOTING.isdisjoint(names_of(error))
+    return not _QUOTING.isdisjoint(names_of_class(kind))
 
 
 def words(error: BaseException, links: Iterable[BaseException]) -> str:

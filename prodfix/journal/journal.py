@@ -31,10 +31,11 @@ from typing import Any, TypeVar
 from prodfix.errors import JournalTimeout, JournalUnavailable
 from prodfix.journal.batch import LARGEST, Batch, Part, Statement
 from prodfix.journal.file import JournalFile, corrupt
+from prodfix.journal.gathering import Gathering, Source
 from prodfix.journal.quarantine import Damage, Quarantine
 from prodfix.journal.reading import Others, others, read_all, waits_elsewhere
 from prodfix.journal.store import Store
-from prodfix.process.native import Inline, Pool, Task
+from prodfix.process.native import Inline, Pool, Task, allocate_lock
 from prodfix.process.per_process import in_each_process
 
 __all__ = ["Journal", "Statement"]
@@ -51,6 +52,7 @@ class Journal:
         """This process, in every row that it writes; its file may be made anew, what it counted may not count twice."""
         self._store = Store(folder, "")
         self._refused = 0
+        self._sources: list[Source] = []
         in_each_process(self._begin)
 
     def _begin(self) -> None:
@@ -73,7 +75,8 @@ class Journal:
         self._writer: Pool | Inline = Inline() if in_memory else Pool(1)
         self._readers: Pool | Inline = Inline() if in_memory else Pool(2)
         self._begun: Task[Any] | None = None
-        self._store = Store(self.folder, self.boot, in_memory=in_memory)
+        self._store, self._storing = Store(self.folder, self.boot, in_memory=in_memory), allocate_lock()
+        self._gathering = Gathering(self._commit_gathered, self._sources)
         self._writer.run(self._store.mend)
 
     def close(self) -> None:
@@ -86,7 +89,9 @@ class Journal:
         with contextlib.suppress(sqlite3.Error, OSError):  # a TimeoutError is one
             if batch is not None:
                 self._alone(self._store.commit, batch, limit=5)
+            self._alone(self._store.commit_all, self._gathering.taken, limit=5)
             self._alone(self._store.close, limit=5)
+        self._gathering.close()
         self._writer.close()
         self._readers.close()
 
@@ -100,7 +105,8 @@ class Journal:
     @property
     def lost(self) -> int:
         """What was offered, and is not kept: neither the disk nor memory took it."""
-        return self._store.lost + self._refused
+        gathering = self._gathering.failed if self._opened else 0
+        return self._store.lost + self._refused + gathering
 
     @property
     def quarantine(self) -> Quarantine:
@@ -162,6 +168,38 @@ class Journal:
             return False
         return True
 
+    def gather(self, statements: Sequence[Statement]) -> None:
+        """Commit them soon, with what others write in this hundredth of a second, and wait for none of it
+        (:mod:`prodfix.journal.gathering`). Never raises; what is lost is counted in ``lost``.
+
+        What this process reads has them. :meth:`settle` waits for them.
+        """
+        if self._opened and self._gathering.full:
+            self.settle(limit=0.25)  # as slow as a disk that does not answer: memory is bounded
+        if self._opened and not self._gathering.full:
+            self._gathering.put(Part(statements, counted=True))
+        else:
+            self._refused += 1
+
+    def gather_from(self, source: Source) -> Callable[[], None]:
+        """Returns what is to be called whenever ``source`` has new totals: then it is asked soon for the statements that make them
+        known, once for all of a hundredth of a second, in a native thread. Of a total that is lost a later one tells."""
+        self._sources.append(source)
+        return self._ask
+
+    def _ask(self) -> None:
+        if self._opened:
+            self._gathering.ask()
+
+    def settle(self, *, limit: float) -> bool:
+        """Whether what was gathered is committed within ``limit`` seconds. Never raises."""
+        if self._opened and self._gathering.waiting:
+            try:
+                self._alone(self._store.commit_all, self._gathering.taken, limit=limit)
+            except TimeoutError:
+                return False
+        return True
+
     def _write(self, part: Part, limit: float) -> None:
         if not self._opened:
             raise JournalUnavailable("the journal is not open in this process")
@@ -221,9 +259,18 @@ class Journal:
 
     def _run(self, work: Callable[..., Result], *arguments: Any, limit: float) -> Result:
         """Under the lock."""
-        task = self._writer.submit(work, *arguments)
+        task = self._writer.submit(self._exclusively, work, *arguments)
         self._begun = task
         return task.wait(limit)
+
+    def _exclusively(self, work: Callable[..., Result], *arguments: Any) -> Result:
+        """In a native thread, of which there is a second one for what is gathered."""
+        with self._storing:
+            return work(*arguments)
+
+    def _commit_gathered(self) -> None:
+        if self._opened:  # a file that is closed must not be made anew
+            self._exclusively(self._store.commit_all, self._gathering.taken)
 
     def _alone(self, work: Callable[..., Result], *arguments: Any, limit: float) -> Result:
         with self._locked(limit):
@@ -242,6 +289,7 @@ class Journal:
         the same, in its own thread, and writes nothing.
         """
         rows: list[tuple[Any, ...]] = []
+        self.settle(limit=min(limit, 0.25))
         if not self._opened:
             found = read_all(self.folder, query, tuple(values))
         else:
@@ -262,6 +310,7 @@ class Journal:
         """The rows of ``query`` from this worker's own file, and from its memory: two of a query that counts."""
         if not self._opened:
             return []
+        self.settle(limit=min(limit, 0.25))
         with _in_time():
             return self._alone(self._store.read_own, query, tuple(values), limit=limit)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +129,11 @@ class Store:
         finally:
             self.lost += sum(part.counted and batch.refused(part) is not None for part in batch.parts)
             batch.done = True
+
+    def commit_all(self, taken: Callable[[], Sequence[Batch]]) -> None:
+        """The same of what was gathered, as it is when this thread has come to it."""
+        for batch in taken():
+            self.commit(batch)
 
     def _commit_to_file(self, batch: Batch, statements: Sequence[Statement]) -> None:
         committed = self._try(batch, statements)

@@ -7,16 +7,12 @@ operation. Reading them costs microseconds, and only when something failed.
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from types import CodeType, FrameType, TracebackType
+from types import FrameType
 from typing import Any, NamedTuple
 
-import gridfs
-import pymongo
 from bson import SON
 from pymongo.errors import BulkWriteError, ClientBulkWriteException, WriteError
 from pymongo.synchronous.client_session import ClientSession
@@ -30,18 +26,15 @@ from prodfix import driver
 from prodfix.errors import chain
 from prodfix.operations.operation import DatabaseOperation, command_of, merges
 from prodfix.operations.shapes import redact_command
+from prodfix.operations.tracebacks import DRIVER, FILES, LONGEST, OURS, Way, walked
 from prodfix.redaction.redactor import redact_text
 
 _ARGUMENTS = ("filter", "pipeline", "document", "documents", "update", "replacement", "requests", "command", "key")
-_LONGEST_STACK = 60  # frames
-_ROOTS = tuple(sorted({os.getcwd(), *(path for path in sys.path if path)}, key=len, reverse=True))
-_DRIVER, _FILES = os.path.dirname(pymongo.__file__) + os.sep, os.path.dirname(gridfs.__file__) + os.sep
-_OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep  # all of prodfix, and not this room alone
-_LAYERS = (_DRIVER, _FILES, _OURS)  # a call of the driver is in between
+_LAYERS = (DRIVER, FILES, OURS)  # a call of the driver is in between
 _MANY = frozenset({"update_many", "delete_many"})
 _COUNTS = ("nInserted", "nMatched", "nModified", "nUpserted", "nRemoved", "nDeleted", "anySuccessful")
-# Python's own files, and ours: a bug is seldom there, and what differs between two errors never.
-_OTHERS = (os.path.dirname(os.__file__) + os.sep, _OURS, "<frozen")
+
+Walked = tuple[BaseException, Way, list[FrameType]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +55,31 @@ def driver_call(
     ``within``: the frame that asks, if it is the driver's call that is still on its way out. ``known``: what the event of the
     command that failed has told; if it is the same operation, that knows more: its whole shape, and how long it took.
     """
-    frames = [frame for link in chain(error) for frame in _frames(link.__traceback__)]
+    around = []
     while within is not None:
-        frames.insert(0, within)
+        around.insert(0, within)
         within = within.f_back if within.f_code.co_filename.startswith(_LAYERS) else None
-    operation = _operation(frames, known)
+    return _call(_walk(error), known, around)
+
+
+def _walk(error: BaseException) -> list[Walked]:
+    return [(link, *walked(link.__traceback__)) for link in chain(error)]
+
+
+def _call(
+    links: Sequence[Walked], known: DatabaseOperation | None, around: Sequence[FrameType] = ()
+) -> DriverCall | None:
+    frames = [*around, *_drivers(links)]
+    operation = _operation(frames, known) if frames else None
     if operation is None:
         return None
-    halfway = operation.writes and (merges(operation.query or {}) or _halfway(error, frames))
+    halfway = operation.writes and (merges(operation.query or {}) or _halfway(links, around))
     client = next((client for frame in frames if (client := _client(frame)) is not None), None)
     return DriverCall(operation, client, halfway)
+
+
+def _drivers(links: Sequence[Walked]) -> list[FrameType]:
+    return [frames[number] for _, way, frames in links for number in way.driver]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +94,14 @@ class ErrorFrames:
 
 def frames_of(error: BaseException, *, whole: bool, known: DatabaseOperation | None = None) -> ErrorFrames:
     """All of that; without ``whole`` neither stack nor places, which say nothing where the client is at fault."""
-    kind, call = name_of(error), driver_call(error, known=known)
-    return ErrorFrames(kind, call, stack(error), tuple(places(error))) if whole else ErrorFrames(kind, call)
+    links = _walk(error)
+    kind, call = name_of(error), _call(links, known)
+    return ErrorFrames(kind, call, _stack(links), _places(links)) if whole else ErrorFrames(kind, call)
 
 
 def database_operation(error: BaseException) -> DatabaseOperation | None:
     """The operation of :func:`driver_call`."""
-    return _operation(frame for link in chain(error) for frame in _frames(link.__traceback__))
+    return _operation(_drivers(_walk(error)))
 
 
 class _Described(NamedTuple):
@@ -120,7 +129,7 @@ def _operation(frames: Iterable[FrameType], known: DatabaseOperation | None = No
 
 
 def _client(frame: FrameType) -> MongoClient[Any] | None:
-    target = frame.f_locals.get("self") if frame.f_code.co_filename.startswith(_DRIVER) else None
+    target = frame.f_locals.get("self") if frame.f_code.co_filename.startswith(DRIVER) else None
     if isinstance(target, MongoClient):
         return target
     if isinstance(target, Cursor):
@@ -131,16 +140,20 @@ def _client(frame: FrameType) -> MongoClient[Any] | None:
     return database.client if isinstance(database, Database) else None
 
 
-def _halfway(error: BaseException, frames: Iterable[FrameType]) -> bool:
-    links = list(chain(error))
-    if any(_of_many(link) for link in links):
+def _halfway(links: Sequence[Walked], around: Sequence[FrameType]) -> bool:
+    if any(_of_many(link) for link, _, _ in links):
         return True
-    refused = any(isinstance(link, WriteError) for link in links)
-    for frame in frames:
+    refused = any(isinstance(link, WriteError) for link, _, _ in links)
+    for frame in around:
         code = frame.f_code
-        if code.co_filename.startswith(_FILES):
+        if code.co_filename.startswith(FILES):
             return True  # a file of GridFS is chunks and an entry
-        if code.co_filename.startswith(_DRIVER) and ((refused and code.co_name in _MANY) or _partly_counted(frame)):
+        if code.co_filename.startswith(DRIVER) and ((refused and code.co_name in _MANY) or _partly_counted(frame)):
+            return True
+    for _, way, frames in links:
+        if way.files or any(_partly_counted(frames[number]) for number in way.counting):
+            return True
+        if refused and any(way.codes[number].co_name in _MANY for number in way.driver):
             return True
     return False
 
@@ -161,15 +174,9 @@ def _of_many(error: BaseException) -> bool:
     return any(isinstance(one, Mapping) and (one.get("multi") or one.get("limit") == 0) for one in statements)
 
 
-def _frames(traceback: TracebackType | None) -> Iterator[FrameType]:
-    while traceback is not None:
-        yield traceback.tb_frame
-        traceback = traceback.tb_next
-
-
 def _describe(frame: FrameType) -> _Described | None:
     name = frame.f_code.co_name
-    if name == "csot_wrapper" or not frame.f_code.co_filename.startswith(_DRIVER):
+    if name == "csot_wrapper" or not frame.f_code.co_filename.startswith(DRIVER):
         return None
     values = frame.f_locals
     target = values.get("self")
@@ -235,43 +242,27 @@ def stack(error: BaseException) -> str:
 
     No message, no local value and no source line: all three hold data of users. Paths begin where a package does.
     """
-    parts = []
-    for link in reversed(list(chain(error))):
-        lines = [f"{type(link).__module__[:100]}.{_clean(type(link).__qualname__)}"]
-        traceback = link.__traceback__
-        while traceback is not None:
-            code = traceback.tb_frame.f_code
-            lines.append(f"  {_short(code.co_filename)}:{traceback.tb_lineno} in {code.co_name}")
-            traceback = traceback.tb_next
-        if len(lines) > _LONGEST_STACK:
-            lines[_LONGEST_STACK // 2 : -_LONGEST_STACK // 2] = [f"  … {len(lines) - _LONGEST_STACK} more"]
-        parts.append("\n".join(lines))
+    return _stack(_walk(error))
+
+
+def _stack(links: Sequence[Walked]) -> str:
+    parts = [
+        f"{type(link).__module__[:100]}.{_clean(type(link).__qualname__)}" + ("\n" + way.shown if way.shown else "")
+        for link, way, _ in reversed(links)
+    ]
     return "\nwhich led to\n".join(parts)[:16_000]
 
 
 def places(error: BaseException) -> list[str]:
     """Where in the application ``error`` went through, outermost first: ``file:function``, without lines, which another
     release moves. Where no code of the application is involved, the last places of anything else."""
-    found: list[CodeType] = []
-    for link in chain(error):  # a deadline is raised where it is enforced; what it has cut is its cause's traceback
-        codes = [frame.f_code for frame in _frames(link.__traceback__)]
-        found = found or codes[-3:]
-        chosen = [code for code in codes if _in_application(code.co_filename)]
-        if chosen:
-            break
-    else:
-        chosen = found
-    return [f"{_short(code.co_filename)}:{code.co_name}" for code in chosen[-_LONGEST_STACK:]]
+    return list(_places(_walk(error)))
 
 
-@lru_cache(4096)
-def _in_application(path: str) -> bool:
-    return not path.startswith(_OTHERS) and "site-packages" not in path and "dist-packages" not in path
-
-
-@lru_cache(4096)
-def _short(path: str) -> str:
-    for root in _ROOTS:
-        if path.startswith(root + os.sep):
-            return path[len(root) + 1 :]
-    return os.path.basename(path)
+def _places(links: Sequence[Walked]) -> tuple[str, ...]:
+    found: tuple[str, ...] = ()
+    for _, way, _ in links:  # a deadline is raised where it is enforced; what it has cut is its cause's traceback
+        if way.application:
+            return way.application[-LONGEST:]
+        found = found or way.inner
+    return found

@@ -14,7 +14,7 @@ from prodfix.classification.classifications import INTERNAL_ERROR, INVALID, UNAU
 from prodfix.classification.classifier import Classifier
 from prodfix.classification.wording import in_safe_words
 from prodfix.errors import ErrorCategory, FieldError, PartlyApplied, Severity, chain
-from prodfix.journal.journal import Journal, Statement
+from prodfix.journal.journal import Journal
 from prodfix.logs.logs import Logs
 from prodfix.operations.frames import frames_of, name_of, places, stack
 from prodfix.operations.operation import DatabaseOperation
@@ -240,29 +240,31 @@ class ErrorLog:
             self.failures += 1
 
     def _append(self, record: ErrorRecord, *, counted: bool) -> None:
-        key, disposition, files, statements = record.key, record.disposition, record.files, list[Statement]()
+        key, disposition = record.key, record.disposition
         stored = disposition == "stored"
         if counted:
             if record.context is not None:  # whatever its route says: an error has a request, and a line that shows it
                 record.context.notes.uncounted = record.context.notes.unlogged = False
                 record.context.notes.stored = record.context.notes.stored or stored
-            self._step(lambda: statements.extend(self._counters.error(key)))
+            self._step(lambda: self._counters.error(key))
+        if record.context is not None and disposition != "counted":
+            record.context.notes.answered(record.operation)
         whole = disposition == "counted" or self.storms.admit(key.fingerprint, key.title)
         if disposition != "counted" and whole:
-            self._step(lambda: self._logs.emit(record.meaning.severity, record.to_entry(), *files))
+            self._step(lambda: self._logs.emit(record.meaning.severity, record.to_entry(), *record.files))
         if stored:
             insertion = self._storage.insertion_of
             self._step(
-                lambda: statements.extend(
+                lambda: self._journal.gather(
                     insertion(ERROR_LOG, record.id, record.to_bson(whole=whole), record.request_id)
                 )
             )
-        if statements:
-            # Waiting for the commit (no fsync) makes the error known to every worker before its own client hears of it. What is
-            # not committed by then is so with the next ones; the journal counts what is not. Of a count a later total tells.
+        if record.meaning.severity is Severity.CRITICAL:
+            # Waiting for the commit (no fsync) makes the error known to every worker before its own client hears of it, and what
+            # is not committed by then is so with the next ones. Of all others they hear some milliseconds later.
             # The request's deadline may have passed, and must not end what tells of it.
-            offer = partial(self._journal.offer, statements, limit=0.25, counted=stored)
-            self._step(lambda: contextvars.Context().run(offer))
+            settle = partial(self._journal.settle, limit=0.25)
+            self._step(lambda: contextvars.Context().run(settle))
         if counted and record.status >= 500:
             self._step(lambda: self._on_failure(record))
         if counted:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from prodfix.connection.status import ConnectionEvent
@@ -18,6 +20,7 @@ from prodfix.queries.interceptor import CommandRecord
 from prodfix.records.storage import CONNECTION_EVENTS, Storage
 from prodfix.redaction.redactor import redact_uri
 from prodfix.request.context import RequestContext
+from prodfix.serialization import iso
 from prodfix.signals import error_regressed
 
 FILE = "database"
@@ -65,12 +68,27 @@ class Reports:
 
     def command(self, record: CommandRecord) -> None:
         """A command from the driver's events: slow, failed, partly failed, sampled, or all of them when debugging."""
+        notes = record.context.notes if record.context is not None else None
+        if notes is not None and notes.holding and record.outcome in ("failed", "partly_failed"):
+            # The error in which the request may end tells all of it, and what that means besides: one line then, and not two.
+            kept, at = replace(record, command={}), time.time()
+            notes.hold(record.operation, lambda: self._tell_later(kept, at))
+        else:
+            self._tell(record)
+
+    def _tell_later(self, record: CommandRecord, at: float) -> None:
+        try:
+            self._tell(record, timestamp=iso(datetime.fromtimestamp(at, UTC)))
+        except Exception:  # noqa: BLE001 - nobody above expects it any more; counted
+            self._logs.sinks.dropped += 1
+
+    def _tell(self, record: CommandRecord, **facts: str) -> None:
         operation = record.operation
         took = "" if operation.duration_ms is None else f" after {operation.duration_ms:.0f} ms"
         message = f"{operation.operation} on {operation.collection} {record.outcome}{took}"
         routine = record.outcome in ("started", "succeeded")
-        facts = {"category": ErrorCategory.DATABASE_QUERY, **record.to_json()}
-        self._logs.event(Severity.INFO if routine else Severity.WARN, "query", message, FILE, facts=facts)
+        shown = {"category": ErrorCategory.DATABASE_QUERY, **record.to_json(), **facts}
+        self._logs.event(Severity.INFO if routine else Severity.WARN, "query", message, FILE, facts=shown)
 
     def repeated(self, key: CommandKey, context: RequestContext) -> None:
         """One request has sent the same kind of command again and again: once for each endpoint and kind, and hour."""

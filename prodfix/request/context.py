@@ -6,7 +6,7 @@ import os
 import re
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import Context, ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -67,7 +67,7 @@ class Notes:
     ID of what it does (:func:`prodfix.current_operation_id`), and what recovery did: ``retries`` are our own,
     ``driver_retries`` commands that the driver has sent again by itself. ``identified``: the view has asked for that ID;
     ``stored``: an error of it is kept under its ID; ``conflict_at`` is when (in the monotonic clock's seconds) a write met a
-    conflict, None if something may have been applied since.
+    conflict, None if something may have been applied since; ``holding``: somebody will call :meth:`tell` when the request ends.
 
     Of most requests nothing becomes known: what is here stands in the class until it is another."""
 
@@ -86,6 +86,8 @@ class Notes:
     unlogged: bool = False
     stored: bool = False
     conflict_at: float | None = None
+    holding: bool = False
+    _held: tuple[DatabaseOperation, Callable[[], None]] | None = None
     _kinds: dict[CommandKey, int] | None = None
     _trail: deque[tuple[CommandKey, int, bool]] | None = None
 
@@ -98,6 +100,8 @@ class Notes:
 
     def count(self, key: CommandKey, micros: int, failed: bool) -> int:
         """Note one command; how many of its kind there were in this request (0 for kinds beyond the limit)."""
+        if self._held is not None:
+            self.tell()  # the request has dealt with it, and goes on
         self.commands += 1
         self.command_micros += micros
         if self._trail is None or self._kinds is None:
@@ -108,6 +112,22 @@ class Notes:
             return 0
         self._kinds[key] = seen + 1
         return seen + 1
+
+    def hold(self, operation: DatabaseOperation, tell: Callable[[], None]) -> None:
+        """Let the telling of an operation that failed wait: the error in which the request may end tells of it too."""
+        self.tell()
+        self._held = operation, tell
+
+    def answered(self, operation: DatabaseOperation | None) -> None:
+        """It is told by an error."""
+        if self._held is not None and self._held[0] is operation:
+            self._held = None
+
+    def tell(self) -> None:
+        """What waits, if no error has told it."""
+        held, self._held = self._held, None
+        if held is not None:
+            held[1]()
 
     def trail_json(self) -> list[dict[str, Any]]:
         """The last commands of the request, oldest first: each a :class:`SentCommand`."""

@@ -12,6 +12,7 @@ import orjson
 
 from prodfix.journal.journal import Journal, Statement
 from prodfix.process.native import allocate_lock
+from prodfix.process.per_process import in_each_process
 from prodfix.statistics.counts import Counts, ErrorKey, Seen
 
 KEYS = 300  # kinds of errors in one minute of one worker; further ones are counted together
@@ -25,12 +26,13 @@ _UPSERT = (
 
 
 class Counters:
-    """An error is counted before it is answered; requests are counted in memory, and flushed every second."""
+    """Errors are known to all workers some milliseconds after they were counted, requests after a second: both are counted in
+    memory, before they are answered."""
 
     def __init__(self, journal: Journal, *, release: str = "", clock: Callable[[], float] = time.time) -> None:
         self._journal, self._clock = journal, clock
         self._releases = frozenset([release] if release else [])
-        self._counting = allocate_lock()  # nothing within waits, and gevent's takes longer than the counting
+        in_each_process(self._begin)
         self._boot = ""
         self._minute = 0
         self._revision = 0
@@ -41,13 +43,32 @@ class Counters:
         self.dropped = 0
         """Errors and requests of minutes that the journal has refused for too long, without those of an earlier total."""
 
-    def error(self, key: ErrorKey) -> list[Statement]:
-        """Count one error; the statements that make the new totals known to all workers."""
+        self._ask = journal.gather_from(self.pending)
+
+    def _begin(self) -> None:
+        # Nothing within waits, and gevent's takes longer than the counting. A native thread has it when it writes totals, and
+        # may have had it in the parent at the moment of a fork.
+        self._counting = allocate_lock()
+        self._pending = False
+
+    def error(self, key: ErrorKey) -> None:
+        """Count one error. The journal asks soon for :meth:`pending`, so that all workers know it."""
         with self._counting:
             now = self._next_minute()
             self._counts.count_error(key, Seen(1, round(now, 3), round(now, 3), self._releases))
             self._revision += 1
-            return [self._row()]
+            self._pending = True
+        self._ask()
+
+    def pending(self) -> list[Statement]:
+        """The statements that make the totals known to all workers, if an error was counted since it was last asked."""
+        with self._counting:
+            if not self._pending:
+                return []
+            self._pending = False
+            self._next_minute()
+            own = [self._row()] if self._revision > self._written else []
+            return [row for row, _ in self._finished] + own
 
     def request(self, endpoint: str, device: str, micros: int, *, failed: bool) -> None:
         """Count one answered request, in about two microseconds."""

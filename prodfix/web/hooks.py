@@ -22,7 +22,7 @@ from prodfix.request.context import RequestContext, current_context, made_contex
 from prodfix.request.devices import hint_of
 from prodfix.services import Services
 from prodfix.settings import Settings
-from prodfix.web.host_answers import RAISED
+from prodfix.web.host_answers import RAISED, UNRECORDED
 from prodfix.web.inputs import has_body, read_whole, watch
 
 SCOPE = "prodfix.scope"
@@ -55,7 +55,7 @@ def attach(app: Flask, services: Services, *, deadline: bool) -> None:
             head.environ = environ
         context = _context(current)
         # In the environ, which is this request's alone: a request within a request shares the application context and its g.
-        scope = environ[SCOPE] = _Scope(set_context(context))
+        scope = environ[SCOPE] = _Scope(context)
         environ[CONTEXT] = context
         seconds = _seconds(app, services, current, context, everywhere=deadline)
         if seconds is not None:
@@ -106,9 +106,10 @@ def _left(teardown: Callable[..., None]) -> Callable[..., None]:
         try:
             teardown(*given)
         finally:
-            scope: _Scope | None = _current().environ.pop(SCOPE, None)
+            environ = _current().environ
+            scope: _Scope | None = environ.pop(SCOPE, None)
             if scope is not None:
-                scope.end()
+                scope.end(UNRECORDED in environ or RAISED in environ)
 
     return do_teardown_request
 
@@ -176,10 +177,12 @@ class _Scope:
     """What a request has set in its greenlet. One greenlet serves all requests of a kept-alive connection, so all of it
     is reset: what stayed would be the next one's."""
 
-    __slots__ = ("_context", "_database", "_deadline")
+    __slots__ = ("_context", "_database", "_deadline", "_notes")
 
-    def __init__(self, context: Token[RequestContext | None]) -> None:
-        self._context = context
+    def __init__(self, context: RequestContext) -> None:
+        self._context: Token[RequestContext | None] = set_context(context)
+        self._notes = context.notes
+        self._notes.holding = True
         self._deadline: Token[deadlines.Ends | None] | None = None
         self._database: Any = None
 
@@ -191,7 +194,11 @@ class _Scope:
         self._database = driver.begin_deadline((share, ends[1]))
         return ends[0]
 
-    def end(self) -> None:
+    def end(self, unrecorded: bool = False) -> None:
+        """``unrecorded``: it ended in an error that will be recorded, which tells what the notes hold."""
+        self._notes.holding = False
+        if not unrecorded:
+            self._notes.tell()
         try:
             if self._deadline is not None:
                 driver.end_deadline(self._database)

@@ -76,6 +76,8 @@ class WsgiLayer:
         context = environ.get(CONTEXT)
         if head.status >= 500 or UNRECORDED in environ or RAISED in environ:
             record_answer(self._services, environ, context, head.status)
+            if context is not None:
+                context.notes.tell()
         if STREAM in environ:
             return Stream(self, body, context, head, environ.get(DEADLINE))
         self.count(context, head)

@@ -53,7 +53,8 @@ class Worker:
 
     def error(self, fingerprint: str = "f1", times: int = 1, **parts: str) -> None:
         for _ in range(times):
-            self.journal.write(self.counters.error(kind(fingerprint, **parts)))
+            self.counters.error(kind(fingerprint, **parts))
+        self.journal.settle(limit=5)
 
     def request(self, endpoint: str = "/", device: str = "mobile", micros: int = 1000, *, failed: bool = False) -> None:
         self.counters.request(endpoint, device, micros, failed=failed)

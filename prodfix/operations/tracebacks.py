@@ -1,0 +1,113 @@
+"""What the code of a traceback tells, found out once for each way through it: most errors go a way that others went before.
+
+Code objects are the same for all errors; frames and their values are each error's own, and nothing of them is kept.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from functools import lru_cache
+from types import CodeType, FrameType, TracebackType
+
+import gridfs
+import pymongo
+
+LONGEST = 60  # frames of a stack that is shown, and of a way that is remembered
+WAYS = 1_000  # that are remembered
+DRIVER, FILES = os.path.dirname(pymongo.__file__) + os.sep, os.path.dirname(gridfs.__file__) + os.sep
+OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep  # all of prodfix, and not this room alone
+_ROOTS = tuple(sorted({os.getcwd(), *(path for path in sys.path if path)}, key=len, reverse=True))
+# Python's own files, and ours: a bug is seldom there, and what differs between two errors never.
+_OTHERS = (os.path.dirname(os.__file__) + os.sep, OURS, "<frozen")
+
+Place = tuple[str, str]
+"""Module and function of a frame."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Way:
+    """The way of one traceback, outermost first. ``driver``, ``files`` and ``counting`` are the numbers of its frames that are
+    the driver's, GridFS's, and one that counts what a bulk write has applied.
+
+    ``shown``: the lines of its stack; ``inner``: its last three places as :func:`place_of`; ``application``: all of those that
+    are the application's own. Two are equal if they are one.
+    """
+
+    codes: tuple[CodeType, ...]  # while they are held no other code has their ids
+    modules: tuple[Place, ...]
+    shown: str
+    inner: tuple[str, ...]
+    application: tuple[str, ...]
+    driver: tuple[int, ...]
+    files: tuple[int, ...]
+    counting: tuple[int, ...]
+
+
+_ways: dict[tuple[int, ...], Way] = {}
+
+
+def walked(traceback: TracebackType | None) -> tuple[Way, list[FrameType]]:
+    """The way of a traceback, and its frames."""
+    frames: list[FrameType] = []
+    key: list[int] = []
+    link = traceback
+    while link is not None:
+        frame = link.tb_frame
+        frames.append(frame)
+        key += (id(frame.f_code), link.tb_lasti)  # by which the line follows, and much sooner than that is found
+        link = link.tb_next
+    if len(frames) > LONGEST:
+        return _way(frames, traceback), frames
+    found = _ways.get(known := tuple(key))
+    if found is None:
+        found = _way(frames, traceback)
+        if len(_ways) >= WAYS:
+            _ways.clear()  # one step, as other threads look here too
+        _ways[known] = found
+    return found, frames
+
+
+def _way(frames: list[FrameType], traceback: TracebackType | None) -> Way:
+    codes = tuple(frame.f_code for frame in frames)
+    lines = []
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        lines.append(f"  {_short(code.co_filename)}:{traceback.tb_lineno} in {code.co_name}")
+        traceback = traceback.tb_next
+    if len(lines) >= LONGEST:  # with the line above them, which says what was raised
+        half = LONGEST // 2
+        lines[half - 1 : -half] = [f"  … {len(lines) + 1 - LONGEST} more"]
+    return Way(
+        codes,
+        tuple((str(frame.f_globals.get("__name__", "")), frame.f_code.co_name) for frame in frames),
+        "\n".join(lines),
+        tuple(map(place_of, codes[-3:])),
+        tuple(place_of(code) for code in codes if _in_application(code.co_filename)),
+        tuple(number for number, code in enumerate(codes) if code.co_filename.startswith(DRIVER)),
+        tuple(number for number, code in enumerate(codes) if code.co_filename.startswith(FILES)),
+        tuple(
+            number
+            for number, code in enumerate(codes)
+            if code.co_filename.startswith(DRIVER) and "full_result" in code.co_varnames
+        ),
+    )
+
+
+def place_of(code: CodeType) -> str:
+    """``file:function``, without a line, which another release moves."""
+    return f"{_short(code.co_filename)}:{code.co_name}"
+
+
+@lru_cache(4096)
+def _in_application(path: str) -> bool:
+    return not path.startswith(_OTHERS) and "site-packages" not in path and "dist-packages" not in path
+
+
+@lru_cache(4096)
+def _short(path: str) -> str:
+    for root in _ROOTS:
+        if path.startswith(root + os.sep):
+            return path[len(root) + 1 :]
+    return os.path.basename(path)
