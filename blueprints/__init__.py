@@ -5,7 +5,7 @@ it. The library knows none of them by name or path: what others must know of one
 ``notes`` is the example; delete it, and nothing else changes. The others are the library's own.
 """
 
-from blueprints import notes, problems, welcome
-from prodfix.blueprints import diagnostics, health, operations
+from blueprints import notes, welcome
+from prodfix.blueprints import diagnostics, health, operations, problems
 
 BLUEPRINTS = (health, diagnostics, operations, problems, welcome, notes)

@@ -27,6 +27,11 @@ class ShippedBlueprints:
         return _loaded("operations")
 
     @property
+    def problems(self) -> Blueprint:
+        """What each code of an error means: where it is registered, the ``type`` of each answer leads to its page."""
+        return _loaded("problems")
+
+    @property
     def diagnostics(self) -> Blueprint:
         """The JSON API and the page for admins. Raises ``ImportError`` where its libraries are not installed."""
         return _loaded("diagnostics")

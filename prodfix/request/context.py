@@ -125,9 +125,10 @@ class Notes:
 
     def tell(self) -> None:
         """What waits, if no error has told it."""
-        held, self._held = self._held, None
-        if held is not None:
-            held[1]()
+        if self._held is not None:
+            _, tell = self._held
+            self._held = None
+            tell()
 
     def trail_json(self) -> list[dict[str, Any]]:
         """The last commands of the request, oldest first: each a :class:`SentCommand`."""

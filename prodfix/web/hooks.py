@@ -196,7 +196,7 @@ class _Scope:
 
     def end(self, unrecorded: bool = False) -> None:
         """``unrecorded``: it ended in an error that will be recorded, which tells what the notes hold."""
-        self._notes.holding = False
+        del self._notes.holding
         if not unrecorded:
             self._notes.tell()
         try:
