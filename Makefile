@@ -1,11 +1,11 @@
 # The commands of this repository. Each makes .venv first if it is missing or out of date.
-# PYTHON names the interpreter that makes .venv (3.11 to 3.13); ARGS goes to pytest, or to the benchmarks.
+# PYTHON names the interpreter that makes .venv (3.11 to 3.14); ARGS goes to pytest, or to the benchmarks.
 
 PYTHON ?= python3
 ARGS ?=
 export PYTHON
 
-.PHONY: help run database test check bench bench-quick bench-gate faults trials clean
+.PHONY: help run database test check dist ranges bench bench-quick bench-gate faults trials clean
 
 help: ## list the targets
 	@echo "usage: make TARGET    (PYTHON=python3.12 make ... chooses the interpreter that makes .venv)"
@@ -31,6 +31,14 @@ check: ## check format, style, types and the order of imports
 	.venv/bin/python -m mypy
 	.venv/bin/lint-imports
 
+dist: ## build wheel and sdist into dist/, check them, and run a host with the wheel in an empty environment
+	@sh config/environment.sh development
+	@.venv/bin/python -m tests.distribution
+
+ranges: ## run the hosts with the lowest and with the newest versions that prodfix works with (ARGS="lowest", PYTHON=python3.14)
+	@sh config/environment.sh development
+	@.venv/bin/python -m tests.ranges $(ARGS)
+
 bench: ## measure beside other libraries, and how costs grow: benchmarks/REPORT.md (ARGS="--small" tries it, ARGS=--help)
 	@sh config/environment.sh development
 	@.venv/bin/python -m benchmarks full $(ARGS)
@@ -51,6 +59,6 @@ trials: ## 1,200 faults under 100,000 writes, an hour or so (ARGS="--rounds 1 --
 	@sh config/environment.sh development
 	@.venv/bin/python -m tests.faults.trials $(ARGS)
 
-clean: ## remove .venv, the environment of `make bench` and the caches; the data and logs in var/ stay
-	rm -rf .venv var/bench-peers .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+clean: ## remove .venv, the environments in var/, dist/ and the caches; the data and logs in var/ stay
+	rm -rf .venv dist var/bench-peers var/dist var/ranges .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

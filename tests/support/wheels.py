@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 from tests.support import REPOSITORY
 
 ADOPTER = REPOSITORY / "tests" / "hosts" / "adopter.py"
-LIMIT = 120.0
+LIMIT = 600.0
 _SOURCES = ("pyproject.toml", "README.md", "LICENSE")
 _BUILD = "import sys, setuptools.build_meta as backend; print(backend.build_wheel(sys.argv[1]))"
 
@@ -26,6 +26,9 @@ _BUILD = "import sys, setuptools.build_meta as backend; print(backend.build_whee
 def run(command: list[str | Path], folder: Path, **variables: str) -> str:
     """What it printed. Fails with what it said if it fails; knows nothing of this process's environment but its paths."""
     inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+    inherited |= {
+        name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_"))
+    }  # how pip is set up here
     done = subprocess.run(
         [*map(str, command)],
         cwd=folder,
@@ -73,7 +76,19 @@ class Environment:
         """What the host answers there, which knows nothing of this repository."""
         folder.mkdir()
         shutil.copy(ADOPTER, folder)
-        return dict(json.loads(run([self.python, "-P", "adopter.py"], folder, **settings_of(folder, uri))))
+        return replies_of(self.python, folder, uri)
+
+
+def replies_of(python: Path, folder: Path, uri: str) -> dict[str, Any]:
+    """What the host in ``folder`` prints of itself."""
+    return dict(json.loads(run([python, "-P", "adopter.py"], folder, **settings_of(folder, uri))))
+
+
+def make_environment(folder: Path, interpreter: str = sys.executable) -> Path:
+    """The Python of an empty environment with pip."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    run([interpreter, "-m", "venv", folder], folder.parent)
+    return folder / "bin" / "python"
 
 
 def settings_of(folder: Path, uri: str) -> dict[str, str]:
