@@ -1,6 +1,6 @@
 """`make dist`: wheel and sdist in dist/, checked, and the wheel in an environment that has what an index gives it.
 
-Building isolates itself, and pip is the ordinary client; a host there is asked what the tests ask (tests/integration/test_wheel.py).
+Building isolates itself, and pip is the ordinary client; a host there is asked what tests/integration/test_wheel.py asks.
 """
 
 from __future__ import annotations

@@ -26,9 +26,7 @@ _BUILD = "import sys, setuptools.build_meta as backend; print(backend.build_whee
 def run(command: list[str | Path], folder: Path, **variables: str) -> str:
     """What it printed. Fails with what it said if it fails; knows nothing of this process's environment but its paths."""
     inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
-    inherited |= {
-        name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_"))
-    }  # how pip is set up here
+    inherited |= {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_"))}
     done = subprocess.run(
         [*map(str, command)],
         cwd=folder,
