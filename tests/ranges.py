@@ -18,7 +18,7 @@ from tests.support.wheels import built, make_environment, run
 
 LOWEST = REPOSITORY / "tests" / "hosts" / "lowest.txt"
 WORK = REPOSITORY / "var" / "ranges"
-TOOLS = ("pytest", "pytest-timeout", "hypothesis", "flask-cors", "aiosmtpd", "packaging", "gunicorn")
+TOOLS = ("pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "flask-cors", "aiosmtpd", "packaging", "gunicorn")
 SUITE = (
     "tests/integration/test_plain_host.py",
     "tests/unit/blueprints",
