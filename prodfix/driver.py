@@ -302,10 +302,11 @@ class HookedClient(MongoClient[Any]):
 
 def _name_of(operation: str, work: Work) -> str:
     """Its command's. Until 4.14 the driver calls the end of a transaction an abort, whichever it is."""
-    code = getattr(work, "__code__", None)
-    if operation != "abortTransaction" or code is None or "command_name" not in code.co_freevars:
+    if operation != "abortTransaction":
         return operation
-    return str(work.__closure__[code.co_freevars.index("command_name")].cell_contents)
+    code, cells = getattr(work, "__code__", None), getattr(work, "__closure__", None) or ()
+    held = dict(zip(code.co_freevars, cells, strict=True)) if code is not None else {}
+    return str(held["command_name"].cell_contents) if "command_name" in held else operation
 
 
 def _kept(pools: dict[Any, Pool], made: type[Pool]) -> Callable[..., Pool]:
