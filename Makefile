@@ -1,11 +1,11 @@
 # The commands of this repository. Each makes .venv first if it is missing or out of date.
-# PYTHON names the interpreter that makes .venv (3.11 to 3.13); ARGS goes to pytest, or to the benchmarks.
+# PYTHON names the interpreter that makes .venv (3.11 to 3.14); ARGS goes to pytest, or to the benchmarks.
 
 PYTHON ?= python3
 ARGS ?=
 export PYTHON
 
-.PHONY: help run database test check docs bench bench-quick bench-gate faults trials clean
+.PHONY: help run database test check docs dist ranges bench bench-quick bench-gate faults trials clean
 
 help: ## list the targets
 	@echo "usage: make TARGET    (PYTHON=python3.12 make ... chooses the interpreter that makes .venv)"
@@ -36,6 +36,14 @@ docs: ## build the pages of docs/ into var/site, strictly (ARGS=serve shows them
 	@if [ "$(ARGS)" = serve ]; then exec env NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs serve --strict --dev-addr 127.0.0.1:8001; fi; \
 	exec env NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --strict --quiet $(ARGS)
 
+dist: ## build wheel and sdist into dist/, check them, and run a host with the wheel in an empty environment
+	@sh config/environment.sh development
+	@.venv/bin/python -m tests.distribution
+
+ranges: ## run the hosts with the lowest and with the newest versions that prodfix works with (ARGS="lowest", PYTHON=python3.14)
+	@sh config/environment.sh development
+	@.venv/bin/python -m tests.ranges $(ARGS)
+
 bench: ## measure beside other libraries, and how costs grow: benchmarks/REPORT.md (ARGS="--small" tries it, ARGS=--help)
 	@sh config/environment.sh development
 	@.venv/bin/python -m benchmarks full $(ARGS)
@@ -56,6 +64,6 @@ trials: ## 1,200 faults under 100,000 writes, an hour or so (ARGS="--rounds 1 --
 	@sh config/environment.sh development
 	@.venv/bin/python -m tests.faults.trials $(ARGS)
 
-clean: ## remove .venv, the environment of `make bench` and the caches; the data and logs in var/ stay
-	rm -rf .venv var/bench-peers .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+clean: ## remove .venv, the environments in var/, dist/ and the caches; the data and logs in var/ stay
+	rm -rf .venv dist var/bench-peers var/dist var/ranges .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -7,7 +7,7 @@
 set -eu
 
 python=${PYTHON:-python3}
-supported='import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))'
+supported='import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))'
 
 stop() {
     echo "$1" >&2
@@ -34,8 +34,9 @@ holds() {
 }
 
 make_environment() {
-    command -v "$python" >/dev/null || stop "There is no $python: install Python 3.11 to 3.13 (apt-get install python3 python3-venv), or name yours: make PYTHON=python3.12 ..."
-    "$python" -c "$supported" || stop "$python is $("$python" --version 2>&1), and Python 3.11 to 3.13 is needed. Name another one: make PYTHON=python3.12 ..."
+    command -v "$python" >/dev/null || stop "There is no $python: install Python 3.11 to 3.14 (apt-get install python3 python3-venv), or name yours: make PYTHON=python3.12 ..."
+    "$python" -c "$supported" || stop "$python is $("$python" --version 2>&1), and Python 3.11 to 3.14 is needed. Name another one: make PYTHON=python3.12 ..."
+    "$python" -c "import sys; sys.exit(sys.version_info[:2] >= (3, 14))" || has_database || echo "The embedded database has no wheel for $("$python" --version): set MONGODB_URI, or use Python 3.11 to 3.13"
     "$python" -c 'import ensurepip, venv' 2>/dev/null || stop "$python cannot make virtual environments: run 'apt-get install python3-venv' (as root), then make again"
     echo "Making .venv with $("$python" --version)"
     rm -rf .venv

@@ -84,7 +84,10 @@ _HAS_POLICY = _sets(MongoClient, "_retry_policy")
 _TAKES_POOL = _sets(MongoClient, "_pool_class")
 _LENDS = _takes(Pool, "_get_conn", "checkout_started_time", "handler")
 _CONNECTS = _takes(Pool, "connect", "handler")
-_COUNTS = _sets(Pool, "conns", "active_contexts", "_pending", "operation_count", "opts")
+# Before 4.19 a pool counts whoever has waited in vain as one who waits still: its events are right.
+_COUNTS = pymongo.version_tuple >= (4, 19) and _sets(
+    Pool, "conns", "active_contexts", "_pending", "operation_count", "opts"
+)
 ASKS_FOR_CLIENT = _takes(Connection, "apply_timeout", "client", "cmd")
 """Whether ``Connection.apply_timeout`` is given the client before the command, as until 4.19."""
 _APPLIES = ASKS_FOR_CLIENT or _takes(Connection, "apply_timeout", "cmd")
@@ -147,9 +150,24 @@ NAMES = (
 )
 
 
+BEHAVIOURS = (
+    PrivateName(
+        "CommandStartedEvent.operation_id, kept by a retry",
+        "the count of what the driver has sent again by itself",
+        pymongo.version_tuple >= (4, 18),
+    ),
+    PrivateName(
+        "MongoClient._retry_internal, for Database.command",
+        "the breaker's view of commands that are sent as such",
+        pymongo.version_tuple >= (4, 17),
+    ),
+)
+"""What older versions do otherwise, by names that they have as well."""
+
+
 def missing() -> tuple[PrivateName, ...]:
-    """The names that this version of the driver does not have."""
-    return tuple(name for name in NAMES if not name.there)
+    """The names that this version of the driver does not have, and what it does otherwise."""
+    return tuple(name for name in (*NAMES, *BEHAVIOURS) if not name.there)
 
 
 # -- what is left of ``pymongo.timeout`` ------------------------------------------------------------------------------------
@@ -259,10 +277,11 @@ class HookedClient(MongoClient[Any]):
         def _retry_internal(
             self, func: Work, session: Any, bulk: Any, operation: str, is_read: bool = False, *more: Any, **options: Any
         ) -> Any:
-            work = self.prodfix_work(func, session, bulk, operation)
+            name = _name_of(operation, func)
+            work = self.prodfix_work(func, session, bulk, name)
             run = partial(super()._retry_internal, work, session, bulk, operation, is_read, *more, **options)
             writes_out = options.get("is_aggregate_write", False)
-            return self.prodfix_operation(run, operation, session, is_read, writes_out)
+            return self.prodfix_operation(run, name, session, is_read, writes_out)
 
     if _SELECTS:
 
@@ -293,16 +312,31 @@ class HookedClient(MongoClient[Any]):
         policy.should_retry = should_retry
 
 
+def _name_of(operation: str, work: Work) -> str:
+    """Its command's. Until 4.14 the driver calls the end of a transaction an abort, whichever it is."""
+    if operation != "abortTransaction":
+        return operation
+    code, cells = getattr(work, "__code__", None), getattr(work, "__closure__", None) or ()
+    held = dict(zip(code.co_freevars, cells, strict=True)) if code is not None else {}
+    return str(held["command_name"].cell_contents) if "command_name" in held else operation
+
+
 def _kept(pools: dict[Any, Pool], made: type[Pool]) -> Callable[..., Pool]:
     """What makes pools of that class, and keeps the newest one of each server. It knows no client, which would never end."""
 
     def make(address: Any, *arguments: Any, **options: Any) -> Pool:
         pool = made(address, *arguments, **options)
-        if not getattr(pool, "is_sdam", False):  # the driver's monitors have some of their own
+        if not of_monitor(pool):
             pools[address] = pool
         return pool
 
     return make
+
+
+def of_monitor(pool: Any) -> bool:
+    """Whether it is one of those that the driver's monitors have of their own. Until 4.12 they are known by the handshake that
+    they leave out."""
+    return bool(getattr(pool, "is_sdam", not getattr(pool, "handshake", True)))
 
 
 COUNTS_POOLS = _COUNTS and _TAKES_POOL and _CONNECTS

@@ -62,7 +62,7 @@ def retrying(
     def before_sleep(state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         if error is not None:
-            on_retry(RetryDetails(state.attempt_number, error, state.upcoming_sleep))
+            on_retry(RetryDetails(state.attempt_number, error, state.next_action.sleep if state.next_action else 0.0))
 
     return Retrying(
         stop=stop,

@@ -1,6 +1,7 @@
 """A server that says what it is told to say: for replies that the embedded one cannot give.
 
-It speaks OP_MSG and no more: it is a primary without sessions, and each other command gets the next reply of its script.
+It speaks OP_MSG, and OP_QUERY for the first hello of older drivers, and no more: it is a primary without sessions, and
+each other command gets the next reply of its script.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any, Self
 
 import bson
 
-_OP_MSG = 2013
+_OP_REPLY, _OP_QUERY, _OP_MSG = 1, 2004, 2013
 _HELLO = {
     "helloOk": True,
     "isWritablePrimary": True,
@@ -27,6 +28,7 @@ _HELLO = {
     "readOnly": False,
     "ok": 1.0,
 }
+_HELD = bson.encode(_HELLO)
 
 Reply = Mapping[str, Any] | bytes
 """A document, or the bytes that stand where one belongs."""
@@ -73,6 +75,10 @@ class ScriptedServer:
                 while (header := _exactly(connection, 16)) is not None:
                     length, request, _, opcode = struct.unpack("<iiii", header)
                     body = _exactly(connection, length - 16)
+                    if body is not None and opcode == _OP_QUERY:  # of a driver that knows nothing of the server yet
+                        head = struct.pack("<iiiiiqii", 36 + len(_HELD), 1, request, _OP_REPLY, 0, 0, 0, 1)
+                        connection.sendall(head + _HELD)
+                        continue
                     if body is None or opcode != _OP_MSG:
                         return
                     size = struct.unpack_from("<i", body, 5)[0]

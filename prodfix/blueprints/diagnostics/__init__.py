@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 from flask import Blueprint
+from flask.blueprints import BlueprintSetupState
 
 # Said here, and not by the first admin who asks: both are loaded late.
 if missing := [name for name in ("limits", "pygal") if find_spec(name) is None]:
@@ -15,10 +16,20 @@ if missing := [name for name in ("limits", "pygal") if find_spec(name) is None]:
 from prodfix import Settings
 from prodfix.blueprints.diagnostics import api, changes, guard, openapi, page, sign_in
 
-blueprint = Blueprint("prodfix_diagnostics", __name__)
+blueprint = Blueprint("prodfix_diagnostics", __name__, url_prefix=guard.PREFIX)
 guard.attach(blueprint)
-for part in (api, changes, openapi, page, sign_in):
+for part in (api, changes, openapi, page):
     blueprint.register_blueprint(part.blueprint)
+
+
+@blueprint.record
+def add_sign_in(state: BlueprintSetupState) -> None:
+    """Below the prefix that an application has given; beside the usual one, where it has always been."""
+    prefix = guard.below(state.url_prefix or "")
+    usual = prefix.endswith(guard.PREFIX)
+    place = f"{prefix.removesuffix(guard.PREFIX)}/diagnostics" if usual else prefix
+    name = f"{state.name_prefix}.{state.name}".lstrip(".")
+    sign_in.blueprint.register(state.app, {"url_prefix": place, "name_prefix": name})
 
 
 def registered_when(settings: Settings) -> bool:

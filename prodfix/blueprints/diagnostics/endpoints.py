@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 from flask import Blueprint, Response, jsonify, request
 
-from prodfix.blueprints.diagnostics.guard import PREFIX
 from prodfix.blueprints.diagnostics.paging import link_to_next
 from prodfix.blueprints.diagnostics.parameters import Parameters, body_of, query_of
 from prodfix.models import to_json
@@ -40,7 +39,7 @@ ENDPOINTS: list[Endpoint] = []
 
 
 def blueprint_of(name: str) -> Blueprint:
-    return Blueprint(name, __name__, url_prefix=PREFIX)
+    return Blueprint(name, __name__)
 
 
 def endpoint(

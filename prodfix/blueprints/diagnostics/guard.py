@@ -24,7 +24,7 @@ from prodfix.blueprints.diagnostics.paging import with_query
 if TYPE_CHECKING:
     from prodfix.blueprints.diagnostics.rate_limits import RateLimits
 
-PREFIX = "/api/v1/diagnostics"
+PREFIX = "/api/v1/diagnostics"  # unless an application says otherwise
 ROLE = "admin"
 COOKIE = "prodfix_admin"
 PAGE = "page"  # the blueprint of it
@@ -52,18 +52,22 @@ def attach(blueprint: Blueprint) -> None:
         if _EXTENSION in state.app.extensions:
             raise ValueError("the diagnostics are registered already: they are guarded in one place of an application")
         name = f"{state.name_prefix}.{state.name}".lstrip(".")
-        here = state.app.extensions[_EXTENSION] = Guarded(name, _below(state.url_prefix or ""))
+        here = state.app.extensions[_EXTENSION] = Guarded(name, below(state.url_prefix or ""))
         links_of(state.app.extensions).diagnostics_are_below(here.prefix)
 
     blueprint.before_app_request(admit)
     blueprint.after_app_request(tell)
 
 
-def _below(url_prefix: str) -> str:
-    """Where Flask and its router find them, however the prefix was written."""
+def below(url_prefix: str) -> str:
+    """Where Flask and its router find them, however the prefix was written. Raises ``ValueError`` for one that is no place of
+    their own, below which all is guarded."""
     if "<" in url_prefix:
         raise ValueError(f"the diagnostics have one place, and {url_prefix} is many")
-    return re.sub("//+", "/", f"/{url_prefix}{PREFIX}")
+    prefix = re.sub("//+", "/", f"/{url_prefix}").rstrip("/")
+    if not prefix:
+        raise ValueError("the diagnostics need a prefix of their own: url_prefix='/diagnostics'")
+    return prefix
 
 
 def guarded() -> Guarded:
@@ -89,8 +93,9 @@ def _is_here(place: Guarded) -> bool:
     """Whether this request is for something below ``place``: for a view of the blueprint, wherever its address is, or for
     any address below the prefix."""
     path = re.sub("//+", "/", request.path)  # as the router reads it, which answers with a redirect later
-    ours = place.name in request.blueprints and request.blueprint != f"{place.name}.{SIGN_IN}"
-    return ours or path == place.prefix or path.startswith(place.prefix + "/")
+    if request.blueprint == f"{place.name}.{SIGN_IN}":
+        return False
+    return place.name in request.blueprints or path == place.prefix or path.startswith(place.prefix + "/")
 
 
 def _on_page() -> bool:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
 from typing import Any
 
-from flask import Blueprint, Response, jsonify, redirect, render_template, request, url_for
+from flask import Blueprint, Response, jsonify, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 
-from prodfix import NotFound, NotKnownNow, current_prodfix, iso
+from prodfix import NotFound, NotKnownNow, current_prodfix
 from prodfix.blueprints.diagnostics import parameters
 from prodfix.blueprints.diagnostics.endpoints import ENDPOINTS
-from prodfix.blueprints.diagnostics.guard import COOKIE, PREFIX, admin, csrf_token, guarded, spend_trial
+from prodfix.blueprints.diagnostics.guard import COOKIE, admin, csrf_token, guarded, spend_trial
+from prodfix.blueprints.diagnostics.html import rendered
 from prodfix.blueprints.diagnostics.overview import overview
 from prodfix.blueprints.diagnostics.paging import after_number, next_address, number_of, with_query
 from prodfix.blueprints.diagnostics.security import secured
@@ -21,7 +21,7 @@ from prodfix.models import DeferredCommand, Tested
 REFRESH = 10  # seconds
 REQUEST_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
 
-blueprint = Blueprint("page", __name__, url_prefix=PREFIX, template_folder="templates")
+blueprint = Blueprint("page", __name__)
 blueprint.after_request(secured)
 
 DONE = {
@@ -32,16 +32,10 @@ DONE = {
 }
 
 
-@blueprint.app_template_filter("prodfix_iso")
-def _iso(moment: datetime | str) -> str:
-    """As all moments are written; one that was asked for is text already. The name is the application's, as a filter is."""
-    return iso(moment) if isinstance(moment, datetime) else moment
-
-
-@blueprint.context_processor
-def _everywhere() -> dict[str, Any]:
+def _page(template: str, **values: Any) -> str:
+    """With what each page shows."""
     settings = current_prodfix.settings
-    return {
+    everywhere = {
         "csrf": csrf_token(),
         "errors_with": _errors_with,
         "refresh": REFRESH,
@@ -50,6 +44,7 @@ def _everywhere() -> dict[str, Any]:
         "environment": str(settings.app_env),
         "signed_in": settings.diagnostics_auth_required,
     }
+    return rendered(template, **{**everywhere, **values})
 
 
 @blueprint.get("")
@@ -61,14 +56,14 @@ def index() -> ResponseReturnValue:
         listed = [f"{one.method} {prefix}{one.rule}" for one in ENDPOINTS]
         return jsonify({"endpoints": listed, "document": f"{prefix}/openapi.json"})
     query = parameters.query_of(request, parameters.Overview)
-    return render_template("diagnostics/overview.html", **_overview(query))
+    return _page("overview.html", **_overview(query))
 
 
 @blueprint.get("/page/overview")
 def overview_body() -> str:
     """What is refreshed of it."""
     query = parameters.query_of(request, parameters.Overview)
-    return render_template("diagnostics/_overview.html", **_overview(query))
+    return _page("_overview.html", **_overview(query))
 
 
 def _overview(query: parameters.Overview) -> dict[str, Any]:
@@ -85,8 +80,8 @@ def errors() -> str:
     query = parameters.query_of(request, parameters.RecordsFilter)
     page = current_prodfix.errors.lookup.errors(**query.asked())
     asked = {name: value for name, value in request.args.items() if name not in ("cursor", "limit")}
-    return render_template(
-        "diagnostics/errors.html",
+    return _page(
+        "errors.html",
         records=page.summaries,
         scope=page.scope,
         asked=asked,
@@ -103,8 +98,8 @@ def group(fingerprint: str) -> str:
     if found is None:
         raise NotFound("no such group")
     newest = current_prodfix.errors.lookup.errors(fingerprint=found.fingerprint, limit=20)
-    return render_template(
-        "diagnostics/group.html",
+    return _page(
+        "group.html",
         group=found,
         records=newest.summaries,
         time_range=query.time_range,
@@ -132,7 +127,7 @@ def search() -> ResponseReturnValue:
     identity = request.args.get("id", "").strip()
     if REQUEST_ID.fullmatch(identity):
         return _back(".one_request", request_id=identity)
-    return render_template("diagnostics/request.html", request_id=identity[:64], found=None, told=True)
+    return _page("request.html", request_id=identity[:64], found=None, told=True)
 
 
 @blueprint.get("/page/requests/<request_id>")
@@ -142,7 +137,7 @@ def one_request(request_id: str) -> str:
         found, told = current_prodfix.diagnostics.requests.find(request_id), True
     except NotKnownNow:
         found, told = None, False
-    return render_template("diagnostics/request.html", request_id=request_id[:64], found=found, told=told)
+    return _page("request.html", request_id=request_id[:64], found=found, told=told)
 
 
 @blueprint.get("/page/deferred")
@@ -154,8 +149,8 @@ def deferred() -> str:
         state=query.state, operation=query.operation, limit=query.limit, offset=offset
     )
     following = after_number(offset + query.limit) if page.more else None
-    return render_template(
-        "diagnostics/deferred.html",
+    return _page(
+        "deferred.html",
         deferred=current_prodfix.diagnostics.report.deferred(),
         entries=page.entries,
         orders=current_prodfix.deferral.backlog.orders(most=10),
@@ -189,8 +184,8 @@ def test() -> str:
 
 def _database(tested: Tested | None) -> str:
     events = current_prodfix.errors.lookup.connection_events(limit=20)
-    return render_template(
-        "diagnostics/database.html",
+    return _page(
+        "database.html",
         report=current_prodfix.diagnostics.report.database(),
         events=events.events,
         tested=tested,

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import time
-from functools import cache
-from hashlib import blake2b
-from pathlib import Path
 
-from flask import Blueprint, Response, redirect, render_template, request, send_from_directory, url_for
+from flask import Blueprint, Response, redirect, request, send_from_directory, url_for
 
 from prodfix import AuthenticationRequired, Forbidden, current_prodfix, require_role, uncounted
 from prodfix.blueprints.diagnostics.guard import COOKIE, ROLE, SIGN_IN, from_here, guarded, limits_of_app
+from prodfix.blueprints.diagnostics.html import ASSETS, rendered
 from prodfix.blueprints.diagnostics.security import secured
 
-ASSETS = Path(__file__).parent / "assets"
 LARGEST_COOKIE = 3800  # bytes: browsers keep 4,096 with its name and attributes (RFC 6265 section 6.1)
 YEAR = 365 * 24 * 3600
 
@@ -25,20 +22,9 @@ FAILED = {
     "empty": "Paste a token.",
 }
 
-blueprint = Blueprint(SIGN_IN, __name__, url_prefix="/diagnostics", template_folder="templates")
+blueprint = Blueprint(SIGN_IN, __name__)
 blueprint.before_request(uncounted)
 blueprint.after_request(secured)
-
-
-@blueprint.app_template_global("asset")
-def asset(name: str) -> str:
-    """The address of a stylesheet or script, which changes with its content."""
-    return url_for(f"{guarded().name}.sign_in.assets", name=name, v=_digest(name))
-
-
-@cache
-def _digest(name: str) -> str:
-    return blake2b((ASSETS / name).read_bytes(), digest_size=6).hexdigest()
 
 
 @blueprint.get("/assets/<name>")
@@ -48,8 +34,8 @@ def assets(name: str) -> Response:
 
 @blueprint.get("/sign-in")
 def form() -> Response:
-    page = render_template(
-        "diagnostics/sign_in.html",
+    page = rendered(
+        "sign_in.html",
         failed=FAILED.get(request.args.get("failed", "")),
         following=_following(request.args.get("next")),
         insecure=_secure() and not request.is_secure,

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 from itertools import pairwise
-from typing import Any
 
-from flask import Flask
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prodfix.blueprints import diagnostics
 from prodfix.blueprints.diagnostics.overview import _together
 from prodfix.models import SeriesPoint
 
@@ -47,12 +44,3 @@ def test_nothing_is_lost_or_doubled(step: int, together: int, counts: list[int])
         assert sum(getattr(bar, name) for bar in bars) == sum(counts)
     assert sum(bar.errors["unknown"] for bar in bars) == sum(counts)
     assert all(bar.to <= after.at for bar, after in pairwise(bars))
-
-
-def test_a_hosts_own_filter_stays_its_own(adopt: Any) -> None:
-    host = Flask("host")
-    host.add_template_filter(lambda moment: "mine", "iso")
-    host.register_blueprint(diagnostics.blueprint)
-    app = adopt(host)
-    assert app.jinja_env.filters["iso"](None) == "mine"
-    assert "prodfix_iso" in app.jinja_env.filters

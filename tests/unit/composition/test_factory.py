@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -97,8 +96,10 @@ def test_an_object_id_in_a_path_is_one_or_is_not_found(serve: Callable[..., Any]
 
 
 def test_the_library_never_imports_the_plug_ins_or_the_deployment(python: Callable[..., str]) -> None:
-    code = (
-        "import sys, prodfix; print([name for name in sys.modules if name.split('.')[0] in ('blueprints', 'config')])"
-    )
-    assert python(code) == "[]\n"
-    assert "blueprints" in sys.modules  # the control
+    code = """
+        import sys, {}
+        from prodfix import ProdFix
+        print(sorted({{name.split(".")[0] for name in sys.modules}} & {{"blueprints", "config"}}))
+    """
+    assert python(code.format("prodfix")) == "[]\n"
+    assert python(code.format("blueprints")) == "['blueprints']\n", "the control"

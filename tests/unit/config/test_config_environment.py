@@ -170,7 +170,7 @@ def test_two_at_once_make_one_environment(checkout: Checkout) -> None:
 @pytest.mark.parametrize(
     ("variables", "said"),
     [
-        ({"VERSION": "3.10.1"}, "Python 3.11 to 3.13 is needed"),
+        ({"VERSION": "3.10.1"}, "Python 3.11 to 3.14 is needed"),
         ({"NO_VENV": "1"}, "apt-get install python3-venv"),
         ({"PYTHON": "no-such-python"}, "There is no no-such-python"),
     ],

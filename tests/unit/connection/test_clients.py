@@ -16,9 +16,8 @@ import pytest
 from bson import CodecOptions
 from flask_pymongo.wrappers import Collection as FlaskCollection
 from flask_pymongo.wrappers import MongoClient as FlaskMongoClient
-from pymongo import MongoClient
+from pymongo import MongoClient, helpers_shared
 from pymongo.errors import OperationFailure, PyMongoError, ServerSelectionTimeoutError
-from pymongo.helpers_shared import _RetryPolicy
 from pymongo.read_preferences import SecondaryPreferred
 from pymongo.write_concern import WriteConcern
 from werkzeug.exceptions import NotFound
@@ -26,6 +25,7 @@ from werkzeug.exceptions import NotFound
 from prodfix.connection.clients import DEFAULT_DATABASE, Clients, GatedClient
 from prodfix.errors import DatabaseNotConfigured, DatabaseUnavailable
 from prodfix.operations.frames import database_operation
+from tests.support.drivers import needs
 from tests.support.processes import in_child
 from tests.support.proxy import Proxy
 from tests.support.recorded_commands import Commands
@@ -308,6 +308,7 @@ OVERLOADED = {"errorCode": 462, "errorLabels": ["SystemOverloadedError", "Retrya
 COUNTED = {"find": "find", "insert": "insert", "update": "update", "aggregate": "aggregate", "transaction": "insert"}
 
 
+@needs("MongoClient._retry_policy")
 @pytest.mark.parametrize("limit", [5.0, None])
 @pytest.mark.parametrize("name", COUNTED)
 def test_an_overloaded_server_is_asked_as_often_as_the_driver_says(
@@ -324,6 +325,7 @@ def test_an_overloaded_server_is_asked_as_often_as_the_driver_says(
     OPERATIONS[name](clients)  # what the third try is for
 
 
+@needs("MongoClient._retry_policy")
 @pytest.mark.parametrize(("most", "sent"), [(0, 1), (1, 2), (4, 5)])
 def test_how_often_can_be_set_in_the_uri(
     make: Callable[..., Clients], database_uri: str, fail: Any, commands: Commands, most: int, sent: int
@@ -345,17 +347,18 @@ def test_an_overload_that_may_not_be_asked_again_is_not(
     assert commands.names.count("find") == 1
 
 
+@pytest.mark.skipif(not hasattr(helpers_shared, "_RetryPolicy"), reason="this driver's policy is another class")
 def test_the_drivers_policy_for_overloads_is_asked_before_each_other_try(
     connect: Callable[..., MongoClient[Any]], fail: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[int, bool]] = []
-    should_retry = _RetryPolicy.should_retry
+    should_retry = helpers_shared._RetryPolicy.should_retry
 
-    def watched(self: _RetryPolicy, attempt: int, delay: float) -> bool:
+    def watched(self: Any, attempt: int, delay: float) -> bool:
         asked.append((attempt, delay >= 0))
         return should_retry(self, attempt, delay)
 
-    monkeypatch.setattr(_RetryPolicy, "should_retry", watched)
+    monkeypatch.setattr(helpers_shared._RetryPolicy, "should_retry", watched)
     fail("find", **OVERLOADED)
     with pytest.raises(OperationFailure):
         connect().get_default_database().notes.find_one()
@@ -371,6 +374,7 @@ def test_a_connection_that_is_lost_once_is_still_the_drivers_to_mend(
         assert clients.db.notes.find_one() is None
 
 
+@needs("MongoClient._retry_internal, for Database.command")
 def test_every_operation_goes_through_what_counts_it(database_uri: str) -> None:
     calls: list[Any] = []
 

@@ -359,7 +359,8 @@ def test_connections_in_use_and_those_who_wait_for_one_are_counted(
         assert pool_of(client).active_sockets == 2
         failures = [task.exception(5) for task in tasks]
     assert sorted(type(failure) for failure in failures if failure) == [WaitQueueTimeoutError]
-    assert counter.totals() == {"total": 2, "out": 0, "waiting": 0, "capacity": 2}
+    left = len(pool_of(client).conns)  # until 4.18 the driver gives them up when somebody has waited in vain
+    assert counter.totals() == {"total": left, "out": 0, "waiting": 0, "capacity": 2}
 
 
 def test_connections_that_break_are_no_longer_counted(

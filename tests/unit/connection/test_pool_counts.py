@@ -16,6 +16,8 @@ from prodfix import driver
 from prodfix.connection.clients import GatedClient
 from prodfix.connection.pool import PoolCounter, summed
 
+pytestmark = pytest.mark.skipif(not driver.COUNTS_POOLS, reason="of this driver's pools the events are counted")
+
 
 class Case:
     """A client of ours, and what a listener of its events has counted."""

@@ -12,6 +12,7 @@ from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from prodfix.queries.interceptor import CommandRecord, QueryInterceptor
 from prodfix.request.context import current_context, new_context, reset_context, set_context
+from tests.support.drivers import needs
 
 CANARY = "canary7f3a@example.org"
 
@@ -270,6 +271,7 @@ def test_a_command_that_never_ended_is_not_taken_for_the_next_one(
     assert [record.operation.collection for record in records] == ["notes"]
 
 
+@needs("CommandStartedEvent.operation_id, kept by a retry")
 def test_what_the_driver_sends_again_by_itself_is_counted_with_the_request(
     database: Any, context: Any, fail: Any
 ) -> None:

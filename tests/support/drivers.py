@@ -1,0 +1,13 @@
+"""Tests of what an older driver does not have: `make ranges` runs them with the lowest version, too."""
+
+from __future__ import annotations
+
+import pytest
+
+from prodfix import driver
+
+
+def needs(name: str) -> pytest.MarkDecorator:
+    """A mark for what is off without that name; the installed driver of `make test` has them all."""
+    known = {one.name: one for one in (*driver.NAMES, *driver.BEHAVIOURS)}
+    return pytest.mark.skipif(not known[name].there, reason=f"this driver is without {name}: {known[name].lost}")
