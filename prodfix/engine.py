@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from pymongo.synchronous.database import Database
 
@@ -70,24 +70,35 @@ Result = TypeVar("Result")
 FIRST_PING = 2.0  # seconds for a ping over a connection that is to be made first
 
 
-class Tenant(Protocol):
-    """One of the applications: :class:`prodfix.composition.Composition`."""
+class Tenant:
+    """One of the applications, as far as what runs beside its requests has to do with it.
 
-    links: Links
-    classifier: Classifier
-    interceptor: QueryInterceptor
+    Nothing in here holds the application: a thread that is just looking at this does not keep it alive.
+    """
 
-    @property
-    def error_log(self) -> ErrorLog: ...
+    def __init__(
+        self, classifier: Classifier, links: Links, interceptor: QueryInterceptor, statistics: QueryStatistics
+    ) -> None:
+        self.classifier, self.links = classifier, links
+        self.interceptor, self.query_statistics = interceptor, statistics
+        self.error_log: ErrorLog | None = None
+        self.recovery: Recovery | None = None
+        self.documents: Documents | None = None
 
-    @property
-    def query_statistics(self) -> QueryStatistics: ...
+    def logs(self, error_log: ErrorLog) -> ErrorLog:
+        """It has this one now, as it was first needed."""
+        self.error_log = error_log
+        return error_log
 
-    @property
-    def recovery(self) -> Recovery: ...
+    def recovers(self, recovery: Recovery) -> Recovery:
+        """The same."""
+        self.recovery = recovery
+        return recovery
 
-    @property
-    def documents(self) -> Documents: ...
+    def stores(self, documents: Documents) -> Documents:
+        """The same."""
+        self.documents = documents
+        return documents
 
 
 class Engine:
@@ -125,10 +136,7 @@ class Engine:
     def join(self, tenant: Tenant) -> None:
         """Work for this application too, as long as it lives."""
         self._tenants = (*(one for one in self._tenants if one() is not None), weakref.ref(tenant))
-
-    def hear(self, interceptor: QueryInterceptor) -> None:
-        """Tell it of the commands of its application that our client sends."""
-        self._commands.add(interceptor)
+        self._commands.add(tenant.interceptor)
 
     @property
     def tenants(self) -> list[Tenant]:
@@ -142,6 +150,11 @@ class Engine:
         """The applications are under test: nothing leaves the process, whatever they do."""
         self.quiet = True
         self.logs.sinks.mute()
+
+    def gather(self) -> None:
+        """Put what is counted where it is read from, where nothing does so beside requests."""
+        if self.quiet:
+            self.counters.flush()
 
     def release(self) -> None:
         """Close what was opened without any background work."""
@@ -177,7 +190,8 @@ class Engine:
         self.alerts.regressed(group)
 
     def _uncaught(self, error: BaseException, context: RequestContext | None) -> Any:
-        return self.tenants[0].error_log.log_error(error, context)
+        log = next(log for tenant in self.tenants if (log := tenant.error_log) is not None)
+        return log.log_error(error, context)
 
     # -- the database ---------------------------------------------------------------------------------------------------------
 
@@ -390,6 +404,7 @@ class Engine:
         """How this worker is, for all workers to read."""
         tenants, quarantine = self.tenants, self.journal.quarantine
         heard = [tenant.interceptor for tenant in tenants]
+        logs = [log for tenant in tenants if (log := tenant.error_log) is not None]
         return WorkerState(
             worker=self.journal.boot,
             pid=os.getpid(),
@@ -411,8 +426,8 @@ class Engine:
             deferred_refused=self.deferred.refused,
             idle_seconds=self.activity.idle_seconds,
             dropped=self.storage.dropped + self.minutes.dropped + self.counters.dropped + self.journal.lost,
-            failed_steps=sum(tenant.error_log.failures for tenant in tenants),
-            suppressed=sum(tenant.error_log.storms.held for tenant in tenants),
+            failed_steps=sum(log.failures for log in logs),
+            suppressed=sum(log.storms.held for log in logs),
             failed_rows=sum(tenant.classifier.failures for tenant in tenants),
             loop_lag_ms=lag_ms,
             environment=environment(),
@@ -420,7 +435,8 @@ class Engine:
 
     def _recovered(self) -> RecoveryStatus:
         """Over its applications, which have the budget in common."""
-        found = [tenant.recovery.status() for tenant in self.tenants]
+        found = [one.status() for tenant in self.tenants if (one := tenant.recovery) is not None]
         if not found:
-            return RecoveryStatus()
+            enabled = self.settings.enable_error_recovery
+            return RecoveryStatus(enabled, 0, self.conflicts.counts(), self.budget.status())
         return replace(found[0], recovered=sum(one.recovered for one in found))
