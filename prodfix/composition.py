@@ -87,7 +87,7 @@ class Composition:
         owning: bool = False,
     ) -> None:
         self.settings, self.links = settings, links
-        self._uri, self._served, self._owning = uri, served, owning
+        self._uri, self.served, self._owning = uri, served, owning
         self.testing, self._settings_key = testing, settings_key
         self._classifications = classifications or {}
         self.classifier = Classifier(classifications)
@@ -112,7 +112,7 @@ class Composition:
         key = None if self._settings_key is None or self.testing() else self._key()
         found = ENGINES.shared(key) if key is not None else None
         if found is None:
-            engine = Engine(self.settings, self.classifier, uri=self._uri, served=self._served, owning=self._owning)
+            engine = Engine(self.settings, self.classifier, uri=self._uri, served=self.served, owning=self._owning)
             found = ENGINES.add(Running(key, engine, Background(engine)))
         statistics = QueryStatistics(found.engine.journal, self.interceptor.command_stats, part=next(_numbers))
         self._tenant = Tenant(self.classifier, self.links, self.interceptor, statistics)

@@ -195,10 +195,10 @@ def test_under_test_nothing_runs_and_all_is_there_to_be_read(own: Any, threads: 
 
 
 def test_each_application_under_test_begins_with_nothing(own: Any) -> None:
-    prodfix, totals = ProdFix(), []
-    for _ in range(2):
-        app = host(**own)
+    prodfix, totals, apps = ProdFix(), [], [host(**own), host(**own)]
+    for app in apps:
         prodfix.init_app(app)
+    for app in apps:
         app.config.update(TESTING=True, PROPAGATE_EXCEPTIONS=False)  # as Flask's documentation has it
         app.test_client().get("/fails")
         counted = app.extensions["prodfix"].requests.statistics.read("1h").statistics()
