@@ -99,7 +99,7 @@ def test_a_worker_without_our_hooks_ends_quietly(environment: dict[str, str], tm
 @pytest.mark.parametrize("testing", [True, False])
 def test_a_test_run_ends_quietly(environment: dict[str, str], tmp_path: Path, testing: bool) -> None:
     (tmp_path / "test_host.py").write_text(TESTS.format(testing=testing))
-    command = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", "test_host.py"]
+    command = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", "-p", "no:logging", "test_host.py"]
     done = subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
     )
