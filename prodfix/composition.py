@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Hashable, Mapping
-from functools import cached_property
 from itertools import count
 from typing import Any
 
@@ -30,6 +29,7 @@ from prodfix.links import Links
 from prodfix.logs.logs import Logs
 from prodfix.observers import COMMANDS
 from prodfix.operations.fingerprints import CommandKey
+from prodfix.process.lazy import Lazy, made_once
 from prodfix.queries.interceptor import CommandRecord, QueryInterceptor
 from prodfix.queries.query_statistics import QueryStatistics
 from prodfix.queries.routing import observes
@@ -66,7 +66,7 @@ def _weakly(owner: Composition, method: Callable[..., Any]) -> Callable[..., Any
     return call
 
 
-class Composition:
+class Composition(Lazy):
     """All parts of one application, each made when it is first needed.
 
     ``uri``: where our own records go, None for nowhere. ``settings_key``: equal for applications that may have an engine in
@@ -86,6 +86,7 @@ class Composition:
         served: bool,
         owning: bool = False,
     ) -> None:
+        super().__init__()
         self.settings, self.links = settings, links
         self._uri, self.served, self._owning = uri, served, owning
         self.testing, self._settings_key = testing, settings_key
@@ -106,7 +107,7 @@ class Composition:
 
     # -- what it has in common with others --------------------------------------------------------------------------------------
 
-    @cached_property
+    @made_once
     def _running(self) -> Running:
         """Looked for when it is first needed: by then an application that is under test says so."""
         key = None if self._settings_key is None or self.testing() else self._key()
@@ -167,7 +168,7 @@ class Composition:
 
     # -- its own --------------------------------------------------------------------------------------------------------------
 
-    @cached_property
+    @made_once
     def documents(self) -> Documents:
         engine = self.engine
         made = Documents(
@@ -179,7 +180,7 @@ class Composition:
         )
         return self._tenant.stores(made)
 
-    @cached_property
+    @made_once
     def error_log(self) -> ErrorLog:
         engine = self.engine
         made = ErrorLog(
@@ -196,7 +197,7 @@ class Composition:
         )
         return self._tenant.logs(made)
 
-    @cached_property
+    @made_once
     def recovery(self) -> Recovery:
         engine = self.engine
         made = Recovery(

@@ -10,7 +10,6 @@ import os
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cached_property
 from typing import Any, TypeVar
 
 from pymongo.synchronous.database import Database
@@ -40,6 +39,7 @@ from prodfix.links import Links
 from prodfix.logs.logs import Logs
 from prodfix.logs.uncaught import Uncaught
 from prodfix.observers import LISTENERS, POOLS, current_interceptor
+from prodfix.process.lazy import Lazy, made_once
 from prodfix.queries.advice import Advisor
 from prodfix.queries.interceptor import CommandRecord, QueryInterceptor
 from prodfix.queries.query_statistics import QueryStatistics
@@ -101,7 +101,7 @@ class Tenant:
         return documents
 
 
-class Engine:
+class Engine(Lazy):
     """Each part is made when it is first needed.
 
     ``uri``: where our own records go, None for nowhere. ``served``: it is that of :func:`prodfix.create_app`, and has one
@@ -111,6 +111,7 @@ class Engine:
     def __init__(
         self, settings: Settings, classifier: Classifier, *, uri: str | None, served: bool, owning: bool
     ) -> None:
+        super().__init__()
         self.settings, self.classifier, self.uri = settings, classifier, uri
         self.served, self._owning = served, owning
         self.journal = Journal(settings.state_dir / "journal")
@@ -195,7 +196,7 @@ class Engine:
 
     # -- the database ---------------------------------------------------------------------------------------------------------
 
-    @cached_property
+    @made_once
     def breaker(self) -> Breaker:
         return Breaker(
             lambda: self.monitor.down,
@@ -204,7 +205,7 @@ class Engine:
             on_change=self.reports.breaker,
         )
 
-    @cached_property
+    @made_once
     def clients(self) -> Clients:
         # Of the served application there is one, which needs nobody to look whose command it was.
         hears = self.tenants[0].interceptor if self.served else self._commands
@@ -241,11 +242,11 @@ class Engine:
             self.monitor.ping()
             self.clients.close_watch()
 
-    @cached_property
+    @made_once
     def readable(self) -> Readable:
         return Readable(self._stored)
 
-    @cached_property
+    @made_once
     def transactions(self) -> Transactions:
         return Transactions.made(
             self.settings,
@@ -258,47 +259,47 @@ class Engine:
 
     # -- counting and recording -----------------------------------------------------------------------------------------------
 
-    @cached_property
+    @made_once
     def logs(self) -> Logs:
         return Logs.made(self.settings, served=self.served, owning=self._owning)
 
-    @cached_property
+    @made_once
     def uncaught(self) -> Uncaught:
         return Uncaught(self._uncaught, self.logs.uncaught)
 
-    @cached_property
+    @made_once
     def windows(self) -> Windows:
         return Windows(self.journal, self.readable)
 
-    @cached_property
+    @made_once
     def minutes(self) -> Minutes:
         return Minutes(self.journal, self.windows)
 
-    @cached_property
+    @made_once
     def groups(self) -> Groups:
         return Groups(self.readable, on_regression=self._regressed)
 
-    @cached_property
+    @made_once
     def counters(self) -> Counters:
         return Counters(self.journal, release=self.settings.release)
 
-    @cached_property
+    @made_once
     def idempotency(self) -> Idempotency:
         return Idempotency.made(self.settings, self.answering, self.classifier, report=self.reports.idempotency)
 
-    @cached_property
+    @made_once
     def incidents(self) -> Incidents:
         return Incidents(self.journal, instance=self.settings.instance, release=self.settings.release)
 
-    @cached_property
+    @made_once
     def incident_log(self) -> IncidentLog:
         return IncidentLog(self.journal, self.readable, on_closed=self.reports.incident)
 
-    @cached_property
+    @made_once
     def lookup(self) -> Lookup:
         return Lookup(self.journal, self.readable)
 
-    @cached_property
+    @made_once
     def storage(self) -> Storage:
         days = self.settings.error_retention_days
         return Storage(
@@ -310,26 +311,26 @@ class Engine:
             live=self.activity.live,
         )
 
-    @cached_property
+    @made_once
     def reports(self) -> Reports:
         return Reports(self.logs, self.storage, uri=self.uri, options=self.settings.mongo_options())
 
-    @cached_property
+    @made_once
     def advisor(self) -> Advisor:
         enabled = self.settings.enable_query_advice
         return Advisor(lambda: self.clients.own, self.journal, enabled=enabled, on_advice=self.reports.advice)
 
-    @cached_property
+    @made_once
     def selftest(self) -> SelfTest:
         return SelfTest(lambda: self.clients.own_db, self.classifier)
 
     # -- deferring ------------------------------------------------------------------------------------------------------------
 
-    @cached_property
+    @made_once
     def activity(self) -> Activity:
         return Activity(self.journal, observed=self._last_asked)
 
-    @cached_property
+    @made_once
     def deferred(self) -> DeferredQueue:
         return DeferredQueue.made(
             self.settings,
@@ -341,7 +342,7 @@ class Engine:
             count=self.incidents.count,
         )
 
-    @cached_property
+    @made_once
     def drainer(self) -> Drainer:
         return Drainer(
             self.deferred,
@@ -354,15 +355,15 @@ class Engine:
             round_trip=lambda: self.monitor.round_trip,
         )
 
-    @cached_property
+    @made_once
     def orders(self) -> AdminCommands:
         return AdminCommands(self.journal, done=self.reports.order)
 
-    @cached_property
+    @made_once
     def backlog(self) -> Backlog:
         return Backlog(self.journal, self.deferred, self.orders)
 
-    @cached_property
+    @made_once
     def statuses(self) -> OperationStatuses:
         return OperationStatuses(
             self.journal,
@@ -377,7 +378,7 @@ class Engine:
 
     # -- all workers ----------------------------------------------------------------------------------------------------------
 
-    @cached_property
+    @made_once
     def alerts(self) -> alerts.Alerts:
         return alerts.made(
             self.settings,
@@ -396,7 +397,7 @@ class Engine:
         path = next((path for path in paths if path is not None), None)
         return f"{address}{path}" if address and path is not None else ""
 
-    @cached_property
+    @made_once
     def workers(self) -> Workers:
         return Workers(self.journal, state=self.state)
 
