@@ -194,6 +194,24 @@ def test_under_test_nothing_runs_and_all_is_there_to_be_read(own: Any, threads: 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_first_requests_that_come_together_are_counted_together(own: Any) -> None:
+    app = host(**own, TESTING=True)
+    ProdFix(app)
+    together = threading.Barrier(8)
+
+    def ask() -> None:
+        together.wait(10)
+        app.test_client().get("/")
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    counted = app.extensions["prodfix"].requests.statistics.read("1h").statistics()
+    assert counted.to_json()["requests"] == 8
+
+
 def test_each_application_under_test_begins_with_nothing(own: Any) -> None:
     prodfix, totals, apps = ProdFix(), [], [host(**own), host(**own)]
     for app in apps:
