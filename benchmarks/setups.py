@@ -168,7 +168,8 @@ def parts(uri: str) -> Works:
     from prodfix import ProdFix, device_type
 
     prodfix = ProdFix(Flask("parts"), settings=_settings(uri, slow_query_threshold_ms=1), served=True)
-    services, seen = prodfix.services, prodfix.listeners[0]
+    services = prodfix.services
+    seen = services.queries.interceptor
     _hold(services)
     agents = (kind.format(number) for number in itertools.count() for kind in AGENTS)
     recovery, breaker = services.recovery, inside(services).breaker

@@ -195,7 +195,8 @@ class Background:
 
     def _tell_of_storms(self) -> None:
         for tenant in self._engine.tenants:
-            tenant.error_log.tell_of_storms()
+            if tenant.error_log is not None:
+                tenant.error_log.tell_of_storms()
 
     def _ping(self) -> None:
         before = self._engine.monitor.healthy
@@ -267,7 +268,8 @@ class Background:
                     # It fills the pool before the first request needs it.
                     self._engine.clients.application.admin.command("ping")
                     for tenant in self._engine.tenants:
-                        tenant.documents.prepare()
+                        if tenant.documents is not None:
+                            tenant.documents.prepare()
                 self._warm = True
             if self._engine.drainer.first:
                 return

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Hashable, Mapping
-from functools import cached_property
 from itertools import count
 from typing import Any
 
@@ -23,13 +22,14 @@ from prodfix.diagnostics.collections import Collections
 from prodfix.diagnostics.report import Diagnostics
 from prodfix.diagnostics.requests import Requests
 from prodfix.documents import Documents
-from prodfix.engine import Engine
+from prodfix.engine import Engine, Tenant
 from prodfix.engines import ENGINES, Running
 from prodfix.journal.quarantine import DamageReport
 from prodfix.links import Links
 from prodfix.logs.logs import Logs
 from prodfix.observers import COMMANDS
 from prodfix.operations.fingerprints import CommandKey
+from prodfix.process.lazy import Lazy, made_once
 from prodfix.queries.interceptor import CommandRecord, QueryInterceptor
 from prodfix.queries.query_statistics import QueryStatistics
 from prodfix.queries.routing import observes
@@ -55,18 +55,18 @@ from prodfix.workers.worker_state import WorkerState
 _numbers = count()
 
 
-def _weakly(owner: Composition, method: Callable[..., None]) -> Callable[..., None]:
-    """The method of ``owner``, for who lives longer: a listener stays where a client has it."""
+def _weakly(owner: Composition, method: Callable[..., Any]) -> Callable[..., Any]:
+    """The method of ``owner``, for who lives longer, as a client's listener does; it answers ``None`` once ``owner`` is gone."""
     found = weakref.ref(owner)
 
-    def call(*given: Any) -> None:
-        if (living := found()) is not None:
-            method(living, *given)
+    def call(*given: Any) -> Any:
+        living = found()
+        return None if living is None else method(living, *given)
 
     return call
 
 
-class Composition:
+class Composition(Lazy):
     """All parts of one application, each made when it is first needed.
 
     ``uri``: where our own records go, None for nowhere. ``settings_key``: equal for applications that may have an engine in
@@ -86,8 +86,9 @@ class Composition:
         served: bool,
         owning: bool = False,
     ) -> None:
+        super().__init__()
         self.settings, self.links = settings, links
-        self._uri, self._served, self._owning = uri, served, owning
+        self._uri, self.served, self._owning = uri, served, owning
         self.testing, self._settings_key = testing, settings_key
         self._classifications = classifications or {}
         self.classifier = Classifier(classifications)
@@ -106,16 +107,17 @@ class Composition:
 
     # -- what it has in common with others --------------------------------------------------------------------------------------
 
-    @cached_property
+    @made_once
     def _running(self) -> Running:
         """Looked for when it is first needed: by then an application that is under test says so."""
         key = None if self._settings_key is None or self.testing() else self._key()
         found = ENGINES.shared(key) if key is not None else None
         if found is None:
-            engine = Engine(self.settings, self.classifier, uri=self._uri, served=self._served, owning=self._owning)
+            engine = Engine(self.settings, self.classifier, uri=self._uri, served=self.served, owning=self._owning)
             found = ENGINES.add(Running(key, engine, Background(engine)))
-        found.engine.join(self)
-        found.engine.hear(self.interceptor)
+        statistics = QueryStatistics(found.engine.journal, self.interceptor.command_stats, part=next(_numbers))
+        self._tenant = Tenant(self.classifier, self.links, self.interceptor, statistics)
+        found.engine.join(self._tenant)
         return found
 
     def _key(self) -> Hashable:
@@ -157,9 +159,6 @@ class Composition:
         facts = {} if write is None else {"operationId": write.id, "operation": write.operation}
         self.error_log.log_deferral(details.error, current_context(), facts)
 
-    def _conflict(self, message: str, facts: Mapping[str, Any]) -> None:
-        self.engine.reports.conflict(message, facts)
-
     def _sees(self, client: MongoClient[Any] | None) -> bool:
         """Whether the commands of ``client``, or of the clients that there are, are seen."""
         ours = self.engine.clients.in_use
@@ -169,20 +168,22 @@ class Composition:
 
     # -- its own --------------------------------------------------------------------------------------------------------------
 
-    @cached_property
+    @made_once
     def documents(self) -> Documents:
-        return Documents(
-            lambda: self.engine.clients.db,
-            lambda: self.engine.clients.own_db,
+        engine = self.engine
+        made = Documents(
+            lambda: engine.clients.db,
+            lambda: engine.clients.own_db,
             auto_index=not self.settings.production,
-            answering=lambda: not self.engine.monitor.down,
-            report=self._conflict,
+            answering=lambda: not engine.monitor.down,
+            report=engine.reports.conflict,
         )
+        return self._tenant.stores(made)
 
-    @cached_property
+    @made_once
     def error_log(self) -> ErrorLog:
         engine = self.engine
-        return ErrorLog(
+        made = ErrorLog(
             self.classifier,
             engine.logs,
             engine.counters,
@@ -191,18 +192,15 @@ class Composition:
             Storms(burst=self.settings.error_burst, rate=self.settings.error_rate),
             release=self.settings.release,
             database_down=lambda: engine.monitor.looked and not engine.monitor.healthy,
-            sees=self._sees,
+            sees=_weakly(self, Composition._sees),
             on_failure=lambda record: engine.incidents.failed(database=record.meaning.of_database),
         )
+        return self._tenant.logs(made)
 
-    @cached_property
-    def query_statistics(self) -> QueryStatistics:
-        return QueryStatistics(self.engine.journal, self.interceptor.command_stats, part=next(_numbers))
-
-    @cached_property
+    @made_once
     def recovery(self) -> Recovery:
         engine = self.engine
-        return Recovery(
+        made = Recovery(
             self.classifier,
             engine.deferred,
             retries=self.settings.max_retry_attempts,
@@ -211,12 +209,13 @@ class Composition:
             enabled=self.settings.enable_error_recovery,
             budget=engine.budget,
             conflicts=engine.conflicts,
-            on_retry=self._retried,
-            on_recovered=self._recovered,
-            on_deferred=self._deferred,
+            on_retry=_weakly(self, Composition._retried),
+            on_recovered=_weakly(self, Composition._recovered),
+            on_deferred=_weakly(self, Composition._deferred),
             applied=engine.statuses.applied,
-            sees=self._sees,
+            sees=_weakly(self, Composition._sees),
         )
+        return self._tenant.recovers(made)
 
     # -- by what they are for ---------------------------------------------------------------------------------------------------
 
@@ -226,7 +225,7 @@ class Composition:
 
     def requests(self) -> RequestServices:
         engine = self.engine
-        statistics = Statistics(engine.windows, live=engine.workers.read)
+        statistics = Statistics(engine.windows, live=engine.workers.read, gather=engine.gather)
         return RequestServices(engine.counters, engine.minutes, engine.windows, statistics, engine.idempotency)
 
     def errors(self) -> ErrorServices:
@@ -236,7 +235,8 @@ class Composition:
         )
 
     def queries(self) -> QueryServices:
-        return QueryServices(self.interceptor, self.query_statistics, self.engine.advisor)
+        engine = self.engine
+        return QueryServices(self.interceptor, self._tenant.query_statistics, engine.advisor)
 
     def deferral(self) -> DeferralServices:
         engine = self.engine

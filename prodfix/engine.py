@@ -10,8 +10,7 @@ import os
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cached_property
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from pymongo.synchronous.database import Database
 
@@ -40,6 +39,7 @@ from prodfix.links import Links
 from prodfix.logs.logs import Logs
 from prodfix.logs.uncaught import Uncaught
 from prodfix.observers import LISTENERS, POOLS, current_interceptor
+from prodfix.process.lazy import Lazy, made_once
 from prodfix.queries.advice import Advisor
 from prodfix.queries.interceptor import CommandRecord, QueryInterceptor
 from prodfix.queries.query_statistics import QueryStatistics
@@ -70,27 +70,38 @@ Result = TypeVar("Result")
 FIRST_PING = 2.0  # seconds for a ping over a connection that is to be made first
 
 
-class Tenant(Protocol):
-    """One of the applications: :class:`prodfix.composition.Composition`."""
+class Tenant:
+    """One of the applications, as far as what runs beside its requests has to do with it.
 
-    links: Links
-    classifier: Classifier
-    interceptor: QueryInterceptor
+    Nothing in here holds the application: a thread that is just looking at this does not keep it alive.
+    """
 
-    @property
-    def error_log(self) -> ErrorLog: ...
+    def __init__(
+        self, classifier: Classifier, links: Links, interceptor: QueryInterceptor, statistics: QueryStatistics
+    ) -> None:
+        self.classifier, self.links = classifier, links
+        self.interceptor, self.query_statistics = interceptor, statistics
+        self.error_log: ErrorLog | None = None
+        self.recovery: Recovery | None = None
+        self.documents: Documents | None = None
 
-    @property
-    def query_statistics(self) -> QueryStatistics: ...
+    def logs(self, error_log: ErrorLog) -> ErrorLog:
+        """It has this one now, as it was first needed."""
+        self.error_log = error_log
+        return error_log
 
-    @property
-    def recovery(self) -> Recovery: ...
+    def recovers(self, recovery: Recovery) -> Recovery:
+        """The same."""
+        self.recovery = recovery
+        return recovery
 
-    @property
-    def documents(self) -> Documents: ...
+    def stores(self, documents: Documents) -> Documents:
+        """The same."""
+        self.documents = documents
+        return documents
 
 
-class Engine:
+class Engine(Lazy):
     """Each part is made when it is first needed.
 
     ``uri``: where our own records go, None for nowhere. ``served``: it is that of :func:`prodfix.create_app`, and has one
@@ -100,6 +111,7 @@ class Engine:
     def __init__(
         self, settings: Settings, classifier: Classifier, *, uri: str | None, served: bool, owning: bool
     ) -> None:
+        super().__init__()
         self.settings, self.classifier, self.uri = settings, classifier, uri
         self.served, self._owning = served, owning
         self.journal = Journal(settings.state_dir / "journal")
@@ -125,10 +137,7 @@ class Engine:
     def join(self, tenant: Tenant) -> None:
         """Work for this application too, as long as it lives."""
         self._tenants = (*(one for one in self._tenants if one() is not None), weakref.ref(tenant))
-
-    def hear(self, interceptor: QueryInterceptor) -> None:
-        """Tell it of the commands of its application that our client sends."""
-        self._commands.add(interceptor)
+        self._commands.add(tenant.interceptor)
 
     @property
     def tenants(self) -> list[Tenant]:
@@ -142,6 +151,11 @@ class Engine:
         """The applications are under test: nothing leaves the process, whatever they do."""
         self.quiet = True
         self.logs.sinks.mute()
+
+    def gather(self) -> None:
+        """Put what is counted where it is read from, where nothing does so beside requests."""
+        if self.quiet:
+            self.counters.flush()
 
     def release(self) -> None:
         """Close what was opened without any background work."""
@@ -177,11 +191,12 @@ class Engine:
         self.alerts.regressed(group)
 
     def _uncaught(self, error: BaseException, context: RequestContext | None) -> Any:
-        return self.tenants[0].error_log.log_error(error, context)
+        log = next(log for tenant in self.tenants if (log := tenant.error_log) is not None)
+        return log.log_error(error, context)
 
     # -- the database ---------------------------------------------------------------------------------------------------------
 
-    @cached_property
+    @made_once
     def breaker(self) -> Breaker:
         return Breaker(
             lambda: self.monitor.down,
@@ -190,7 +205,7 @@ class Engine:
             on_change=self.reports.breaker,
         )
 
-    @cached_property
+    @made_once
     def clients(self) -> Clients:
         # Of the served application there is one, which needs nobody to look whose command it was.
         hears = self.tenants[0].interceptor if self.served else self._commands
@@ -227,11 +242,11 @@ class Engine:
             self.monitor.ping()
             self.clients.close_watch()
 
-    @cached_property
+    @made_once
     def readable(self) -> Readable:
         return Readable(self._stored)
 
-    @cached_property
+    @made_once
     def transactions(self) -> Transactions:
         return Transactions.made(
             self.settings,
@@ -244,47 +259,47 @@ class Engine:
 
     # -- counting and recording -----------------------------------------------------------------------------------------------
 
-    @cached_property
+    @made_once
     def logs(self) -> Logs:
         return Logs.made(self.settings, served=self.served, owning=self._owning)
 
-    @cached_property
+    @made_once
     def uncaught(self) -> Uncaught:
         return Uncaught(self._uncaught, self.logs.uncaught)
 
-    @cached_property
+    @made_once
     def windows(self) -> Windows:
         return Windows(self.journal, self.readable)
 
-    @cached_property
+    @made_once
     def minutes(self) -> Minutes:
         return Minutes(self.journal, self.windows)
 
-    @cached_property
+    @made_once
     def groups(self) -> Groups:
         return Groups(self.readable, on_regression=self._regressed)
 
-    @cached_property
+    @made_once
     def counters(self) -> Counters:
         return Counters(self.journal, release=self.settings.release)
 
-    @cached_property
+    @made_once
     def idempotency(self) -> Idempotency:
         return Idempotency.made(self.settings, self.answering, self.classifier, report=self.reports.idempotency)
 
-    @cached_property
+    @made_once
     def incidents(self) -> Incidents:
         return Incidents(self.journal, instance=self.settings.instance, release=self.settings.release)
 
-    @cached_property
+    @made_once
     def incident_log(self) -> IncidentLog:
         return IncidentLog(self.journal, self.readable, on_closed=self.reports.incident)
 
-    @cached_property
+    @made_once
     def lookup(self) -> Lookup:
         return Lookup(self.journal, self.readable)
 
-    @cached_property
+    @made_once
     def storage(self) -> Storage:
         days = self.settings.error_retention_days
         return Storage(
@@ -296,26 +311,26 @@ class Engine:
             live=self.activity.live,
         )
 
-    @cached_property
+    @made_once
     def reports(self) -> Reports:
         return Reports(self.logs, self.storage, uri=self.uri, options=self.settings.mongo_options())
 
-    @cached_property
+    @made_once
     def advisor(self) -> Advisor:
         enabled = self.settings.enable_query_advice
         return Advisor(lambda: self.clients.own, self.journal, enabled=enabled, on_advice=self.reports.advice)
 
-    @cached_property
+    @made_once
     def selftest(self) -> SelfTest:
         return SelfTest(lambda: self.clients.own_db, self.classifier)
 
     # -- deferring ------------------------------------------------------------------------------------------------------------
 
-    @cached_property
+    @made_once
     def activity(self) -> Activity:
         return Activity(self.journal, observed=self._last_asked)
 
-    @cached_property
+    @made_once
     def deferred(self) -> DeferredQueue:
         return DeferredQueue.made(
             self.settings,
@@ -327,7 +342,7 @@ class Engine:
             count=self.incidents.count,
         )
 
-    @cached_property
+    @made_once
     def drainer(self) -> Drainer:
         return Drainer(
             self.deferred,
@@ -340,15 +355,15 @@ class Engine:
             round_trip=lambda: self.monitor.round_trip,
         )
 
-    @cached_property
+    @made_once
     def orders(self) -> AdminCommands:
         return AdminCommands(self.journal, done=self.reports.order)
 
-    @cached_property
+    @made_once
     def backlog(self) -> Backlog:
         return Backlog(self.journal, self.deferred, self.orders)
 
-    @cached_property
+    @made_once
     def statuses(self) -> OperationStatuses:
         return OperationStatuses(
             self.journal,
@@ -363,7 +378,7 @@ class Engine:
 
     # -- all workers ----------------------------------------------------------------------------------------------------------
 
-    @cached_property
+    @made_once
     def alerts(self) -> alerts.Alerts:
         return alerts.made(
             self.settings,
@@ -382,7 +397,7 @@ class Engine:
         path = next((path for path in paths if path is not None), None)
         return f"{address}{path}" if address and path is not None else ""
 
-    @cached_property
+    @made_once
     def workers(self) -> Workers:
         return Workers(self.journal, state=self.state)
 
@@ -390,6 +405,7 @@ class Engine:
         """How this worker is, for all workers to read."""
         tenants, quarantine = self.tenants, self.journal.quarantine
         heard = [tenant.interceptor for tenant in tenants]
+        logs = [log for tenant in tenants if (log := tenant.error_log) is not None]
         return WorkerState(
             worker=self.journal.boot,
             pid=os.getpid(),
@@ -411,8 +427,8 @@ class Engine:
             deferred_refused=self.deferred.refused,
             idle_seconds=self.activity.idle_seconds,
             dropped=self.storage.dropped + self.minutes.dropped + self.counters.dropped + self.journal.lost,
-            failed_steps=sum(tenant.error_log.failures for tenant in tenants),
-            suppressed=sum(tenant.error_log.storms.held for tenant in tenants),
+            failed_steps=sum(log.failures for log in logs),
+            suppressed=sum(log.storms.held for log in logs),
             failed_rows=sum(tenant.classifier.failures for tenant in tenants),
             loop_lag_ms=lag_ms,
             environment=environment(),
@@ -420,7 +436,8 @@ class Engine:
 
     def _recovered(self) -> RecoveryStatus:
         """Over its applications, which have the budget in common."""
-        found = [tenant.recovery.status() for tenant in self.tenants]
+        found = [one.status() for tenant in self.tenants if (one := tenant.recovery) is not None]
         if not found:
-            return RecoveryStatus()
+            enabled = self.settings.enable_error_recovery
+            return RecoveryStatus(enabled, 0, self.conflicts.counts(), self.budget.status())
         return replace(found[0], recovered=sum(one.recovered for one in found))

@@ -167,6 +167,7 @@ class Parts(Protocol):
     links: Links
     classifier: Classifier
     testing: Callable[[], bool]
+    served: bool
 
     @property
     def recovery(self) -> Recovery: ...
@@ -209,6 +210,8 @@ class Services:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self.settings, self.links, self.classifier = parts.settings, parts.links, parts.classifier
+        self.served = parts.served
+        """Whether it is the application of :func:`prodfix.create_app`, and none that has taken prodfix in."""
 
     @cached_property
     def recovery(self) -> Recovery:

@@ -34,6 +34,7 @@ from prodfix.connection.status import (
 )
 from prodfix.driver import EventListener
 from prodfix.errors import DatabaseRefused, DatabaseUnavailable, ErrorCategory
+from prodfix.process.loops import interpreter_ends
 from prodfix.signals import connection_changed
 
 LOSSES = 100  # that are remembered
@@ -205,7 +206,8 @@ class ConnectionMonitor:
             with pymongo.timeout(self._limit):
                 self._client().admin.command("ping")
         except Exception as error:  # noqa: BLE001 - whatever goes wrong is the answer
-            self._failed(error)
+            if not interpreter_ends():  # else it says nothing of the database: the driver can begin no thread any more
+                self._failed(error)
         else:
             self._succeeded((self._clock() - begun) * 1000)
         finally:

@@ -52,7 +52,7 @@ class Subject:
     @property
     def served(self) -> bool:
         """The application of :func:`prodfix.create_app`, and not one that has adopted prodfix."""
-        return self.services.logs.served
+        return self.services.served
 
     def given(self, field: str) -> Any:
         """What is set for a setting, as it was written; None if nothing is."""

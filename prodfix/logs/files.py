@@ -75,6 +75,12 @@ class RotatingFile:
             fcntl.flock(lock, fcntl.LOCK_UN)
             os.close(lock)
 
+    def close(self) -> None:
+        """Let go of it; the next line opens it again."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
     def _append(self, data: bytes, start: int) -> int:
         """Write the lines from ``start`` that still fit into the file (one in any case); how many bytes that were."""
         end = data.find(b"\n", start) + 1 or len(data)

@@ -35,7 +35,8 @@ class PartlyWritten(OSError):
 class Sink(Protocol):
     """Something that takes whole lines, one or many. ``write`` runs in a native thread.
 
-    It raises ``OSError`` if it took none, and :class:`PartlyWritten` if it took some.
+    It raises ``OSError`` if it took none, and :class:`PartlyWritten` if it took some. One that keeps something open has ``close``
+    too, which is called when nobody writes for now.
     """
 
     name: str
@@ -141,6 +142,8 @@ class Outlet:
             if lines:
                 self._write(b"".join(lines), len(lines))
             if mark is _END:
+                with contextlib.suppress(OSError):
+                    getattr(self.sink, "close", lambda: None)()
                 return
             if mark is not None:
                 self._marks.remove(mark)

@@ -28,39 +28,41 @@ class CommandRouter(CommandListener):
     def __init__(self, current: Current) -> None:
         self._current = current
         self._known: tuple[weakref.ref[QueryInterceptor], ...] = ()
+        self._only: weakref.ref[QueryInterceptor] | None = None  # as it mostly is, and each command asks
         self.unattributed = 0
 
     def add(self, interceptor: QueryInterceptor) -> None:
         """From now on commands may be this one's."""
-        self._known = (*(one for one in self._known if one() is not None), weakref.ref(interceptor))
+        known = (*(one for one in self._known if one() is not None), weakref.ref(interceptor))
+        self._known, self._only = known, known[0] if len(known) == 1 else None
 
     def _whose(self) -> QueryInterceptor | None:
-        known = self._known
-        if len(known) == 1:
-            return known[0]()
         try:
             found = self._current()
         except Exception:  # noqa: BLE001 - a proxy of somebody's; the driver would print a traceback for each command
             found = None
         if found is not None:
             return found
-        living = [one for each in known if (one := each()) is not None]
+        living = [one for each in self._known if (one := each()) is not None]
         return living[0] if len(living) == 1 else None
 
     def started(self, event: CommandStartedEvent) -> None:
-        whose = self._whose()
+        only = self._only
+        whose = self._whose() if only is None else only()
         if whose is not None:
             whose.started(event)
 
     def succeeded(self, event: CommandSucceededEvent) -> None:
-        whose = self._whose()
+        only = self._only
+        whose = self._whose() if only is None else only()
         if whose is not None:
             whose.succeeded(event)
         else:
             self.unattributed += 1
 
     def failed(self, event: CommandFailedEvent) -> None:
-        whose = self._whose()
+        only = self._only
+        whose = self._whose() if only is None else only()
         if whose is not None:
             whose.failed(event)
         else:

@@ -211,16 +211,23 @@ class LiveWorker(Protocol):
 
 
 class Statistics:
-    """Answers for all workers. ``live`` tells how those of this instance are."""
+    """Answers for all workers. ``live`` tells how those of this instance are; ``gather`` is called first."""
 
-    def __init__(self, windows: Windows, *, live: Callable[[], Sequence[LiveWorker]] = list) -> None:
-        self._windows, self._live = windows, live
+    def __init__(
+        self,
+        windows: Windows,
+        *,
+        live: Callable[[], Sequence[LiveWorker]] = list,
+        gather: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._windows, self._live, self._gather = windows, live, gather
 
     def read(self, time_range: TimeRange) -> CountedWindow:
         """What was counted in the last hour, day or week. Never raises for a database that is down.
 
         Raises ``TimeoutError`` if the disk does not answer.
         """
+        self._gather()
         last = self._windows.now()
         first = last - _MINUTES[time_range] + 1
         if time_range == "7d":

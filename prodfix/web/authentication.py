@@ -36,7 +36,7 @@ def attach(app: Flask, services: Services) -> None:
     """
     settings = services.settings
     key = settings.jwt_verification_key
-    if not services.logs.served or key is None:
+    if not services.served or key is None:
         return
     app.config.update(
         **{"JWT_SECRET_KEY" if settings.jwt_algorithm == "HS256" else "JWT_PUBLIC_KEY": key},

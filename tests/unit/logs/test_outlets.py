@@ -155,3 +155,40 @@ def test_a_line_alone_waits_no_longer_than_a_moment() -> None:
     outlet.put(b"x\n")
     assert sink.writing.wait(10)
     assert module.GATHERING <= 0.01
+
+
+class Open:
+    """A sink that keeps something open."""
+
+    name = "open"
+
+    def __init__(self) -> None:
+        self.written, self.closed = b"", threading.Event()
+
+    def write(self, data: bytes) -> None:
+        self.closed.clear()
+        self.written += data
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+def test_an_outlet_that_ends_has_written_everything_and_another_line_begins_anew() -> None:
+    outlet = Outlet(sink := Open())
+    for line in (b"x\n", b"y\n"):
+        outlet.put(line)
+        assert outlet.mark().acquire(True, 10)
+        outlet.end()
+        assert sink.closed.wait(10)
+        assert not outlet.running
+    assert (sink.written, outlet.lost, outlet.dropped) == (b"x\ny\n", 0, 0)
+
+
+def test_an_outlet_that_hangs_is_left_alone() -> None:
+    outlet = Outlet(slow := Slow())
+    outlet.put(b"x\n")
+    assert slow.writing.wait(10)
+    outlet.end()
+    assert (outlet.running, outlet.waiting) == (True, 1)
+    slow.release.set()
+    assert outlet.mark().acquire(True, 10)

@@ -13,6 +13,7 @@ import pytest
 
 from prodfix.process import native
 from prodfix.process.native import (
+    Inline,
     Pool,
     allocate_lock,
     original_queue,
@@ -47,6 +48,40 @@ def test_plain_python_is_not_gevent() -> None:
 def test_work_runs_in_another_thread_and_its_result_comes_back(pool: Pool) -> None:
     assert pool.run(threading.get_ident) != threading.get_ident()
     assert pool.run(divmod, 7, 2) == (3, 1)
+
+
+def test_threads_end_with_their_pool_once_its_work_is_done() -> None:
+    before, done = set(threading.enumerate()), []
+    pool, release = Pool(2), threading.Event()
+    for number in range(4):
+        pool.submit(lambda number=number: release.wait(10) and done.append(number))
+    begun = [one for one in threading.enumerate() if one not in before]
+    assert len(begun) == 2
+    release.set()
+    pool.close()
+    assert sorted(done) == [0, 1, 2, 3]
+    for one in begun:
+        one.join(10)
+        assert not one.is_alive()
+
+
+def test_a_pool_works_until_the_process_has_ended(python: Callable[..., str]) -> None:
+    code = """
+        import atexit, threading
+        from prodfix.process.native import Pool
+        pool = Pool(1)
+        pool.run(int)
+        atexit.register(lambda: print(threading.main_thread().is_alive(), pool.run(divmod, 7, 2)))
+    """
+    assert python(code) == "False (3, 1)\n"
+
+
+def test_work_that_is_done_at_once_is_told_as_that_of_a_thread_is() -> None:
+    inline = Inline()
+    assert inline.run(threading.get_ident) == threading.get_ident()
+    assert inline.submit(divmod, 7, 2).wait() == (3, 1)
+    with pytest.raises(KeyError, match="from the work"):
+        inline.submit(fail).wait()
 
 
 def test_what_work_raises_is_raised_where_it_is_waited_for(pool: Pool) -> None:
