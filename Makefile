@@ -5,7 +5,7 @@ PYTHON ?= python3
 ARGS ?=
 export PYTHON
 
-.PHONY: help run database test check docs dist ranges bench bench-quick bench-gate faults trials clean
+.PHONY: help run database test check docs dist ranges neighbours bench bench-quick bench-gate faults trials clean
 
 help: ## list the targets
 	@echo "usage: make TARGET    (PYTHON=python3.12 make ... chooses the interpreter that makes .venv)"
@@ -23,6 +23,14 @@ test: ## run all tests in five processes, which mostly wait (ARGS="-k name" for 
 	@sh config/environment.sh development
 	@# Five processes, and those that they start, read the same modules: what one has compiled is kept for the others.
 	@env -u PYTHONDONTWRITEBYTECODE .venv/bin/python -m pytest -n 5 $(ARGS)
+
+neighbours: ## run the tests beside extensions of other hosts, which are installed into var/neighbours (ARGS="-k Sentry")
+	@sh config/environment.sh development
+	@cat requirements.txt requirements-dev.txt tests/hosts/requirements-neighbours.txt | cmp -s - var/neighbours/installed \
+		|| { .venv/bin/python -m venv --clear var/neighbours \
+			&& var/neighbours/bin/python -m pip install --disable-pip-version-check --no-input -r tests/hosts/requirements-neighbours.txt \
+			&& cat requirements.txt requirements-dev.txt tests/hosts/requirements-neighbours.txt >var/neighbours/installed; }
+	@var/neighbours/bin/python -m pytest tests/unit/neighbours $(ARGS)
 
 check: ## check format, style, types and the order of imports
 	@sh config/environment.sh development
@@ -64,6 +72,5 @@ trials: ## 1,200 faults under 100,000 writes, an hour or so (ARGS="--rounds 1 --
 	@sh config/environment.sh development
 	@.venv/bin/python -m tests.faults.trials $(ARGS)
 
-clean: ## remove .venv, the environments in var/, dist/ and the caches; the data and logs in var/ stay
-	rm -rf .venv dist var/bench-peers var/dist var/ranges .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+.PHONY: help run database test check docs dist ranges neighbours bench bench-quick bench-gate faults trials clean
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

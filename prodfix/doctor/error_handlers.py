@@ -1,4 +1,4 @@
-"""The application's own error handlers: what they take, nobody else is told of."""
+"""The application's own error handlers: what they take, Flask tells nobody of."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def everything(subject: Subject) -> Iterator[Finding]:
         if kind in (Exception, BaseException):
             yield warning(
                 f"{scope} has an error handler for {kind.__name__} ({_named(handler)}): Flask then tells nobody of an error, "
-                "neither prodfix nor Sentry",
+                "not Sentry either, and prodfix knows only of those that it answers with 5xx",
                 "Register it for InternalServerError, and read `error.original_exception`",
                 scope=scope,
                 handler=_named(handler),

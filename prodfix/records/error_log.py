@@ -63,12 +63,16 @@ class ErrorLog:
     # -- making -----------------------------------------------------------------------------------------------------------
 
     def record(
-        self, error: BaseException, context: RequestContext | None, operation: DatabaseOperation | None = None
+        self,
+        error: BaseException,
+        context: RequestContext | None,
+        operation: DatabaseOperation | None = None,
+        answered: Answered | None = None,
     ) -> ErrorRecord:
         """What ``error`` is, with what its traceback and its request know, or the caller of its ``operation``. Never raises: what
         is too odd to be looked at is an internal error, and counted in ``failures``."""
         try:
-            return self._record(error, context, operation)
+            return self._record(error, context, operation, answered)
         except Exception:  # noqa: BLE001 - somebody's exception with properties that raise
             self.failures += 1
             return ErrorRecord(
@@ -81,10 +85,15 @@ class ErrorLog:
                 operation=operation,
                 request_id=context.request_id if context else new_request_id(),
                 release=self._release,
+                answered=answered,
             )
 
     def _record(
-        self, error: BaseException, context: RequestContext | None, known: DatabaseOperation | None = None
+        self,
+        error: BaseException,
+        context: RequestContext | None,
+        known: DatabaseOperation | None,
+        answered: Answered | None,
     ) -> ErrorRecord:
         meaning, claimed = self.meaning(error), self._classifier.claims(error)
         failed = context.notes.failed if context else None
@@ -102,7 +111,7 @@ class ErrorLog:
         ).outcome
         facts = facts_of(error, meaning, context)
         return ErrorRecord(
-            meaning=meaning,
+            meaning=meaning if answered is None else _as_answered(meaning, answered),
             summary=summary(error),
             error_type=frames.error_type,
             stack=frames.stack,
@@ -113,6 +122,7 @@ class ErrorLog:
             outcome=outcome,
             places=frames.places,
             facts=facts,
+            answered=answered,
         )
 
     def meaning(self, error: BaseException) -> Classification:
@@ -149,9 +159,7 @@ class ErrorLog:
     ) -> ErrorRecord:
         """Record an error; without ``answered`` one that nobody answers: of a background task, or one that the application has
         dealt with."""
-        record = self.record(error, context or current_context())
-        if answered is not None:
-            record = replace(record, meaning=_as_answered(record.meaning, answered), answered=answered)
+        record = self.record(error, context or current_context(), None, answered)
         self.append(record)
         if record.context is not None:
             self._step(lambda: vars(error).__setitem__(_RECORDED, record.context))

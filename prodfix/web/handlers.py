@@ -106,11 +106,16 @@ def _current() -> Request:
     return found
 
 
+def _environ() -> dict[str, Any]:
+    """The request's, once: what is asked of its proxy takes longer. One of nobody's where there is no request."""
+    return _current().environ if has_request_context() else {}
+
+
 def respond(services: Services, error: BaseException) -> Response:
     """Record ``error`` and make its answer. Never raises: what fails here becomes the shortest honest 500."""
-    if has_request_context():
-        request.environ.pop(UNRECORDED, None)
-        request.environ.pop(RAISED, None)
+    environ = _environ()
+    environ.pop(UNRECORDED, None)
+    environ.pop(RAISED, None)
     try:
         return _answer(services, error)
     except Exception as failure:  # noqa: BLE001 - an error in here would be answered by itself, without end
@@ -143,8 +148,8 @@ def _type(services: Services, code: str) -> str | None:
 
 
 def _tell_request_id(identity: str) -> None:
-    if has_request_context():
-        request.environ[REQUEST_ID], request.environ[OURS] = identity, True
+    environ = _environ()
+    environ[REQUEST_ID], environ[OURS] = identity, True
 
 
 def _headers(error: BaseException, record: ErrorRecord) -> Headers:

@@ -62,6 +62,8 @@ class WsgiLayer:
         head = environ[HEAD] = _Head(environ, start_response, holds=self._answers)
         try:
             body = self._inner(environ, head)
+            if not head.told:
+                body = Begun(body)
         except BaseException as error:  # noqa: BLE001 - a gevent.Timeout of the application, sys.exit() in a view
             return [self.failed(error, head.environ.get(CONTEXT), head)]
         finally:
@@ -131,12 +133,12 @@ class _Head:
     it has refused.
     """
 
-    __slots__ = ("_holds", "_start_response", "begun", "environ", "held", "sent", "status")
+    __slots__ = ("_holds", "_start_response", "begun", "environ", "held", "sent", "status", "told")
 
     def __init__(self, environ: dict[str, Any], start_response: StartResponse, *, holds: bool) -> None:
         self.environ, self._start_response, self._holds = environ, start_response, holds
         self.held: tuple[Any, ...] | None = None
-        self.sent = False
+        self.sent = self.told = False
         self.status, self.begun = 500, time.monotonic()
 
     def __call__(self, status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
@@ -144,7 +146,7 @@ class _Head:
             clean = value.isascii() and value.isprintable()
             if not (clean or _UNSENDABLE.search(value) is None) or not _is_name(name):
                 raise ValueError(f"the header {name[:40]!a} cannot be sent")
-        self.status = int(status[:3])
+        self.told, self.status = True, int(status[:3])
         if UNREAD in self.environ and "SERVER_SOFTWARE" in self.environ:
             # It is the server's to say (PEP 3333): some raise for it.
             headers = [(name, value) for name, value in headers if name.lower() != "connection"]
@@ -269,6 +271,24 @@ class Stream:
                 close()
             finally:
                 reset_context(token)
+
+
+class Begun:
+    """A body of an application that does nothing before it is asked for its first part: a middleware that is a generator."""
+
+    def __init__(self, body: Iterable[bytes]) -> None:
+        self._body, self._parts = body, iter(body)
+        self._first = next(self._parts, None)
+
+    def __iter__(self) -> Iterator[bytes]:
+        if self._first is not None:
+            yield self._first
+            yield from self._parts
+
+    def close(self) -> None:
+        close = getattr(self._body, "close", None)
+        if close is not None:
+            close()
 
 
 class Refusal:

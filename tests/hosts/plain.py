@@ -85,6 +85,12 @@ def raising(name: str) -> Any:
     raise {"stock": OutOfStock, "teapot": Teapot, "bug": KeyError}[name]("canary-value-7788")
 
 
+@app.get("/closed")
+def closed() -> tuple[str, int]:
+    client.get_default_database().items.find_one({"owner": "canary-owner-5521"})
+    return "closed", 503
+
+
 @app.get("/deadline")
 def deadline() -> Any:
     return jsonify({"limit": pymongo._csot.get_timeout()})

@@ -105,6 +105,20 @@ def test_statistics_and_look_up_are_the_same_from_every_worker(host: Served) -> 
     assert all(body["errors"][0]["errorType"] == "KeyError" for body in found)
 
 
+def test_a_failure_that_the_host_answers_itself_is_found_by_its_id_from_every_worker(host: Served) -> None:
+    token = host.bearer()
+    closed = host.get("/closed")
+    assert (closed.status, closed.body) == (503, "closed")
+    for found in [
+        host.get(f"/api/v1/diagnostics/requests/{closed.headers['X-Request-ID']}", token).body for _ in range(6)
+    ]:
+        assert (found["status"], found["code"], found["errors"][0]["answeredBy"]) == (503, "HTTP_503", "host")
+        assert [command["operation"] for command in found["commands"]] == ["find"]
+    bug = host.get("/raise/bug")
+    answered = host.get(f"/api/v1/diagnostics/requests/{bug.body['requestId']}", token).body["errors"][0]["answeredBy"]
+    assert answered == "prodfix"
+
+
 def test_health_and_its_watch_work(host: Served) -> None:
     assert host.get("/health/db").body["healthy"] is True
     assert host.get("/health/live").status == 200

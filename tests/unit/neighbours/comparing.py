@@ -16,7 +16,7 @@ from flask import Flask
 from prodfix.records.records import ErrorRecord
 from prodfix.signals import error_recorded
 
-_CHANGING = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]+|[0-9a-f]{24,32}|session=[^;]+")
+_CHANGING = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]+|[0-9a-f]{24,64}|session=[^;]+")
 
 
 def neighbour(module: str) -> Any:

@@ -280,7 +280,7 @@ def test_what_cannot_be_looked_at_is_counted_and_the_answer_stands(
     assert log.failures == before + 1
 
 
-def test_notes_of_most_requests_stay_empty(host: Flask) -> None:
+def test_a_request_that_goes_well_notes_nothing_of_this(host: Flask) -> None:
     kept: list[Notes] = []
 
     @host.get("/fine")
@@ -291,4 +291,4 @@ def test_notes_of_most_requests_stay_empty(host: Flask) -> None:
         return "fine"
 
     Seen(host, "/fine")
-    assert vars(kept[0]) == {}
+    assert "stored" not in vars(kept[0])

@@ -270,6 +270,35 @@ def test_each_request_is_counted_once_with_the_status_that_was_sent(
     assert (answer["requests"], answer["failedRequests"]) == (5, 4)
 
 
+@pytest.mark.parametrize(
+    ("path", "status", "failed"), [("/fine", "200 OK", 0), ("/generated", "200 OK", 0), ("/sick", "503", 1)]
+)
+def test_a_middleware_that_is_a_generator_is_asked_for_its_first_part_before_its_status_is_known(
+    adopt: Callable[..., Flask], path: str, status: str, failed: int
+) -> None:
+    host = plug(Flask("host"))
+    host.add_url_rule("/sick", "sick", lambda: ("sick", 503))
+    inner, closed = host.wsgi_app, []
+
+    def lazy(environ: Any, start_response: Any) -> Iterator[bytes]:
+        body = inner(environ, start_response)
+        try:
+            yield from body
+        finally:
+            closed.append(path)
+
+    host.wsgi_app = lazy  # type: ignore[method-assign,assignment]
+    asked = Asked(adopt(host, enable_diagnostics=False), path)
+    assert asked.heads[0][0].startswith(status)
+    assert asked.heads[0][1]["X-Request-ID"] == "request-1"
+    assert asked.parts == {"/fine": [b"fine"], "/generated": [b"a", b"b"], "/sick": [b"sick"]}[path]
+    assert closed == [path]
+    services = host.extensions["prodfix"]
+    services.requests.counters.flush()
+    answer = services.requests.statistics.read("1h").statistics().to_json()
+    assert (answer["requests"], answer["failedRequests"], answer["totalErrors"]) == (1, failed, failed)
+
+
 def test_until_something_is_sent_a_stream_has_its_requests_deadline(python: Callable[..., str]) -> None:
     printed = python("""
         from gevent import monkey; monkey.patch_all()
