@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 import bson
@@ -46,6 +47,7 @@ _LOGGED = frozenset(FILE_OF) - {ErrorCategory.DATABASE_CONNECTION, ErrorCategory
 
 
 LARGEST_RECORD = 64 * 1024  # bytes
+_NO_FACTS: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class RecoveryAttempts(Serializable):
 _attempts = json_maker(RecoveryAttempts)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class ErrorRecord:
     """One error (the seed's EnrichedError and Error Log Entry). ``summary`` is redacted; ``meaning`` has the public text.
 
@@ -80,12 +82,47 @@ class ErrorRecord:
     operation: DatabaseOperation | None
     request_id: str
     release: str
-    outcome: Outcome | None = None
-    places: tuple[str, ...] = ()
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    recovered: bool = False
-    timestamp: datetime = field(default_factory=lambda: datetime.now(UTC))
-    id: bson.ObjectId = field(default_factory=bson.ObjectId)
+    outcome: Outcome | None
+    places: tuple[str, ...]
+    facts: Mapping[str, Any]
+    recovered: bool
+    timestamp: datetime
+    id: bson.ObjectId
+
+    def __init__(
+        self,
+        meaning: Classification,
+        summary: str,
+        error_type: str,
+        stack: str,
+        context: RequestContext | None,
+        operation: DatabaseOperation | None,
+        request_id: str,
+        release: str,
+        outcome: Outcome | None = None,
+        places: tuple[str, ...] = (),
+        facts: Mapping[str, Any] = _NO_FACTS,
+        recovered: bool = False,
+        timestamp: datetime | None = None,
+        id: bson.ObjectId | None = None,
+    ) -> None:
+        # All at once: what a frozen dataclass does for each field takes longer than to make all of them known to a log.
+        self.__dict__.update(
+            meaning=meaning,
+            summary=summary,
+            error_type=error_type,
+            stack=stack,
+            context=context,
+            operation=operation,
+            request_id=request_id,
+            release=release,
+            outcome=outcome,
+            places=places,
+            facts=facts,
+            recovered=recovered,
+            timestamp=timestamp or datetime.now(UTC),
+            id=id or bson.ObjectId(),
+        )
 
     @property
     def retryable(self) -> bool:
@@ -93,28 +130,28 @@ class ErrorRecord:
         return self.meaning.retryable and self.outcome in (None, Outcome.NOT_APPLIED)
 
     @cached_property
-    def title(self) -> str:
-        """What errors of this kind have in common: no message, whose values would make every error a kind of its own."""
-        place = f" in {self.places[-1]}" if self.places else ""
-        return f"{self.meaning.code} ({self.error_type}){place}"[:200]
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """16 hexadecimal digits: the same for the same type, category and way through the application."""
-        parts = (self.error_type, self.meaning.category, self.meaning.code, *self.places)
-        return hashlib.blake2b("\n".join(parts).encode("utf-8", "replace"), digest_size=8).hexdigest()
+    def _kind(self) -> tuple[str, str]:
+        return _kind_of(self.error_type, self.meaning.category, self.meaning.code, self.places)
 
     @property
+    def title(self) -> str:
+        """What errors of this kind have in common: no message, whose values would make every error a kind of its own."""
+        return self._kind[1]
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits: the same for the same type, category and way through the application."""
+        return self._kind[0]
+
+    @cached_property
     def key(self) -> ErrorKey:
         """As what it is counted."""
-        context = self.context
+        context, category = self.context, self.meaning.category
+        if context is None:
+            return ErrorKey(category.value, "unknown", "background", *self._kind)
         return ErrorKey(
-            str(self.meaning.category),
-            context.quick_device if context else "unknown",  # as its request is counted
-            context.endpoint if context else "background",
-            self.fingerprint,
-            self.title,
-        )
+            category.value, context.quick_device, context.endpoint, *self._kind
+        )  # as its request is counted
 
     @property
     def files(self) -> list[str]:
@@ -151,11 +188,12 @@ class ErrorRecord:
 
     @cached_property
     def _document(self) -> tuple[dict[str, Any], bytes]:
-        # As JSON it is shorter than the line.
-        kept = {name: self._entry[name] for name in self._fields}
-        return capped({"timestamp": self.timestamp} | kept, self._encoded)
+        document = {"timestamp": self.timestamp, **self._fields}
+        if self._entry["facts"] is not document["facts"]:  # the line was too large: as JSON this is shorter
+            document |= {name: self._entry[name] for name in self._fields}
+        return capped(document, self._encoded)
 
-    def _encoded(self, document: Mapping[str, Any]) -> bytes:
+    def _encoded(self, document: dict[str, Any]) -> bytes:
         return encoded({**document, "_id": self.id})
 
     def to_log_entry(self) -> dict[str, Any]:
@@ -195,6 +233,14 @@ class ErrorRecord:
             "retryable": self.retryable,
             "release": self.release or None,
         }
+
+
+@lru_cache(1024)
+def _kind_of(error_type: str, category: str, code: str, places: tuple[str, ...]) -> tuple[str, str]:
+    """The fingerprint and the title."""
+    told = "\n".join((error_type, category, code, *places)).encode("utf-8", "replace")
+    place = f" in {places[-1]}" if places else ""
+    return hashlib.blake2b(told, digest_size=8).hexdigest(), f"{code} ({error_type}){place}"[:200]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields
 from datetime import UTC, datetime
+from functools import partial
+from operator import attrgetter
 from typing import Any
 
 from prodfix.connection.status import ConnectionEvent
@@ -25,6 +27,7 @@ from prodfix.signals import error_regressed
 FILE = "database"
 HINT_PERIOD = 3600.0  # seconds
 HINTS = 1000  # places that are remembered
+_kept = attrgetter(*(one.name for one in fields(CommandRecord) if one.name != "command"))  # which is the driver's
 
 
 class Reports:
@@ -70,14 +73,13 @@ class Reports:
         notes = record.context.notes if record.context is not None else None
         if notes is not None and notes.holding and record.outcome in ("failed", "partly_failed"):
             # The error in which the request may end tells all of it, and what that means besides: one line then, and not two.
-            kept, at = replace(record, command={}), time.time()
-            notes.hold(record.operation, lambda: self._tell_later(kept, at))
+            notes.hold(record.operation, partial(self._tell_later, time.time(), *_kept(record)))
         else:
             self._tell(record)
 
-    def _tell_later(self, record: CommandRecord, at: float) -> None:
+    def _tell_later(self, at: float, *kept: Any) -> None:
         try:
-            self._tell(record, timestamp=iso(datetime.fromtimestamp(at, UTC)))
+            self._tell(CommandRecord(*kept, command={}), timestamp=iso(datetime.fromtimestamp(at, UTC)))
         except Exception:  # noqa: BLE001 - nobody above expects it any more; counted
             self._logs.sinks.dropped += 1
 

@@ -204,6 +204,8 @@ def request_user() -> str | None:
 
 def _media_type() -> str:
     """problem+json for those who name it, and do not like plain JSON better; ``*/*`` names nothing."""
+    if PROBLEM not in request.environ.get("HTTP_ACCEPT", "").lower():
+        return JSON
     wanted = {value.partition(";")[0].strip().lower(): quality for value, quality in request.accept_mimetypes}
     quality = wanted.get(PROBLEM, 0)
     return PROBLEM if quality > 0 and quality >= wanted.get(JSON, 0) else JSON

@@ -6,6 +6,7 @@ Werkzeug's and Flask's own descriptions are not: they say what the table says be
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any
 
 from bson.errors import BSONError
@@ -61,13 +62,18 @@ def _lazy(value: Any) -> bool:
 
 def _stock(error: HTTPException, words: str) -> bool:
     """Whether the words are werkzeug's or Flask's, and not those of an application or of one of its extensions."""
-    kinds = [kind for kind in type(error).__mro__ if "description" in vars(kind)]
+    kinds = _describing(type(error))
     if _GIVEN.isdisjoint(vars(error)):
         return _theirs(kinds[0].__module__)
     if any(vars(kind)["description"] == words for kind in kinds):
         return True
     frames = places(error)
     return bool(frames) and frames[-1] != _ABORT and _theirs(frames[-1][0])
+
+
+@lru_cache(1024)
+def _describing(kind: type[HTTPException]) -> tuple[type[Any], ...]:
+    return tuple(parent for parent in kind.__mro__ if "description" in vars(parent))
 
 
 def _theirs(module: str) -> bool:
