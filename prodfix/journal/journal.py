@@ -177,8 +177,8 @@ class Journal:
             self._refused += 1
 
     def gather_from(self, source: Source) -> Callable[[], None]:
-        """Returns what is to be called whenever ``source`` has new totals: then it is asked soon for the statements that make them
-        known, once for all of a hundredth of a second, in a native thread. Of a total that is lost a later one tells."""
+        """Returns what is to be called whenever ``source`` has new totals: then it is asked soon for the statements that make
+        them known, once for all of a hundredth of a second, in a native thread. Of a total that is lost a later one tells."""
         self._sources.append(source)
         return self._ask
 

@@ -24,7 +24,7 @@ from prodfix.redaction.names import mask_key
 from prodfix.redaction.redactor import redact_document, redact_text
 from prodfix.request.context import RequestContext
 from prodfix.request.devices import DeviceType
-from prodfix.serialization import Description, Serializable, iso, json_maker
+from prodfix.serialization import Description, Serializable, iso_of, json_maker
 from prodfix.statistics.counts import ErrorKey
 
 Disposition = Literal["stored", "logged", "counted"]
@@ -130,6 +130,11 @@ class ErrorRecord:
         return self.meaning.retryable and self.outcome in (None, Outcome.NOT_APPLIED)
 
     @cached_property
+    def moment(self) -> str:
+        """The timestamp as text."""
+        return iso_of(self.timestamp.timestamp())
+
+    @cached_property
     def _kind(self) -> tuple[str, str]:
         return _kind_of(self.error_type, self.meaning.category, self.meaning.code, self.places)
 
@@ -148,10 +153,8 @@ class ErrorRecord:
         """As what it is counted."""
         context, category = self.context, self.meaning.category
         if context is None:
-            return ErrorKey(category.value, "unknown", "background", *self._kind)
-        return ErrorKey(
-            category.value, context.quick_device, context.endpoint, *self._kind
-        )  # as its request is counted
+            return ErrorKey(str(category), "unknown", "background", *self._kind)
+        return ErrorKey(str(category), context.quick_device, context.endpoint, *self._kind)  # as its request is counted
 
     @property
     def files(self) -> list[str]:
@@ -183,7 +186,7 @@ class ErrorRecord:
 
     @cached_property
     def _entry(self) -> Rendered:
-        head = {"timestamp": iso(self.timestamp), "level": str(self.meaning.severity), "event": "error"}
+        head = {"timestamp": self.moment, "level": str(self.meaning.severity), "event": "error"}
         return Rendered(*capped(head | self._fields, render))
 
     @cached_property
@@ -269,14 +272,14 @@ class ErrorSummary(Serializable):
         return cls.from_json({**(document.get("context") or {}), **document, "id": str(document["_id"])})
 
 
-def summary(error: BaseException) -> str:
+def summary(error: BaseException, links: Sequence[BaseException] | None = None) -> str:
     """The error in words that are safe in a log: its type, the server's code, and, unless it is a driver's, its redacted text.
 
     Texts of the driver and of MongoDB hold hosts, values and keys, and so do those of libraries that validate: type, code and
-    rule say the same without them.
+    rule say the same without them. ``links``: its chain, for who has it.
     """
     parts = []
-    links = list(chain(error))
+    links = links or chain(error)
     for link in links[:3]:
         name = name_of(link)
         code = server_code(link) if isinstance(link, PyMongoError) else None

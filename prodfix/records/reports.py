@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import fields
-from datetime import UTC, datetime
 from functools import partial
 from operator import attrgetter
 from typing import Any
@@ -21,7 +20,7 @@ from prodfix.queries.interceptor import CommandRecord
 from prodfix.records.storage import CONNECTION_EVENTS, Storage
 from prodfix.redaction.redactor import redact_uri
 from prodfix.request.context import RequestContext
-from prodfix.serialization import iso
+from prodfix.serialization import iso_of
 from prodfix.signals import error_regressed
 
 FILE = "database"
@@ -79,7 +78,7 @@ class Reports:
 
     def _tell_later(self, at: float, *kept: Any) -> None:
         try:
-            self._tell(CommandRecord(*kept, command={}), timestamp=iso(datetime.fromtimestamp(at, UTC)))
+            self._tell(CommandRecord(*kept, command={}), timestamp=iso_of(at))
         except Exception:  # noqa: BLE001 - nobody above expects it any more; counted
             self._logs.sinks.dropped += 1
 

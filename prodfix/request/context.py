@@ -19,7 +19,7 @@ from prodfix.operations.operation import DatabaseOperation
 from prodfix.redaction.redactor import redact_text
 from prodfix.request.devices import LONGEST, DeviceType, client_hint, device_type, quick_device
 from prodfix.request.effects import Effects
-from prodfix.serialization import Millis, Serializable, iso, json_maker
+from prodfix.serialization import Millis, Serializable, iso_of, json_maker
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 # W3C Trace Context, section 3.2: nothing follows version 00, and whatever is new another hyphen in a higher one; ff is none.
@@ -180,7 +180,7 @@ class RequestContext(NamedTuple):
             device_type=self.device_type,
             app_version=self.app_version or None,
             ip=self.ip,
-            timestamp=iso(self.timestamp),
+            timestamp=iso_of(self.at),
         )
 
 

@@ -55,7 +55,7 @@ def answer_to(
     application's own, in place of the table's, where the status is below 500. ``headers``: what is to be said besides; when to
     come back they know better."""
     meaning = record.meaning
-    problem = _problem(meaning, record.request_id, record.timestamp, record.retryable, record.outcome)
+    problem = _problem(meaning, record.request_id, record.moment, record.retryable, record.outcome)
     if detailed and meaning.status >= 500:
         problem["debug"] = record.summary
     if words and meaning.status < 500:
@@ -69,7 +69,7 @@ def answer_to(
 
 def last_resort(request_id: str) -> Answer:
     """The shortest honest 500. It needs nothing but the clock: neither a record, nor a context, nor the host's JSON."""
-    problem = _problem(INTERNAL_ERROR, request_id, datetime.now(UTC), False, None)
+    problem = _problem(INTERNAL_ERROR, request_id, iso(datetime.now(UTC)), False, None)
     return Answer(
         INTERNAL_ERROR.status,
         Headers([("Content-Type", JSON), ("Cache-Control", "no-store")]),
@@ -79,7 +79,7 @@ def last_resort(request_id: str) -> Answer:
 
 
 def _problem(
-    meaning: Classification, request_id: str, moment: datetime, retryable: bool, outcome: Outcome | None
+    meaning: Classification, request_id: str, moment: str, retryable: bool, outcome: Outcome | None
 ) -> dict[str, Any]:
     details = [problem.to_json() for problem in meaning.details[:MOST_DETAILS]]
     while details and len(render({"details": details})) > LARGEST_DETAILS:
@@ -94,7 +94,7 @@ def _problem(
         "message": meaning.message,
         "details": details,
         "requestId": request_id,
-        "timestamp": iso(moment),
+        "timestamp": moment,
         "retryable": retryable,
         **({"outcome": str(outcome)} if outcome is not None else {}),
     }

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
-from flask import Flask, Response, g, got_request_exception, has_request_context, request
+from flask import Flask, Response, g, got_request_exception, has_app_context, has_request_context, request
 from pymongo.errors import DuplicateKeyError
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import BadRequest, HTTPException, InternalServerError, default_exceptions
@@ -40,9 +40,11 @@ def attach(app: Flask, services: Services) -> None:
     def unless_the_host(handler: Callable[[Any], Any]) -> Callable[[Any], Any]:
         # What the host has for a parent of the class is what Flask would have taken without us.
         def choose(error: Any) -> Any:
-            found = (registered.get(kind) for kind in type(error).__mro__)
-            hosts = next((one for one in found if one is not None and one not in ours), None)
-            return handler(error) if hosts is None else app.ensure_sync(hosts)(error)
+            for kind in type(error).__mro__:
+                hosts = registered.get(kind)
+                if hosts is not None and hosts not in ours:
+                    return app.ensure_sync(hosts)(error)
+            return handler(error)
 
         return choose
 
@@ -102,36 +104,37 @@ def stand_back(app: Flask, services: Services) -> None:
 
 def respond(services: Services, error: BaseException) -> Response:
     """Record ``error`` and make its answer. Never raises: what fails here becomes the shortest honest 500."""
-    if has_request_context():
-        request.environ.pop(UNRECORDED, None)
+    environ = _environ()
+    environ.pop(UNRECORDED, None)
     try:
-        return _answer(services, error)
+        return _answer(services, error, environ)
     except Exception as failure:  # noqa: BLE001 - an error in here would be answered by itself, without end
         services.errors.log.failed()
-        return _last_resort(services, failure)
+        return _last_resort(services, failure, environ)
 
 
-def _answer(services: Services, error: BaseException) -> Response:
+def _environ() -> dict[str, Any]:
+    """The request's own, asked for once: what is asked of the request's proxy takes longer than what is done with it."""
+    found: dict[str, Any] = cast(Any, request)._get_current_object().environ if has_request_context() else {}
+    return found
+
+
+def _answer(services: Services, error: BaseException, environ: dict[str, Any]) -> Response:
     context = current_context()
     if context is not None and context.notes.user_id is None:
         context.notes.user_id = verified_user()
     record = services.errors.log.log_error(error, context)
-    _tell_request_id(record.request_id)
+    environ[REQUEST_ID] = record.request_id
     return answer_to(
         record,
         detailed=not services.settings.production,
         words=_words(services, error),
-        media_type=_media_type(),
-        headers=_headers(error, record),
+        media_type=_media_type(environ),
+        headers=_headers(error, record, environ),
     ).to_flask()
 
 
-def _tell_request_id(identity: str) -> None:
-    if has_request_context():
-        request.environ[REQUEST_ID] = identity
-
-
-def _headers(error: BaseException, record: ErrorRecord) -> Headers:
+def _headers(error: BaseException, record: ErrorRecord, environ: dict[str, Any]) -> Headers:
     """What the exception itself says, and what follows from the state of the connection and of the token."""
     headers = Headers()
     if isinstance(error, HTTPException):
@@ -144,7 +147,7 @@ def _headers(error: BaseException, record: ErrorRecord) -> Headers:
     if status == 401 or isinstance(error, Forbidden):
         headers.setdefault("WWW-Authenticate", _challenge(error))
     broken = record.meaning.category is ErrorCategory.NETWORK and status in (400, 408)
-    if broken or (has_request_context() and UNREAD in request.environ):
+    if broken or UNREAD in environ:
         headers["Connection"] = "close"  # the rest of the body is still on its way, or is none
     return headers
 
@@ -170,7 +173,7 @@ def _spread(seconds: str) -> str:
     return str(int(seconds) + random.randint(0, 2 + int(seconds) // 5)) if seconds.isdecimal() else seconds
 
 
-def _last_resort(services: Services, failure: Exception) -> Response:
+def _last_resort(services: Services, failure: Exception, environ: dict[str, Any]) -> Response:
     """An answer that needs nothing but the clock: neither the record, nor the context, nor the host's JSON."""
     context = current_context()
     request_id = context.request_id if context is not None else new_request_id()
@@ -179,7 +182,7 @@ def _last_resort(services: Services, failure: Exception) -> Response:
         services.logs.event(Severity.CRITICAL, "error-handler", "error handler failed", facts=facts)
     except Exception:  # noqa: BLE001 - it is counted already, and the client still waits
         services.errors.log.failed()
-    _tell_request_id(request_id)
+    environ[REQUEST_ID] = request_id
     return last_resort(request_id).to_flask()
 
 
@@ -191,7 +194,7 @@ def verified_user() -> str | None:
 
 def verified_subject() -> str | None:
     """The user whose token a view has verified already (flask-jwt-extended keeps it in ``g``). Decodes nothing."""
-    token = g.get("_jwt_extended_jwt") if g else None
+    token = cast(Any, g)._get_current_object().get("_jwt_extended_jwt") if has_app_context() else None
     subject = token.get("sub") if isinstance(token, dict) else None
     return str(subject) if subject is not None else None
 
@@ -202,9 +205,9 @@ def request_user() -> str | None:
     return (context.notes.user_id if context is not None else None) or verified_user()
 
 
-def _media_type() -> str:
+def _media_type(environ: dict[str, Any]) -> str:
     """problem+json for those who name it, and do not like plain JSON better; ``*/*`` names nothing."""
-    if PROBLEM not in request.environ.get("HTTP_ACCEPT", "").lower():
+    if PROBLEM not in environ.get("HTTP_ACCEPT", "").lower():
         return JSON
     wanted = {value.partition(";")[0].strip().lower(): quality for value, quality in request.accept_mimetypes}
     quality = wanted.get(PROBLEM, 0)
