@@ -55,7 +55,7 @@ def driver_call(
     ``within``: the frame that asks, if it is the driver's call that is still on its way out. ``known``: what the event of the
     command that failed has told; if it is the same operation, that knows more: its whole shape, and how long it took.
     """
-    around = []
+    around: list[FrameType] = []
     while within is not None:
         around.insert(0, within)
         within = within.f_back if within.f_code.co_filename.startswith(_LAYERS) else None

@@ -196,7 +196,7 @@ class ErrorRecord:
             document |= {name: self._entry[name] for name in self._fields}
         return capped(document, self._encoded)
 
-    def _encoded(self, document: dict[str, Any]) -> bytes:
+    def _encoded(self, document: Mapping[str, Any]) -> bytes:
         return encoded({**document, "_id": self.id})
 
     def to_log_entry(self) -> dict[str, Any]:

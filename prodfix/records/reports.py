@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import partial
 from operator import attrgetter
@@ -72,13 +72,13 @@ class Reports:
         notes = record.context.notes if record.context is not None else None
         if notes is not None and notes.holding and record.outcome in ("failed", "partly_failed"):
             # The error in which the request may end tells all of it, and what that means besides: one line then, and not two.
-            notes.hold(record.operation, partial(self._tell_later, time.time(), *_kept(record)))
+            notes.hold(record.operation, partial(self._tell_later, time.time(), partial(CommandRecord, *_kept(record))))
         else:
             self._tell(record)
 
-    def _tell_later(self, at: float, *kept: Any) -> None:
+    def _tell_later(self, at: float, make: Callable[..., CommandRecord]) -> None:
         try:
-            self._tell(CommandRecord(*kept, command={}), timestamp=iso_of(at))
+            self._tell(make(command={}), timestamp=iso_of(at))
         except Exception:  # noqa: BLE001 - nobody above expects it any more; counted
             self._logs.sinks.dropped += 1
 

@@ -62,7 +62,8 @@ def _lazy(value: Any) -> bool:
 
 def _stock(error: HTTPException, words: str) -> bool:
     """Whether the words are werkzeug's or Flask's, and not those of an application or of one of its extensions."""
-    kinds = _describing(type(error))
+    kind: Any = type(error)
+    kinds: tuple[type[Any], ...] = _describing(kind)
     if _GIVEN.isdisjoint(vars(error)):
         return _theirs(kinds[0].__module__)
     if any(vars(kind)["description"] == words for kind in kinds):
