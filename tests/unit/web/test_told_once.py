@@ -63,53 +63,52 @@ class Site:
         self.services.logs.emit = lambda severity, entry, *files: self.lines.append(entry)  # type: ignore[method-assign]
 
     def _routes(self) -> None:
-        def handled() -> None:
-            with pytest.raises(DuplicateKeyError):
-                self.notes.insert_one(dict(NOTE))
+        for view in (
+            self.fails,
+            self.refused,
+            self.handles,
+            self.goes_on,
+            self.handles_two,
+            self.handles_and_fails,
+            self.handles_and_aborts,
+            self.missing_after,
+        ):
+            self.app.add_url_rule("/" + view.__name__.replace("_", "-"), view_func=view)
 
-        @self.app.get("/fails")
-        def fails() -> Any:
+    def fails(self) -> Any:
+        self.notes.insert_one(dict(NOTE))
+
+    def refused(self) -> Any:
+        self.notes.aggregate([])
+
+    def handles(self) -> str:
+        with pytest.raises(DuplicateKeyError):
             self.notes.insert_one(dict(NOTE))
+        self.seen = len(self.lines)
+        return "ok"
 
-        @self.app.get("/refused")
-        def refused() -> Any:
-            self.notes.aggregate([])
+    def goes_on(self) -> str:
+        self.handles()
+        self.notes.find_one({})
+        self.seen = len(self.lines)
+        return "ok"
 
-        @self.app.get("/handles")
-        def handles() -> str:
-            handled()
-            self.seen = len(self.lines)
-            return "ok"
+    def handles_two(self) -> str:
+        return self.handles() + self.handles()
 
-        @self.app.get("/goes-on")
-        def goes_on() -> str:
-            handled()
-            self.notes.find_one({})
-            self.seen = len(self.lines)
-            return "ok"
+    def handles_and_fails(self) -> Any:
+        self.handles()
+        raise ValueError("another matter")
 
-        @self.app.get("/handles-two")
-        def handles_two() -> str:
-            handled()
-            handled()
-            return "ok"
+    def handles_and_aborts(self) -> Any:
+        self.handles()
+        abort(404)
 
-        @self.app.get("/handles-and-fails")
-        def handles_and_fails() -> Any:
-            handled()
-            raise ValueError("another matter")
-
-        @self.app.get("/handles-and-aborts")
-        def handles_and_aborts() -> Any:
-            handled()
-            abort(404)
-
-        @self.app.get("/missing-after")
-        def missing_after() -> Any:
-            try:
-                self.notes.insert_one(dict(NOTE))
-            except DuplicateKeyError as error:
-                raise NotFound from error
+    def missing_after(self) -> Any:
+        try:
+            self.notes.insert_one(dict(NOTE))
+        except DuplicateKeyError as error:
+            raise NotFound from error
 
     def told(self, path: str) -> list[str]:
         """The events of the lines that a request leaves, in their order."""
