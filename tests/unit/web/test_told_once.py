@@ -194,13 +194,12 @@ def test_a_flood_of_one_kind_holds_both_lines_back(make: Callable[..., Site]) ->
 
 
 def test_what_a_host_answers_itself_is_told_once_if_it_is_recorded(make: Callable[..., Site]) -> None:
-    site = make()
-    site.app.register_error_handler(500, lambda error: ("sorry", 500))
-    assert site.told("/refused") == ["error"]
-    site.app.register_error_handler(
-        Exception, lambda error: ("sorry", 500)
-    )  # Flask tells nobody of what this one takes
-    assert site.told("/refused") == ["query"]
+    some, all_of_them = make(), make()
+    some.app.register_error_handler(500, lambda error: ("sorry", 500))
+    assert some.told("/refused") == ["error"]
+    # Flask tells nobody of what this one takes.
+    all_of_them.app.register_error_handler(Exception, lambda error: ("sorry", 500))
+    assert all_of_them.told("/refused") == ["query"]
 
 
 def test_where_errors_are_none_of_ours_the_line_stays(make: Callable[..., Site]) -> None:
