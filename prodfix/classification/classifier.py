@@ -40,7 +40,7 @@ from prodfix.classification.server_replies import server_code
 from prodfix.errors import ProdFixError
 from prodfix.operations.tracebacks import Way, walked
 
-MOST_KNOWN = 1_000  # classes, and ways of them, whose meaning is remembered
+MOST_KNOWN = 256  # classes, and ways of them, whose meaning is remembered
 # Whoever raises one of these puts into it what it means.
 _TELLING = (PyMongoError, ProdFixError, PydanticError, BaseExceptionGroup, RetryError, InternalServerError)
 _NAMED: tuple[Mapping[Name, Any], ...] = (wrappers.NOTES, outbound.NOTES, foreign.READERS)

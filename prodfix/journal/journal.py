@@ -188,7 +188,8 @@ class Journal:
 
     def settle(self, *, limit: float) -> bool:
         """Whether what was gathered is committed within ``limit`` seconds. Never raises."""
-        if self._opened and self._gathering.waiting:
+        # What was taken is committed once the lock is free again.
+        if self._opened and (self._gathering.waiting or self._storing.locked()):
             try:
                 self._alone(self._store.commit_all, self._gathering.taken, limit=limit)
             except TimeoutError:

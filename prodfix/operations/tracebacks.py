@@ -15,7 +15,7 @@ import gridfs
 import pymongo
 
 LONGEST = 60  # frames of a stack that is shown, and of a way that is remembered
-WAYS = 1_000  # that are remembered
+WAYS = 256  # that are remembered, of some kilobytes each
 DRIVER, FILES = os.path.dirname(pymongo.__file__) + os.sep, os.path.dirname(gridfs.__file__) + os.sep
 OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep  # all of prodfix, and not this room alone
 _ROOTS = tuple(sorted({os.getcwd(), *(path for path in sys.path if path)}, key=len, reverse=True))

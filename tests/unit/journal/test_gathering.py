@@ -166,6 +166,19 @@ def test_memory_is_bounded_while_the_disk_hangs(journal: Journal, monkeypatch: p
     assert MOST > 5
 
 
+def test_what_is_being_committed_is_waited_for_too(journal: Journal) -> None:
+    taken, go_on = threading.Event(), threading.Event()
+    assert journal._file is not None
+    journal._file.connection.create_function("hang", 0, lambda: taken.set() or go_on.wait(30) and None)
+    journal.gather([put("a"), ("SELECT hang()", ())])
+    assert taken.wait(10)
+    try:
+        assert not journal.settle(limit=0.05)
+    finally:
+        go_on.set()
+    assert ids(journal) == ["a"]
+
+
 def test_it_goes_on_when_the_disk_does(journal: Journal) -> None:
     with slow_disk(journal):
         journal.gather([put("a")])
