@@ -169,7 +169,7 @@ def test_memory_is_bounded_while_the_disk_hangs(journal: Journal, monkeypatch: p
 def test_what_is_being_committed_is_waited_for_too(journal: Journal) -> None:
     taken, go_on = threading.Event(), threading.Event()
     assert journal._file is not None
-    journal._file.connection.create_function("hang", 0, lambda: taken.set() or go_on.wait(30) and None)
+    journal._file.connection.create_function("hang", 0, lambda: taken.set() or (go_on.wait(30) and None))
     journal.gather([put("a"), ("SELECT hang()", ())])
     assert taken.wait(10)
     try:
