@@ -99,8 +99,6 @@ class Notes:
 
     def count(self, key: CommandKey, micros: int, failed: bool) -> int:
         """Note one command; how many of its kind there were in this request (0 for kinds beyond the limit)."""
-        if self._held is not None:
-            self.tell()  # the request has dealt with it, and goes on
         self.commands += 1
         self.command_micros += micros
         if self._trail is None or self._kinds is None:
@@ -113,7 +111,8 @@ class Notes:
         return seen + 1
 
     def hold(self, operation: DatabaseOperation, tell: Callable[[], None]) -> None:
-        """Let the telling of an operation that failed wait: the error in which the request may end tells of it too."""
+        """Let the telling of an operation that failed wait until another one fails, or the request ends: the error in which it
+        may end tells of it too. One that goes on may end in it all the same, as a guarded write does that looks what is there."""
         self.tell()
         self._held = operation, tell
 
