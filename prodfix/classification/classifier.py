@@ -10,7 +10,6 @@ from typing import Any
 from pydantic import ValidationError as PydanticError
 from pymongo.errors import PyMongoError
 from tenacity import RetryError
-from werkzeug.exceptions import InternalServerError
 
 from prodfix.causes import MOST, came_from
 from prodfix.classification import (
@@ -42,7 +41,7 @@ from prodfix.operations.tracebacks import Way, walked
 
 MOST_KNOWN = 256  # classes, and ways of them, whose meaning is remembered
 # Whoever raises one of these puts into it what it means.
-_TELLING = (PyMongoError, ProdFixError, PydanticError, BaseExceptionGroup, RetryError, InternalServerError)
+_TELLING = (PyMongoError, ProdFixError, PydanticError, BaseExceptionGroup, RetryError, web_errors.HOLDING)
 _NAMED: tuple[Mapping[Name, Any], ...] = (wrappers.NOTES, outbound.NOTES, foreign.READERS)
 
 
