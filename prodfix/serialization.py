@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from datetime import UTC, datetime
 from enum import Enum
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from typing import (
     Annotated,
     Any,
@@ -33,7 +33,20 @@ Given = ParamSpec("Given")
 
 def iso(moment: datetime) -> str:
     """ISO 8601 in UTC with milliseconds and ``Z``."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return moment.isoformat("T", "milliseconds")[:-6] + "Z"  # without +00:00
+
+
+def iso_of(seconds: float) -> str:
+    """:func:`iso` of seconds since the epoch, in a fifth of the time: most of what is told now is told in one second."""
+    second, micros = divmod(round(seconds * 1e6), 1_000_000)
+    return f"{_second(second)}.{micros // 1000:03d}Z"
+
+
+@lru_cache(16)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat("T", "seconds")[:-6]
 
 
 def camel(name: str) -> str:

@@ -13,18 +13,14 @@ Name = tuple[str, str]
 
 def found(table: Mapping[Name, Meaning], error: BaseException) -> Meaning | None:
     """What ``table`` says of the most derived class of ``error`` that it knows."""
-    for name in names_of(error):
-        if name in table:
-            return table[name]
-    return None
-
-
-def names_of(error: BaseException) -> tuple[Name, ...]:
-    """Those of its class and of the parents, the most derived first."""
     kind: Any = type(error)
-    return names_of_class(kind)
+    names = names_of_class(kind)
+    if table.keys().isdisjoint(names):  # of most errors no table says anything
+        return None
+    return next(table[name] for name in names if name in table)
 
 
 @lru_cache(1024)
 def names_of_class(kind: Any) -> tuple[Name, ...]:
+    """Those of the class and of its parents, the most derived first."""
     return tuple((str(parent.__module__).partition(".")[0], parent.__name__) for parent in kind.__mro__)

@@ -10,7 +10,6 @@ from typing import Any
 from pydantic import ValidationError as PydanticError
 from pymongo.errors import PyMongoError
 from tenacity import RetryError
-from werkzeug.exceptions import InternalServerError
 
 from prodfix.causes import MOST, came_from
 from prodfix.classification import (
@@ -40,9 +39,9 @@ from prodfix.classification.server_replies import server_code
 from prodfix.errors import ProdFixError
 from prodfix.operations.tracebacks import Way, walked
 
-MOST_KNOWN = 1_000  # classes, and ways of them, whose meaning is remembered
+MOST_KNOWN = 256  # classes, and ways of them, whose meaning is remembered
 # Whoever raises one of these puts into it what it means.
-_TELLING = (PyMongoError, ProdFixError, PydanticError, BaseExceptionGroup, RetryError, InternalServerError)
+_TELLING = (PyMongoError, ProdFixError, PydanticError, BaseExceptionGroup, RetryError, web_errors.HOLDING)
 _NAMED: tuple[Mapping[Name, Any], ...] = (wrappers.NOTES, outbound.NOTES, foreign.READERS)
 
 

@@ -95,14 +95,15 @@ def _of_parts(details: Mapping[str, Any], within: Classify) -> Classification | 
 
 
 def _with_fields(row: Classification, part: Mapping[str, Any]) -> Classification:
-    if row.code == DUPLICATE.code:
-        return _with_details(row, key_fields(part))
-    return replace(row, details=rule_fields(part)) if row.code == INVALID.code else row
+    if row is DUPLICATE:
+        return _duplicate(key_fields(part))
+    fields = {DUPLICATE.code: key_fields, INVALID.code: rule_fields}.get(row.code)
+    return replace(row, details=fields(part)) if fields is not None else row
 
 
 @lru_cache(256)  # of an application's few unique indexes
-def _with_details(row: Classification, details: tuple[FieldError, ...]) -> Classification:
-    return replace(row, details=details)
+def _duplicate(details: tuple[FieldError, ...]) -> Classification:
+    return replace(DUPLICATE, details=details)
 
 
 def _refused(error: BaseException) -> bool:

@@ -134,6 +134,10 @@ def _named(kind: type[BaseException]) -> Classification | None:
     return next((row for row in rows if row is not None), None)
 
 
+HOLDING: type[BaseException] = InternalServerError
+"""Holds another error."""
+
+
 def original(error: BaseException) -> BaseException | None:
     """What Flask wrapped into an ``InternalServerError``. An HTTP error in there was trapped on purpose, and stays one."""
     found = error.original_exception if isinstance(error, InternalServerError) else None

@@ -72,7 +72,7 @@ def silent(error: BaseException) -> bool:
 
 
 @lru_cache(1024)
-def _silent(kind: type[BaseException]) -> bool:
+def _silent(kind: Any) -> bool:
     if issubclass(kind, _SILENT) or kind.__module__.startswith("gunicorn."):  # pieces of a request's body
         return True
     return not _QUOTING.isdisjoint(names_of_class(kind))

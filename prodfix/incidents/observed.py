@@ -131,6 +131,8 @@ class Incidents:
 
     def failed(self, *, database: bool) -> None:
         """A request was answered with 5xx; ``database``: because that was not reached, or did not answer in time."""
+        if not database and not self._parts:  # as most
+            return
         with self._lock:
             if database:
                 self._count("failed", "database_lost")

@@ -193,7 +193,8 @@ class Journal:
 
     def settle(self, *, limit: float) -> bool:
         """Whether what was gathered is committed within ``limit`` seconds. Never raises."""
-        if self._opened and self._gathering.waiting:
+        # What was taken is committed once the lock is free again.
+        if self._opened and (self._gathering.waiting or self._storing.locked()):
             try:
                 self._alone(self._store.commit_all, self._gathering.taken, limit=limit)
             except TimeoutError:
@@ -259,14 +260,15 @@ class Journal:
 
     def _run(self, work: Callable[..., Result], *arguments: Any, limit: float) -> Result:
         """Under the lock."""
-        task = self._writer.submit(self._exclusively, work, *arguments)
+        task: Task[Result] = self._writer.submit(self._exclusively, work, *arguments)
         self._begun = task
         return task.wait(limit)
 
     def _exclusively(self, work: Callable[..., Result], *arguments: Any) -> Result:
         """In a native thread, of which there is a second one for what is gathered."""
         with self._storing:
-            return work(*arguments)
+            result: Result = work(*arguments)
+            return result
 
     def _commit_gathered(self) -> None:
         if self._opened:  # a file that is closed must not be made anew

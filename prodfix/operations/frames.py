@@ -55,7 +55,7 @@ def driver_call(
     ``within``: the frame that asks, if it is the driver's call that is still on its way out. ``known``: what the event of the
     command that failed has told; if it is the same operation, that knows more: its whole shape, and how long it took.
     """
-    around = []
+    around: list[FrameType] = []
     while within is not None:
         around.insert(0, within)
         within = within.f_back if within.f_code.co_filename.startswith(_LAYERS) else None
@@ -92,9 +92,16 @@ class ErrorFrames:
     places: tuple[str, ...] = ()
 
 
-def frames_of(error: BaseException, *, whole: bool, known: DatabaseOperation | None = None) -> ErrorFrames:
-    """All of that; without ``whole`` neither stack nor places, which say nothing where the client is at fault."""
-    links = _walk(error)
+def frames_of(
+    error: BaseException,
+    *,
+    whole: bool,
+    known: DatabaseOperation | None = None,
+    chained: Sequence[BaseException] | None = None,
+) -> ErrorFrames:
+    """All of that; without ``whole`` neither stack nor places, which say nothing where the client is at fault. ``chained``: the
+    error's chain, for who has it."""
+    links = [(link, *walked(link.__traceback__)) for link in chained or chain(error)]
     kind, call = name_of(error), _call(links, known)
     return ErrorFrames(kind, call, _stack(links), _places(links)) if whole else ErrorFrames(kind, call)
 
@@ -153,7 +160,7 @@ def _halfway(links: Sequence[Walked], around: Sequence[FrameType]) -> bool:
     for _, way, frames in links:
         if way.files or any(_partly_counted(frames[number]) for number in way.counting):
             return True
-        if refused and any(way.codes[number].co_name in _MANY for number in way.driver):
+        if refused and not _MANY.isdisjoint(way.called):
             return True
     return False
 

@@ -15,7 +15,7 @@ import gridfs
 import pymongo
 
 LONGEST = 60  # frames of a stack that is shown, and of a way that is remembered
-WAYS = 1_000  # that are remembered
+WAYS = 256  # that are remembered, of some kilobytes each
 DRIVER, FILES = os.path.dirname(pymongo.__file__) + os.sep, os.path.dirname(gridfs.__file__) + os.sep
 OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep  # all of prodfix, and not this room alone
 _ROOTS = tuple(sorted({os.getcwd(), *(path for path in sys.path if path)}, key=len, reverse=True))
@@ -28,8 +28,8 @@ Place = tuple[str, str]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Way:
-    """The way of one traceback, outermost first. ``driver``, ``files`` and ``counting`` are the numbers of its frames that are
-    the driver's, GridFS's, and one that counts what a bulk write has applied.
+    """The way of one traceback, outermost first. ``driver`` are the numbers of its frames that are the driver's, ``counting`` of
+    those that count what a bulk write has applied. ``called``: the names of the driver's functions; ``files``: some are GridFS's.
 
     ``shown``: the lines of its stack; ``inner``: its last three places as :func:`place_of`; ``application``: all of those that
     are the application's own. Two are equal if they are one.
@@ -41,8 +41,9 @@ class Way:
     inner: tuple[str, ...]
     application: tuple[str, ...]
     driver: tuple[int, ...]
-    files: tuple[int, ...]
     counting: tuple[int, ...]
+    called: frozenset[str]
+    files: bool
 
 
 _ways: dict[tuple[int, ...], Way] = {}
@@ -85,13 +86,10 @@ def _way(frames: list[FrameType], traceback: TracebackType | None) -> Way:
         "\n".join(lines),
         tuple(map(place_of, codes[-3:])),
         tuple(place_of(code) for code in codes if _in_application(code.co_filename)),
-        tuple(number for number, code in enumerate(codes) if code.co_filename.startswith(DRIVER)),
-        tuple(number for number, code in enumerate(codes) if code.co_filename.startswith(FILES)),
-        tuple(
-            number
-            for number, code in enumerate(codes)
-            if code.co_filename.startswith(DRIVER) and "full_result" in code.co_varnames
-        ),
+        driver := tuple(number for number, code in enumerate(codes) if code.co_filename.startswith(DRIVER)),
+        tuple(number for number in driver if "full_result" in codes[number].co_varnames),
+        frozenset(codes[number].co_name for number in driver),
+        any(code.co_filename.startswith(FILES) for code in codes),
     )
 
 

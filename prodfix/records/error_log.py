@@ -97,7 +97,8 @@ class ErrorLog:
     ) -> ErrorRecord:
         meaning, claimed = self.meaning(error), self._classifier.claims(error)
         failed = context.notes.failed if context else None
-        frames = frames_of(error, whole=meaning.category is not ErrorCategory.CLIENT, known=failed)
+        links = chain(error)
+        frames = frames_of(error, whole=meaning.category is not ErrorCategory.CLIENT, known=failed, chained=links)
         call = frames.call
         operation = call.operation if known is None and call is not None else known
         outcome = Ending(
@@ -107,12 +108,12 @@ class ErrorLog:
             seen=self._sees(call.client if call is not None else None),
             halfway=call is not None and call.halfway,
             claimed=claimed,
-            certain=any(isinstance(link, PartlyApplied) for link in chain(error)),
+            certain=any(isinstance(link, PartlyApplied) for link in links),
         ).outcome
         facts = facts_of(error, meaning, context)
         return ErrorRecord(
             meaning=meaning if answered is None else _as_answered(meaning, answered),
-            summary=summary(error),
+            summary=summary(error, links),
             error_type=frames.error_type,
             stack=frames.stack,
             context=context,

@@ -7,7 +7,7 @@ operation that failed is known, and what the request did before it is not.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from prodfix.classification.classifications import Classification
 from prodfix.errors import Outcome
@@ -17,8 +17,7 @@ from prodfix.request.context import RequestContext
 _WRITING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(NamedTuple):
     """How a request ended. ``operation`` is the database operation that failed, if it was one; ``seen``: somebody sees the
     commands of its client; ``halfway``: the driver's call that failed may have applied a part; ``claimed``: the application's
     own row tells the outcome; ``certain``: the error knows the outcome from the database's state."""

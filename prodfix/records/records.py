@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, NamedTuple
 
 import bson
@@ -23,7 +24,7 @@ from prodfix.redaction.names import mask_key
 from prodfix.redaction.redactor import redact_document, redact_text
 from prodfix.request.context import RequestContext
 from prodfix.request.devices import DeviceType
-from prodfix.serialization import Description, Serializable, iso, json_maker
+from prodfix.serialization import Description, Serializable, iso_of, json_maker
 from prodfix.statistics.counts import ErrorKey
 
 Disposition = Literal["stored", "logged", "counted"]
@@ -46,6 +47,7 @@ _LOGGED = frozenset(FILE_OF) - {ErrorCategory.DATABASE_CONNECTION, ErrorCategory
 
 
 LARGEST_RECORD = 64 * 1024  # bytes
+_NO_FACTS: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ class Answered(NamedTuple):
     """``None``: as the error's meaning says."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class ErrorRecord:
     """One error (the seed's EnrichedError and Error Log Entry). ``summary`` is redacted; ``meaning`` has the public text.
 
@@ -89,13 +91,50 @@ class ErrorRecord:
     operation: DatabaseOperation | None
     request_id: str
     release: str
-    outcome: Outcome | None = None
-    places: tuple[str, ...] = ()
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    recovered: bool = False
-    answered: Answered | None = None
-    timestamp: datetime = field(default_factory=lambda: datetime.now(UTC))
-    id: bson.ObjectId = field(default_factory=bson.ObjectId)
+    outcome: Outcome | None
+    places: tuple[str, ...]
+    facts: Mapping[str, Any]
+    recovered: bool
+    answered: Answered | None
+    timestamp: datetime
+    id: bson.ObjectId
+
+    def __init__(
+        self,
+        meaning: Classification,
+        summary: str,
+        error_type: str,
+        stack: str,
+        context: RequestContext | None,
+        operation: DatabaseOperation | None,
+        request_id: str,
+        release: str,
+        outcome: Outcome | None = None,
+        places: tuple[str, ...] = (),
+        facts: Mapping[str, Any] = _NO_FACTS,
+        recovered: bool = False,
+        answered: Answered | None = None,
+        timestamp: datetime | None = None,
+        id: bson.ObjectId | None = None,
+    ) -> None:
+        # All at once: what a frozen dataclass does for each field takes longer than to make all of them known to a log.
+        self.__dict__.update(
+            meaning=meaning,
+            summary=summary,
+            error_type=error_type,
+            stack=stack,
+            context=context,
+            operation=operation,
+            request_id=request_id,
+            release=release,
+            outcome=outcome,
+            places=places,
+            facts=facts,
+            recovered=recovered,
+            answered=answered,
+            timestamp=timestamp or datetime.now(UTC),
+            id=id or bson.ObjectId(),
+        )
 
     @property
     def status(self) -> int:
@@ -109,28 +148,31 @@ class ErrorRecord:
         return self.meaning.retryable and self.outcome in (None, Outcome.NOT_APPLIED)
 
     @cached_property
-    def title(self) -> str:
-        """What errors of this kind have in common: no message, whose values would make every error a kind of its own."""
-        place = f" in {self.places[-1]}" if self.places else ""
-        return f"{self.meaning.code} ({self.error_type}){place}"[:200]
+    def moment(self) -> str:
+        """The timestamp as text."""
+        return iso_of(self.timestamp.timestamp())
 
     @cached_property
-    def fingerprint(self) -> str:
-        """16 hexadecimal digits: the same for the same type, category and way through the application."""
-        parts = (self.error_type, self.meaning.category, self.meaning.code, *self.places)
-        return hashlib.blake2b("\n".join(parts).encode("utf-8", "replace"), digest_size=8).hexdigest()
+    def _kind(self) -> tuple[str, str]:
+        return _kind_of(self.error_type, self.meaning.category, self.meaning.code, self.places)
 
     @property
+    def title(self) -> str:
+        """What errors of this kind have in common: no message, whose values would make every error a kind of its own."""
+        return self._kind[1]
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits: the same for the same type, category and way through the application."""
+        return self._kind[0]
+
+    @cached_property
     def key(self) -> ErrorKey:
         """As what it is counted."""
-        context = self.context
-        return ErrorKey(
-            str(self.meaning.category),
-            context.quick_device if context else "unknown",  # as its request is counted
-            context.endpoint if context else "background",
-            self.fingerprint,
-            self.title,
-        )
+        context, category = self.context, self.meaning.category
+        if context is None:
+            return ErrorKey(str(category), "unknown", "background", *self._kind)
+        return ErrorKey(str(category), context.quick_device, context.endpoint, *self._kind)  # as its request is counted
 
     @property
     def files(self) -> list[str]:
@@ -164,14 +206,15 @@ class ErrorRecord:
 
     @cached_property
     def _entry(self) -> Rendered:
-        head = {"timestamp": iso(self.timestamp), "level": str(self.meaning.severity), "event": "error"}
+        head = {"timestamp": self.moment, "level": str(self.meaning.severity), "event": "error"}
         return Rendered(*capped(head | self._fields, render))
 
     @cached_property
     def _document(self) -> tuple[dict[str, Any], bytes]:
-        # As JSON it is shorter than the line.
-        kept = {name: self._entry[name] for name in self._fields}
-        return capped({"timestamp": self.timestamp} | kept, self._encoded)
+        document = {"timestamp": self.timestamp, **self._fields}
+        if self._entry["facts"] is not document["facts"]:  # the line was too large: as JSON this is shorter
+            document |= {name: self._entry[name] for name in self._fields}
+        return capped(document, self._encoded)
 
     def _encoded(self, document: Mapping[str, Any]) -> bytes:
         return encoded({**document, "_id": self.id})
@@ -216,6 +259,14 @@ class ErrorRecord:
         }
 
 
+@lru_cache(1024)
+def _kind_of(error_type: str, category: str, code: str, places: tuple[str, ...]) -> tuple[str, str]:
+    """The fingerprint and the title."""
+    told = "\n".join((error_type, category, code, *places)).encode("utf-8", "replace")
+    place = f" in {places[-1]}" if places else ""
+    return hashlib.blake2b(told, digest_size=8).hexdigest(), f"{code} ({error_type}){place}"[:200]
+
+
 @dataclass(frozen=True, slots=True)
 class ErrorSummary(Serializable):
     """The seed's ErrorSummary of a stored record, of whatever release."""
@@ -246,14 +297,14 @@ class ErrorSummary(Serializable):
         return cls.from_json({**(document.get("context") or {}), **document, "id": str(document["_id"])})
 
 
-def summary(error: BaseException) -> str:
+def summary(error: BaseException, links: Sequence[BaseException] | None = None) -> str:
     """The error in words that are safe in a log: its type, the server's code, and, unless it is a driver's, its redacted text.
 
     Texts of the driver and of MongoDB hold hosts, values and keys, and so do those of libraries that validate: type, code and
-    rule say the same without them.
+    rule say the same without them. ``links``: its chain, for who has it.
     """
     parts = []
-    links = list(chain(error))
+    links = links or chain(error)
     for link in links[:3]:
         name = name_of(link)
         code = server_code(link) if isinstance(link, PyMongoError) else None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import replace
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from functools import partial
+from operator import attrgetter
 from typing import Any
 
 from prodfix.connection.status import ConnectionEvent
@@ -20,12 +21,13 @@ from prodfix.queries.interceptor import CommandRecord
 from prodfix.records.storage import CONNECTION_EVENTS, Storage
 from prodfix.redaction.redactor import redact_uri
 from prodfix.request.context import RequestContext
-from prodfix.serialization import iso
+from prodfix.serialization import iso_of
 from prodfix.signals import error_regressed
 
 FILE = "database"
 HINT_PERIOD = 3600.0  # seconds
 HINTS = 1000  # places that are remembered
+_kept = attrgetter(*(one.name for one in fields(CommandRecord) if one.name != "command"))  # which is the driver's
 
 
 class Reports:
@@ -71,14 +73,13 @@ class Reports:
         notes = record.context.notes if record.context is not None else None
         if notes is not None and notes.holding and record.outcome in ("failed", "partly_failed"):
             # The error in which the request may end tells all of it, and what that means besides: one line then, and not two.
-            kept, at = replace(record, command={}), time.time()
-            notes.hold(record.operation, lambda: self._tell_later(kept, at))
+            notes.hold(record.operation, partial(self._tell_later, time.time(), partial(CommandRecord, *_kept(record))))
         else:
             self._tell(record)
 
-    def _tell_later(self, record: CommandRecord, at: float) -> None:
+    def _tell_later(self, at: float, make: Callable[..., CommandRecord]) -> None:
         try:
-            self._tell(record, timestamp=iso(datetime.fromtimestamp(at, UTC)))
+            self._tell(make(command={}), timestamp=iso_of(at))
         except Exception:  # noqa: BLE001 - nobody above expects it any more; counted
             self._logs.sinks.dropped += 1
 

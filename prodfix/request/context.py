@@ -19,7 +19,7 @@ from prodfix.operations.operation import DatabaseOperation
 from prodfix.redaction.redactor import redact_text
 from prodfix.request.devices import LONGEST, DeviceType, client_hint, device_type, quick_device
 from prodfix.request.effects import Effects
-from prodfix.serialization import Millis, Serializable, iso, json_maker
+from prodfix.serialization import Millis, Serializable, iso_of, json_maker
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 # W3C Trace Context, section 3.2: nothing follows version 00, and whatever is new another hyphen in a higher one; ff is none.
@@ -100,8 +100,6 @@ class Notes:
 
     def count(self, key: CommandKey, micros: int, failed: bool) -> int:
         """Note one command; how many of its kind there were in this request (0 for kinds beyond the limit)."""
-        if self._held is not None:
-            self.tell()  # the request has dealt with it, and goes on
         self.commands += 1
         self.command_micros += micros
         if self._trail is None or self._kinds is None:
@@ -114,7 +112,8 @@ class Notes:
         return seen + 1
 
     def hold(self, operation: DatabaseOperation, tell: Callable[[], None]) -> None:
-        """Let the telling of an operation that failed wait: the error in which the request may end tells of it too."""
+        """Let the telling of an operation that failed wait until another one fails, or the request ends: the error in which it
+        may end tells of it too. One that goes on may end in it all the same, as a guarded write does that looks what is there."""
         self.tell()
         self._held = operation, tell
 
@@ -182,7 +181,7 @@ class RequestContext(NamedTuple):
             device_type=self.device_type,
             app_version=self.app_version or None,
             ip=self.ip,
-            timestamp=iso(self.timestamp),
+            timestamp=iso_of(self.at),
         )
 
 

@@ -13,7 +13,7 @@ import orjson
 from prodfix.journal.journal import Journal, Statement
 from prodfix.process.native import allocate_lock
 from prodfix.process.per_process import in_each_process
-from prodfix.statistics.counts import Counts, ErrorKey, Seen
+from prodfix.statistics.counts import Counts, ErrorKey
 
 KEYS = 300  # kinds of errors in one minute of one worker; further ones are counted together
 FINISHED = 10  # past minutes that wait for the next flush
@@ -55,7 +55,7 @@ class Counters:
         """Count one error. The journal asks soon for :meth:`pending`, so that all workers know it."""
         with self._counting:
             now = self._next_minute()
-            self._counts.count_error(key, Seen(1, round(now, 3), round(now, 3), self._releases))
+            self._counts.count_one(key, round(now, 3), self._releases)
             self._revision += 1
             self._pending = True
         self._ask()

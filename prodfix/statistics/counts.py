@@ -80,6 +80,16 @@ class Counts:
         traffic.bins[bin_of(micros)] += 1
         self._count_endpoint(endpoint, 1, int(failed))
 
+    def count_one(self, key: ErrorKey, at: float, releases: frozenset[str]) -> None:
+        """One error, which was seen at ``at``."""
+        known = self.errors.get(key)
+        if known is None or not releases <= known.releases:
+            self.count_error(key, Seen(1, at, at, releases))
+            return
+        known.count += 1
+        known.last = max(known.last, at)
+        known.first = min(known.first, at)
+
     def count_error(self, key: ErrorKey, seen: Seen) -> None:
         known = self.errors.get(key)
         if known is None and len(self.errors) >= self.keys:

@@ -5,12 +5,12 @@ What is held back is counted, and told in one line for each kind and period; sta
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from prodfix.process.native import allocate_lock
 from prodfix.statistics.counts import OTHER
 
 KINDS = 1_000  # fingerprints that are remembered
@@ -32,7 +32,7 @@ class Storms:
     def __init__(self, *, burst: int, rate: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._burst, self._rate, self._clock = burst, rate, clock
         self._buckets: OrderedDict[str, Bucket] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()  # nothing within waits
         self._forgotten: list[tuple[str, str, int]] = []
         self._others = 0
         self.held = 0

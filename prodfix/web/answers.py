@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from flask import Response
@@ -26,6 +27,7 @@ JSON, PROBLEM = "application/json", "application/problem+json"
 REQUEST_ID = "prodfix.request_id"
 """In the environ: the ID that an error's answer tells. There is one also where no context has been made."""
 MOST_DETAILS = 50
+_OURS = frozenset({"content-type", "cache-control"})
 LARGEST_DETAILS = 1400  # bytes; the whole answer stays below 2 KB
 
 
@@ -55,46 +57,54 @@ def answer_to(
     application's own, in place of the table's, where the status is below 500. ``headers``: what is to be said besides; when to
     come back they know better. ``kind``: the ``type``, where a page of the code is shown."""
     meaning = record.meaning
-    problem = _problem(meaning, record.request_id, record.timestamp, record.retryable, record.outcome)
+    problem = _problem(meaning, record.request_id, record.moment, record.retryable, record.outcome)
     if kind is not None:
         problem["type"] = kind
     if detailed and meaning.status >= 500:
         problem["debug"] = record.summary
     if words and meaning.status < 500:
         problem["detail"] = problem["message"] = words
-    sent = Headers(headers)
+    ours = [("Content-Type", media_type), ("Cache-Control", "no-store")]
+    sent = Headers([(name, value) for name, value in headers or () if name.lower() not in _OURS] + ours)
     if record.retryable:
         sent.setdefault("Retry-After", str(retry_after()))
-    sent.update(_headers(media_type))
     return Answer(meaning.status, sent, problem, render(problem))
 
 
 def last_resort(request_id: str) -> Answer:
     """The shortest honest 500. It needs nothing but the clock: neither a record, nor a context, nor the host's JSON."""
-    problem = _problem(INTERNAL_ERROR, request_id, datetime.now(UTC), False, None)
-    return Answer(INTERNAL_ERROR.status, Headers(_headers(JSON)), problem, render(problem))
-
-
-def _headers(media_type: str) -> dict[str, str]:
-    return {"Content-Type": media_type, "Cache-Control": "no-store"}
+    problem = _problem(INTERNAL_ERROR, request_id, iso(datetime.now(UTC)), False, None)
+    return Answer(
+        INTERNAL_ERROR.status,
+        Headers([("Content-Type", JSON), ("Cache-Control", "no-store")]),
+        problem,
+        render(problem),
+    )
 
 
 def _problem(
-    meaning: Classification, request_id: str, moment: datetime, retryable: bool, outcome: Outcome | None
+    meaning: Classification, request_id: str, moment: str, retryable: bool, outcome: Outcome | None
 ) -> dict[str, Any]:
     details = [problem.to_json() for problem in meaning.details[:MOST_DETAILS]]
     while details and len(render({"details": details})) > LARGEST_DETAILS:
         details.pop()
+    kind, title = _named(meaning.code)
     return {
-        "type": "urn:prodfix:" + problem_slug(meaning.code),
-        "title": meaning.code.replace("_", " ").capitalize(),
+        "type": kind,
+        "title": title,
         "status": meaning.status,
         "detail": meaning.message,
         "code": meaning.code,
         "message": meaning.message,
         "details": details,
         "requestId": request_id,
-        "timestamp": iso(moment),
+        "timestamp": moment,
         "retryable": retryable,
         **({"outcome": str(outcome)} if outcome is not None else {}),
     }
+
+
+@lru_cache(256)
+def _named(code: str) -> tuple[str, str]:
+    """The type and the title of a problem."""
+    return "urn:prodfix:" + problem_slug(code), code.replace("_", " ").capitalize()

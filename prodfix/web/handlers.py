@@ -11,7 +11,7 @@ import random
 from collections.abc import Iterator
 from typing import Any, cast
 
-from flask import Flask, Response, current_app, g, got_request_exception, has_request_context, request
+from flask import Flask, Response, current_app, g, got_request_exception, has_app_context, has_request_context, request
 from flask.wrappers import Request
 from pymongo.errors import DuplicateKeyError
 from werkzeug.datastructures import Headers
@@ -117,42 +117,37 @@ def respond(services: Services, error: BaseException) -> Response:
     environ.pop(UNRECORDED, None)
     environ.pop(RAISED, None)
     try:
-        return _answer(services, error)
+        return _answer(services, error, environ)
     except Exception as failure:  # noqa: BLE001 - an error in here would be answered by itself, without end
         services.errors.log.failed()
-        return _last_resort(services, failure)
+        return _last_resort(services, failure, environ)
 
 
-def _answer(services: Services, error: BaseException) -> Response:
+def _answer(services: Services, error: BaseException, environ: dict[str, Any]) -> Response:
     context = current_context()
     if context is not None and context.notes.user_id is None:
         context.notes.user_id = verified_user()
     record = services.errors.log.log_error(error, context, Answered("prodfix"))
-    _tell_request_id(record.request_id)
+    environ[REQUEST_ID], environ[OURS] = record.request_id, True
     return answer_to(
         record,
         detailed=not services.settings.production,
         words=_words(services, error),
-        media_type=_media_type(),
-        headers=_headers(error, record),
-        kind=_type(services, record.meaning.code),
+        media_type=_media_type(environ),
+        headers=_headers(error, record, environ),
+        kind=_type(services, record.meaning.code, environ),
     ).to_flask()
 
 
-def _type(services: Services, code: str) -> str | None:
+def _type(services: Services, code: str, environ: dict[str, Any]) -> str | None:
     """The page of ``code``, if the application shows one: RFC 9457 wants ``type`` to be what a person can look up."""
     path = services.links.problem(code)
     if path is None:
         return None
-    return f"{services.settings.address or (request.script_root if has_request_context() else '')}{path}"
+    return f"{services.settings.address or environ.get('SCRIPT_NAME', '').rstrip('/')}{path}"
 
 
-def _tell_request_id(identity: str) -> None:
-    environ = _environ()
-    environ[REQUEST_ID], environ[OURS] = identity, True
-
-
-def _headers(error: BaseException, record: ErrorRecord) -> Headers:
+def _headers(error: BaseException, record: ErrorRecord, environ: dict[str, Any]) -> Headers:
     """What the exception itself says, and what follows from the state of the connection and of the token."""
     headers = Headers()
     if isinstance(error, HTTPException):
@@ -165,7 +160,7 @@ def _headers(error: BaseException, record: ErrorRecord) -> Headers:
     if status == 401 or isinstance(error, Forbidden):
         headers.setdefault("WWW-Authenticate", _challenge(error))
     broken = record.meaning.category is ErrorCategory.NETWORK and status in (400, 408)
-    if broken or (has_request_context() and UNREAD in request.environ):
+    if broken or UNREAD in environ:
         headers["Connection"] = "close"  # the rest of the body is still on its way, or is none
     return headers
 
@@ -191,7 +186,7 @@ def _spread(seconds: str) -> str:
     return str(int(seconds) + random.randint(0, 2 + int(seconds) // 5)) if seconds.isdecimal() else seconds
 
 
-def _last_resort(services: Services, failure: Exception) -> Response:
+def _last_resort(services: Services, failure: Exception, environ: dict[str, Any]) -> Response:
     """An answer that needs nothing but the clock: neither the record, nor the context, nor the host's JSON."""
     context = current_context()
     request_id = context.request_id if context is not None else new_request_id()
@@ -200,7 +195,7 @@ def _last_resort(services: Services, failure: Exception) -> Response:
         services.logs.event(Severity.CRITICAL, "error-handler", "error handler failed", facts=facts)
     except Exception:  # noqa: BLE001 - it is counted already, and the client still waits
         services.errors.log.failed()
-    _tell_request_id(request_id)
+    environ[REQUEST_ID], environ[OURS] = request_id, True
     return last_resort(request_id).to_flask()
 
 
@@ -212,7 +207,7 @@ def verified_user() -> str | None:
 
 def verified_subject() -> str | None:
     """The user whose token a view has verified already (flask-jwt-extended keeps it in ``g``). Decodes nothing."""
-    token = g.get("_jwt_extended_jwt") if g else None
+    token = cast(Any, g)._get_current_object().get("_jwt_extended_jwt") if has_app_context() else None
     subject = token.get("sub") if isinstance(token, dict) else None
     return str(subject) if subject is not None else None
 
@@ -223,8 +218,10 @@ def request_user() -> str | None:
     return (context.notes.user_id if context is not None else None) or verified_user()
 
 
-def _media_type() -> str:
+def _media_type(environ: dict[str, Any]) -> str:
     """problem+json for those who name it, and do not like plain JSON better; ``*/*`` names nothing."""
+    if PROBLEM not in environ.get("HTTP_ACCEPT", "").lower():
+        return JSON
     wanted = {value.partition(";")[0].strip().lower(): quality for value, quality in request.accept_mimetypes}
     quality = wanted.get(PROBLEM, 0)
     return PROBLEM if quality > 0 and quality >= wanted.get(JSON, 0) else JSON

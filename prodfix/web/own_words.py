@@ -7,6 +7,7 @@ Flask says in ``DEBUG`` only (which key a form has not, where JSON breaks off) i
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any
 
 from bson.errors import BSONError
@@ -63,7 +64,8 @@ def _lazy(value: Any) -> bool:
 
 def _stock(error: HTTPException, words: str) -> bool:
     """Whether the words are werkzeug's or Flask's, and not those of an application or of one of its extensions."""
-    kinds = [kind for kind in type(error).__mro__ if "description" in vars(kind)]
+    kind: Any = type(error)
+    kinds: tuple[type[Any], ...] = _describing(kind)
     if _GIVEN.isdisjoint(vars(error)):
         return _theirs(kinds[0].__module__)
     if any(vars(kind)["description"] == words for kind in kinds):
@@ -74,9 +76,14 @@ def _stock(error: HTTPException, words: str) -> bool:
 
 def _added(error: HTTPException) -> bool:
     """Whether the description is not just that of its class."""
-    kinds = (vars(kind).get("description") for kind in type(error).__mro__)
+    kinds = (vars(kind)["description"] for kind in _describing(type(error)))
     shown = bool(getattr(error, "show_exception", False))  # BadRequestKeyError's
     return shown or ("description" in vars(error) and error.description not in list(kinds))
+
+
+@lru_cache(1024)
+def _describing(kind: type[HTTPException]) -> tuple[type[Any], ...]:
+    return tuple(parent for parent in kind.__mro__ if "description" in vars(parent))
 
 
 def _theirs(module: str) -> bool:

@@ -112,7 +112,8 @@ def test_a_worker_that_is_killed_takes_its_last_second_along_at_most(served: Ser
     sent, second = load.sent(KINDS), RATE / 4  # requests of one worker in one second
     everything = load.sent([*KINDS, FINE])
     errors, requests = counted(settled(served, everything - int(second) - sum(load.unanswered.values())))
-    # An error is in the journal before its answer leaves: not one of those that were answered is missing.
-    assert answered <= errors <= sent
+    # Errors gather for a hundredth of a second before they are in the journal: those of its last moment are missing at most.
+    moment = RATE / 4 / 10  # errors of one worker in a tenth of a second, on a machine that is busy
+    assert answered - moment <= errors <= sent
     assert everything - second - sum(load.unanswered.values()) <= requests <= everything
     print(f"{sent} errors sent, {answered} answered, {errors} counted; {everything} requests, {requests} counted")

@@ -87,11 +87,12 @@ def test_a_conflict_is_logged_with_both_versions_and_no_value(served: Served, no
     assert "Secret words" not in str(served.log_lines("database"))
 
 
-def test_a_duplicate_key_is_a_partly_failed_command_with_its_shape_only(served: Served, note: dict[str, Any]) -> None:
+def test_a_duplicate_key_is_told_once_with_its_shape_only(served: Served, note: dict[str, Any]) -> None:
     served.post(NOTES, note)
     request_id = served.post(NOTES, note).body["requestId"]
-    line = until(lambda: log_line(served, "database", request_id, "query"), what="the line of the command")
-    assert (line["outcome"], line["code"]) == ("partly_failed", 11000)
+    line = until(lambda: log_line(served, "database", request_id, "error"), what="the line of the error")
+    assert line["code"] == "DUPLICATE_KEY"
+    assert log_line(served, "database", request_id, "query") is None, "the error's line has all of the command's"
     assert line["database"]["collection"] == "notes"
     assert line["database"]["query"]["documents"][0]["slug"] == "?str"
     assert note["slug"] not in str(served.log_lines("database"))

@@ -32,6 +32,7 @@ from prodfix.errors import (
     Severity,
     ValidationFailed,
 )
+from prodfix.journal import gathering
 from prodfix.logs.sinks import render
 from prodfix.records.error_log import ErrorLog
 from prodfix.records.lookup import Lookup
@@ -135,6 +136,16 @@ def test_each_kind_goes_to_its_file_is_counted_and_stored_or_not(
     assert len(error_log.lookup.request("request1")) == (disposition == "stored")
     assert error_log.counted() == 1
     assert error_log.failures == 0
+
+
+@pytest.mark.parametrize(("error", "waits"), [(UNREACHABLE, True), (ValueError("no"), False)])
+def test_only_a_critical_error_is_in_the_journal_before_it_is_answered(
+    error_log: Recording, error: Exception, waits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gathering, "GATHERING", 60.0)
+    record(error_log, error)
+    assert error_log.worker.journal._gathering.waiting is not waits
+    assert len(error_log.lookup.request("request1")) == 1, "this process knows both at once"
 
 
 def test_all_rows_of_the_table_can_be_recorded_and_answered(error_log: Recording, context: RequestContext) -> None:
