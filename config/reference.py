@@ -253,7 +253,7 @@ def _commands(group: click.Group, context: click.Context, within: str = "") -> I
 
 def _described(command: click.Command) -> Iterator[str]:
     text = inspect.cleandoc(command.help or "").replace("\b\n", "").replace("\f", "")
-    yield re.sub(r"``([^`]*)``", r"`\1`", text)
+    yield _flowing(text)
     options = [
         (f"`{', '.join(one.opts)}`", _default(one), one.help or "")
         for one in command.params
@@ -278,7 +278,7 @@ def checks_page() -> str:
     for family, checks in FAMILIES.items():
         lines += ["", f"## {family.capitalize()}"]
         for check in checks:
-            lines += ["", f"### {check.code}", "", re.sub(r"``([^`]*)``", r"`\1`", explanation(check))]
+            lines += ["", f"### {check.code}", "", _flowing(explanation(check))]
     return _page("Checks of the doctor", lines)
 
 
@@ -297,8 +297,15 @@ def _application(folder: Path) -> tuple[Flask, str]:
 
 
 def _sentence(view: Any) -> str:
-    text = inspect.cleandoc(view.__doc__).partition("\n\n")[0]
-    return " ".join(re.sub(r"``([^`]*)``", r"`\1`", text).split())
+    return _flowing(inspect.cleandoc(view.__doc__).partition("\n\n")[0])
+
+
+def _flowing(text: str) -> str:
+    """A docstring as Markdown: one line for each paragraph, but for what is indented or a list."""
+    paragraphs = re.sub(r"``([^`]*)``", r"`\1`", text).split("\n\n")
+    return "\n\n".join(
+        part if re.search(r"^(?:\s|[-*] )", part, flags=re.MULTILINE) else " ".join(part.split()) for part in paragraphs
+    )
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator[str]:

@@ -181,3 +181,14 @@ def test_a_python_that_cannot_do_it_is_one_clear_line(checkout: Checkout, variab
     (line,) = done.stderr.splitlines()
     assert said in line
     assert not (checkout.folder / ".venv").exists()
+
+
+def test_no_package_is_pinned_to_two_versions() -> None:
+    pins: dict[str, set[str]] = {}
+    for file in REPOSITORY.glob("requirements*.txt"):
+        for line in file.read_text().splitlines():
+            name, equals, version = line.partition("==")
+            if equals:
+                pins.setdefault(name.lower().replace("_", "-"), set()).add(version)
+    assert len(pins) > 50
+    assert {name: versions for name, versions in pins.items() if len(versions) > 1} == {}
