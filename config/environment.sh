@@ -46,9 +46,9 @@ make_environment() {
 }
 
 install_requirements() {
-    echo "Installing $1"
+    echo "Installing $1, which takes a minute or two"
     touch .venv/unfinished
-    .venv/bin/python -m pip install --disable-pip-version-check --no-input -r "$1"
+    .venv/bin/python -m pip install --disable-pip-version-check --no-input --quiet -r "$1"
     pinned "$1" >".venv/$1"
     rm .venv/unfinished
 }
