@@ -5,6 +5,7 @@ it. The library knows none of them by name or path: what others must know of one
 ``notes`` is the example; delete it, and nothing else changes.
 """
 
-from blueprints import diagnostics, health, notes, operations, problems, welcome
+from blueprints import diagnostics, health, notes, operations, welcome
+from prodfix.blueprints import problems
 
 BLUEPRINTS = (health, diagnostics, operations, problems, welcome, notes)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from flask import Blueprint, Flask, abort
 
-from blueprints import problems
 from prodfix import Classification, ErrorCategory, problem_slug
+from prodfix.blueprints import problems
 from prodfix.classification.problem_codes import CODES
 
 EYES = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
