@@ -138,10 +138,13 @@ def _range(annotation: Any, metadata: Iterable[Any]) -> str:
     choices = [choice for choice in get_args(annotation) if isinstance(choice, str)]
     if choices:
         return ", ".join(f"`{choice}`" for choice in choices)
-    metadata = [*metadata, *(part for inner in get_args(annotation) for part in getattr(inner, "__metadata__", ()))]
-    metadata += [each for part in metadata for each in getattr(part, "metadata", ())]
+    parts = [*metadata, *(part for inner in get_args(annotation) for part in getattr(inner, "__metadata__", ()))]
+    parts += [each for part in parts for each in getattr(part, "metadata", ())]
     limits = {
-        name: getattr(part, name) for part in metadata for name in ("ge", "gt", "le", "lt") if hasattr(part, name)
+        name: limit
+        for part in parts
+        for name in ("ge", "gt", "le", "lt")
+        if (limit := getattr(part, name, None)) is not None
     }
     low = f"{shown(limits['ge'])}" if "ge" in limits else f"more than {shown(limits['gt'])}" if "gt" in limits else ""
     return f"{low} to {shown(limits['le'])}" if low and "le" in limits else f"{low} or more" if low else ""
