@@ -56,7 +56,8 @@ def settings_page() -> str:
     """Each setting with its default, what it may be and what it is for."""
     lines = [
         "Environment variables, or lines of a `.env` file (the environment wins). Empty counts as not set. In an application "
-        "that has adopted prodfix each has the prefix `PRODFIX_`: see [Adopt it](../adopt.md#settings). Sizes may end in `k`, "
+        "that has adopted prodfix each has the prefix `PRODFIX_`: see [Adopt it](../adopt.md#settings). The served application "
+        "takes that too, before the bare name. Sizes may end in `k`, "
         "`m` or `g`. Names with * have the names and defaults of the seed.",
         "",
         "All that is wrong is told at once, by name and without its value, and nothing starts.",
