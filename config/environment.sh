@@ -15,7 +15,7 @@ stop() {
 }
 
 has_database() {
-    [ -n "${MONGODB_URI:-}" ] || grep -qsE '^[[:space:]]*(export[[:space:]]+)?MONGODB_URI[[:space:]]*=[[:space:]]*[^[:space:]]' .env
+    [ -n "${PRODFIX_MONGODB_URI:-}${MONGODB_URI:-}" ] || grep -qsE '^[[:space:]]*(export[[:space:]]+)?(PRODFIX_)?MONGODB_URI[[:space:]]*=[[:space:]]*[^[:space:]]' .env
 }
 
 # .venv/unfinished is there from the first file of the environment to the last, so that an interrupted run shows.

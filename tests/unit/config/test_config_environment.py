@@ -96,6 +96,12 @@ def test_a_changed_requirement_is_installed(checkout: Checkout, name: str) -> No
     assert checkout.calls("-m venv") == []
 
 
+@pytest.mark.parametrize("name", ["MONGODB_URI", "PRODFIX_MONGODB_URI"])
+def test_a_database_may_be_named_by_either_name(checkout: Checkout, name: str) -> None:
+    checkout.run("run", **{name: "mongodb://db.example/x"})
+    assert checkout.installed() == ["requirements.txt"]
+
+
 def test_run_needs_only_production_when_a_database_is_named(checkout: Checkout) -> None:
     checkout.run("run", MONGODB_URI="mongodb://db.example/x")
     assert checkout.installed() == ["requirements.txt"]
