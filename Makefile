@@ -39,11 +39,6 @@ check: ## check format, style, types and the order of imports
 	.venv/bin/python -m mypy
 	.venv/bin/lint-imports
 
-docs: ## build the pages of docs/ into var/site, strictly (ARGS=serve shows them on http://127.0.0.1:8001 and follows changes)
-	@sh config/environment.sh docs
-	@if [ "$(ARGS)" = serve ]; then exec env NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs serve --strict --dev-addr 127.0.0.1:8001; fi; \
-	exec env NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --strict --quiet $(ARGS)
-
 dist: ## build wheel and sdist into dist/, check them, and run a host with the wheel in an empty environment
 	@sh config/environment.sh development
 	@.venv/bin/python -m tests.distribution
@@ -67,6 +62,11 @@ bench-gate: ## fail if instruction counts grew by 3 % over those in benchmarks/f
 faults: ## run only the tests that break the database or a worker on purpose
 	@sh config/environment.sh development
 	@.venv/bin/python -m pytest -m faults $(ARGS)
+
+docs: ## build the pages of docs/ into var/site, strictly (ARGS=serve shows them on http://127.0.0.1:8001 and follows changes)
+	@sh config/environment.sh docs
+	@if [ "$(ARGS)" = serve ]; then exec env NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs serve --strict --dev-addr 127.0.0.1:8001; fi; \
+	exec env NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --strict --quiet $(ARGS)
 
 trials: ## 1,200 faults under 100,000 writes, an hour or so (ARGS="--rounds 1 --faults 60 --writes 3000 --seed 7")
 	@sh config/environment.sh development

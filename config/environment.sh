@@ -15,7 +15,7 @@ stop() {
 }
 
 has_database() {
-    [ -n "${MONGODB_URI:-}" ] || grep -qsE '^[[:space:]]*(export[[:space:]]+)?MONGODB_URI[[:space:]]*=[[:space:]]*[^[:space:]]' .env
+    [ -n "${PRODFIX_MONGODB_URI:-}${MONGODB_URI:-}" ] || grep -qsE '^[[:space:]]*(export[[:space:]]+)?(PRODFIX_)?MONGODB_URI[[:space:]]*=[[:space:]]*[^[:space:]]' .env
 }
 
 # .venv/unfinished is there from the first file of the environment to the last, so that an interrupted run shows.
@@ -47,9 +47,9 @@ make_environment() {
 }
 
 install_requirements() {
-    echo "Installing $1"
+    echo "Installing $1, which takes a minute or two"
     touch .venv/unfinished
-    .venv/bin/python -m pip install --disable-pip-version-check --no-input -r "$1"
+    .venv/bin/python -m pip install --disable-pip-version-check --no-input --quiet -r "$1"
     pinned "$1" >".venv/$1"
     rm .venv/unfinished
 }

@@ -15,10 +15,9 @@ import tempfile
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
-from enum import Enum
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import click
 from flask import Flask
@@ -28,9 +27,10 @@ from config.meanings import GROUPS, SEEDS
 from prodfix import Environment, Settings, create_app, make_token, problem_codes
 from prodfix.cli.group import commands
 from prodfix.logs.sinks import Console
+from prodfix.settings_sources import SERVED_ONLY
+from prodfix.settings_table import default_of, kind_of
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
-MEGABYTE = 1024 * 1024
 WIDTH = 118  # characters
 _NOTE = "<!-- Made by `python -m config.reference`: change the code, not this page. -->"
 _OPENAPI = "/openapi.json"
@@ -56,16 +56,14 @@ def settings_page() -> str:
     """Each setting with its default, what it may be and what it is for."""
     lines = [
         "Environment variables, or lines of a `.env` file (the environment wins). Empty counts as not set. In an application "
-        "that has adopted prodfix each has the prefix `PRODFIX_`: see [Adopt it](../adopt.md#settings). Sizes may end in `k`, "
-        "`m` or `g`. Names with * have the names and defaults of the seed.",
+        "that has adopted prodfix each has the prefix `PRODFIX_`: see [Adopt it](../adopt.md#settings). The served application "
+        "takes that too, before the bare name. Sizes may end in `k`, "
+        "`m` or `g`. Names with * have the names and defaults of the seed; those with † are the served application's only.",
         "",
         "All that is wrong is told at once, by name and without its value, and nothing starts.",
     ]
     for title, group in settings_by_group().items():
-        rows = [
-            (f"`{name}`{' *' if name in SEEDS else ''}", *_default_and_range(name), text)
-            for name, text in group.items()
-        ]
+        rows = [(*_row(name), text) for name, text in group.items()]
         lines += ["", f"## {title}", "", *_table(("variable", "default", "may be", "what it is for"), rows)]
     lines += [
         "",
@@ -80,6 +78,12 @@ def settings_page() -> str:
         ),
     ]
     return _page("Settings", lines)
+
+
+def _row(name: str) -> tuple[str, str, str]:
+    info = Settings.model_fields[name.lower()]
+    marks = (" *" if name in SEEDS else "") + (" †" if name.lower() in SERVED_ONLY else "")
+    return f"`{name}`{marks}", default_of(info), kind_of(info)
 
 
 def settings_by_group() -> dict[str, dict[str, str]]:
@@ -108,43 +112,6 @@ def _docstrings() -> dict[str, str]:
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
         if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant) and isinstance(text.value.value, str)
     }
-
-
-def _default_and_range(name: str) -> tuple[str, str]:
-    field = Settings.model_fields[name.lower()]
-    default = shown(field.default)
-    return f"`{default}`" if default else "", _range(field.annotation, field.metadata)
-
-
-def shown(default: Any) -> str:
-    """A default as one would write it into the environment."""
-    if default is None:
-        return ""
-    if isinstance(default, frozenset):
-        return ",".join(sorted(default))
-    if isinstance(default, bool):
-        return str(default).lower()
-    if isinstance(default, Enum):
-        return str(default.value)
-    whole = isinstance(default, int) and default >= MEGABYTE and not default % MEGABYTE
-    return f"{default // MEGABYTE}m" if whole else str(default)
-
-
-def _range(annotation: Any, metadata: Iterable[Any]) -> str:
-    if annotation is bool or annotation == bool | None:
-        return "`true`, `false`"
-    if isinstance(annotation, type) and issubclass(annotation, Enum):
-        return ", ".join(f"`{member.value}`" for member in annotation)
-    choices = [choice for choice in get_args(annotation) if isinstance(choice, str)]
-    if choices:
-        return ", ".join(f"`{choice}`" for choice in choices)
-    metadata = [*metadata, *(part for inner in get_args(annotation) for part in getattr(inner, "__metadata__", ()))]
-    metadata += [each for part in metadata for each in getattr(part, "metadata", ())]
-    limits = {
-        name: getattr(part, name) for part in metadata for name in ("ge", "gt", "le", "lt") if hasattr(part, name)
-    }
-    low = f"{shown(limits['ge'])}" if "ge" in limits else f"more than {shown(limits['gt'])}" if "gt" in limits else ""
-    return f"{low} to {shown(limits['le'])}" if low and "le" in limits else f"{low} or more" if low else ""
 
 
 def codes_page(app: Flask) -> str:
@@ -253,7 +220,7 @@ def _commands(group: click.Group, context: click.Context, within: str = "") -> I
 
 def _described(command: click.Command) -> Iterator[str]:
     text = inspect.cleandoc(command.help or "").replace("\b\n", "").replace("\f", "")
-    yield re.sub(r"``([^`]*)``", r"`\1`", text)
+    yield _flowing(text)
     options = [
         (f"`{', '.join(one.opts)}`", _default(one), one.help or "")
         for one in command.params
@@ -278,7 +245,7 @@ def checks_page() -> str:
     for family, checks in FAMILIES.items():
         lines += ["", f"## {family.capitalize()}"]
         for check in checks:
-            lines += ["", f"### {check.code}", "", re.sub(r"``([^`]*)``", r"`\1`", explanation(check))]
+            lines += ["", f"### {check.code}", "", _flowing(explanation(check))]
     return _page("Checks of the doctor", lines)
 
 
@@ -297,8 +264,15 @@ def _application(folder: Path) -> tuple[Flask, str]:
 
 
 def _sentence(view: Any) -> str:
-    text = inspect.cleandoc(view.__doc__).partition("\n\n")[0]
-    return " ".join(re.sub(r"``([^`]*)``", r"`\1`", text).split())
+    return _flowing(inspect.cleandoc(view.__doc__).partition("\n\n")[0])
+
+
+def _flowing(text: str) -> str:
+    """A docstring as Markdown: one line for each paragraph, but for what is indented or a list."""
+    paragraphs = re.sub(r"``([^`]*)``", r"`\1`", text).split("\n\n")
+    return "\n\n".join(
+        part if re.search(r"^(?:\s|[-*] )", part, flags=re.MULTILINE) else " ".join(part.split()) for part in paragraphs
+    )
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator[str]:

@@ -15,8 +15,7 @@ _BLOCK = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """``line`` is that of its first line. ``mark`` and ``said``: the comment above it, ``<!-- not run: why -->`` or
-    ``<!-- needs: a.name another.name -->``."""
+    """``line`` is that of its first line. ``mark`` and ``said``: the comment above it, ``<!-- not run: why -->``."""
 
     page: Path
     line: int

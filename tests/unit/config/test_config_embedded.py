@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 
@@ -44,3 +45,16 @@ def test_the_command_names_data_and_port(tmp_path: Path) -> None:
     assert command[1:3] == ["-m", "config.database_server"]
     assert command[command.index("--path") + 1] == str(tmp_path / "data")
     assert command[command.index("--port") + 1] == str(database.port)
+
+
+@pytest.mark.parametrize("written", [None, "", "no number", "999999999\n"])
+def test_a_process_that_holds_no_data_has_no_id(tmp_path: Path, written: str | None) -> None:
+    database = EmbeddedDatabase(tmp_path)
+    if written is not None:
+        (tmp_path / "data.lock").write_text(written)
+    assert database.pid is None
+
+
+def test_the_id_of_the_process_that_holds_the_data_is_what_its_lock_says(tmp_path: Path) -> None:
+    (tmp_path / "data.lock").write_text(f"{os.getpid()}\n")
+    assert EmbeddedDatabase(tmp_path).pid == os.getpid()

@@ -96,6 +96,12 @@ def test_a_changed_requirement_is_installed(checkout: Checkout, name: str) -> No
     assert checkout.calls("-m venv") == []
 
 
+@pytest.mark.parametrize("name", ["MONGODB_URI", "PRODFIX_MONGODB_URI"])
+def test_a_database_may_be_named_by_either_name(checkout: Checkout, name: str) -> None:
+    checkout.run("run", **{name: "mongodb://db.example/x"})
+    assert checkout.installed() == ["requirements.txt"]
+
+
 def test_run_needs_only_production_when_a_database_is_named(checkout: Checkout) -> None:
     checkout.run("run", MONGODB_URI="mongodb://db.example/x")
     assert checkout.installed() == ["requirements.txt"]
@@ -181,3 +187,14 @@ def test_a_python_that_cannot_do_it_is_one_clear_line(checkout: Checkout, variab
     (line,) = done.stderr.splitlines()
     assert said in line
     assert not (checkout.folder / ".venv").exists()
+
+
+def test_no_package_is_pinned_to_two_versions() -> None:
+    pins: dict[str, set[str]] = {}
+    for file in REPOSITORY.glob("requirements*.txt"):
+        for line in file.read_text().splitlines():
+            name, equals, version = line.partition("==")
+            if equals:
+                pins.setdefault(name.lower().replace("_", "-"), set()).add(version)
+    assert len(pins) > 50
+    assert {name: versions for name, versions in pins.items() if len(versions) > 1} == {}

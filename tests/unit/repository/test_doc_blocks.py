@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -111,17 +110,6 @@ def of(language: str) -> dict[str, list[Block]]:
     return found
 
 
-def missing(block: Block) -> list[str]:
-    """What a block needs and is not there."""
-    names = block.said.split() if block.mark == "needs" else []
-    return [name for name in names if not _is_there(name)]
-
-
-def _is_there(name: str) -> bool:
-    module, kind, attribute = name.split(".")
-    return hasattr(getattr(import_module(module), kind), attribute)
-
-
 def environment(folder: Path, uri: str) -> dict[str, str]:
     own = {"APP_ENV": "development", "STATE_DIR": str(folder), "LOG_DIR": str(folder / "log"), "MONGODB_URI": uri}
     return {**{name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}, **own}
@@ -147,9 +135,6 @@ def run_python(
 @pytest.mark.parametrize("page", of("python"))
 def test_the_python_of_a_page_runs(page: str, tmp_path: Path, database_uri: str) -> None:
     found = of("python")[page]
-    lacking = sorted({name for block in found for name in missing(block)})
-    if lacking:
-        pytest.skip(f"not there yet: {', '.join(lacking)}")
     texts = [
         ("before", 1, BEGIN + BEFORE[page]),
         *((page, block.line, block.text) for block in found),
@@ -191,7 +176,7 @@ def test_every_console_is_the_tutorials_or_says_why_it_is_not_run() -> None:
 
 def test_every_reason_is_one() -> None:
     marked = [block for block in BLOCKS if block.mark]
-    assert {block.mark for block in marked} <= {"not run", "needs"}
+    assert {block.mark for block in marked} <= {"not run"}
     assert all(block.language in RUNNABLE and len(block.said) > 15 for block in marked)
 
 
