@@ -162,7 +162,8 @@ class Logs:
         except Exception:  # noqa: BLE001 - loguru would print the whole record to stderr, with all that stands in it
             self.sinks.dropped += 1
         else:
-            self.sinks.put("console", line, urgent=message.record["level"].no >= logging.ERROR)
+            # Of what an application says itself each line may be its last, as before a view that never ends.
+            self.sinks.put("console", line, urgent=message.record["level"].no >= logging.ERROR, alone=True)
 
 
 def _ours_alone(handler: int | None) -> bool:
