@@ -23,7 +23,9 @@ class Limit:
     __slots__ = ("_limits", "ends", "greenlet", "raised")
 
     def __init__(self, limits: _Limits, greenlet: Any, ends: float) -> None:
-        self._limits, self.greenlet, self.ends = limits, greenlet, ends
+        self._limits = limits
+        self.greenlet = greenlet
+        self.ends = ends
         self.raised: BaseException | None = None
 
     def close(self) -> None:
@@ -84,18 +86,32 @@ class _Limits:
 def start_limit(seconds: float) -> Limit | None:
     """A limit for what this greenlet does from here on, until it is closed; ``None`` without gevent: nothing can interrupt a
     thread that waits."""
+    return limit_until(time.monotonic() + seconds)
+
+
+def current_greenlet() -> Any:
+    """``None`` without gevent."""
+    return _gevent.getcurrent() if _gevent is not None or _found() else None
+
+
+def _found() -> bool:
     global _gevent  # noqa: PLW0603 - what was patched stays so
-    if _gevent is None:
-        if not under_gevent():
-            return None
+    if under_gevent():
         import gevent
 
         _gevent = gevent
+    return _gevent is not None
+
+
+def limit_until(ends: float) -> Limit | None:
+    """:func:`start_limit`, until a moment of the monotonic clock."""
+    if _gevent is None and not _found():
+        return None
     hub = _gevent.get_hub()
     limits: _Limits | None = getattr(hub, _HERE, None)
     if limits is None:
         limits = _Limits(hub)
         setattr(hub, _HERE, limits)
-    limit = Limit(limits, _gevent.getcurrent(), time.monotonic() + seconds)
+    limit = Limit(limits, _gevent.getcurrent(), ends)
     limits.add(limit)
     return limit

@@ -62,12 +62,16 @@ class ErrorContext(Serializable):
 _sent, _context = json_maker(SentCommand), json_maker(ErrorContext)
 
 
+Ends = tuple[float, float]
+"""When the request's time is over, and when the database's is, in monotonic seconds."""
+
+
 class Notes:
     """What becomes known while a request is served: the user once a view has verified one, its database commands, the
     ID of what it does (:func:`prodfix.current_operation_id`), and what recovery did: ``retries`` are our own,
     ``driver_retries`` commands that the driver has sent again by itself. ``identified``: the view has asked for that ID;
     ``conflict_at`` is when (in the monotonic clock's seconds) a write met a conflict, None if something may have been applied
-    since.
+    since. ``ends``: its deadline, while it is served.
 
     Of most requests nothing becomes known: what is here stands in the class until it is another."""
 
@@ -85,6 +89,8 @@ class Notes:
     uncounted: bool = False
     unlogged: bool = False
     conflict_at: float | None = None
+    ends: Ends | None = None
+    device: DeviceType | None = None
     _kinds: dict[CommandKey, int] | None = None
     _trail: deque[tuple[CommandKey, int, bool]] | None = None
 
@@ -142,7 +148,11 @@ class RequestContext(NamedTuple):
     @property
     def quick_device(self) -> DeviceType:
         """For counting every request."""
-        return quick_device(self.user_agent, self.mobile_hint)
+        notes = self.notes
+        found = notes.device
+        if found is None:
+            found = notes.device = quick_device(self.user_agent, self.mobile_hint)
+        return found
 
     @property
     def device_type(self) -> DeviceType:

@@ -11,7 +11,6 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
 
@@ -35,9 +34,26 @@ _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _UNSENDABLE = re.compile(r"[^\t\x20-\x7e\x80-\xff]")
 
 
-@lru_cache(256)  # an application has few names, and sends them with every answer
-def _is_name(name: str) -> bool:
-    return _NAME.fullmatch(name) is not None
+# An application has few names and statuses, and sends them with every answer. Each is looked at once.
+_MOST = 256
+_names: dict[str, str] = {}
+_codes: dict[str, int] = {}
+
+
+def _lowered(name: str) -> str | None:
+    """``name`` in lower case; None for what is no name of a header."""
+    lowered = name.lower() if _NAME.fullmatch(name) is not None else None
+    if lowered is not None and len(_names) < _MOST:
+        _names[name] = lowered
+    return lowered
+
+
+def _code(status: str) -> int:
+    """Raises ``ValueError`` for what is no status."""
+    code = int(status[:3])
+    if len(_codes) < _MOST:
+        _codes[status] = code
+    return code
 
 
 def attach(app: Flask, services: Services, *, answers: bool) -> None:
@@ -52,6 +68,7 @@ class WsgiLayer:
     def __init__(self, app: Flask, services: Services, *, answers: bool) -> None:
         self._app, self._services, self._answers = app, services, answers
         self._inner: Wsgi = app.wsgi_app
+        self._counters = services.requests.counters
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         head = _Head(environ, start_response)
@@ -103,10 +120,9 @@ class WsgiLayer:
         if context is None:
             # What never came as far as our hook was not the application's, unless that failed on the way.
             if failed:
-                self._services.requests.counters.request("unmatched", "unknown", _micros(head.begun), failed=True)
+                self._counters.request("unmatched", "unknown", _micros(head.begun), failed=True)
         elif not context.notes.uncounted:
-            micros = _micros(context.begun)
-            self._services.requests.counters.request(context.endpoint, context.quick_device, micros, failed=failed)
+            self._counters.request(context.endpoint, context.quick_device, _micros(context.begun), failed=failed)
 
 
 class _Head:
@@ -116,24 +132,30 @@ class _Head:
     it has refused.
     """
 
-    __slots__ = ("_environ", "_start_response", "begun", "held", "sent", "status")
+    __slots__ = ("_environ", "_start_response", "begun", "held", "named", "sent", "status")
 
     def __init__(self, environ: dict[str, Any], start_response: StartResponse) -> None:
-        self._environ, self._start_response = environ, start_response
+        self._environ = environ
+        self._start_response = start_response
         self.held: tuple[Any, ...] | None = None
-        self.sent = False
-        self.status, self.begun = 500, time.monotonic()
+        self.sent = self.named = False  # named: the application has a X-Request-ID of its own
+        self.status = 500
+        self.begun = time.monotonic()
 
     def __call__(self, status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
         for name, value in headers:
             clean = value.isascii() and value.isprintable()
-            if not (clean or _UNSENDABLE.search(value) is None) or not _is_name(name):
+            lowered = _names.get(name) or _lowered(name)
+            if not (clean or _UNSENDABLE.search(value) is None) or lowered is None:
                 raise ValueError(f"the header {name[:40]!a} cannot be sent")
-        self.status = int(status[:3])
-        if UNREAD in self._environ and "SERVER_SOFTWARE" in self._environ:
+            if lowered == "x-request-id":
+                self.named = True
+        self.status = _codes.get(status) or _code(status)
+        environ = self._environ
+        if UNREAD in environ and "SERVER_SOFTWARE" in environ:
             # It is the server's to say (PEP 3333): some raise for it.
             headers = [(name, value) for name, value in headers if name.lower() != "connection"]
-        if STREAM not in self._environ:
+        if STREAM not in environ:
             return self.send(status, headers, *more)
         self.held = (status, headers, *more)
         return None
@@ -159,8 +181,9 @@ class _Head:
         if identity is None and context is not None:
             identity = context.request_id
         if identity is not None:
-            headers = [(name, value) for name, value in headers if name.lower() != "x-request-id"]
-            headers.append(("X-Request-ID", identity))
+            if self.named:
+                headers = [(name, value) for name, value in headers if name.lower() != "x-request-id"]
+            headers = [*headers, ("X-Request-ID", identity)]
         return self._start_response(status, headers, *more)
 
 
