@@ -10,6 +10,7 @@ interpreter's lock, the thread that serves wakes it in vain at every system call
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import time
 from collections.abc import Callable
@@ -82,7 +83,7 @@ class Outlet:
         self._gathered: list[bytes] = []  # of the hub's thread, for the sink itself
         self._size = 0  # bytes of these
         self._alarm = Alarm(self._settle)
-        self._settled = 0.0  # when they were last written
+        self._settled = -math.inf  # when they were last written
 
     @property
     def failing(self) -> str | None:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from prodfix.errors import Outcome
 from prodfix.operations.fingerprints import CommandKey
 from prodfix.operations.operation import DatabaseOperation
+from prodfix.process.per_process import in_each_process
 from prodfix.redaction.redactor import redact_text
 from prodfix.request.devices import LONGEST, DeviceType, client_hint, device_type, quick_device
 from prodfix.request.effects import Effects
@@ -30,6 +31,7 @@ _VERSION = re.compile(r"[A-Za-z0-9.+_()-]{1,24}")
 _ZEROS = "0" * 32
 
 TRAIL = 20  # commands of a request that an error record shows
+AT_ONCE = 64  # identities
 KINDS = 200  # kinds of commands of a request that are told apart
 
 
@@ -214,20 +216,45 @@ def made_context(
     """The same from the headers' values, which are empty where there is none. ``hint``: what :func:`client_hint` gave."""
     # Most requests have one of these headers, and what is not there needs no pattern that it might fit.
     traced = _TRACEPARENT.fullmatch(parent) if parent else None
-    made = os.urandom(32).hex()
-    return RequestContext(
-        request_id if request_id and _REQUEST_ID.fullmatch(request_id) else made[:32],
-        traced[1] if traced and traced[1] != _ZEROS and traced[2] != _ZEROS[:16] else made[32:],
-        endpoint,
-        method,
-        ip,
-        agent[:LONGEST],
-        version if version and _VERSION.fullmatch(version) else "",
-        hint,
-        time.time(),
-        Notes(),
-        time.monotonic(),
+    made = _identities.next()
+    # What the class itself does, without its step in Python.
+    return tuple.__new__(
+        RequestContext,
+        (
+            request_id if request_id and _REQUEST_ID.fullmatch(request_id) else made[:32],
+            traced[1] if traced and traced[1] != _ZEROS and traced[2] != _ZEROS[:16] else made[32:],
+            endpoint,
+            method,
+            ip,
+            agent[:LONGEST],
+            version if version and _VERSION.fullmatch(version) else "",
+            hint,
+            time.time(),
+            Notes(),
+            time.monotonic(),
+        ),
     )
+
+
+class _Identities:
+    """Random identities, 32 bytes in hexadecimal, made a few at once: each request would ask the kernel."""
+
+    def __init__(self) -> None:
+        in_each_process(self._begin)
+
+    def _begin(self) -> None:
+        self._left: list[str] = []  # a child must not give those of its parent
+
+    def next(self) -> str:
+        try:
+            return self._left.pop()
+        except IndexError:
+            many = os.urandom(32 * AT_ONCE).hex()
+            self._left.extend(many[start : start + 64] for start in range(64, len(many), 64))
+            return many[:64]
+
+
+_identities = _Identities()
 
 
 # Every greenlet and thread begins empty; one greenlet serves all requests of a kept-alive connection, so it is always reset.

@@ -12,7 +12,7 @@ from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 from prodfix.errors import DeadlineExceeded
-from prodfix.process.limits import Limit, current_greenlet, limit_until
+from prodfix.process.limits import Limit, innermost_limit, start_limit
 from prodfix.request.context import Ends, current_context
 
 JOURNAL_SHARE = 0.5  # seconds of each deadline that are kept for the journal: the database never gets them
@@ -27,7 +27,6 @@ Result = TypeVar("Result")
 _deadline: ContextVar[Ends | None] = ContextVar("prodfix_deadline", default=None)
 """Of what runs outside a request, and in another greenlet than it: a request's own stands in its notes, as setting a context
 variable takes longer than all else that is done for it."""
-_INNERMOST = "prodfix_enforced"  # of a greenlet: the innermost block that it is in
 
 
 def deadline(seconds: float | None) -> Callable[[View], View]:
@@ -99,49 +98,22 @@ class Enforced:
     an ``except Exception`` in a view or in a retry loop cannot swallow it; outside it is ``error``.
     """
 
-    __slots__ = ("_error", "_limit", "_outer", "_paused", "_seconds", "_until")
+    __slots__ = ("_error", "_limit", "_seconds")
 
-    def __init__(self, seconds: float | None, error: type[Exception], until: float | None = None) -> None:
-        """``until``: instead of ``seconds``, the moment of the monotonic clock."""
-        self._seconds = seconds
-        self._error = error
-        self._until = until
+    def __init__(self, seconds: float | None, error: type[Exception]) -> None:
+        self._seconds, self._error = seconds, error
         self._limit: Limit | None = None
-        self._outer: Enforced | None = None
-        self._paused = False
 
     def __enter__(self) -> None:
-        until = self._until
-        if until is None:
-            if self._seconds is None:
-                return
-            until = time.monotonic() + self._seconds
-        limit = self._limit = limit_until(until)
-        if limit is not None:
-            greenlet = limit.greenlet
-            self._outer = getattr(greenlet, _INNERMOST, None)
-            greenlet.prodfix_enforced = self
+        if self._seconds is not None:
+            self._limit = start_limit(self._seconds)
 
     def __exit__(self, kind: Any, raised: BaseException | None, trace: Any) -> None:
         limit = self._limit
         if limit is not None:
             limit.close()
-            limit.greenlet.prodfix_enforced = self._outer
             if raised is not None and raised is limit.raised:
                 raise self._error from raised
-
-    def _pause(self) -> bool:
-        """Whether it was not paused already."""
-        if self._paused or self._limit is None:
-            return False
-        self._limit.close()
-        self._paused = True
-        return True
-
-    def _go_on(self) -> None:
-        assert self._limit is not None, "it was paused"
-        self._paused = False
-        self._limit = limit_until(max(self._limit.ends, time.monotonic() + ANSWERING))
 
 
 @contextmanager
@@ -151,16 +123,16 @@ def shield() -> Iterator[None]:
     What is left of them goes on afterwards, and at least ``ANSWERING`` seconds: what was done must still be told.
     """
     paused = []
-    enforced: Enforced | None = getattr(current_greenlet(), _INNERMOST, None)
-    while enforced is not None:
-        if enforced._pause():
-            paused.append(enforced)
-        enforced = enforced._outer
+    limit = innermost_limit()
+    while limit is not None:
+        if limit.pause():
+            paused.append(limit)
+        limit = limit.outer
     try:
         yield
     finally:
-        for enforced in paused:
-            enforced._go_on()
+        for limit in paused:
+            limit.go_on(max(limit.ends, time.monotonic() + ANSWERING))
 
 
 def in_request(work: Callable[Arguments, Result]) -> Callable[Arguments, Result]:

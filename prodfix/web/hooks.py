@@ -15,6 +15,7 @@ from werkzeug.wsgi import FileWrapper
 
 from prodfix import driver
 from prodfix.errors import BodyTimeout, DeadlineExceeded
+from prodfix.process.limits import limit_until
 from prodfix.request import deadlines
 from prodfix.request.context import Ends, RequestContext, current_context, made_context, reset_context, set_context
 from prodfix.request.devices import hint_of
@@ -117,10 +118,17 @@ def _ended(dispatch: Callable[..., ResponseReturnValue]) -> Callable[..., Respon
 
     def dispatch_request(*given: Any) -> ResponseReturnValue:
         ends = deadlines.ends()
-        if ends is None:
+        limit = None if ends is None else limit_until(ends[0])
+        if limit is None:
             return dispatch(*given)
-        with deadlines.Enforced(None, DeadlineExceeded, ends[0]):
+        try:  # as deadlines.Enforced does it
             return dispatch(*given)
+        except BaseException as raised:
+            if raised is limit.raised:
+                raise DeadlineExceeded from raised
+            raise
+        finally:
+            limit.close()
 
     return dispatch_request
 
