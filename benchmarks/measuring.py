@@ -91,7 +91,8 @@ def counted(uri: str, rows: Sequence[Row], tick: Tick) -> dict[str, float]:
             works = _counted_works(some)
             setups = sorted({work.partition("/")[0] for work in works if " again/" not in work})
             options = ["--counted", "--gevent"] if gevent else ["--counted"]
-            member = Member(uri, setups, *options, before=callgrind.command(folder))
+            here = callgrind.environment()
+            member = Member(uri, setups, *options, before=callgrind.command(folder), environment=here)
             stack.callback(member.close)
             orders.append((member, works))
         with ThreadPoolExecutor() as pool:

@@ -56,7 +56,9 @@ def figures(uri: str, rounds: int, seconds: float, tick: Tick) -> Iterator[Figur
         at = {kind: quantile(found[name], share) for kind, found in seen.items()}
         again = at["prodfix again"] / at["prodfix"]
         ours = {kind: at[kind] for kind in ("prodfix", "prodfix, stalled")}
-        yield Figure("15", title, what, "wall", at["prodfix, stalled"] / at["prodfix"], "x", again, HOLD, AIM, None, ours)
+        yield Figure(
+            "15", title, what, "wall", at["prodfix, stalled"] / at["prodfix"], "x", again, HOLD, AIM, None, ours
+        )
         print_ = {kind: at[kind] for kind in ("print", "print, stalled")}
         ratio = at["print, stalled"] / at["print"]
         yield Figure("15", f"{title}, of print()", what, "wall", ratio, "x", None, None, None, None, print_)
@@ -75,7 +77,11 @@ def _run(uri: str, how: str, seconds: float, *, stalled: bool) -> Seen:
     with tempfile.TemporaryDirectory() as folder:
         line = [sys.executable, "-m", "benchmarks.stalls_worker", uri, folder, how, str(seconds)]
         process = subprocess.Popen(
-            tether.command(line), cwd=ROOT, stdout=target, stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)}
+            tether.command(line),
+            cwd=ROOT,
+            stdout=target,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
         os.close(target)
         assert process.stderr is not None
@@ -99,7 +105,6 @@ def _read(source: int, process: subprocess.Popen[bytes], *, stalled: bool) -> No
             time.sleep(0.01)
         elif not os.read(source, 65_536):
             return
-
 
 
 if __name__ == "__main__":

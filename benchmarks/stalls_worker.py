@@ -35,7 +35,9 @@ def main() -> None:
     routes(app, lambda: services.db)
     services.start(lambda: True)
     text = "x" * 200
-    log: Callable[[], Any] = (lambda: logger.info(text)) if how == "prodfix" else (lambda: os.write(1, text.encode() + b"\n"))
+    log: Callable[[], Any] = (
+        (lambda: logger.info(text)) if how == "prodfix" else (lambda: os.write(1, text.encode() + b"\n"))
+    )
     ping = request(app, "/ping")
     for _ in range(200):
         ping()

@@ -11,6 +11,7 @@ import runpy
 import socket
 from typing import Any
 
+from benchmarks.team import ROOT
 from benchmarks.works import AGENT, Work
 
 REQUEST = (
@@ -19,7 +20,7 @@ REQUEST = (
 ).encode()
 LONGEST = 65_536  # bytes of an answer
 END = b"}\n"  # of the answer, whose head and body gunicorn sends one after the other
-_CONFIGURATION = "config/gunicorn.conf.py"
+_CONFIGURATION = ROOT / "config" / "gunicorn.conf.py"
 
 
 def wire(app: Any, *, ours: bool) -> Work:
@@ -63,7 +64,7 @@ def _worker(app: Any, *, ours: bool) -> Any:
     from gunicorn.config import Config
     from gunicorn.workers.ggevent import GeventWorker
 
-    options = runpy.run_path(_CONFIGURATION) if ours else {"accesslog": "-"}
+    options = runpy.run_path(str(_CONFIGURATION)) if ours else {"accesslog": "-"}
     config = Config()
     for name, value in options.items():
         if name in config.settings:
