@@ -75,7 +75,7 @@ def _run(uri: str, how: str, seconds: float, *, stalled: bool) -> Seen:
     source, target = os.pipe()
     fcntl.fcntl(target, fcntl.F_SETPIPE_SZ, SMALL)
     with tempfile.TemporaryDirectory() as folder:
-        line = [sys.executable, "-m", "benchmarks.stalls_worker", uri, folder, how, str(seconds)]
+        line = [sys.executable, "-m", "benchmarks.stalls_worker", uri, folder, how, str(RATE), str(seconds)]
         process = subprocess.Popen(
             tether.command(line),
             cwd=ROOT,

@@ -1,9 +1,10 @@
-"""The process that logs for :mod:`benchmarks.stalls`: ``URI FOLDER prodfix|print SECONDS``. Its lines go to stdout; on stderr it
-tells, at the end, how late a greenlet woke and how long ``/ping`` took meanwhile, in milliseconds."""
+"""The process that logs for :mod:`benchmarks.stalls`: ``URI FOLDER prodfix|print RATE SECONDS``.
 
-from gevent import monkey
+Its lines go to stdout. On stderr it tells, at the end, how late a greenlet woke and how long ``/ping`` took meanwhile, in
+milliseconds.
+"""
 
-monkey.patch_all()
+from __future__ import annotations
 
 import json
 import os
@@ -12,24 +13,28 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import gevent
-
-from benchmarks.stalls import RATE
-from benchmarks.works import request, routes
-
 TICK = 0.001  # seconds
 
 
 def main() -> None:
-    uri, folder, how, seconds = sys.argv[1:]
-    os.environ.update(
-        MONGODB_URI=uri, STATE_DIR=folder, LOG_DIR=f"{folder}/log", JWT_SECRET_KEY="k" * 40, WEB_CONCURRENCY="1"
-    )
+    from gevent import monkey
+
+    monkey.patch_all()
+    _log_and_look()
+
+
+def _log_and_look() -> None:
+    import gevent
     from loguru import logger
 
+    from benchmarks.works import request, routes
     from config import load_settings
     from prodfix import create_app
 
+    uri, folder, how, rate, seconds = sys.argv[1:]
+    os.environ.update(
+        MONGODB_URI=uri, STATE_DIR=folder, LOG_DIR=f"{folder}/log", JWT_SECRET_KEY="k" * 40, WEB_CONCURRENCY="1"
+    )
     app = create_app(load_settings())
     services = app.extensions["prodfix"]
     routes(app, lambda: services.db)
@@ -45,7 +50,11 @@ def main() -> None:
     gaps: list[float] = []
     others: list[float] = []
     gevent.joinall(
-        [gevent.spawn(_late, gaps, end), gevent.spawn(_asked, ping, others, end), gevent.spawn(_logged, log, end)],
+        [
+            gevent.spawn(_late, gaps, end),
+            gevent.spawn(_asked, ping, others, end),
+            gevent.spawn(_logged, int(rate), log, end),
+        ],
         raise_error=True,
     )
     os.write(2, b"\n" + json.dumps({"gaps": gaps, "others": others}).encode() + b"\n")
@@ -54,6 +63,8 @@ def main() -> None:
 
 
 def _late(gaps: list[float], end: float) -> None:
+    import gevent
+
     last = time.monotonic()
     while last < end:
         gevent.sleep(TICK)
@@ -66,18 +77,18 @@ def _asked(ping: Callable[[], None], took: list[float], end: float) -> None:
     """Counts from the moment at which it was due: who could not even be asked has waited too."""
     due = time.monotonic()
     while due < end:
-        gevent.sleep(max(0.0, due - time.monotonic()))
+        time.sleep(max(0.0, due - time.monotonic()))
         ping()
         took.append((time.monotonic() - due) * 1000)
         due += 10 * TICK
 
 
-def _logged(log: Callable[[], Any], end: float) -> None:
+def _logged(rate: int, log: Callable[[], Any], end: float) -> None:
     due = time.monotonic()
     while due < end:
-        gevent.sleep(max(0.0, due - time.monotonic()))
+        time.sleep(max(0.0, due - time.monotonic()))
         log()
-        due += 1 / RATE
+        due += 1 / rate
 
 
 if __name__ == "__main__":

@@ -144,7 +144,8 @@ file = tempfile.TemporaryFile()
 outlet = Outlet(Console(file.fileno()))
 for number in range(50): outlet.put(b"%d\\n" % number)
 outlet.mark().acquire(True, 5); file.seek(0)
-told(lines=numbers(file.read().decode().split("\\n")[:-1]) == list(range(50)), threads=threads() - before, quick=outlet.sink.quick)
+lines = numbers(split(file.read()))
+told(lines=lines == list(range(50)), threads=threads() - before, quick=outlet.sink.quick)
 """
 
 

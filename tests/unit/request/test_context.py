@@ -134,7 +134,8 @@ def test_identities_differ_also_in_a_child_process() -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     others = json.loads(os.read(reading, 4096))
     mine += [make() for _ in range(200)]
-    found = [*sum(others, []), *(identity for each in mine for identity in (each.request_id, each.trace_id))]
+    found = [identity for each in mine for identity in (each.request_id, each.trace_id)]
+    found += [identity for each in others for identity in each]
     assert len(set(found)) == len(found) == 408
     assert {re.fullmatch("[0-9a-f]{32}", each) is not None for each in found} == {True}
 
