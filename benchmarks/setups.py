@@ -82,6 +82,8 @@ def _settings(uri: str, **others: Any) -> Any:
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
     # An error beyond the burst of its kind is counted only: without end, so that each is recorded.
     given = {"error_burst": 1_000_000, "error_rate": 1_000_000.0, **others}
+    if "heartbeatFrequencyMS" in uri:  # ours is given to the driver beside the URI
+        given["db_heartbeat_ms"] = 600_000
     return Settings(
         app_env="production",  # type: ignore[arg-type]
         mongodb_uri=uri,  # type: ignore[arg-type]
