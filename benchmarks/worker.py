@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-WARM_UP, AGAIN = 60, 10  # pieces of a work before it is counted, for the first time and for another one
+WARM_UP, AGAIN = 100, 60  # pieces of a work before it is counted, for the first time and for another one
 
 
 def main() -> None:
