@@ -232,6 +232,13 @@ def test_row_15_has_a_sink_that_is_not_stalled_and_a_control_that_must_be() -> N
     assert {"prodfix", "prodfix again", "print"} <= set(stalls.KINDS)
 
 
+def test_what_grew_is_counted_once_more_and_the_lesser_one_counts() -> None:
+    kept = {"1 find": 1.3, "1 insert": 1.4}
+    first = gate.compare(kept, [figure(1.5), figure(1.4, part="insert")])
+    assert [change.now for change in gate.lesser(first, gate.compare(kept, [figure(1.31)]))] == [1.31, 1.4]
+    assert [change.now for change in gate.lesser(first, gate.compare(kept, [figure(1.6)]))] == [1.5, 1.4]
+
+
 def test_help_tells_of_every_command() -> None:
     said = subprocess.run(
         [sys.executable, "-m", "benchmarks", "--help"], capture_output=True, text=True, check=True, timeout=60
