@@ -141,7 +141,14 @@ def _gate(options: argparse.Namespace) -> int:
         print(f"Kept {len(figures)} figures in {gate.KEPT.name}.")
         return 0
     assert kept is not None
-    passed, text = gate.verdict(gate.compare(kept, figures))
+    changes = gate.compare(kept, figures)
+    grown = sorted({change.name.partition(" ")[0] for change in changes if change.too_much})
+    if grown:
+        # An error waits for the journal's thread, and how often the hub looks meanwhile depends on the machine's load.
+        plan = Plan(chosen(grown))
+        with canned_server() as uri, progress("counting once more what grew", plan.steps) as tick:
+            changes = gate.lesser(changes, gate.compare(kept, measure(plan, uri, tick)))
+    passed, text = gate.verdict(changes)
     print(text)
     return 0 if passed else FAILED
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import os
 import platform
 import re
 import shutil
@@ -43,6 +44,13 @@ def command(folder: Path) -> list[str]:
     """What stands before a program whose instructions are counted. Its counts go into ``folder``."""
     options = ["--tool=callgrind", "--instr-atstart=no", "--separate-threads=yes", "--error-limit=no", "-q"]
     return [shutil.which("valgrind") or "valgrind", *options, f"--callgrind-out-file={folder / 'counts'}"]
+
+
+def environment() -> dict[str, str]:
+    """The whole environment of a program whose instructions are counted: the same for whoever asks. Hashes, the size of the
+    environment and the user's settings all change a count."""
+    kept = {name: os.environ[name] for name in ("BENCH_STDERR",) if name in os.environ}
+    return {"PATH": os.defpath, "HOME": "/nonexistent", "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", **kept}
 
 
 class Counter:

@@ -87,6 +87,12 @@ def compare(kept: Mapping[str, float], figures: Iterable[Figure]) -> list[Change
     return [Change(name, kept[name], figure.value) for name, figure in names(figures).items()]
 
 
+def lesser(changes: Iterable[Change], again: Iterable[Change]) -> list[Change]:
+    """Of what was counted again the lesser one: load only adds."""
+    second = {change.name: change for change in again}
+    return [min(change, second.get(change.name, change), key=lambda each: each.now) for change in changes]
+
+
 def store(figures: Iterable[Figure], here: Mapping[str, str], path: Path = KEPT) -> None:
     """Keep these figures for these versions; those for others stay."""
     found = names(figures)

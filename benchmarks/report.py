@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from benchmarks import beside, callgrind, growth, journal, plots, profiles, tables
+from benchmarks import beside, callgrind, growth, journal, plots, profiles, stalls, tables
 from benchmarks.canned import canned_server
 from benchmarks.environment import described
 from benchmarks.measuring import Plan, measure
@@ -19,6 +19,7 @@ from benchmarks.team import ROOT, WorkerDied
 
 LAST = ROOT / "var" / "bench" / "last.json"
 WRITES = ((1_000, 12.0, 8.0), (5_000, 25.0, 10.0))  # a second; hold and aim of their p99 in ms
+STALL_ROUNDS, STALL_SECONDS = 3, 5.0  # of each kind of sink
 MOST_WRITES = (20_000, 12_000.0, 20_000.0)  # offered a second; hold and aim of how many are acknowledged
 
 INTRODUCTION = """\
@@ -72,6 +73,10 @@ def _measured(
         result["curves"].append(curve.to_json())
         yield known(figures)
     figures += [*_served(result["curves"]), *_writes(1.0 if small else 4.0, bar)]
+    yield known(figures)
+    rounds = 1 if small else STALL_ROUNDS
+    with bar("stalled sinks", rounds * len(stalls.KINDS)) as tick:
+        figures += stalls.figures(uri, rounds, 2.0 if small else STALL_SECONDS, tick)
     yield known(figures)
     result["profiles"] = _profiles(uri, plan.rows, figures, bar, 50 if small else 400)
     yield known(figures)

@@ -155,6 +155,13 @@ ROWS: tuple[Row, ...] = (
         gevent=True,
     ),
     Row(
+        "6i",
+        "a request through gunicorn's worker with its access log, to bare with its own; without the kernel's part",
+        "instructions",
+        (Part("", "served/wire", "bare/wire", 1.15, 1.05),),
+        gevent=True,
+    ),
+    Row(
         "7",
         "an error with all that belongs to it, to the same answer unlogged",
         "instructions",

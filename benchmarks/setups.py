@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import pymongo
 from pymongo import monitoring
 
+from benchmarks.wire import wire
 from benchmarks.works import Work, Works, commands, flask_app, repeated, requests, routes
 
 Setup = Callable[[str], Works]
@@ -49,7 +50,8 @@ def _database(uri: str, *listeners: Any) -> Any:
 def bare(uri: str) -> Works:
     """The driver and Flask, and nothing else."""
     database = _database(uri)
-    return {**commands(database), **requests(flask_app(lambda: database))}
+    app = flask_app(lambda: database)
+    return {**commands(database), **requests(app), "wire": wire(app, ours=False)}
 
 
 def empty(uri: str) -> Works:
@@ -80,6 +82,8 @@ def _settings(uri: str, **others: Any) -> Any:
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
     # An error beyond the burst of its kind is counted only: without end, so that each is recorded.
     given = {"error_burst": 1_000_000, "error_rate": 1_000_000.0, **others}
+    if "heartbeatFrequencyMS" in uri:  # ours is given to the driver beside the URI
+        given["db_heartbeat_ms"] = 600_000
     return Settings(
         app_env="production",  # type: ignore[arg-type]
         mongodb_uri=uri,  # type: ignore[arg-type]
@@ -146,7 +150,7 @@ def served(uri: str, **others: Any) -> Works:
     app = application(uri, **others)
     services = app.extensions["prodfix"]
     routes(app, lambda: services.db)
-    return {**commands(services.db), **requests(app)}
+    return {**commands(services.db), **requests(app), "wire": wire(app, ours=True)}
 
 
 def extension(uri: str) -> Works:

@@ -7,7 +7,7 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -24,17 +24,25 @@ class WorkerDied(RuntimeError):
 
 
 class Member:
-    """One worker process. ``python``: another interpreter than this one; ``before``: what stands before the program."""
+    """One worker process. ``python``: another interpreter than this one; ``before``: what stands before the program;
+    ``environment``: all of its environment, instead of this process's."""
 
     def __init__(
-        self, uri: str, setups: Sequence[str], *options: str, python: str | None = None, before: Iterable[str] = ()
+        self,
+        uri: str,
+        setups: Sequence[str],
+        *options: str,
+        python: str | None = None,
+        before: Iterable[str] = (),
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.name = ", ".join(setups)
         line = [*before, python or sys.executable, "-m", "benchmarks.worker", *options, uri, *setups]
-        environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": str(ROOT)}
+        given = os.environ if environment is None else environment
+        variables = {**given, "PYTHONHASHSEED": "0", "PYTHONPATH": str(ROOT)}
         # Tied to this process: who interrupts the benchmarks leaves nobody behind.
         self._process = subprocess.Popen(
-            tether.command(line), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment
+            tether.command(line), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=variables
         )
         self.works: list[str] | None = None
 

@@ -43,10 +43,10 @@ def commands(database: Any) -> Works:
 
 def requests(app: Any) -> Works:
     """``ping`` reads nothing; ``boom`` fails by an own exception, ``twice`` by a DuplicateKeyError, ``refused`` by a 422."""
-    return {name: repeated(_request(app, f"/{name}")) for name in ("ping", "boom", "twice", "refused")}
+    return {name: repeated(request(app, f"/{name}")) for name in ("ping", "boom", "twice", "refused")}
 
 
-def _request(app: Any, path: str) -> Callable[[], None]:
+def request(app: Any, path: str) -> Callable[[], None]:
     def start_response(status: str, headers: list[tuple[str, str]], error: Any = None) -> None: ...
 
     def once() -> None:

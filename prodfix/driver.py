@@ -199,14 +199,18 @@ if _TIMES and hasattr(_csot, "RTT"):
 
     def begin_deadline(end: Deadline) -> Any:
         """What ``pymongo.timeout`` begins, in a third of its time. Give what is returned to :func:`end_deadline`."""
-        until = min(end[1], _csot.get_deadline())
-        return _csot.TIMEOUT.set(end[0]), _csot.DEADLINE.set(until), _csot.RTT.set(0.0)
+        until, outer = end[1], _csot.DEADLINE.get()
+        round_trip = _csot.RTT.get()
+        if round_trip:  # a command has set it; each set is dear, and most requests find none
+            _csot.RTT.set(0.0)
+        return _csot.TIMEOUT.set(end[0]), _csot.DEADLINE.set(until if until < outer else outer), round_trip
 
     def end_deadline(begun: Any) -> None:
         """Raises ``ValueError`` in another context than it was begun in."""
         _csot.TIMEOUT.reset(begun[0])
         _csot.DEADLINE.reset(begun[1])
-        _csot.RTT.reset(begun[2])
+        if _csot.RTT.get() != begun[2]:
+            _csot.RTT.set(begun[2])
 
 else:
 

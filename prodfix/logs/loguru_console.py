@@ -80,7 +80,8 @@ class LoguruConsole:
         except Exception:  # noqa: BLE001 - loguru would print the whole record to stderr, with all that stands in it
             self._sinks.dropped += 1
         else:
-            self._sinks.put("console", line, urgent=message.record["level"].no >= logging.ERROR)
+            # Of what an application says itself each line may be its last, as before a view that never ends.
+            self._sinks.put("console", line, urgent=message.record["level"].no >= logging.ERROR, alone=True)
 
 
 def _ours_alone(handler: int | None) -> bool:

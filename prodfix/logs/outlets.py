@@ -1,17 +1,22 @@
 """One sink behind a bounded queue and a native thread of its own: whatever it does, nobody waits for it.
 
 Not one thread for all sinks: a pipe that nobody reads would stop the files with it, and nothing would be seen to fail.
+
+A sink that can write without ever waiting (:class:`prodfix.logs.sinks.Console` on a pipe) has its lines from the hub's own
+thread as long as it takes them. A native thread costs a request more than the line itself: each time that it wants the
+interpreter's lock, the thread that serves wakes it in vain at every system call.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from prodfix.process.native import allocate_lock, original_queue, start_thread
+from prodfix.process.native import Alarm, allocate_lock, original_queue, start_thread
 from prodfix.process.per_process import in_each_process
 
 LONGEST_QUEUE = 10_000  # lines
@@ -37,6 +42,9 @@ class Sink(Protocol):
 
     It raises ``OSError`` if it took none, and :class:`PartlyWritten` if it took some. One that keeps something open has ``close``
     too, which is called when nobody writes for now.
+
+    One that can write without waiting at all says so by ``quick``, and has ``write_at_once``, as
+    :class:`prodfix.logs.sinks.Console` has.
     """
 
     name: str
@@ -74,6 +82,10 @@ class Outlet:
         self._starting = allocate_lock()
         self._unhurried = allocate_lock()  # released by whoever cannot wait for more lines
         self._unhurried.acquire()
+        self._gathered: list[bytes] = []  # of the hub's thread, for the sink itself
+        self._size = 0  # bytes of these
+        self._alarm = Alarm(self._settle)
+        self._settled = -math.inf  # when they were last written
 
     @property
     def failing(self) -> str | None:
@@ -83,32 +95,84 @@ class Outlet:
     @property
     def waiting(self) -> int:
         """How many lines are put and not yet written; after a flush in vain, what it could not write."""
-        return max(0, self._queue.qsize() - len(self._marks)) + self._writing if self.running else 0
+        handed = max(0, self._queue.qsize() - len(self._marks)) + self._writing if self.running else 0
+        return handed + len(self._gathered)
 
     @property
     def untold(self) -> int:
         """How many lines are missing in the sink of which nothing was told yet."""
         return self.lost + self.dropped - self._told
 
-    def put(self, line: bytes, *, urgent: bool = False) -> bool:
+    def put(self, line: bytes, *, urgent: bool = False, alone: bool = False) -> bool:
         """Queue one line, and never wait; whether there was room for it. It is written within milliseconds, together with others;
-        one that is ``urgent``, with all before it, at once."""
-        if not self.running:
-            self._start()
-        size, lines = len(line), self._queue.qsize()
+        one that is ``urgent``, with all before it, at once. So is one that is ``alone``, where that costs no other thread.
+
+        While the hub is blocked, what it has gathered for a quick sink waits with it: at most what 10 ms have brought.
+        """
+        if self._quick():
+            self._gather(line, urgent or alone)
+            return True
+        if self._gathered and self._alarm.here():
+            self._settle()
+        size, lines = len(line), self._queue.qsize() if self.running else 0
         if lines >= LONGEST_QUEUE or self._put - self._taken + size > LARGEST_QUEUE:
             self.dropped += 1
             self._tell_failing("its queue is full")
             return False
-        self._put += size
-        self._queue.put(line)
-        if urgent or lines >= LONGEST_BATCH or self._put - self._taken >= LARGEST_BATCH:
-            self._hurry()
+        self._hand_over(line, urgent)
         return True
+
+    def _quick(self) -> bool:
+        """Whether the sink may have it from this thread: it is the hub's, and nothing is before it in the queue."""
+        return (
+            getattr(self.sink, "quick", False)
+            and self._put == self._taken
+            and self._failure is None
+            and not self._telling
+            and not self.untold
+            and self._alarm.here()
+        )
+
+    def _gather(self, line: bytes, at_once: bool) -> None:
+        self._gathered.append(line)
+        self._size += len(line)
+        if at_once or len(self._gathered) >= LONGEST_BATCH or self._size >= LARGEST_BATCH:
+            self._settle()
+        elif len(self._gathered) == 1:
+            # The first one after a pause does not wait: it may be the last that a process says.
+            rest = self._settled + GATHERING - time.monotonic()
+            if rest <= 0:
+                self._settle()
+            else:
+                self._alarm.set(rest)
+
+    def _settle(self) -> None:
+        """Write what was gathered; what the sink does not take at once is the thread's."""
+        lines, self._gathered, self._size = self._gathered, [], 0
+        if not lines:
+            return
+        self._settled = time.monotonic()
+        sink: Any = self.sink
+        quick = self._put == self._taken and self._failure is None and getattr(sink, "quick", False)
+        for line in lines[sink.write_at_once(lines) if quick else 0 :]:
+            self._hand_over(line, urgent=True)
+
+    def _hand_over(self, line: bytes, urgent: bool) -> None:
+        """To the thread."""
+        if not self.running:
+            self._start()
+        self._put += len(line)
+        self._queue.put(line)
+        if urgent or self._queue.qsize() > LONGEST_BATCH or self._put - self._taken >= LARGEST_BATCH:
+            self._hurry()
 
     def mark(self) -> Any:
         """A lock that is released as soon as everything that was put before is written."""
+        if self._alarm.here():
+            self._settle()
         mark = allocate_lock()
+        if not self.running:
+            return mark  # nothing was put, or all of it is written
         mark.acquire()
         self._marks.append(mark)
         self._queue.put(mark)
@@ -136,6 +200,8 @@ class Outlet:
                 self.running = True
 
     def _write_for_ever(self) -> None:
+        """Write what waits, and then let others gather for a moment: one wake-up and one write cost as much for one line as
+        for a hundred."""
         queue = self._queue
         while True:
             lines, mark = self._take(queue)
@@ -148,12 +214,11 @@ class Outlet:
             if mark is not None:
                 self._marks.remove(mark)
                 mark.release()
+            self._unhurried.acquire(True, GATHERING)
 
     def _take(self, queue: Any) -> tuple[list[bytes], Any]:
-        """All lines that wait, up to a batch, and the mark behind them, if that came first. Waits for one of both, and then a
-        moment for more: one wake-up, one lock and one write cost as much for one line as for a hundred."""
+        """All lines that wait, up to a batch, and the mark behind them, if that came first. Waits for one of both."""
         item = queue.get()
-        self._unhurried.acquire(True, GATHERING)
         lines: list[bytes] = []
         size = 0
         while isinstance(item, bytes):

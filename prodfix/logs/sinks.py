@@ -8,12 +8,15 @@ waiting, is counted, shown by :meth:`Sinks.status`, and told in the log itself.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
+import select
+import stat
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,15 +77,21 @@ def renderable(value: Any, level: int = 0) -> Any:
 class Console:
     """A file descriptor of the process, 1 for stdout. Partial writes of a pipe are continued.
 
-    Workers share the pipe, which mixes the parts of what is larger than 4 KiB: each write holds a POSIX record lock on it.
+    Workers share the pipe, which mixes the parts of what is larger than 4 KiB: each write holds a POSIX record lock on it. A
+    file needs none: what is appended to one is written whole.
     """
 
     def __init__(self, descriptor: int = 1) -> None:
         self.name = CONSOLE
         self.descriptor = descriptor
         self._torn = False  # half a line was written, and then no more
+        kind = _kind(descriptor)
+        self._shared = not stat.S_ISREG(kind)
+        self.quick = stat.S_ISFIFO(kind) and hasattr(os, "RWF_NOWAIT")
 
     def write(self, data: bytes) -> None:
+        if not self._shared:
+            return self._write(data)
         # Not flock: workers have inherited one open file, and it would be the lock of all of them.
         with contextlib.suppress(OSError):  # a device that knows no locks
             fcntl.lockf(self.descriptor, fcntl.LOCK_EX)
@@ -91,6 +100,40 @@ class Console:
         finally:
             with contextlib.suppress(OSError):
                 fcntl.lockf(self.descriptor, fcntl.LOCK_UN)
+
+    def write_at_once(self, lines: Sequence[bytes]) -> int:
+        """How many of the lines a pipe took that has room for them, and that nobody else writes to. Never waits.
+
+        Lines are put together up to PIPE_BUF bytes, which a pipe takes whole or not at all (POSIX, write).
+        """
+        if self._torn:
+            return 0
+        try:
+            fcntl.lockf(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return 0
+        try:
+            return self._fill(lines)
+        finally:
+            with contextlib.suppress(OSError):
+                fcntl.lockf(self.descriptor, fcntl.LOCK_UN)
+
+    def _fill(self, lines: Sequence[bytes]) -> int:
+        done = 0
+        while done < len(lines):
+            end, size = done, 0
+            while end < len(lines) and (size := size + len(lines[end])) <= select.PIPE_BUF:
+                end += 1
+            if end == done:
+                break  # a line that is longer
+            try:
+                os.pwritev(self.descriptor, lines[done:end], -1, os.RWF_NOWAIT)
+            except OSError as error:
+                # Full, or it has no reader, which the thread will find out too; or a kernel whose pipes know nothing of this.
+                self.quick = error.errno in (errno.EAGAIN, errno.EPIPE)
+                break
+            done = end
+        return done
 
     def _write(self, data: bytes) -> None:
         view, begun = memoryview(b"\n" + data if self._torn else data), int(self._torn)
@@ -105,6 +148,13 @@ class Console:
                 self._torn = (self._torn and not done) or done > whole
                 raise PartlyWritten(error, max(0, whole - begun)) from error
         self._torn = False
+
+
+def _kind(descriptor: int) -> int:
+    try:
+        return os.fstat(descriptor).st_mode
+    except OSError:  # a closed one, which each write will find out
+        return 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,13 +198,13 @@ class Sinks:
         """How many lines a sink refused, for each that did."""
         return {name: outlet.lost for name, outlet in self._outlets.items() if outlet.lost}
 
-    def put(self, name: str, line: bytes, *, urgent: bool = False) -> None:
+    def put(self, name: str, line: bytes, *, urgent: bool = False, alone: bool = False) -> None:
         """Queue one line for one sink, and never wait; a full queue drops the line and counts it. ``urgent``: it does not wait
-        for others to be written with it."""
+        for others to be written with it; ``alone``: nor does it where that costs nothing."""
         if self._muted and name != CONSOLE:
             return
         outlet = self._outlets.get(name)
-        if outlet is None or not outlet.put(line, urgent=urgent):
+        if outlet is None or not outlet.put(line, urgent=urgent, alone=alone):
             self.dropped += 1
 
     def flush(self, limit: float = 2.0) -> bool:
@@ -163,7 +213,7 @@ class Sinks:
         What is not written by then is counted as ``waiting``; its thread goes on as long as the process does.
         """
         end = time.monotonic() + limit
-        marks = [outlet.mark() for outlet in self._outlets.values() if outlet.running]
+        marks = [outlet.mark() for outlet in self._outlets.values()]
         # The hub is blocked here, on purpose: this runs when a process ends, and nothing else should run any more.
         return all([mark.acquire(True, max(0.0, end - time.monotonic())) for mark in marks])
 

@@ -13,25 +13,39 @@ from typing import Any
 from prodfix.process.native import under_gevent
 
 _HERE = "prodfix_limits"  # of a hub, which is a native thread's own
+_INNERMOST = "prodfix_limit"  # of a greenlet: the limit of the innermost block that it is in
 _gevent: Any = None  # the module, once it is there and has patched
 
 
 class Limit:
     """A limit of the block that the current greenlet is in: it ends with ``raised``, a ``gevent.Timeout``, which is None
-    before."""
+    before. ``outer``: of the block around it."""
 
-    __slots__ = ("_limits", "ends", "greenlet", "raised")
+    __slots__ = ("_limits", "ends", "greenlet", "outer", "raised")
 
     def __init__(self, limits: _Limits, greenlet: Any, ends: float) -> None:
-        self._limits, self.greenlet, self.ends = limits, greenlet, ends
+        self._limits = limits
+        self.greenlet = greenlet
+        self.ends = ends
+        self.outer: Limit | None = getattr(greenlet, _INNERMOST, None)
         self.raised: BaseException | None = None
 
     def close(self) -> None:
         """The block is over."""
-        limits = self._limits
-        limits.running.pop(self, None)
-        if not limits.running and limits.timer is not None:
-            limits.timer.ref = False
+        self._limits.remove(self)
+        self.greenlet.prodfix_limit = self.outer
+
+    def pause(self) -> bool:
+        """Whether it was running until now."""
+        if self not in self._limits.running:
+            return False
+        self._limits.remove(self)
+        return True
+
+    def go_on(self, ends: float) -> None:
+        """After :meth:`pause`."""
+        self.ends = ends
+        self._limits.add(self)
 
 
 class _Limits:
@@ -49,6 +63,12 @@ class _Limits:
         self.running[limit] = None
         if limit.ends < self._fires:
             self._start(limit.ends)
+
+    def remove(self, limit: Limit) -> None:
+        running = self.running
+        running.pop(limit, None)
+        if not running and self.timer is not None:
+            self.timer.ref = False
 
     def _start(self, at: float) -> None:
         self._stop()
@@ -76,7 +96,7 @@ class _Limits:
         from gevent import Timeout
 
         if limit in self.running:  # else its block has ended meanwhile
-            limit.close()
+            self.remove(limit)
             limit.raised = Timeout()
             limit.greenlet.throw(limit.raised)
 
@@ -84,18 +104,32 @@ class _Limits:
 def start_limit(seconds: float) -> Limit | None:
     """A limit for what this greenlet does from here on, until it is closed; ``None`` without gevent: nothing can interrupt a
     thread that waits."""
-    global _gevent  # noqa: PLW0603 - what was patched stays so
-    if _gevent is None:
-        if not under_gevent():
-            return None
-        import gevent
+    return limit_until(time.monotonic() + seconds)
 
-        _gevent = gevent
-    hub = _gevent.get_hub()
+
+def limit_until(ends: float) -> Limit | None:
+    """:func:`start_limit`, until a moment of the monotonic clock."""
+    if _gevent is None and not _found():
+        return None
+    hub, greenlet = _gevent.get_hub(), _gevent.getcurrent()
     limits: _Limits | None = getattr(hub, _HERE, None)
     if limits is None:
         limits = _Limits(hub)
         setattr(hub, _HERE, limits)
-    limit = Limit(limits, _gevent.getcurrent(), time.monotonic() + seconds)
+    limit = greenlet.prodfix_limit = Limit(limits, greenlet, ends)
     limits.add(limit)
     return limit
+
+
+def innermost_limit() -> Limit | None:
+    """Of the blocks that this greenlet is in."""
+    return getattr(_gevent.getcurrent(), _INNERMOST, None) if _gevent is not None or _found() else None
+
+
+def _found() -> bool:
+    global _gevent  # noqa: PLW0603 - what was patched stays so
+    if under_gevent():
+        import gevent
+
+        _gevent = gevent
+    return _gevent is not None

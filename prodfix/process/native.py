@@ -177,6 +177,51 @@ def original_queue() -> Any:
     return SimpleQueue()
 
 
+class Alarm:
+    """Has gevent's hub of the main thread call ``work`` in a while: what does not wait needs no greenlet and no thread.
+
+    Make one in each process. ``work`` runs within the hub: it must not wait for anything.
+    """
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        self._work = work
+        self._hub: Any = None
+        self._timer: Any = None
+        self._thread: int | None = None
+
+    def here(self) -> bool:
+        """Whether this is the thread of that hub. Never in plain Python."""
+        return self._thread == _thread_number() if self._thread is not None else self._find()
+
+    def set(self, seconds: float) -> None:
+        """Call it in so many seconds, if it is not to be called sooner. For who is :meth:`here`."""
+        if self._timer is None:
+            self._timer = self._hub.loop.timer(seconds, ref=False)
+        if not self._timer.active:
+            self._timer.start(self._work, update=True)
+
+    def _find(self) -> bool:
+        if not under_gevent():
+            return False
+        from gevent._hub_local import get_hub_if_exists  # which makes none: a native thread of ours has none
+
+        hub = get_hub_if_exists()
+        if hub is None or not hub.main_hub:
+            return False
+        self._hub, self._thread = hub, _thread_number()
+        return True
+
+
+def _thread_number() -> int:
+    global _get_ident  # noqa: PLW0603 - found once, as what was patched stays so
+    if _get_ident is None:
+        _get_ident = _original("_thread", "get_ident")
+    return _get_ident()
+
+
+_get_ident: Callable[[], int] | None = None
+
+
 def start_thread(work: Callable[[], None]) -> None:
     """Run ``work`` in a native thread that ends with the process. It must not touch anything of gevent's."""
     if under_gevent():

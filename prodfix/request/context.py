@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from prodfix.errors import Outcome
 from prodfix.operations.fingerprints import CommandKey
 from prodfix.operations.operation import DatabaseOperation
+from prodfix.process.per_process import in_each_process
 from prodfix.redaction.redactor import redact_text
 from prodfix.request.devices import LONGEST, DeviceType, client_hint, device_type, quick_device
 from prodfix.request.effects import Effects
@@ -30,6 +31,7 @@ _VERSION = re.compile(r"[A-Za-z0-9.+_()-]{1,24}")
 _ZEROS = "0" * 32
 
 TRAIL = 20  # commands of a request that an error record shows
+AT_ONCE = 64  # identities
 KINDS = 200  # kinds of commands of a request that are told apart
 
 
@@ -62,12 +64,17 @@ class ErrorContext(Serializable):
 _sent, _context = json_maker(SentCommand), json_maker(ErrorContext)
 
 
+Ends = tuple[float, float]
+"""When the request's time is over, and when the database's is, in monotonic seconds."""
+
+
 class Notes:
     """What becomes known while a request is served: the user once a view has verified one, its database commands, the
     ID of what it does (:func:`prodfix.current_operation_id`), and what recovery did: ``retries`` are our own,
     ``driver_retries`` commands that the driver has sent again by itself. ``identified``: the view has asked for that ID;
     ``stored``: an error of it is kept under its ID; ``conflict_at`` is when (in the monotonic clock's seconds) a write met a
-    conflict, None if something may have been applied since; ``holding``: somebody will call :meth:`tell` when the request ends.
+    conflict, None if something may have been applied since; ``holding``: somebody will call :meth:`tell` when the request ends;
+    ``ends``: its deadline, while it is served.
 
     Of most requests nothing becomes known: what is here stands in the class until it is another."""
 
@@ -88,6 +95,8 @@ class Notes:
     conflict_at: float | None = None
     holding: bool = False
     _held: tuple[DatabaseOperation, Callable[[], None]] | None = None
+    ends: Ends | None = None
+    device: DeviceType | None = None
     _kinds: dict[CommandKey, int] | None = None
     _trail: deque[tuple[CommandKey, int, bool]] | None = None
 
@@ -163,7 +172,11 @@ class RequestContext(NamedTuple):
     @property
     def quick_device(self) -> DeviceType:
         """For counting every request."""
-        return quick_device(self.user_agent, self.mobile_hint)
+        notes = self.notes
+        found = notes.device
+        if found is None:
+            found = notes.device = quick_device(self.user_agent, self.mobile_hint)
+        return found
 
     @property
     def device_type(self) -> DeviceType:
@@ -225,20 +238,45 @@ def made_context(
     """The same from the headers' values, which are empty where there is none. ``hint``: what :func:`client_hint` gave."""
     # Most requests have one of these headers, and what is not there needs no pattern that it might fit.
     traced = _TRACEPARENT.fullmatch(parent) if parent else None
-    made = os.urandom(32).hex()
-    return RequestContext(
-        request_id if request_id and _REQUEST_ID.fullmatch(request_id) else made[:32],
-        traced[1] if traced and traced[1] != _ZEROS and traced[2] != _ZEROS[:16] else made[32:],
-        endpoint,
-        method,
-        ip,
-        agent[:LONGEST],
-        version if version and _VERSION.fullmatch(version) else "",
-        hint,
-        time.time(),
-        Notes(),
-        time.monotonic(),
+    made = _identities.next()
+    # What the class itself does, without its step in Python.
+    return tuple.__new__(
+        RequestContext,
+        (
+            request_id if request_id and _REQUEST_ID.fullmatch(request_id) else made[:32],
+            traced[1] if traced and traced[1] != _ZEROS and traced[2] != _ZEROS[:16] else made[32:],
+            endpoint,
+            method,
+            ip,
+            agent[:LONGEST],
+            version if version and _VERSION.fullmatch(version) else "",
+            hint,
+            time.time(),
+            Notes(),
+            time.monotonic(),
+        ),
     )
+
+
+class _Identities:
+    """Random identities, 32 bytes in hexadecimal, made a few at once: each request would ask the kernel."""
+
+    def __init__(self) -> None:
+        in_each_process(self._begin)
+
+    def _begin(self) -> None:
+        self._left: list[str] = []  # a child must not give those of its parent
+
+    def next(self) -> str:
+        try:
+            return self._left.pop()
+        except IndexError:
+            many = os.urandom(32 * AT_ONCE).hex()
+            self._left.extend(many[start : start + 64] for start in range(64, len(many), 64))
+            return many[:64]
+
+
+_identities = _Identities()
 
 
 # Every greenlet and thread begins empty; one greenlet serves all requests of a kept-alive connection, so it is always reset.

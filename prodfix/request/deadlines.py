@@ -12,8 +12,8 @@ from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 from prodfix.errors import DeadlineExceeded
-from prodfix.process.limits import Limit, start_limit
-from prodfix.request.context import current_context
+from prodfix.process.limits import Limit, innermost_limit, start_limit
+from prodfix.request.context import Ends, current_context
 
 JOURNAL_SHARE = 0.5  # seconds of each deadline that are kept for the journal: the database never gets them
 ANSWERING = 0.5  # seconds that a view has at least, to answer, once a shielded block is over
@@ -23,11 +23,10 @@ REQUEST = "__prodfix_request__"  # of an exception, the context of the request t
 View = TypeVar("View", bound=Callable[..., Any])
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
-Ends = tuple[float, float]
-"""When the request's time is over, and when the database's is, in monotonic seconds."""
 
 _deadline: ContextVar[Ends | None] = ContextVar("prodfix_deadline", default=None)
-_innermost: ContextVar[Enforced | None] = ContextVar("prodfix_enforced", default=None)
+"""Of what runs outside a request, and in another greenlet than it: a request's own stands in its notes, as setting a context
+variable takes longer than all else that is done for it."""
 
 
 def deadline(seconds: float | None) -> Callable[[View], View]:
@@ -49,12 +48,26 @@ def deadline(seconds: float | None) -> Callable[[View], View]:
 def start(seconds: float) -> Token[Ends | None]:
     """Begin a deadline for what this greenlet or thread does from here on. Give the token to :func:`stop`."""
     now = time.monotonic()
-    return begin((now + seconds, now + database_share(seconds)))
+    return _deadline.set((now + seconds, now + database_share(seconds)))
+
+
+def own() -> bool:
+    """Whether this greenlet or thread has one by :func:`start`, which counts before a request's."""
+    return _deadline.get() is not None
 
 
 def begin(ends: Ends) -> Token[Ends | None]:
     """:func:`start`, for who has looked at the clock."""
     return _deadline.set(ends)
+
+
+def ends() -> Ends | None:
+    """When what is done here must have ended."""
+    found = _deadline.get()
+    if found is not None:
+        return found
+    context = current_context()
+    return None if context is None else context.notes.ends
 
 
 def stop(token: Token[Ends | None]) -> None:
@@ -63,19 +76,19 @@ def stop(token: Token[Ends | None]) -> None:
 
 def remaining() -> float | None:
     """Seconds left, never negative; ``None`` where there is no deadline."""
-    ends = _deadline.get()
-    return None if ends is None else max(0.0, ends[0] - time.monotonic())
+    found = ends()
+    return None if found is None else max(0.0, found[0] - time.monotonic())
 
 
 def database_remaining() -> float | None:
     """Seconds left for the database: :func:`remaining` without what is kept for the journal."""
-    ends = _deadline.get()
-    return None if ends is None else max(0.0, ends[1] - time.monotonic())
+    found = ends()
+    return None if found is None else max(0.0, found[1] - time.monotonic())
 
 
 def database_share(seconds: float) -> float:
     """How much of a deadline of that many seconds the database may use."""
-    return max(seconds - JOURNAL_SHARE, seconds / 2)
+    return seconds - JOURNAL_SHARE if seconds > 2 * JOURNAL_SHARE else seconds / 2
 
 
 class Enforced:
@@ -85,40 +98,22 @@ class Enforced:
     an ``except Exception`` in a view or in a retry loop cannot swallow it; outside it is ``error``.
     """
 
-    __slots__ = ("_error", "_limit", "_outer", "_paused", "_seconds", "_token")
+    __slots__ = ("_error", "_limit", "_seconds")
 
     def __init__(self, seconds: float | None, error: type[Exception]) -> None:
         self._seconds, self._error = seconds, error
         self._limit: Limit | None = None
-        self._paused = False
 
     def __enter__(self) -> None:
-        self._outer = _innermost.get()
         if self._seconds is not None:
             self._limit = start_limit(self._seconds)
-            if self._limit is not None:
-                self._token = _innermost.set(self)
 
     def __exit__(self, kind: Any, raised: BaseException | None, trace: Any) -> None:
         limit = self._limit
         if limit is not None:
             limit.close()
-            _innermost.reset(self._token)
             if raised is not None and raised is limit.raised:
                 raise self._error from raised
-
-    def _pause(self) -> bool:
-        """Whether it was not paused already."""
-        if self._paused or self._limit is None:
-            return False
-        self._limit.close()
-        self._paused = True
-        return True
-
-    def _go_on(self) -> None:
-        assert self._limit is not None, "it was paused"
-        self._paused = False
-        self._limit = start_limit(max(self._limit.ends - time.monotonic(), ANSWERING))
 
 
 @contextmanager
@@ -128,16 +123,16 @@ def shield() -> Iterator[None]:
     What is left of them goes on afterwards, and at least ``ANSWERING`` seconds: what was done must still be told.
     """
     paused = []
-    enforced = _innermost.get()
-    while enforced is not None:
-        if enforced._pause():
-            paused.append(enforced)
-        enforced = enforced._outer
+    limit = innermost_limit()
+    while limit is not None:
+        if limit.pause():
+            paused.append(limit)
+        limit = limit.outer
     try:
         yield
     finally:
-        for enforced in paused:
-            enforced._go_on()
+        for limit in paused:
+            limit.go_on(max(limit.ends, time.monotonic() + ANSWERING))
 
 
 def in_request(work: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
@@ -150,7 +145,7 @@ def in_request(work: Callable[Arguments, Result]) -> Callable[Arguments, Result]
     once, and at the same time. Outside of a request it is just ``work``. What shall outlive the request is spawned without it.
     """
     carried = copy_context()
-    carried.run(_innermost.set, None)  # that greenlet's own timer is not this one's to pause
+    carried.run(_deadline.set, ends())  # it may outlive the request
 
     @wraps(work)
     def run(*arguments: Arguments.args, **options: Arguments.kwargs) -> Result:

@@ -73,7 +73,8 @@ class Counters:
     def request(self, endpoint: str, device: str, micros: int, *, failed: bool) -> None:
         """Count one answered request, in about two microseconds."""
         with self._counting:
-            self._next_minute()
+            if self._boot != self._journal.boot or not 0 <= self._clock() - self._minute * 60 < 60:
+                self._next_minute()
             self._counts.count_request(endpoint, device, micros, failed=failed)
             self._revision += 1
 

@@ -76,9 +76,14 @@ class Counts:
         if traffic is None:
             traffic = self.devices[device] = Traffic()
         traffic.requests += 1
-        traffic.failed += failed
-        traffic.bins[bin_of(micros)] += 1
-        self._count_endpoint(endpoint, 1, int(failed))
+        place, bins = bin_of(micros), traffic.bins
+        bins[place] = bins.get(place, 0) + 1
+        counts = self.endpoints.get(endpoint)
+        if counts is None or failed:
+            traffic.failed += failed
+            self._count_endpoint(endpoint, 1, int(failed))
+        else:
+            counts[0] += 1
 
     def count_one(self, key: ErrorKey, at: float, releases: frozenset[str]) -> None:
         """One error, which was seen at ``at``."""

@@ -4,7 +4,6 @@ client's fault."""
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable
 from contextvars import Token
 from typing import Any, cast
@@ -16,9 +15,10 @@ from werkzeug.wsgi import FileWrapper
 
 from prodfix import driver
 from prodfix.errors import BodyTimeout, DeadlineExceeded
+from prodfix.process.limits import limit_until
 from prodfix.process.tracing import active_trace_id
 from prodfix.request import deadlines
-from prodfix.request.context import RequestContext, current_context, made_context, reset_context, set_context
+from prodfix.request.context import Ends, RequestContext, current_context, made_context, reset_context, set_context
 from prodfix.request.devices import hint_of
 from prodfix.services import Services
 from prodfix.settings import Settings
@@ -43,20 +43,20 @@ def attach(app: Flask, services: Services, *, deadline: bool) -> None:
     Without it only views that :func:`prodfix.deadline` gives one have a deadline.
     """
 
-    preprocess = app.preprocess_request
+    preprocess, background = app.preprocess_request, services.runtime.background
 
     def preprocess_request(*given: Any) -> ResponseReturnValue | None:
         """Before every hook of the application."""
-        services.start()
+        if not background.running:
+            services.start()
         current = _current()
         environ = current.environ
         head = environ.get(HEAD)
         if head is not None:
             head.environ = environ
-        context = _context(current)
+        context = environ[CONTEXT] = _context(current, environ)
         # In the environ, which is this request's alone: a request within a request shares the application context and its g.
-        scope = environ[SCOPE] = _Scope(context)
-        environ[CONTEXT] = context
+        scope = environ[SCOPE] = _Scope(set_context(context), context)
         seconds = _seconds(app, services, current, context, everywhere=deadline)
         if seconds is not None:
             environ[DEADLINE] = scope.begin(seconds)
@@ -114,10 +114,8 @@ def _left(teardown: Callable[..., None]) -> Callable[..., None]:
     return do_teardown_request
 
 
-def _current() -> Request:
-    """The request itself: what is asked of its proxy takes longer than all the rest."""
-    found: Request = cast(Any, request)._get_current_object()
-    return found
+_current: Callable[[], Request] = cast(Any, request)._get_current_object
+"""The request itself: what is asked of its proxy takes longer than all the rest."""
 
 
 def _receive(current: Request, settings: Settings, seconds: float | None) -> None:
@@ -142,15 +140,21 @@ def _ended(dispatch: Callable[..., ResponseReturnValue]) -> Callable[..., Respon
     """gunicorn's --timeout watches the hub, not a request: without this a view that waits is never ended."""
 
     def dispatch_request(*given: Any) -> ResponseReturnValue:
-        left = deadlines.remaining()
-        try:
-            if left is None:
-                return dispatch(*given)
-            with deadlines.Enforced(left, DeadlineExceeded):
-                return dispatch(*given)
-        except Exception as error:
-            _current().environ[RAISED] = error
+        ends = deadlines.ends()
+        limit = None if ends is None else limit_until(ends[0])
+        try:  # as deadlines.Enforced does it
+            return dispatch(*given)
+        except BaseException as raised:
+            cut = limit is not None and raised is limit.raised
+            error = DeadlineExceeded() if cut else raised
+            if isinstance(error, Exception):
+                _current().environ[RAISED] = error
+            if cut:
+                raise error from raised
             raise
+        finally:
+            if limit is not None:
+                limit.close()
 
     return dispatch_request
 
@@ -160,13 +164,15 @@ def _seconds(
 ) -> float | None:
     """The deadline of this request, ``None`` for none: its view's own or everybody's, more of it for mobile devices (the
     seed's mobile strategy), or less if the client says so."""
-    view = app.view_functions.get(current.endpoint or "")
-    own: Any = getattr(view, deadlines.VIEW, _UNMARKED)
+    rule = current.url_rule
+    own: Any = _UNMARKED if rule is None else getattr(app.view_functions.get(rule.endpoint), deadlines.VIEW, _UNMARKED)
     if own is _UNMARKED:
-        own = services.settings.request_deadline_ms / 1000 if everywhere else None
+        if not everywhere:
+            return None
+        own = services.settings.request_deadline_ms / 1000
     if own is None:
         return None
-    seconds: float = own * services.settings.mobile_timeout_factor if context.looks_mobile else own
+    seconds: float = own * services.settings.mobile_timeout_factor if context.quick_device == "mobile" else own
     asked = current.environ.get("HTTP_X_REQUEST_TIMEOUT_MS")
     if asked is None or _MILLISECONDS.fullmatch(asked) is None:
         return seconds
@@ -177,39 +183,44 @@ class _Scope:
     """What a request has set in its greenlet. One greenlet serves all requests of a kept-alive connection, so all of it
     is reset: what stayed would be the next one's."""
 
-    __slots__ = ("_context", "_database", "_deadline", "_notes")
+    __slots__ = ("_context", "_database", "_outer", "_token")
 
-    def __init__(self, context: RequestContext) -> None:
-        self._context: Token[RequestContext | None] = set_context(context)
-        self._notes = context.notes
-        self._notes.holding = True
-        self._deadline: Token[deadlines.Ends | None] | None = None
+    def __init__(self, token: Token[RequestContext | None], context: RequestContext) -> None:
+        self._token = token
+        self._context = context
+        self._outer: Token[Ends | None] | None = None
+        context.notes.holding = True
         self._database: Any = None
 
     def begin(self, seconds: float) -> float:
         """When the request's time is over, in the monotonic clock's seconds."""
-        now, share = time.monotonic(), deadlines.database_share(seconds)
-        ends = now + seconds, now + share
-        self._deadline = deadlines.begin(ends)
+        begun, share = self._context.begun, deadlines.database_share(seconds)
+        ends = self._context.notes.ends = begun + seconds, begun + share
+        if deadlines.own():  # of whoever asks for this request within this very process
+            self._outer = deadlines.begin(ends)
         self._database = driver.begin_deadline((share, ends[1]))
         return ends[0]
 
     def end(self, unrecorded: bool = False) -> None:
         """``unrecorded``: it ended in an error that will be recorded, which tells what the notes hold."""
-        del self._notes.holding
+        notes = self._context.notes
+        del notes.holding
         if not unrecorded:
-            self._notes.tell()
+            notes.tell()
         try:
-            if self._deadline is not None:
+            if self._database is not None:
+                notes.ends = None
+                if self._outer is not None:
+                    deadlines.stop(self._outer)
                 driver.end_deadline(self._database)
-                deadlines.stop(self._deadline)
-            reset_context(self._context)
+            reset_context(self._token)
         except ValueError:  # a host that ends a request in another context than it began: nothing to reset here
             pass
 
 
-def _context(current: Request) -> RequestContext:
-    rule, header = current.url_rule, current.environ.get
+def _context(current: Request, environ: dict[str, Any]) -> RequestContext:
+    rule, header = current.url_rule, environ.get
+    platform, mobile = header("HTTP_SEC_CH_UA_PLATFORM"), header("HTTP_SEC_CH_UA_MOBILE")
     return made_context(
         rule.rule if rule is not None else "unmatched",
         current.method[:20],
@@ -218,5 +229,5 @@ def _context(current: Request) -> RequestContext:
         parent=header("HTTP_TRACEPARENT", ""),
         agent=header("HTTP_USER_AGENT", ""),
         version=header("HTTP_X_APP_VERSION", ""),
-        hint=hint_of(header("HTTP_SEC_CH_UA_PLATFORM", ""), header("HTTP_SEC_CH_UA_MOBILE", "")),
+        hint=hint_of(platform or "", mobile or "") if platform or mobile else "",
     )

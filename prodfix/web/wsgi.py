@@ -11,7 +11,6 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
 
@@ -36,9 +35,26 @@ _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _UNSENDABLE = re.compile(r"[^\t\x20-\x7e\x80-\xff]")
 
 
-@lru_cache(256)  # an application has few names, and sends them with every answer
-def _is_name(name: str) -> bool:
-    return _NAME.fullmatch(name) is not None
+# An application has few names and statuses, and sends them with every answer. Each is looked at once.
+_MOST = 256
+_names: dict[str, str] = {}
+_codes: dict[str, int] = {}
+
+
+def _lowered(name: str) -> str | None:
+    """``name`` in lower case; None for what is no name of a header."""
+    lowered = name.lower() if _NAME.fullmatch(name) is not None else None
+    if lowered is not None and len(_names) < _MOST:
+        _names[name] = lowered
+    return lowered
+
+
+def _code(status: str) -> int:
+    """Raises ``ValueError`` for what is no status."""
+    code = int(status[:3])
+    if len(_codes) < _MOST:
+        _codes[status] = code
+    return code
 
 
 def attach(app: Flask, services: Services, *, answers: bool) -> None:
@@ -56,12 +72,12 @@ class WsgiLayer:
 
     def __init__(self, app: Flask, services: Services, inner: Wsgi, *, answers: bool) -> None:
         self._app, self._services, self._answers = app, services, answers
-        self._inner = inner
+        self._inner, self._counters = inner, services.requests.counters
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         head = environ[HEAD] = _Head(environ, start_response, holds=self._answers)
         try:
-            body = self._inner(environ, head)
+            body = self._inner(environ, head.start)
             if not head.told:
                 body = Begun(body)
         except BaseException as error:  # noqa: BLE001 - a gevent.Timeout of the application, sys.exit() in a view
@@ -119,10 +135,9 @@ class WsgiLayer:
         if context is None:
             # What never came as far as our hook was not the application's, unless that failed on the way.
             if failed:
-                self._services.requests.counters.request("unmatched", "unknown", _micros(head.begun), failed=True)
+                self._counters.request("unmatched", "unknown", _micros(head.begun), failed=True)
         elif not context.notes.uncounted:
-            micros = _micros(context.begun)
-            self._services.requests.counters.request(context.endpoint, context.quick_device, micros, failed=failed)
+            self._counters.request(context.endpoint, context.quick_device, _micros(context.begun), failed=failed)
 
 
 class _Head:
@@ -133,24 +148,29 @@ class _Head:
     it has refused.
     """
 
-    __slots__ = ("_holds", "_start_response", "begun", "environ", "held", "sent", "status", "told")
+    __slots__ = ("_holds", "_start_response", "begun", "environ", "held", "named", "sent", "status", "told")
 
     def __init__(self, environ: dict[str, Any], start_response: StartResponse, *, holds: bool) -> None:
         self.environ, self._start_response, self._holds = environ, start_response, holds
         self.held: tuple[Any, ...] | None = None
-        self.sent = self.told = False
+        self.sent = self.told = self.named = False  # named: the application has a X-Request-ID of its own
         self.status, self.begun = 500, time.monotonic()
 
-    def __call__(self, status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+    def start(self, status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+        """What the application calls. A method: a call of the object itself takes longer."""
         for name, value in headers:
             clean = value.isascii() and value.isprintable()
-            if not (clean or _UNSENDABLE.search(value) is None) or not _is_name(name):
+            lowered = _names.get(name) or _lowered(name)
+            if not (clean or _UNSENDABLE.search(value) is None) or lowered is None:
                 raise ValueError(f"the header {name[:40]!a} cannot be sent")
-        self.told, self.status = True, int(status[:3])
-        if UNREAD in self.environ and "SERVER_SOFTWARE" in self.environ:
+            if lowered == "x-request-id":
+                self.named = True
+        self.told, self.status = True, _codes.get(status) or _code(status)
+        environ = self.environ
+        if UNREAD in environ and "SERVER_SOFTWARE" in environ:
             # It is the server's to say (PEP 3333): some raise for it.
             headers = [(name, value) for name, value in headers if name.lower() != "connection"]
-        if not self._holds or STREAM not in self.environ:
+        if not self._holds or STREAM not in environ:
             return self.send(status, headers, *more)
         self.held = (status, headers, *more)
         return None
@@ -183,8 +203,9 @@ class _Head:
         elif identity is None and self.status >= 500:  # of a middleware: nobody has come as far as our hook
             identity = environ[REQUEST_ID] = new_request_id()
         if identity is not None:
-            headers = [(name, value) for name, value in headers if name.lower() != "x-request-id"]
-            headers.append(("X-Request-ID", identity))
+            if self.named:
+                headers = [(name, value) for name, value in headers if name.lower() != "x-request-id"]
+            headers = [*headers, ("X-Request-ID", identity)]
         return self._start_response(status, headers, *more)
 
 

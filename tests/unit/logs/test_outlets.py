@@ -118,19 +118,29 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "GATHERING", 3600)
 
 
+def started(sink: Timed) -> Outlet:
+    """One that has written a line a moment ago: those that follow wait for one another."""
+    outlet = Outlet(sink)
+    outlet.put(b"first\n")
+    assert sink.writing.wait(10)
+    sink.writing.clear()
+    sink.writes.clear()
+    return outlet
+
+
 @pytest.mark.usefixtures("patient")
 def test_lines_wait_for_one_another_and_are_written_in_one_go() -> None:
-    outlet = Outlet(sink := Timed())
+    outlet = started(sink := Timed())
     for number in range(20):
         outlet.put(b"%d\n" % number)
-    assert (sink.writing.wait(0.1), outlet.waiting) == (False, 19), "the first one is what the thread has"
+    assert (sink.writing.wait(0.1), outlet.waiting) == (False, 20)
     assert outlet.mark().acquire(True, 10)
     assert sink.writes == [b"".join(b"%d\n" % number for number in range(20))]
 
 
 @pytest.mark.usefixtures("patient")
 def test_an_urgent_line_is_written_at_once_with_all_before_it() -> None:
-    outlet = Outlet(sink := Timed())
+    outlet = started(sink := Timed())
     outlet.put(b"1\n")
     assert not sink.writing.wait(0.1), "the control"
     outlet.put(b"2\n", urgent=True)
@@ -141,17 +151,24 @@ def test_an_urgent_line_is_written_at_once_with_all_before_it() -> None:
 
 @pytest.mark.usefixtures("patient")
 def test_a_batch_that_is_full_does_not_wait_for_more() -> None:
-    outlet = Outlet(sink := Timed())
+    outlet = started(sink := Timed())
     for _ in range(2 * LONGEST_BATCH):
         outlet.put(b"x\n")
     assert sink.writing.wait(10)
-    outlet = Outlet(sink := Timed())
+    outlet = started(sink := Timed())
     outlet.put(b"x" * module.LARGEST_BATCH)
     assert sink.writing.wait(10)
 
 
-def test_a_line_alone_waits_no_longer_than_a_moment() -> None:
+@pytest.mark.usefixtures("patient")
+def test_the_first_line_after_a_pause_is_written_at_once() -> None:
     outlet = Outlet(sink := Timed())
+    outlet.put(b"x\n")
+    assert sink.writing.wait(10)
+
+
+def test_a_line_waits_no_longer_than_a_moment() -> None:
+    outlet = started(sink := Timed())
     outlet.put(b"x\n")
     assert sink.writing.wait(10)
     assert module.GATHERING <= 0.01

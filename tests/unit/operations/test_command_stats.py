@@ -4,10 +4,11 @@ import statistics
 from concurrent.futures import ThreadPoolExecutor
 
 import orjson
+from ddsketch.mapping import LogarithmicMapping
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prodfix.operations.command_stats import FRESH, KINDS, OTHER, CommandStats, masked, quantile
+from prodfix.operations.command_stats import ACCURACY, FRESH, KINDS, OTHER, CommandStats, bin_of, masked, quantile
 from prodfix.operations.fingerprints import CommandKey
 
 FIND = CommandKey("find", "notes", ("a",))
@@ -32,6 +33,11 @@ def test_quantiles_are_within_two_percent_also_when_written_and_read(durations: 
     median = quantile([read["bins"]], 0.5)
     assert median is not None
     assert statistics.median_low(durations) * 0.97 <= median <= statistics.median_high(durations) * 1.03
+
+
+@given(st.integers(0, 10**12))
+def test_a_bin_is_the_one_of_the_sketchs_own_mapping(micros: int) -> None:
+    assert bin_of(micros) == LogarithmicMapping(ACCURACY).key(micros or 1)
 
 
 def test_several_processes_are_one() -> None:

@@ -13,9 +13,10 @@ import pytest
 from rich.console import Console
 
 from benchmarks import __main__ as program
-from benchmarks import callgrind, gate, tables
+from benchmarks import callgrind, gate, stalls, tables
 from benchmarks.measuring import Plan, p10, timed_figures
 from benchmarks.rows import GATED, ROWS, Figure, Part, Row, chosen, instructions_of
+from benchmarks.team import ROOT
 
 HEAD = "# callgrind format\nversion: 1\npid: 7\npart: {part}\n\ndesc: Trigger: {trigger}\n\nevents: Ir\n"
 VERSIONS = {"python": "3.13.0", "pymongo": "4.20.0"}
@@ -204,6 +205,38 @@ def test_the_gate_fails_when_one_figure_grew(
     monkeypatch.setattr(sys, "argv", ["benchmarks", "gate"])
     assert program.main() == code
     assert ("GREW  1b insert" in capsys.readouterr().out) == bool(code)
+
+
+def test_continuous_integration_has_the_gate_and_what_it_counts_with() -> None:
+    script = (ROOT / ".ci" / "run").read_text()
+    assert "\nmake bench-gate || status=$?\n" in script
+    assert "command -v valgrind >/dev/null || missing+=(valgrind)" in script
+
+
+def test_what_is_counted_does_not_depend_on_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LANG", "xx")
+    monkeypatch.setenv("LOG_LEVEL", "debug")
+    first = callgrind.environment()
+    monkeypatch.setenv("HOME", "/somewhere/else/that/is/longer")
+    assert callgrind.environment() == first
+    assert first["PYTHONHASHSEED"] == "0"
+    assert not {"LANG", "LOG_LEVEL"} & set(first)
+
+
+def test_a_quantile_is_a_value_that_was_seen() -> None:
+    assert [stalls.quantile([3.0, 1.0, 2.0, 4.0], share) for share in (0.0, 0.5, 0.999)] == [1.0, 3.0, 4.0]
+
+
+def test_row_15_has_a_sink_that_is_not_stalled_and_a_control_that_must_be() -> None:
+    assert {kind for kind, stalled in stalls.KINDS.items() if stalled} == {"prodfix, stalled", "print, stalled"}
+    assert {"prodfix", "prodfix again", "print"} <= set(stalls.KINDS)
+
+
+def test_what_grew_is_counted_once_more_and_the_lesser_one_counts() -> None:
+    kept = {"1 find": 1.3, "1 insert": 1.4}
+    first = gate.compare(kept, [figure(1.5), figure(1.4, part="insert")])
+    assert [change.now for change in gate.lesser(first, gate.compare(kept, [figure(1.31)]))] == [1.31, 1.4]
+    assert [change.now for change in gate.lesser(first, gate.compare(kept, [figure(1.6)]))] == [1.5, 1.4]
 
 
 def test_help_tells_of_every_command() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import threading
 from contextvars import copy_context
@@ -121,6 +123,21 @@ def test_a_context_does_not_change_and_its_notes_are_its_own() -> None:
         first.method = "POST"  # type: ignore[misc]
     first.notes.commands += 1
     assert second.notes.commands == 0
+
+
+def test_identities_differ_also_in_a_child_process() -> None:
+    mine = [make() for _ in range(2)]  # others are left that were made with them
+    reading, writing = os.pipe()
+    if (child := os.fork()) == 0:
+        os.write(writing, json.dumps([(each.request_id, each.trace_id) for each in (make(), make())]).encode())
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    others = json.loads(os.read(reading, 4096))
+    mine += [make() for _ in range(200)]
+    found = [identity for each in mine for identity in (each.request_id, each.trace_id)]
+    found += [identity for each in others for identity in each]
+    assert len(set(found)) == len(found) == 408
+    assert {re.fullmatch("[0-9a-f]{32}", each) is not None for each in found} == {True}
 
 
 def test_a_context_is_known_until_it_is_reset() -> None:

@@ -337,6 +337,39 @@ def test_flasks_own_are_there_too(adopt: Callable[..., Flask]) -> None:
     assert adopt(app, deadline=True).test_client().get("/a").get_json() == ["/a", "host", "a", True]
 
 
+def test_what_outlives_a_request_has_its_deadline_still_and_what_is_not_of_it_has_none(
+    adopt: Callable[..., Flask],
+) -> None:
+    app, carried = Flask("host"), list[Callable[[], Any]]()
+
+    @app.get("/")
+    def view() -> str:
+        carried.extend([in_request(remaining), remaining])
+        return str(0 < (remaining() or 0) <= 30)
+
+    adopt(app, deadline=True)
+    for _ in range(2):
+        assert app.test_client().get("/").text == "True"
+        assert remaining() is None, "it is over"
+    left, nothing = (in_thread(work) for work in carried[:2])
+    assert 0 < left <= 30
+    assert nothing is None, "the control"
+
+
+def test_a_request_within_other_work_has_its_own_deadline_and_leaves_that_works(adopt: Callable[..., Flask]) -> None:
+    app = Flask("host")
+
+    @app.get("/")
+    @deadlines.deadline(5)
+    def inner() -> str:
+        return str(0 < (remaining() or 0) <= 5)
+
+    adopt(app, deadline=True)
+    with deadline(100):
+        assert app.test_client().get("/").text == "True"
+        assert (remaining() or 0) > 90
+
+
 CARRIED = """
 from gevent import monkey; monkey.patch_all()
 import time, threading, gevent, pymongo
