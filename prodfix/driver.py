@@ -236,7 +236,7 @@ class HookedClient(MongoClient[Any]):
         """The one server that ``selector`` finds as the deployment is described now; ``None`` if nobody knows."""
 
     def prodfix_selection(self, select: Callable[[], Any], selector: Any) -> Any:
-        """The server that ``select`` finds, which may have to wait for it. ``selector``: ``None`` if it is taken by its address."""
+        """The server that ``select`` finds, which may have to wait. ``selector``: ``None`` if it is taken by its address."""
         return select()
 
     @staticmethod
