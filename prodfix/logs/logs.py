@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from loguru import Message, Record
 
 _LEVELS = {Severity.INFO: "INFO", Severity.WARN: "WARNING", Severity.ERROR: "ERROR", Severity.CRITICAL: "CRITICAL"}
+_NUMBERS = {level: int(getattr(logging, level)) for level in _LEVELS.values()}
 _SEEDS = {"debug": "DEBUG", "info": "INFO", "warn": "WARNING", "error": "ERROR"}
 _STEPS = ((logging.INFO, "debug"), (logging.WARNING, "info"), (logging.ERROR, "warn"), (logging.CRITICAL, "error"))
 _URGENT = frozenset({Severity.ERROR, Severity.CRITICAL})
@@ -69,16 +70,16 @@ class Logs:
         Never raises: a broken log must not break what it tells of.
         """
         try:
-            told = entry if isinstance(entry, Rendered) else Rendered(entry, render(entry))
+            line = entry.line if isinstance(entry, Rendered) else render(entry)
             urgent = severity in _URGENT
             for name in files:
-                self.sinks.put(f"{name}.log", told.line, urgent=urgent)
+                self.sinks.put(f"{name}.log", line, urgent=urgent)
             if self.owning:
-                self._to_console(severity, told, urgent)
+                self._to_console(severity, entry, line, urgent)
             else:
                 while self.sinks.news:
                     self._to_host(logging.WARNING, render(self.sinks.news.popleft()))
-                self._to_host(getattr(logging, _LEVELS[severity]), told.line)
+                self._to_host(getattr(logging, _LEVELS[severity]), line)
         except Exception:  # noqa: BLE001 - see above; counted, and shown by the diagnostics
             self.sinks.dropped += 1
 
@@ -87,25 +88,27 @@ class Logs:
     ) -> None:
         """Log something that is not an error of a request: an event with its facts, which are redacted here."""
         context = current_context()
+        level = severity.value
         entry = {
             "timestamp": timestamp(),
-            "level": str(severity),
-            "severity": str(severity),
+            "level": level,
+            "severity": level,
             "event": event,
             "message": message,
             "requestId": context.request_id if context else None,
             **({"category": event, "database": None, "stack": ""} if files else {}),  # what every line of a file has
-            **redact_document(facts or {}),
+            **(redact_document(facts) if facts else {}),
         }
         self.emit(severity, entry, *files)
 
-    def _to_console(self, severity: Severity, entry: Rendered, urgent: bool) -> None:
+    def _to_console(self, severity: Severity, entry: Mapping[str, Any], line: bytes, urgent: bool) -> None:
         """By loguru, if it has more to do with it than to hand it back to us: who adds a sink of his own has our lines too."""
         level = _LEVELS[severity]
         if not _ours_alone(self._handler):
-            logger.bind(entry=entry).log(level, "{}", entry.get("message", ""))
-        elif getattr(logging, level) >= self._least:
-            self.sinks.put("console", entry.line, urgent=urgent)
+            told = entry if isinstance(entry, Rendered) else Rendered(entry, line)
+            logger.bind(entry=told).log(level, "{}", entry.get("message", ""))
+        elif _NUMBERS[level] >= self._least:
+            self.sinks.put("console", line, urgent=urgent)
 
     def _to_host(self, level: int, line: bytes) -> None:
         logging.getLogger("prodfix").log(level, "%s", line.decode().rstrip())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from prodfix.connection.status import ConnectionEvent
@@ -15,7 +16,8 @@ from prodfix.operations.fingerprints import CommandKey
 from prodfix.queries.advice import QueryAdvice
 from prodfix.queries.interceptor import CommandRecord
 from prodfix.records.storage import CONNECTION_EVENTS, Storage
-from prodfix.redaction.redactor import redact_uri
+from prodfix.redaction.redacted import Redacted
+from prodfix.redaction.redactor import redact_document, redact_text, redact_uri
 from prodfix.request.context import RequestContext
 from prodfix.signals import error_regressed
 
@@ -68,8 +70,7 @@ class Reports:
         took = "" if operation.duration_ms is None else f" after {operation.duration_ms:.0f} ms"
         message = f"{operation.operation} on {operation.collection} {record.outcome}{took}"
         routine = record.outcome in ("started", "succeeded")
-        facts = {"category": ErrorCategory.DATABASE_QUERY, **record.to_json()}
-        self._logs.event(Severity.INFO if routine else Severity.WARN, "query", message, FILE, facts=facts)
+        self._logs.event(Severity.INFO if routine else Severity.WARN, "query", message, FILE, facts=_facts(record))
 
     def repeated(self, key: CommandKey, context: RequestContext) -> None:
         """One request has sent the same kind of command again and again: once for each endpoint and kind, and hour."""
@@ -130,3 +131,42 @@ class Reports:
         severity = Severity.INFO if event.event == "connected" else Severity.CRITICAL
         self._logs.event(severity, "connection", f"connection {event.event}", FILE, facts=facts)
         self._storage.put(CONNECTION_EVENTS, event.to_document())
+
+
+def _facts(record: CommandRecord) -> Redacted:
+    """Of a command, what ``redact_document(record.to_json())`` would be. Its shape is redacted already, and there are few names
+    of commands, collections and databases: most lines have no text that is looked at anew."""
+    operation, context = record.operation, record.context
+    query = operation.query
+    asked = {} if context is None else _context_facts(context, context.notes.user_id)
+    return Redacted(
+        {
+            "category": _CATEGORY,
+            "database": {
+                "operation": _known_text(operation.operation),
+                "collection": None if operation.collection is None else _known_text(operation.collection),
+                "query": query if query is None or type(query) is Redacted else redact_document(query),
+                "durationMs": operation.duration_ms,
+                "name": _known_text(record.database),
+                "options": record.options,
+            },
+            "fingerprint": record.fingerprint,
+            "outcome": record.outcome,
+            "code": record.code,
+            "resultCount": record.results,
+            "driverAttempts": record.attempts,
+            "requestId": asked.get("requestId"),
+            "context": asked or None,
+        }
+    )
+
+
+_CATEGORY = ErrorCategory.DATABASE_QUERY.value
+_known_text = lru_cache(1024)(redact_text)
+
+
+@lru_cache(64)
+def _context_facts(context: RequestContext, user_id: str | None) -> dict[str, Any]:
+    """Of a request, for all of its commands. ``user_id`` is the context's own, which becomes known while it is served."""
+    told: dict[str, Any] = redact_document(context.to_json())
+    return told
