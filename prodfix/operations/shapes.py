@@ -115,9 +115,12 @@ class _Walk:
     def shape(self, value: Any, parent: str, level: int, path: str = "") -> Any:
         """``parent`` is the key above; ``path`` the field's dotted name, without the operators on the way to it."""
         self.left -= 1
-        if type(value) is dict or isinstance(value, Mapping):
+        kind = type(value)
+        if kind is dict:
+            return self._items(value.items(), parent, level, path) if level < LEVELS and self.left > 0 else "?document"
+        if kind is not list and isinstance(value, Mapping):
             return self._mapping(value, parent, level, path)
-        if isinstance(value, (list, tuple)):
+        if kind is list or isinstance(value, (list, tuple)):
             if level >= LEVELS or self.left <= 0:
                 return "?array"
             shown = [self.shape(item, parent, level + 1, path) for item in value[:ITEMS] if self.left > 0]
@@ -153,6 +156,8 @@ class _Walk:
             if kind is not None and type(key) is str and len(key) <= LONGEST_NAME and key not in _DIRECTIONS:
                 self.left -= 1
                 shape[_short_name(key)] = kind
+            elif plain and type(key) is str and key not in _DIRECTIONS:
+                shape[_name(key)] = self.shape(item, key, level + 1)
             elif key == named and isinstance(item, str):
                 shape[key] = _text(item)
             else:
@@ -168,7 +173,13 @@ class _Walk:
 
 def _text(text: str) -> str:
     """What of a text stays; redacted first, as what is cut is no longer known."""
-    return redact_text(text[: 2 * LONGEST_TEXT])[:LONGEST_TEXT]
+    return _short_text(text if len(text) <= LONGEST_TEXT else text[: 2 * LONGEST_TEXT])
+
+
+@lru_cache(1024)
+def _short_text(text: str) -> str:
+    # The names of a few collections and databases, again and again.
+    return redact_text(text)[:LONGEST_TEXT]
 
 
 def _name(key: Any) -> str:

@@ -137,7 +137,9 @@ def _facts(record: CommandRecord) -> Redacted:
     """Of a command, what ``redact_document(record.to_json())`` would be. Its shape is redacted already, and there are few names
     of commands, collections and databases: most lines have no text that is looked at anew."""
     operation, context = record.operation, record.context
-    query = operation.query
+    query, options = operation.query, record.options
+    if query is not None and type(query) is not Redacted:  # nobody's that comes from the interceptor
+        query, options = redact_document(query), redact_document(options)
     asked = {} if context is None else _context_facts(context, context.notes.user_id)
     return Redacted(
         {
@@ -145,10 +147,10 @@ def _facts(record: CommandRecord) -> Redacted:
             "database": {
                 "operation": _known_text(operation.operation),
                 "collection": None if operation.collection is None else _known_text(operation.collection),
-                "query": query if query is None or type(query) is Redacted else redact_document(query),
+                "query": query,
                 "durationMs": operation.duration_ms,
                 "name": _known_text(record.database),
-                "options": record.options,
+                "options": options,
             },
             "fingerprint": record.fingerprint,
             "outcome": record.outcome,
