@@ -261,20 +261,21 @@ class HookedClient(MongoClient[Any]):
             operation: str,
             address: Any = None,
             deprioritized_servers: Any = None,
+            *more: Any,
             **options: Any,
         ) -> Any:
             self.prodfix_try()
             # An implicit session has no transaction, whose end the driver would note here, or which would be bound to a server.
             if _SHORTENS_WAY and address is None and not deprioritized_servers and (not session or session._implicit):
                 topology = self._topology
-                server = topology and self.prodfix_known(topology.description, server_selector)
+                server = None if topology is None else self.prodfix_known(topology.description, server_selector)
                 if server is not None:
                     if _csot.get_timeout():
                         _csot.set_rtt(server.description.min_round_trip_time)
                     return server
-            if deprioritized_servers:
-                options["deprioritized_servers"] = deprioritized_servers
-            select = partial(super()._select_server, server_selector, session, operation, address, **options)
+            if more or deprioritized_servers is not None:
+                more = (deprioritized_servers, *more)
+            select = partial(super()._select_server, server_selector, session, operation, address, *more, **options)
             return self.prodfix_selection(select, None if address else server_selector)
 
     def _watch_overloads(self) -> None:

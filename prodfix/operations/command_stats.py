@@ -103,6 +103,8 @@ class CommandStats:
         found: Any = command.get("filter")
         if type(found) is not dict:
             found = () if name in UNFILTERED else filter_of(name, command) or ()
+        key: CommandKey
+        kind: Kind
         try:
             met = self._met[name][collection]
             for field_name in found:
