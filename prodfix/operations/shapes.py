@@ -22,6 +22,11 @@ ITEMS = 5  # how many elements of a list
 RAW_BYTES = 64 * 1024  # a larger raw document is not even parsed
 
 
+REMEMBERED = (
+    4096  # names of fields: of most applications they are all there are, and of the rest none is looked up in vain
+)
+
+
 _DROPPED = frozenset({"lsid", "$clusterTime", "signature", "$readPreference", "apiVersion", "comment"})
 
 
@@ -148,21 +153,27 @@ class _Walk:
         # Most documents are fields with values of plain types, each of which its type alone decides.
         plain = not (named or self._shown or parent in _DIRECTIONS)
         shape: dict[str, Any] = {}
+        left = self.left
         for key, item in items:
-            if self.left <= 0:
+            if left <= 0:
                 shape["…"] = "?"
                 break
-            kind = _TYPES.get(type(item)) if plain else None
-            if kind is not None and type(key) is str and len(key) <= LONGEST_NAME and key not in _DIRECTIONS:
-                self.left -= 1
-                shape[_short_name(key)] = kind
-            elif plain and type(key) is str and key not in _DIRECTIONS:
-                shape[_name(key)] = self.shape(item, key, level + 1)
+            if plain:
+                kind, name = _TYPES.get(type(item)), _field_names.get(key) or _field_name(key)
+                if kind is not None and name is not None:
+                    left -= 1
+                    shape[name] = kind
+                    continue
+            self.left = left
+            if plain and name is not None:
+                shape[name] = self.shape(item, key, level + 1)
             elif key == named and isinstance(item, str):
                 shape[key] = _text(item)
             else:
                 inherited = parent if parent in _DIRECTIONS else str(key)
                 shape[_name(key)] = self.shape(item, inherited, level + 1, self._below(path, str(key), parent))
+            left = self.left
+        self.left = left
         return Redacted(shape)
 
     def _below(self, path: str, key: str, parent: str) -> str:
@@ -191,6 +202,19 @@ def _name(key: Any) -> str:
 @lru_cache(4096)
 def _short_name(key: str) -> str:
     return redact_text(mask_key(key))
+
+
+_field_names: dict[str, str] = {}
+
+
+def _field_name(key: Any) -> str | None:
+    """The name of a field, as it may be told; ``None`` for what is none, or tells how its value is to be read."""
+    if type(key) is not str or len(key) > LONGEST_NAME or key in _DIRECTIONS:
+        return None
+    name = _short_name(key)
+    if len(_field_names) < REMEMBERED:
+        _field_names[key] = name
+    return name
 
 
 def _shown_paths(command: Mapping[str, Any], shown: frozenset[str]) -> frozenset[str]:
