@@ -23,10 +23,10 @@ class Collection(FlaskCollection):
         )  # which refuses private names, and asks for the item of the others
 
     def __getitem__(self, name: str) -> Any:
-        return _like(DriverCollection.__getitem__(self, name))
+        return _like(DriverCollection.__getitem__(self, name), cast(FlaskDatabase, self.database))
 
     def with_options(self, *arguments: Any, **options: Any) -> Any:
-        return _like(super().with_options(*arguments, **options))
+        return _like(super().with_options(*arguments, **options), cast(FlaskDatabase, self.database))
 
 
 class Database(FlaskDatabase):
@@ -36,14 +36,22 @@ class Database(FlaskDatabase):
         return DriverDatabase.__getattr__(self, name)
 
     def __getitem__(self, name: str) -> Any:
-        return _like(DriverDatabase.__getitem__(self, name))
+        # As the driver makes its own. Not that one made over: a collection takes a tenth of a command to make, and one whose
+        # class is changed makes each command dearer.
+        return Collection(self, name)
 
     def get_collection(self, *arguments: Any, **options: Any) -> Any:
-        return _like(super().get_collection(*arguments, **options))
+        return _like(super().get_collection(*arguments, **options), self)
 
 
-def _like(made: DriverCollection[Any]) -> Collection:
-    """The same collection, which nobody else has yet, with the methods of our class. Another one made of it would have the same
-    attributes, and take as long to make: a tenth of a command."""
-    made.__class__ = Collection
-    return cast(Collection, made)
+def _like(made: DriverCollection[Any], database: FlaskDatabase) -> Collection:
+    """The same collection, of our class."""
+    return Collection(
+        database,
+        made.name,
+        False,
+        made.codec_options,
+        made.read_preference,
+        made.write_concern,
+        made.read_concern,
+    )
