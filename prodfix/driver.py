@@ -20,6 +20,7 @@ from pymongo.errors import PyMongoError, WaitQueueTimeoutError
 from pymongo.synchronous.client_session import ClientSession
 from pymongo.synchronous.command_cursor import CommandCursor
 from pymongo.synchronous.cursor import Cursor
+from pymongo.topology_description import TopologyDescription
 from pymongo.write_concern import WriteConcern
 
 Work = Callable[..., Any]
@@ -80,6 +81,8 @@ _TIMES = all(hasattr(_csot, name) for name in ("remaining", "get_timeout", "get_
 _STATES = all(hasattr(_TxnState, name) for name in ("IN_PROGRESS", "COMMITTED", "ABORTED"))
 _RUNS = _takes(MongoClient, "_retry_internal", "func", "session", "bulk", "operation", "is_read")
 _SELECTS = _takes(MongoClient, "_select_server", "server_selector", "session", "operation", "address")
+_DESCRIBES = _sets(MongoClient, "_topology")
+_TELLS_IMPLICIT = _sets(ClientSession, "_implicit")
 _HAS_POLICY = _sets(MongoClient, "_retry_policy")
 _TAKES_POOL = _sets(MongoClient, "_pool_class")
 _LENDS = _takes(Pool, "_get_conn", "checkout_started_time", "handler")
@@ -115,6 +118,7 @@ class PrivateName:
     there: bool
 
 
+_SHORT_WAY = "the short way to a server that is known: each command selects it anew, which costs a twentieth of it"
 _POOL_LOST = "waitQueueTimeoutMS within a deadline, and limits of its own that a caller gives an operation there"
 _ABORTS_LOST = "the abort of a transaction whose commit was not answered: it is left to the server's own limit"
 
@@ -122,6 +126,8 @@ NAMES = (
     PrivateName("_csot", "what is left of pymongo.timeout: a caller's shorter limits, waits that end with it", _TIMES),
     PrivateName("MongoClient._retry_internal", "the breaker's view of operations, two tries for each of them", _RUNS),
     PrivateName("MongoClient._select_server", "the refusal at once while the database is down", _SELECTS),
+    PrivateName("MongoClient._topology", _SHORT_WAY, _DESCRIBES),
+    PrivateName("ClientSession._implicit", _SHORT_WAY, _TELLS_IMPLICIT),
     PrivateName("MongoClient._retry_policy", "the third try at a server that is overloaded", _HAS_POLICY),
     PrivateName("MongoClient(_pool_class)", _POOL_LOST, _TAKES_POOL),
     PrivateName("Pool._get_conn", "waitQueueTimeoutMS within a deadline", _LENDS),
@@ -239,6 +245,10 @@ def restored(end: Deadline) -> Iterator[None]:
 # -- a client, its pool and its connections ---------------------------------------------------------------------------------
 
 
+_run: Any = getattr(MongoClient, "_retry_internal", None)
+_SHORTENS_WAY = _DESCRIBES and _TELLS_IMPLICIT and hasattr(_csot, "set_rtt")
+
+
 class HookedClient(MongoClient[Any]):
     """A client that tells of each operation, each selection of a server and each overload, and has a pool of ours.
 
@@ -264,12 +274,14 @@ class HookedClient(MongoClient[Any]):
         """The result of an operation of the driver's: of ``run``."""
         return run()
 
-    def prodfix_finds(self, selector: Any) -> bool:
-        """Whether ``selector`` finds a server at once for the next try of an operation; ``None``: it is taken by its address."""
-        return True
+    def prodfix_try(self) -> None:
+        """Called before a server is selected for a try of an operation."""
+
+    def prodfix_known(self, description: TopologyDescription, selector: Any) -> Any:
+        """The one server that ``selector`` finds as the deployment is described now; ``None`` if nobody knows."""
 
     def prodfix_selection(self, select: Callable[[], Any], selector: Any) -> Any:
-        """The server that ``select`` finds, which may have to wait for it."""
+        """The server that ``select`` finds, which may have to wait. ``selector``: ``None`` if it is taken by its address."""
         return select()
 
     @staticmethod
@@ -282,21 +294,35 @@ class HookedClient(MongoClient[Any]):
             self, func: Work, session: Any, bulk: Any, operation: str, is_read: bool = False, *more: Any, **options: Any
         ) -> Any:
             name = _name_of(operation, func)
-            work = self.prodfix_work(func, session, bulk, name)
-            run = partial(super()._retry_internal, work, session, bulk, operation, is_read, *more, **options)
-            writes_out = options.get("is_aggregate_write", False)
-            return self.prodfix_operation(run, name, session, is_read, writes_out)
+            work = func if is_read else self.prodfix_work(func, session, bulk, name)
+            run = partial(_run, self, work, session, bulk, operation, is_read, *more, **options)
+            return self.prodfix_operation(run, name, session, is_read, options.get("is_aggregate_write", False))
 
     if _SELECTS:
 
         def _select_server(
-            self, server_selector: Any, session: Any, operation: str, address: Any = None, *more: Any, **options: Any
+            self,
+            server_selector: Any,
+            session: Any,
+            operation: str,
+            address: Any = None,
+            deprioritized_servers: Any = None,
+            *more: Any,
+            **options: Any,
         ) -> Any:
-            selector = server_selector if address is None else None
-            if self.prodfix_finds(selector):
-                return super()._select_server(server_selector, session, operation, address, *more, **options)
+            self.prodfix_try()
+            # An implicit session has no transaction, whose end the driver would note here, or which would be bound to a server.
+            if _SHORTENS_WAY and address is None and not deprioritized_servers and (not session or session._implicit):
+                topology = self._topology
+                server = None if topology is None else self.prodfix_known(topology.description, server_selector)
+                if server is not None:
+                    if _csot.get_timeout():
+                        _csot.set_rtt(server.description.min_round_trip_time)
+                    return server
+            if more or deprioritized_servers is not None:
+                more = (deprioritized_servers, *more)
             select = partial(super()._select_server, server_selector, session, operation, address, *more, **options)
-            return self.prodfix_selection(select, selector)
+            return self.prodfix_selection(select, None if address else server_selector)
 
     def _watch_overloads(self) -> None:
         """The driver asks its policy before each of its waits for a server that is overloaded: its tries are more than

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextvars import ContextVar
 from functools import partial
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 import pymongo
 from pymongo import MongoClient
 from pymongo.errors import ServerSelectionTimeoutError
-from pymongo.server_selectors import any_server_selector
+from pymongo.read_preferences import Primary
+from pymongo.server_selectors import any_server_selector, writable_server_selector
 from pymongo.synchronous.database import Database as DriverDatabase
+from pymongo.topology_description import TopologyDescription
 
 from prodfix import driver
 from prodfix.connection.checkouts import BoundedPool
@@ -27,6 +28,7 @@ from prodfix.connection.selections import Selections
 from prodfix.connection.time_limits import limited
 from prodfix.connection.unlistened import followed, may_write
 from prodfix.errors import DatabaseNotConfigured
+from prodfix.process.current import current
 from prodfix.process.per_process import PerProcess
 
 DEFAULT_DATABASE = "prodfix"
@@ -44,14 +46,16 @@ class Call(Protocol):
     def __call__(self, operation: Callable[[], Result], /) -> Result: ...
 
 
-class _CheckoutTries:
-    """Those of the operation that this greenlet or thread is in."""
+class _OfOverload(NamedTuple):
+    """Tries of an operation that an overloaded server has refused, and how many there may be."""
 
-    made = 0
-    most = TRIES
+    made: int
+    most: int
 
 
-_tries: ContextVar[_CheckoutTries | None] = ContextVar("prodfix_tries", default=None)
+# Where a greenlet or thread (whose own greenlet is its first) keeps how often the operation that it is in was tried. Not in a
+# context variable: setting one costs more than all else that is done here.
+_TRIES = "prodfix_tries"
 
 
 def _plainly(operation: Callable[[], Result]) -> Result:
@@ -94,30 +98,37 @@ class GatedClient(driver.HookedClient, Client):
     ) -> Any:
         if self._prodfix_follow and may_write(name, is_read=is_read, writes_out=writes_out):
             run = partial(followed, run, name, session)
-        token = _tries.set(_CheckoutTries())
+        here = current().__dict__
+        outer = here.get(_TRIES)
+        here[_TRIES] = 0
         try:
             return self._prodfix_call(run)
         finally:
-            _tries.reset(token)
+            here[_TRIES] = outer
 
     @staticmethod
     def prodfix_overloaded(retries: int) -> None:
-        tries = _tries.get()
+        here = current().__dict__
+        tries = here.get(_TRIES)
         if tries is not None:
-            tries.most = max(TRIES, 1 + retries)
+            made = tries.made if isinstance(tries, _OfOverload) else tries
+            here[_TRIES] = _OfOverload(made, max(TRIES, 1 + retries))
 
-    def prodfix_finds(self, selector: Any) -> bool:
-        tries = _tries.get()
+    def prodfix_try(self) -> None:
+        here = current().__dict__
+        tries = here.get(_TRIES)
         if tries is not None:
-            if tries.made >= tries.most:
-                # In place of this error the driver raises the one that the operation has failed with.
-                raise ServerSelectionTimeoutError(f"tried {tries.made} times")
-            tries.made += 1
+            here[_TRIES] = 1 if tries == 0 else _once_more(tries)
         self._prodfix_gate()
-        return self._prodfix_selections.sure(self.topology_description, selector)
+
+    def prodfix_known(self, description: TopologyDescription, selector: Any) -> Any:
+        found = self._prodfix_selections.get(description, selector)
+        return found.server if found is not None else None
 
     def prodfix_selection(self, select: Callable[[], Any], selector: Any) -> Any:
-        """In steps, between which the gate is asked."""
+        """In steps, between which the gate is asked; in none where a server is known."""
+        if selector is not None and self._prodfix_selections.get(self.topology_description, selector) is not None:
+            return select()
         limit = driver.remaining()
         if limit is None:
             limit = self.options.server_selection_timeout
@@ -133,13 +144,28 @@ class GatedClient(driver.HookedClient, Client):
                     raise
             self._prodfix_gate()
         if described is self.topology_description and self._prodfix_may_note(selector):
-            self._prodfix_selections.note(described, selector)
+            self._prodfix_selections.note(described, selector, server if _only(described, selector) else None)
         return server
 
     def _prodfix_may_note(self, selector: Any) -> bool:
         """Whether it finds the same again: a session can be pinned to one mongos, and a selector of the host's do anything."""
         sharded = self.topology_description.topology_type_name == "Sharded"
         return selector is not None and not sharded and self.options.server_selector is any_server_selector
+
+
+def _once_more(tries: int | _OfOverload) -> int | _OfOverload:
+    """One more try. Raises in place of the last: the driver then raises the error that the operation has failed with."""
+    made, most = tries if isinstance(tries, _OfOverload) else (tries, TRIES)
+    if made >= most:
+        raise ServerSelectionTimeoutError(f"tried {made} times")
+    return _OfOverload(made + 1, most)
+
+
+def _only(description: TopologyDescription, selector: Any) -> bool:
+    """Whether there is but one server that it can find: one that the client was given, or the primary."""
+    kind = description.topology_type_name
+    primary = selector is writable_server_selector or type(selector) is Primary
+    return kind == "Single" or (kind == "ReplicaSetWithPrimary" and primary)
 
 
 def _heard(client: MongoClient[Any], wanted: Callable[[Any], bool]) -> MongoClient[Any]:

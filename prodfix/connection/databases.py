@@ -52,7 +52,9 @@ class Database(FlaskDatabase):
         return DriverDatabase.__getattr__(self, name)
 
     def __getitem__(self, name: str) -> Any:
-        return _like(DriverDatabase.__getitem__(self, name), self)
+        # As the driver makes its own. Not that one made over: a collection takes a tenth of a command to make, and one whose
+        # class is changed makes each command dearer.
+        return Collection(self, name)
 
     def get_collection(self, *arguments: Any, **options: Any) -> Any:
         return _like(super().get_collection(*arguments, **options), self)

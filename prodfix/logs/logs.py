@@ -64,16 +64,16 @@ class Logs:
         """
         try:
             self._trackers.ask()
-            told = entry if isinstance(entry, Rendered) else Rendered(entry, render(entry))
+            line = entry.line if isinstance(entry, Rendered) else render(entry)
             urgent = severity in _URGENT
             for name in files:
-                self.sinks.put(f"{name}.log", told.line, urgent=urgent)
+                self.sinks.put(f"{name}.log", line, urgent=urgent)
             if self.owning:
-                self._console.put(_LEVELS[severity], told, urgent=urgent)
+                self._console.put(_LEVELS[severity], entry, line, urgent=urgent)
             else:
                 while self.sinks.news:
                     self._to_host(logging.WARNING, render(self.sinks.news.popleft()))
-                self._to_host(getattr(logging, _LEVELS[severity]), told.line)
+                self._to_host(getattr(logging, _LEVELS[severity]), line)
         except Exception:  # noqa: BLE001 - see above; counted, and shown by the diagnostics
             self.sinks.dropped += 1
 
@@ -82,15 +82,16 @@ class Logs:
     ) -> None:
         """Log something that is not an error of a request: an event with its facts, which are redacted here."""
         context = current_context()
+        level = severity.value
         entry = {
             "timestamp": timestamp(),
-            "level": str(severity),
-            "severity": str(severity),
+            "level": level,
+            "severity": level,
             "event": event,
             "message": message,
             "requestId": context.request_id if context else None,
             **({"category": event, "database": None, "stack": ""} if files else {}),  # what every line of a file has
-            **redact_document(facts or {}),
+            **(redact_document(facts) if facts else {}),
         }
         self.emit(severity, entry, *files)
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _SEEDS = {"debug": "DEBUG", "info": "INFO", "warn": "WARNING", "error": "ERROR"}
 _STEPS = ((logging.INFO, "debug"), (logging.WARNING, "info"), (logging.ERROR, "warn"), (logging.CRITICAL, "error"))
+_NUMBERS = {level: int(getattr(logging, level)) for level in ("INFO", "WARNING", "ERROR", "CRITICAL")}
 _SHOW_WARNING = warnings.showwarning
 
 
@@ -38,12 +39,13 @@ class LoguruConsole:
         self._handler: int | None = None  # of loguru's, ours
         self._least = logging.DEBUG
 
-    def put(self, level: str, entry: Rendered, *, urgent: bool) -> None:
+    def put(self, level: str, entry: Mapping[str, Any], line: bytes, *, urgent: bool) -> None:
         """By loguru, if it has more to do with it than to hand it back to us: who adds a sink of his own has our lines too."""
         if not _ours_alone(self._handler):
-            logger.bind(entry=entry).log(level, "{}", entry.get("message", ""))
-        elif getattr(logging, level) >= self._least:
-            self._sinks.put("console", entry.line, urgent=urgent)
+            told = entry if isinstance(entry, Rendered) else Rendered(entry, line)
+            logger.bind(entry=told).log(level, "{}", entry.get("message", ""))
+        elif _NUMBERS[level] >= self._least:
+            self._sinks.put("console", line, urgent=urgent)
 
     def take_over(self, level: str) -> None:
         """Make loguru the process's logging, with the console as its one sink. Loggers that are made later are ours too.

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterable
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 from ddsketch.mapping import LogarithmicMapping
 
-from prodfix.operations.fingerprints import CommandKey
+from prodfix.operations.fingerprints import (
+    MOST_FIELDS,
+    UNFILTERED,
+    CommandKey,
+    collection_of,
+    command_key,
+    filter_of,
+)
 from prodfix.process.native import allocate_lock
 from prodfix.redaction.names import mask_key
 from prodfix.serialization import Serializable
@@ -17,8 +26,10 @@ from prodfix.serialization import Serializable
 KINDS = 500  # kinds of commands that are told apart; further ones are counted together
 MET = 4096  # keys as they come, before they are masked, that are remembered
 OTHER = CommandKey("__other__", None, ())
-FRESH = 64  # durations of one kind that are kept until the next drain; of further ones only the sum is
+FRESH = 64  # durations of one kind, the last ones, that are kept until the next drain; of others only the sum is
 ACCURACY = 0.02  # relative accuracy of quantiles (DDSketch, VLDB 2019)
+
+_END = object()  # no name of a field
 
 _MAPPING = LogarithmicMapping(ACCURACY)
 _MULTIPLIER = math.log(2) / math.log(_MAPPING.gamma)
@@ -52,12 +63,13 @@ class Kind:
     repeated: int = 0
     sampled: int = 0
     bins: Counter[int] = field(default_factory=Counter)
-    fresh: list[int] = field(default_factory=list)
+    fresh: deque[int] = field(default_factory=partial(deque, maxlen=FRESH))
     drained: tuple[int, int] = (0, 0)
 
-    def drain(self, durations: Iterable[int]) -> None:
-        for micros in durations:
-            self.bins[bin_of(micros)] += 1
+    def drain(self) -> None:
+        """Put the fresh durations into the bins; others may come meanwhile."""
+        for _ in range(len(self.fresh)):
+            self.bins[bin_of(self.fresh.popleft())] += 1
             self.sampled += 1
 
     def totals(self) -> KindTotals:
@@ -65,50 +77,77 @@ class Kind:
 
 
 class CommandStats:
-    """The kinds of commands of one process. ``add`` is on the path of every command: a table, three sums, a short list."""
+    """The kinds of commands of one process. ``count`` is on the path of every command: a table, three sums, a short list.
+
+    It holds no lock, which would take half of its time: each of its steps is one that Python's own lock lets no other thread
+    come between, and :meth:`drain` takes what is there.
+    """
 
     def __init__(self) -> None:
         self._kinds: dict[CommandKey, Kind] = {}
-        self._met: dict[CommandKey, Kind] = {}  # the same by keys as they come, for most commands
-        self._lock = allocate_lock()
+        # By what of a command makes its key, one word after the other: such a walk takes half of what making a key does.
+        self._met: dict[Any, Any] = {}
+        self._remembered = 0
+        self._lock = allocate_lock()  # around new kinds
 
-    def add(self, key: CommandKey, micros: int, failed: bool) -> None:
-        with self._lock:
-            kind = self._met.get(key) or self._kind(key)
-            kind.count += 1
-            kind.micros += micros
-            if failed:
-                kind.errors += 1
-            if len(kind.fresh) < FRESH:
-                kind.fresh.append(micros)
+    @property
+    def commands(self) -> int:
+        """How many were counted."""
+        return sum(kind.count for kind in tuple(self._kinds.values()))
+
+    def count(self, name: str, command: Mapping[str, Any], micros: int, failed: bool) -> CommandKey:
+        """Count a command; its key (:func:`prodfix.operations.fingerprints.command_key`)."""
+        # Most have both where a find has them: only the others are looked at in full.
+        collection: Any = command.get(name)
+        if type(collection) is not str:
+            collection = collection_of(name, command)
+        found: Any = command.get("filter")
+        if type(found) is not dict:
+            found = () if name in UNFILTERED else filter_of(name, command) or ()
+        key: CommandKey
+        kind: Kind
+        try:
+            met = self._met[name][collection]
+            for field_name in found:
+                met = met[field_name]
+            key, kind = met[_END]
+        except KeyError:
+            key, kind = self._meet(command_key(name, command))
+        kind.count += 1
+        kind.micros += micros
+        if failed:
+            kind.errors += 1
+        kind.fresh.append(micros)
+        return key
 
     def repeat(self, key: CommandKey) -> None:
         """One request has sent commands of this kind again and again."""
-        with self._lock:
-            self._kind(key).repeated += 1
+        self._meet(key)[1].repeated += 1
 
-    def _kind(self, key: CommandKey) -> Kind:
-        shown = masked(key)
-        kind = self._kinds.get(shown)
-        if kind is None:
-            kind = self._kinds.setdefault(shown if len(self._kinds) < KINDS else OTHER, Kind())
-        if len(self._met) < MET:
-            self._met[key] = kind
-        return kind
+    def _meet(self, key: CommandKey) -> tuple[CommandKey, Kind]:
+        with self._lock:
+            shown = masked(key)
+            kind = self._kinds.get(shown)
+            if kind is None:
+                kind = self._kinds.setdefault(shown if len(self._kinds) < KINDS else OTHER, Kind())
+            if self._remembered < MET and len(key.fields) < MOST_FIELDS:  # of so many, there may have been more
+                self._remembered += 1
+                met = self._met
+                for word in (key.operation, key.collection, *key.fields):
+                    met = met.setdefault(word, {})
+                met[_END] = key, kind
+            return key, kind
 
     def drain(self) -> list[tuple[CommandKey, Kind]]:
         """The kinds that were counted since the last drain, their fresh durations in their bins."""
-        with self._lock:
-            changed = [
-                (key, kind, kind.fresh)
-                for key, kind in self._kinds.items()
-                if kind.drained != (kind.count, kind.repeated)
-            ]
-            for _, kind, _ in changed:
-                kind.fresh, kind.drained = [], (kind.count, kind.repeated)
-        for _, kind, durations in changed:
-            kind.drain(durations)
-        return [(key, kind) for key, kind, _ in changed]
+        changed = []
+        for key, kind in tuple(self._kinds.items()):
+            counted = kind.count, kind.repeated
+            if counted != kind.drained:
+                kind.drain()
+                kind.drained = counted
+                changed.append((key, kind))
+        return changed
 
 
 def masked(key: CommandKey) -> CommandKey:

@@ -15,7 +15,7 @@ import orjson
 MOST_FIELDS = 16  # names of a filter's fields in a key
 LONGEST = 4096  # bytes of a shape whose fingerprint is remembered
 
-_UNFILTERED = frozenset({"insert", "getMore", "commitTransaction", "abortTransaction"})
+UNFILTERED = frozenset({"insert", "getMore", "commitTransaction", "abortTransaction"})
 _ORDERED = frozenset({"sort", "$sort", "hint", "key"})  # documents in which the order of keys has a meaning
 _SETS = frozenset({"$and", "$or", "$nor", "$in", "$nin", "$all"})  # lists in which the order of elements has none
 
@@ -59,7 +59,7 @@ def command_key(name: str, command: Mapping[str, Any]) -> CommandKey:
     fields: tuple[str, ...] = ()
     if type(collection) is not str:
         collection = collection_of(name, command)
-    if name not in _UNFILTERED:
+    if name not in UNFILTERED:
         found = command.get("filter")
         if type(found) is not dict:
             found = filter_of(name, command)

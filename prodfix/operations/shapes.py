@@ -22,6 +22,11 @@ ITEMS = 5  # how many elements of a list
 RAW_BYTES = 64 * 1024  # a larger raw document is not even parsed
 
 
+REMEMBERED = (
+    4096  # names of fields: of most applications they are all there are, and of the rest none is looked up in vain
+)
+
+
 _DROPPED = frozenset({"lsid", "$clusterTime", "signature", "$readPreference", "apiVersion", "comment"})
 
 
@@ -115,9 +120,12 @@ class _Walk:
     def shape(self, value: Any, parent: str, level: int, path: str = "") -> Any:
         """``parent`` is the key above; ``path`` the field's dotted name, without the operators on the way to it."""
         self.left -= 1
-        if type(value) is dict or isinstance(value, Mapping):
+        kind = type(value)
+        if kind is dict:
+            return self._items(value.items(), parent, level, path) if level < LEVELS and self.left > 0 else "?document"
+        if kind is not list and isinstance(value, Mapping):
             return self._mapping(value, parent, level, path)
-        if isinstance(value, (list, tuple)):
+        if kind is list or isinstance(value, (list, tuple)):
             if level >= LEVELS or self.left <= 0:
                 return "?array"
             shown = [self.shape(item, parent, level + 1, path) for item in value[:ITEMS] if self.left > 0]
@@ -145,19 +153,27 @@ class _Walk:
         # Most documents are fields with values of plain types, each of which its type alone decides.
         plain = not (named or self._shown or parent in _DIRECTIONS)
         shape: dict[str, Any] = {}
+        left = self.left
         for key, item in items:
-            if self.left <= 0:
+            if left <= 0:
                 shape["…"] = "?"
                 break
-            kind = _TYPES.get(type(item)) if plain else None
-            if kind is not None and type(key) is str and len(key) <= LONGEST_NAME and key not in _DIRECTIONS:
-                self.left -= 1
-                shape[_short_name(key)] = kind
+            if plain:
+                kind, name = _TYPES.get(type(item)), _field_names.get(key) or _field_name(key)
+                if kind is not None and name is not None:
+                    left -= 1
+                    shape[name] = kind
+                    continue
+            self.left = left
+            if plain and name is not None:
+                shape[name] = self.shape(item, key, level + 1)
             elif key == named and isinstance(item, str):
                 shape[key] = _text(item)
             else:
                 inherited = parent if parent in _DIRECTIONS else str(key)
                 shape[_name(key)] = self.shape(item, inherited, level + 1, self._below(path, str(key), parent))
+            left = self.left
+        self.left = left
         return Redacted(shape)
 
     def _below(self, path: str, key: str, parent: str) -> str:
@@ -168,7 +184,13 @@ class _Walk:
 
 def _text(text: str) -> str:
     """What of a text stays; redacted first, as what is cut is no longer known."""
-    return redact_text(text[: 2 * LONGEST_TEXT])[:LONGEST_TEXT]
+    return _short_text(text if len(text) <= LONGEST_TEXT else text[: 2 * LONGEST_TEXT])
+
+
+@lru_cache(1024)
+def _short_text(text: str) -> str:
+    # The names of a few collections and databases, again and again.
+    return redact_text(text)[:LONGEST_TEXT]
 
 
 def _name(key: Any) -> str:
@@ -180,6 +202,19 @@ def _name(key: Any) -> str:
 @lru_cache(4096)
 def _short_name(key: str) -> str:
     return redact_text(mask_key(key))
+
+
+_field_names: dict[str, str] = {}
+
+
+def _field_name(key: Any) -> str | None:
+    """The name of a field, as it may be told; ``None`` for what is none, or tells how its value is to be read."""
+    if type(key) is not str or len(key) > LONGEST_NAME or key in _DIRECTIONS:
+        return None
+    name = _short_name(key)
+    if len(_field_names) < REMEMBERED:
+        _field_names[key] = name
+    return name
 
 
 def _shown_paths(command: Mapping[str, Any], shown: frozenset[str]) -> frozenset[str]:

@@ -7,23 +7,26 @@ logged until a command is slow or failed. Duplicate keys and validation failures
 
 from __future__ import annotations
 
+import math
 import random
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
 from prodfix.operations.command_stats import CommandStats
-from prodfix.operations.fingerprints import CommandKey, collection_of, command_key, fingerprint
+from prodfix.operations.fingerprints import CommandKey, collection_of, fingerprint
 from prodfix.operations.operation import MAY_CHANGE, DatabaseOperation, changes
 from prodfix.operations.shapes import redact_command
+from prodfix.process.current import current
 from prodfix.queries import replies
-from prodfix.request.context import RequestContext, current_context, watched_effects
+from prodfix.request.context import RequestContext, current_context, quick_background, quick_context, watched_effects
+from prodfix.request.effects import Effects
 
 CommandOutcome = Literal["started", "succeeded", "slow", "failed", "partly_failed"]
 
@@ -35,18 +38,21 @@ _IGNORED = frozenset(
 # What of a command's shape is not an option of it.
 _CONTENT = frozenset("filter query pipeline documents updates deletes update q u ops nsInfo cursors $db".split())
 
-# Slots and not tables: a command that a timeout or a kill cuts never ends, and its entry in a table would stay for ever.
-_started: ContextVar[CommandStartedEvent | None] = ContextVar("prodfix_command", default=None)
+_READS = frozenset({"find", "getMore"})  # what can be refused as a whole only
+_NOTHING: Mapping[str, Any] = {}
+
+_now = time.monotonic
 _failed: ContextVar[tuple[int | None, int]] = ContextVar("prodfix_failed", default=(None, 0))
 _observed: ContextVar[list[Observed] | None] = ContextVar("prodfix_observed", default=None)
 
 
-@dataclass(frozen=True, slots=True)
-class CommandRecord:
+class CommandRecord(NamedTuple):
     """One command that is slow, failed or partly failed, or was sampled. ``operation.query`` is its redacted shape.
 
     ``attempts``: how often the driver has sent it. ``command`` is the driver's own document, for the moment of the call
     only: it must be neither changed nor kept.
+
+    A tuple, since a frozen dataclass takes six times as long to make.
     """
 
     operation: DatabaseOperation
@@ -56,7 +62,12 @@ class CommandRecord:
     results: int | None
     attempts: int
     context: RequestContext | None
-    command: Mapping[str, Any] = field(repr=False)
+    command: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        """Without the command, which has values."""
+        shown = ", ".join(f"{name}={value!r}" for name, value in zip(self._fields[:-1], self, strict=False))
+        return f"CommandRecord({shown})"
 
     @property
     def fingerprint(self) -> str:
@@ -65,8 +76,9 @@ class CommandRecord:
     @property
     def options(self) -> dict[str, Any]:
         """The command's options: what of its shape is neither its name nor its content."""
-        shape = self.operation.query or {}
-        return {key: value for key, value in list(shape.items())[1:] if key not in _CONTENT}
+        parts = iter((self.operation.query or {}).items())
+        next(parts, None)
+        return {key: value for key, value in parts if key not in _CONTENT}
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -135,77 +147,86 @@ class QueryInterceptor(CommandListener):
         on_record: Callable[[CommandRecord], None] | None = None,
         on_repeat: Callable[[CommandKey, RequestContext], None] | None = None,
     ) -> None:
-        self._slow_micros = slow_ms * 1000.0
+        self._slow_micros = math.ceil(slow_ms * 1000.0)
         self._sample, self._repeats, self._verbose = sample, repeats, verbose
         self._on_record = on_record or (lambda record: None)
         self._on_repeat = on_repeat or (lambda key, context: None)
         self._shown_values = shown_values
         self.command_stats = CommandStats()
+        # The command that a greenlet (or a thread: its own is its first) sends is kept with it. Not in a table: a command that
+        # a timeout or a kill cuts never ends, and its entry would stay for ever. Not in a context variable: setting one twice
+        # costs as much as counting does.
+        self._slot = f"prodfix_command_{id(self)}"
         self.last_success: float | None = None
         self.last_asked: float | None = None
         """When a command of a request last ended, in the monotonic clock's seconds."""
-        self.commands = 0
         self.errors = 0
 
+    @property
+    def commands(self) -> int:
+        """How many were seen to end."""
+        return self.command_stats.commands
+
     def started(self, event: CommandStartedEvent) -> None:
-        _started.set(event)
-        if event.command_name in MAY_CHANGE:
-            try:
-                _note_sent(event)
-            except Exception:  # noqa: BLE001 - see succeeded
-                self.errors += 1
-        if self._verbose:
-            self._guarded(lambda: self._record_start(event))
+        try:
+            current().__dict__[self._slot] = event
+            if event.command_name in MAY_CHANGE:
+                context = quick_context()
+                effects = context.notes.effects if context is not None else quick_background()
+                if effects is not None:
+                    _note_sent(effects, event)
+            if self._verbose:
+                self._record_start(event)
+        except Exception:  # noqa: BLE001 - see succeeded
+            self.errors += 1
 
     def succeeded(self, event: CommandSucceededEvent) -> None:
         try:
-            self.last_success = now = time.monotonic()
+            started = current().__dict__.pop(self._slot, None)
+            self.last_success = now = _now()
             name = event.command_name
             if name in _IGNORED:
                 return
-            reply, micros = event.reply, event.duration_micros
-            partly = "writeErrors" in reply or "writeConcernError" in reply or bool(reply.get("nErrors"))
-            self._count(event, name, micros, partly, now)
+            command = started.command if started is not None else _NOTHING
+            micros, partly = event.duration_micros, name not in _READS and _is_partly(name, event.reply)
+            key = self.command_stats.count(name, command, micros, partly)
+            context = quick_context()
+            if name in MAY_CHANGE:
+                effects = context.notes.effects if context is not None else quick_background()
+                if effects is not None:
+                    _note_end(effects, name, command, event)
+            if context is not None:
+                self.last_asked = now
+                self._note(context, key, micros, partly, event)
+            if (observer := _observed.get()) is not None:
+                observer.append(_seen(key, command, micros, failed=partly))
             if partly or micros >= self._slow_micros:
-                self._record(event, "partly_failed" if partly else "slow", reply)
+                self._record(event, command, "partly_failed" if partly else "slow", event.reply)
             elif self._verbose or (self._sample and random.random() < self._sample):
-                self._record(event, "succeeded", reply)
+                self._record(event, command, "succeeded", event.reply)
         except Exception:  # noqa: BLE001 - the driver would print a traceback, with values, for each command
             self.errors += 1
-        finally:
-            _started.set(None)
 
     def failed(self, event: CommandFailedEvent) -> None:
         try:
+            started = current().__dict__.pop(self._slot, None)
             name = event.command_name
             if name not in _IGNORED:
-                self._count(event, name, event.duration_micros, True, time.monotonic())
-                self._record(event, "failed", event.failure)
+                command = started.command if started is not None else _NOTHING
+                key = self.command_stats.count(name, command, event.duration_micros, True)
+                context = quick_context()
+                if name in MAY_CHANGE and (effects := watched_effects()) is not None:
+                    _note_end(effects, name, command, event)
+                if context is not None:
+                    self.last_asked = _now()
+                    self._note(context, key, event.duration_micros, True, event)
+                if (observer := _observed.get()) is not None:
+                    observer.append(_seen(key, command, event.duration_micros, failed=True))
+                self._record(event, command, "failed", event.failure)
             operation_id, times = _failed.get()
             _failed.set((event.operation_id, times + 1 if operation_id == event.operation_id else 1))
         except Exception:  # noqa: BLE001 - see succeeded
             self.errors += 1
-        finally:
-            _started.set(None)
-
-    def _count(
-        self, event: CommandSucceededEvent | CommandFailedEvent, name: str, micros: int, failed: bool, now: float
-    ) -> None:
-        self.commands += 1
-        started = _started.get()
-        command = started.command if started is not None and started.request_id == event.request_id else {}
-        if name in MAY_CHANGE:
-            _note_end(name, command, event)
-        key = command_key(name, command)
-        self.command_stats.add(key, micros, failed)
-        context = current_context()
-        if context is not None:
-            self.last_asked = now
-            self._note(context, key, micros, failed, event)
-        observer = _observed.get()
-        if observer is not None:
-            number = command.get("txnNumber") if command.get("autocommit") is False else None
-            observer.append(Observed(name, key.collection, micros / 1e3, not failed, number, _place()))
 
     def _note(
         self,
@@ -223,12 +244,6 @@ class QueryInterceptor(CommandListener):
             self.command_stats.repeat(key)
             self._on_repeat(key, context)
 
-    def _guarded(self, work: Callable[[], None]) -> None:
-        try:
-            work()
-        except Exception:  # noqa: BLE001 - see succeeded
-            self.errors += 1
-
     def _record_start(self, event: CommandStartedEvent) -> None:
         name = event.command_name
         if name not in _IGNORED:
@@ -241,10 +256,12 @@ class QueryInterceptor(CommandListener):
             )
 
     def _record(
-        self, event: CommandSucceededEvent | CommandFailedEvent, outcome: CommandOutcome, reply: Mapping[str, Any]
+        self,
+        event: CommandSucceededEvent | CommandFailedEvent,
+        command: Mapping[str, Any],
+        outcome: CommandOutcome,
+        reply: Mapping[str, Any],
     ) -> None:
-        started = _started.get()
-        command = started.command if started is not None and started.request_id == event.request_id else {}
         collection = collection_of(event.command_name, command)
         context = current_context()
         shape = redact_command(command, self._shown_values)
@@ -260,15 +277,27 @@ class QueryInterceptor(CommandListener):
         )
 
 
-def _note_sent(event: CommandStartedEvent) -> None:
-    effects = watched_effects()
-    if effects is not None and changes(name := event.command_name, command := event.command):
+def _is_partly(name: str, reply: Mapping[str, Any]) -> bool:
+    """Whether the server has answered, and refused a part of what was asked."""
+    if "writeErrors" in reply or "writeConcernError" in reply:
+        return True
+    return name == "bulkWrite" and bool(reply.get("nErrors"))
+
+
+def _seen(key: CommandKey, command: Mapping[str, Any], micros: int, *, failed: bool) -> Observed:
+    number = command.get("txnNumber") if command.get("autocommit") is False else None
+    return Observed(key.operation, key.collection, micros / 1e3, not failed, number, _place())
+
+
+def _note_sent(effects: Effects, event: CommandStartedEvent) -> None:
+    if changes(name := event.command_name, command := event.command):
         replies.note_sent(effects, name, command, event.operation_id)
 
 
-def _note_end(name: str, command: Mapping[str, Any], event: CommandSucceededEvent | CommandFailedEvent) -> None:
-    effects = watched_effects()
-    if effects is None or not changes(name, command):
+def _note_end(
+    effects: Effects, name: str, command: Mapping[str, Any], event: CommandSucceededEvent | CommandFailedEvent
+) -> None:
+    if not changes(name, command):
         return
     key = replies.key_of(name, command, event.operation_id)
     if key is None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import fields
-from functools import partial
+from functools import lru_cache, partial
 from operator import attrgetter
 from typing import Any
 
@@ -19,7 +18,8 @@ from prodfix.operations.fingerprints import CommandKey
 from prodfix.queries.advice import QueryAdvice
 from prodfix.queries.interceptor import CommandRecord
 from prodfix.records.storage import CONNECTION_EVENTS, Storage
-from prodfix.redaction.redactor import redact_uri
+from prodfix.redaction.redacted import Redacted
+from prodfix.redaction.redactor import redact_document, redact_text, redact_uri
 from prodfix.request.context import RequestContext
 from prodfix.serialization import iso_of
 from prodfix.signals import error_regressed
@@ -27,7 +27,7 @@ from prodfix.signals import error_regressed
 FILE = "database"
 HINT_PERIOD = 3600.0  # seconds
 HINTS = 1000  # places that are remembered
-_kept = attrgetter(*(one.name for one in fields(CommandRecord) if one.name != "command"))  # which is the driver's
+_kept = attrgetter(*(name for name in CommandRecord._fields if name != "command"))  # which is the driver's
 
 
 class Reports:
@@ -88,8 +88,8 @@ class Reports:
         took = "" if operation.duration_ms is None else f" after {operation.duration_ms:.0f} ms"
         message = f"{operation.operation} on {operation.collection} {record.outcome}{took}"
         routine = record.outcome in ("started", "succeeded")
-        shown = {"category": ErrorCategory.DATABASE_QUERY, **record.to_json(), **facts}
-        self._logs.event(Severity.INFO if routine else Severity.WARN, "query", message, FILE, facts=shown)
+        told = Redacted({**_facts(record), **facts})
+        self._logs.event(Severity.INFO if routine else Severity.WARN, "query", message, FILE, facts=told)
 
     def repeated(self, key: CommandKey, context: RequestContext) -> None:
         """One request has sent the same kind of command again and again: once for each endpoint and kind, and hour."""
@@ -158,3 +158,44 @@ class Reports:
         severity = Severity.INFO if event.event == "connected" else Severity.CRITICAL
         self._logs.event(severity, "connection", f"connection {event.event}", FILE, facts=facts)
         self._storage.put(CONNECTION_EVENTS, event.to_document())
+
+
+def _facts(record: CommandRecord) -> Redacted:
+    """Of a command, what ``redact_document(record.to_json())`` would be. Its shape is redacted already, and there are few names
+    of commands, collections and databases: most lines have no text that is looked at anew."""
+    operation, context = record.operation, record.context
+    query, options = operation.query, record.options
+    if query is not None and type(query) is not Redacted:  # nobody's that comes from the interceptor
+        query, options = redact_document(query), redact_document(options)
+    asked = {} if context is None else _context_facts(context, context.notes.user_id)
+    return Redacted(
+        {
+            "category": _CATEGORY,
+            "database": {
+                "operation": _known_text(operation.operation),
+                "collection": None if operation.collection is None else _known_text(operation.collection),
+                "query": query,
+                "durationMs": operation.duration_ms,
+                "name": _known_text(record.database),
+                "options": options,
+            },
+            "fingerprint": record.fingerprint,
+            "outcome": record.outcome,
+            "code": record.code,
+            "resultCount": record.results,
+            "driverAttempts": record.attempts,
+            "requestId": asked.get("requestId"),
+            "context": asked or None,
+        }
+    )
+
+
+_CATEGORY = ErrorCategory.DATABASE_QUERY.value
+_known_text = lru_cache(1024)(redact_text)
+
+
+@lru_cache(64)
+def _context_facts(context: RequestContext, user_id: str | None) -> dict[str, Any]:
+    """Of a request, for all of its commands. ``user_id`` is the context's own, which becomes known while it is served."""
+    told: dict[str, Any] = redact_document(context.to_json())
+    return told

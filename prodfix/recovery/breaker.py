@@ -200,7 +200,7 @@ class Breaker:
             raise
         # Without the lock, as nothing of it can change the state.
         self._in_a_row = 0
-        self._window.add(1)
+        self._window.add(1, at=begun)
         return result
 
     def _fail(self, error: Exception, begun: float) -> None:

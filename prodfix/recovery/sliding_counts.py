@@ -22,8 +22,9 @@ class SlidingCounts:
         self._newest = int(clock() // self._width)
         self._now = self._counts[self._newest % BUCKETS]
 
-    def add(self, first: int = 0, second: int = 0) -> None:
-        if self._clock() // self._width != self._newest:
+    def add(self, first: int = 0, second: int = 0, *, at: float | None = None) -> None:
+        """``at``: the clock's time, of who has just asked for it."""
+        if (self._clock() if at is None else at) // self._width != self._newest:
             self._forget()
         self._now[0] += first
         if second:

@@ -289,6 +289,9 @@ def current_context() -> RequestContext | None:
 
 
 _background: ContextVar[Effects | None] = ContextVar("prodfix_effects", default=None)
+# The same without a frame of Python's, for who asks with every command of the driver's.
+quick_context: Callable[[], RequestContext | None] = _current.get
+quick_background: Callable[[], Effects | None] = _background.get
 
 
 def current_effects() -> Effects:

@@ -42,6 +42,8 @@ CASES: dict[str, Renamed] = {
     "_csot": renamed("_csot", "time left", "waits for the pool"),
     "MongoClient._retry_internal": renamed("_retry_internal", "breaker", "two tries"),
     "MongoClient._select_server": renamed("_select_server", "gate", "two tries"),
+    "MongoClient._topology": renamed("_topology"),
+    "ClientSession._implicit": renamed("_implicit"),
     "MongoClient._retry_policy": renamed("_retry_policy", "third try"),
     "MongoClient(_pool_class)": renamed("_pool_class", "limits of callers", "waits for the pool"),
     "Pool._get_conn": renamed("_get_conn", "waits for the pool"),

@@ -11,30 +11,34 @@ from pymongo.server_selectors import writable_server_selector
 from prodfix.connection.selections import MOST, Selections
 
 DESCRIPTION: Any = object()
+SERVER: Any = object()
 
 
-def test_only_what_was_found_in_the_same_description_is_sure() -> None:
+def test_only_what_was_found_in_the_same_description_is_known() -> None:
     selections, other = Selections(), object()
-    assert not selections.sure(DESCRIPTION, writable_server_selector)
-    selections.note(DESCRIPTION, writable_server_selector)
+    assert selections.get(DESCRIPTION, writable_server_selector) is None
+    selections.note(DESCRIPTION, writable_server_selector, SERVER)
     selections.note(DESCRIPTION, ReadPreference.PRIMARY)
-    assert selections.sure(DESCRIPTION, writable_server_selector)
-    assert selections.sure(DESCRIPTION, ReadPreference.PRIMARY)
-    assert not selections.sure(DESCRIPTION, ReadPreference.SECONDARY)
-    assert not selections.sure(other, writable_server_selector)  # type: ignore[arg-type]
+    for selector, server in ((writable_server_selector, SERVER), (ReadPreference.PRIMARY, None)):
+        found = selections.get(DESCRIPTION, selector)
+        assert found is not None
+        assert found.server is server
+    assert selections.get(DESCRIPTION, ReadPreference.SECONDARY) is None
+    assert selections.get(other, writable_server_selector) is None  # type: ignore[arg-type]
     selections.note(other, ReadPreference.PRIMARY)  # type: ignore[arg-type]
-    assert not selections.sure(DESCRIPTION, ReadPreference.PRIMARY)
-    assert not selections.sure(other, writable_server_selector)  # type: ignore[arg-type]
+    assert selections.get(DESCRIPTION, ReadPreference.PRIMARY) is None
+    assert selections.get(other, writable_server_selector) is None  # type: ignore[arg-type]
 
 
-def test_an_address_is_never_sure() -> None:
+def test_an_address_is_never_known() -> None:
     selections = Selections()
     selections.note(DESCRIPTION, writable_server_selector)
-    assert not selections.sure(DESCRIPTION, None)
+    assert selections.get(DESCRIPTION, None) is None
 
 
 def test_it_does_not_grow_with_selectors_that_come_once() -> None:
     selections, several = Selections(), [Primary() for _ in range(MOST + 5)]
     for selector in several:
         selections.note(DESCRIPTION, selector)
-    assert [selections.sure(DESCRIPTION, selector) for selector in several] == [True] * MOST + [False] * 5
+    known = [selections.get(DESCRIPTION, selector) is not None for selector in several]
+    assert known == [True] * MOST + [False] * 5

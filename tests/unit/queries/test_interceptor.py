@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import copy
+import gc
+import weakref
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from greenlet import greenlet
 from pymongo import InsertOne
 from pymongo.errors import DuplicateKeyError, PyMongoError
+from pymongo.monitoring import CommandStartedEvent, CommandSucceededEvent
 
 from prodfix.queries.interceptor import CommandRecord, QueryInterceptor
 from prodfix.request.context import current_context, new_context, reset_context, set_context
@@ -269,6 +274,43 @@ def test_a_command_that_never_ended_is_not_taken_for_the_next_one(
     interceptor.succeeded = cut  # type: ignore[method-assign]
     database.notes.find_one({"b": 1})
     assert [record.operation.collection for record in records] == ["notes"]
+
+
+class _Sent(CommandStartedEvent):
+    """Weakly referable, which the driver's own is not."""
+
+    __slots__ = ("__weakref__",)
+
+
+def test_a_command_that_never_ended_is_gone_with_the_greenlet_that_sent_it() -> None:
+    interceptor = QueryInterceptor()
+
+    def send() -> weakref.ref[_Sent]:
+        event = _Sent({"find": "notes", "$db": "d"}, "d", 1, ("h", 1), 1)
+        interceptor.started(event)
+        return weakref.ref(event)
+
+    one = greenlet(send)
+    sent = one.switch()
+    assert sent() is not None, "the control: it is kept while it may end"
+    del one
+    gc.collect()
+    assert sent() is None
+    sent = send()  # by this thread, which sends another
+    interceptor.started(CommandStartedEvent({"find": "notes", "$db": "d"}, "d", 2, ("h", 1), 2))
+    assert sent() is None
+
+
+def test_two_interceptors_of_one_client_see_the_same() -> None:
+    both = QueryInterceptor(), QueryInterceptor()
+    for interceptor in both:
+        interceptor.started(CommandStartedEvent({"find": "notes", "$db": "d"}, "d", 1, ("h", 1), 1))
+    for interceptor in both:
+        ended = CommandSucceededEvent(timedelta(milliseconds=1), {"ok": 1}, "find", 1, ("h", 1), 1)
+        interceptor.succeeded(ended)
+    for interceptor in both:
+        ((key, _),) = interceptor.command_stats.drain()
+        assert (key.collection, interceptor.commands, interceptor.errors) == ("notes", 1, 0)
 
 
 @needs("CommandStartedEvent.operation_id, kept by a retry")

@@ -7,7 +7,6 @@ from typing import Any
 
 from prodfix.journal.journal import Journal
 from prodfix.operations.command_stats import CommandStats
-from prodfix.operations.fingerprints import CommandKey
 from prodfix.queries.query_statistics import QueryStatistics
 
 
@@ -18,7 +17,7 @@ def test_a_worker_whose_file_was_made_anew_counts_with_its_newest_total_only(
     after.boot = before.boot  # the same process, whose first disk has failed
     profile = CommandStats()
     for journal in (before, after):
-        profile.add(CommandKey("find", "notes", ()), 1000, failed=False)
+        profile.count("find", {"find": "notes"}, 1000, False)
         QueryStatistics(journal, profile).store()
     found = QueryStatistics(after, profile).read().to_json()
     assert (found["workers"], [row["count"] for row in found["queries"]]) == (1, [2])
@@ -27,7 +26,7 @@ def test_a_worker_whose_file_was_made_anew_counts_with_its_newest_total_only(
 def test_kinds_are_found_by_operation_and_collection_and_in_pages(journal: Journal) -> None:
     profile = CommandStats()
     for number, (operation, collection) in enumerate([("find", "a"), ("find", "b"), ("insert", "a"), ("ping", None)]):
-        profile.add(CommandKey(operation, collection, ()), (number + 1) * 1000, failed=False)
+        profile.count(operation, {operation: collection}, (number + 1) * 1000, False)
     statistics = QueryStatistics(journal, profile)
     statistics.store()
 
