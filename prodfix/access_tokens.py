@@ -10,7 +10,6 @@ import math
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,12 +17,13 @@ import jwt
 
 from prodfix.errors import AuthenticationRequired
 from prodfix.settings import Settings
+from prodfix.slotted import frozen
 
 SKEW = 10.0  # seconds that an issuer's clock may be ahead of ours
 LONGEST = 16 * 1024  # characters of a token that is looked at
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Claims:
     """What a valid token says. ``expires`` is in seconds since the epoch; ``identity`` is its ``jti``, if it has one."""
 

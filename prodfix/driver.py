@@ -9,7 +9,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,8 @@ from pymongo.synchronous.client_session import ClientSession
 from pymongo.synchronous.command_cursor import CommandCursor
 from pymongo.synchronous.cursor import Cursor
 from pymongo.write_concern import WriteConcern
+
+from prodfix.slotted import frozen
 
 Work = Callable[..., Any]
 Deadline = tuple[float | None, float]
@@ -82,7 +83,7 @@ _HAS_TRANSACTION = _sets(ClientSession, "_transaction")
 _FINISHES = _takes(ClientSession, "_finish_transaction_with_retry")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PrivateName:
     """A name of the driver's that is none of its public ones."""
 

@@ -33,7 +33,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
@@ -44,6 +43,7 @@ from pymongo import errors as mongo
 
 from prodfix import causes
 from prodfix.serialization import Serializable, json_maker
+from prodfix.slotted import frozen
 
 
 class ErrorCategory(StrEnum):
@@ -77,7 +77,7 @@ class Outcome(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FieldProblem(Serializable):
     """What an answer says of one field."""
 
@@ -90,7 +90,7 @@ class FieldProblem(Serializable):
 _problem = json_maker(FieldProblem)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FieldError:
     """One thing that is wrong with one field. ``pointer`` is a JSON pointer (RFC 6901) into the request's body, made of
     ``field`` where none is given; the whole body's is empty."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 from prodfix.connection.clients import Clients
@@ -13,6 +12,7 @@ from prodfix.operations.fingerprints import CommandKey
 from prodfix.queries.interceptor import CommandRecord, QueryInterceptor
 from prodfix.request.context import RequestContext
 from prodfix.settings import Settings
+from prodfix.slotted import frozen
 
 
 class Audience(Protocol):
@@ -30,7 +30,7 @@ class Audience(Protocol):
     def ping_failed(self, attempt: int, error: str) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Observers:
     """What hears the clients of an application. It is there before the application: a host needs it for its own client."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, fields
 from datetime import UTC, datetime
 from enum import Enum
 from functools import cache, partial
@@ -27,6 +27,8 @@ from typing import (
     get_type_hints,
 )
 
+from prodfix.slotted import frozen
+
 Convert = Callable[[Any], Any]
 Given = ParamSpec("Given")
 
@@ -42,7 +44,7 @@ def camel(name: str) -> str:
     return head + "".join(word.capitalize() for word in rest)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Description:
     """What a schema says of a field: ``Annotated[float, Description("Seconds")]``."""
 
@@ -144,7 +146,7 @@ def to_json(value: Any) -> Any:
 # -- writing ----------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Field:
     name: str
     alias: str

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,14 @@ from prodfix.alerts.alert import Alert
 from prodfix.alerts.conditions import SEVERITIES
 from prodfix.alerts.notifications import Notification
 from prodfix.journal.file import sync_folder
+from prodfix.slotted import mutable
 
 FILE = "alerts.json"
 LOCK = "alerts.leader"
 KEPT = 2 * 86_400.0  # seconds in which what is resolved is remembered, for the cool-down
 
 
-@dataclass(slots=True)
+@mutable
 class Totals:
     """Deliveries that arrived and that were given up, and notifications that were held back; ``untold`` of these no
     notification has told."""
@@ -39,7 +40,7 @@ class Totals:
     untold: int = 0
 
 
-@dataclass(slots=True)
+@mutable
 class LeaderState:
     """Alerts by key, notifications by ID."""
 

@@ -14,7 +14,6 @@ import re
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -23,6 +22,7 @@ from prodfix.logs.lines import timestamp
 from prodfix.logs.outlets import Outlet, PartlyWritten, Sink
 from prodfix.process.native import wait_until_writable
 from prodfix.serialization import Serializable
+from prodfix.slotted import frozen
 
 DEEPEST = 32  # levels of an entry that is not rendered as it is
 # What is no printable text, or reorders it: DEL and the C1 controls (0x9B is a terminal's ESC [), LINE and PARAGRAPH
@@ -106,7 +106,7 @@ class Console:
         self._torn = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SinkStatus(Serializable):
     """Why a sink fails, if it does, and the lines that are missing or wait."""
 
@@ -117,7 +117,7 @@ class SinkStatus(Serializable):
     waiting: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SinksStatus(Serializable):
     """How each sink is, and the lines that were dropped over all of them."""
 

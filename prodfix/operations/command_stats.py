@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from ddsketch.mapping import LogarithmicMapping
 
@@ -13,6 +13,7 @@ from prodfix.operations.fingerprints import CommandKey
 from prodfix.process.native import allocate_lock
 from prodfix.redaction.names import mask_key
 from prodfix.serialization import Serializable
+from prodfix.slotted import frozen, mutable
 
 KINDS = 500  # kinds of commands that are told apart; further ones are counted together
 MET = 4096  # keys as they come, before they are masked, that are remembered
@@ -29,7 +30,7 @@ def bin_of(micros: int) -> int:
     return place
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KindTotals(Serializable):
     """A :class:`Kind` as all workers read it."""
 
@@ -41,7 +42,7 @@ class KindTotals(Serializable):
     bins: list[tuple[int, int]] = field(default_factory=list)
 
 
-@dataclass(slots=True)
+@mutable
 class Kind:
     """One kind of command: exact counts, and the durations (microseconds) of ``sampled`` of them in a DDSketch's bins."""
 

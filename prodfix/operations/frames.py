@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache, partial
 from types import CodeType, FrameType, TracebackType
 from typing import Any, NamedTuple
@@ -31,6 +30,7 @@ from prodfix.errors import chain
 from prodfix.operations.operation import DatabaseOperation, command_of, merges
 from prodfix.operations.shapes import redact_command
 from prodfix.redaction.redactor import redact_text
+from prodfix.slotted import frozen
 
 _ARGUMENTS = ("filter", "pipeline", "document", "documents", "update", "replacement", "requests", "command", "key")
 _LONGEST_STACK = 60  # frames
@@ -44,7 +44,7 @@ _COUNTS = ("nInserted", "nMatched", "nModified", "nUpserted", "nRemoved", "nDele
 _OTHERS = (os.path.dirname(os.__file__) + os.sep, _OURS, "<frozen")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DriverCall:
     """The call of the driver that an exception ended. ``halfway``: it is several commands, or one statement for many
     documents, and may have applied a part before it failed."""
@@ -74,7 +74,7 @@ def driver_call(
     return DriverCall(operation, client, halfway)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ErrorFrames:
     """What the frames of one error know of it: see :func:`name_of`, :func:`driver_call`, :func:`stack` and :func:`places`."""
 

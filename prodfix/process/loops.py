@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from prodfix.process.per_process import this_process
+from prodfix.slotted import mutable
 
 
-@dataclass(slots=True)
+@mutable
 class Loop:
     """A background greenlet (under gevent) or thread that calls ``work`` every ``interval`` seconds until stopped.
 

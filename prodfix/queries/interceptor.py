@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 from pymongo import MongoClient
@@ -25,6 +25,7 @@ from prodfix.operations.operation import MAY_CHANGE, DatabaseOperation, changes
 from prodfix.operations.shapes import redact_command
 from prodfix.queries import replies
 from prodfix.request.context import RequestContext, current_context, watched_effects
+from prodfix.slotted import frozen
 
 CommandOutcome = Literal["started", "succeeded", "slow", "failed", "partly_failed"]
 
@@ -42,7 +43,7 @@ _failed: ContextVar[tuple[int | None, int]] = ContextVar("prodfix_failed", defau
 _observed: ContextVar[list[Observed] | None] = ContextVar("prodfix_observed", default=None)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CommandRecord:
     """One command that is slow, failed or partly failed, or was sampled. ``operation.query`` is its redacted shape.
 
@@ -82,7 +83,7 @@ class CommandRecord:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Observed:
     """One command that was sent while somebody observed. ``place`` is the line of the application that sent it."""
 

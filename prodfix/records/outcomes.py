@@ -7,17 +7,16 @@ operation that failed is known, and what the request did before it is not.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from prodfix.classification.classifications import Classification
 from prodfix.errors import Outcome
 from prodfix.operations.operation import DatabaseOperation
 from prodfix.request.context import RequestContext
+from prodfix.slotted import frozen
 
 _WRITING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ending:
     """How a request ended. ``operation`` is the database operation that failed, if it was one; ``seen``: somebody sees the
     commands of its client; ``halfway``: the driver's call that failed may have applied a part; ``claimed``: the application's

@@ -24,6 +24,7 @@ from prodfix.redaction.redactor import redact_document, redact_text
 from prodfix.request.context import RequestContext
 from prodfix.request.devices import DeviceType
 from prodfix.serialization import Description, Serializable, iso, json_maker
+from prodfix.slotted import frozen
 from prodfix.statistics.counts import ErrorKey
 
 Disposition = Literal["stored", "logged", "counted"]
@@ -48,7 +49,7 @@ _LOGGED = frozenset(FILE_OF) - {ErrorCategory.DATABASE_CONNECTION, ErrorCategory
 LARGEST_RECORD = 64 * 1024  # bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RecoveryAttempts(Serializable):
     """What recovery did for a request: ``attempts`` are our own, ``driver_retries`` the driver's."""
 
@@ -197,7 +198,7 @@ class ErrorRecord:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ErrorSummary(Serializable):
     """The seed's ErrorSummary of a stored record, of whatever release."""
 

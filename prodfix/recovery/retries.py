@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from tenacity import RetryCallState, Retrying, retry_if_exception
 
 from prodfix.deferral.writes import Write
 from prodfix.request.deadlines import backoff, database_remaining
+from prodfix.slotted import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RetryDetails:
     """What recovery tells of one operation, to each of its hooks.
 

@@ -9,14 +9,14 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from prodfix.slotted import mutable
 from prodfix.statistics.counts import OTHER
 
 KINDS = 1_000  # fingerprints that are remembered
 
 
-@dataclass(slots=True)
+@mutable
 class Bucket:
     """``held`` were held back since the last summary, ``title`` says what."""
 
