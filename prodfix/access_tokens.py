@@ -13,8 +13,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import jwt
-
 from prodfix.errors import AuthenticationRequired
 from prodfix.settings import Settings
 from prodfix.slotted import frozen
@@ -52,6 +50,8 @@ def make_token(settings: Settings, *, role: str, lifetime: timedelta, subject: s
         "fresh": False,
         settings.jwt_roles_claim: [role],
     }
+    import jwt
+
     return jwt.encode(claims, settings.jwt_secret_key.get_secret_value(), settings.jwt_algorithm)
 
 
@@ -75,6 +75,8 @@ def decoded(settings: Settings, token: str) -> Mapping[str, Any]:
     key = settings.jwt_verification_key
     if key is None or len(token) > LONGEST:
         raise ValueError("there is no key" if key is None else "too long")
+    import jwt
+
     claims: Mapping[str, Any] = jwt.decode(
         token,
         key,

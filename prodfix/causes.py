@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
-from tenacity import RetryError
+from prodfix.loaded import loaded
 
 MOST = 20  # links of one chain; a cycle ends sooner
 
 
 def given_up(error: BaseException) -> BaseException | None:
     """What the last try of a ``tenacity.RetryError`` ended with; ``None`` for another error, or a try without one."""
-    last = error.last_attempt if isinstance(error, RetryError) else None
+    last: Any = getattr(error, "last_attempt", None) if isinstance(error, loaded("tenacity", "RetryError")) else None
     # Asking one that is not done would wait for it.
     return last.exception() if last is not None and last.done() and not last.cancelled() else None
 

@@ -35,15 +35,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bson.errors import BSONError
-from pydantic import ValidationError as PydanticError
 from pymongo import errors as mongo
 
 from prodfix import causes
 from prodfix.serialization import Serializable, json_maker
 from prodfix.slotted import frozen
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError as PydanticError
 
 
 class ErrorCategory(StrEnum):

@@ -4,21 +4,26 @@ Names and defaults are those of the seed's configuration section; what prodfix a
 ``DB_POOL_SIZE`` is the field ``db_pool_size``. Anything that is wrong is reported at once, by name, without its value.
 """
 
-from __future__ import annotations
-
 import contextlib
 import importlib.util
 import os
 import secrets
 import socket
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-
+from prodfix.checked_record import (
+    AfterValidator,
+    BeforeValidator,
+    CheckedRecord,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 from prodfix.settings_values import (
     alert_urls,
     byte_size,
@@ -73,10 +78,8 @@ WebAddress = Annotated[str, BeforeValidator(web_address), Field(max_length=500)]
 ByteSize = Annotated[int, BeforeValidator(byte_size), Field(ge=1024)]
 
 
-class Settings(BaseSettings):
-    """All settings. Build it with :meth:`from_env`, or with keyword arguments in a test."""
-
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True)
+class Settings(CheckedRecord):
+    """All settings. Build it with :meth:`from_env`, or by keyword, which reads nothing."""
 
     # Database
     mongodb_uri: SecretStr | None = None
@@ -98,7 +101,7 @@ class Settings(BaseSettings):
     enable_query_logging: bool = True
     slow_query_threshold_ms: Annotated[int, Field(ge=0, le=3_600_000)] = 1_000
     query_log_sample: Annotated[float, Field(ge=0, le=1)] = 0.0
-    query_log_values: Annotated[frozenset[str], NoDecode, BeforeValidator(names)] = frozenset()
+    query_log_values: Annotated[frozenset[str], BeforeValidator(names)] = frozenset()
     query_repeat_threshold: Annotated[int, Field(ge=2, le=10_000)] = 10
     enable_query_advice: bool = True
 
@@ -158,7 +161,7 @@ class Settings(BaseSettings):
     graceful_timeout_ms: Milliseconds = 25_000
     shutdown_limit_ms: Milliseconds = 30_000
     max_body_bytes: ByteSize = 1024 * 1024
-    body_encodings: Annotated[frozenset[str], NoDecode, BeforeValidator(words)] = frozenset()
+    body_encodings: Annotated[frozenset[str], BeforeValidator(words)] = frozenset()
     idempotency_ttl: Annotated[int, Field(ge=1, le=31 * 24 * 3600)] = 24 * 3600
 
     # Tokens
@@ -171,7 +174,7 @@ class Settings(BaseSettings):
     jwt_require_jti: bool = True
     jwt_max_lifetime_hours: Annotated[float, Field(gt=0, le=8760)] = 31 * 24.0
     jwt_not_before: Annotated[datetime | None, BeforeValidator(moment)] = None
-    jwt_revoked: Annotated[frozenset[str], NoDecode, BeforeValidator(words)] = frozenset()
+    jwt_revoked: Annotated[frozenset[str], BeforeValidator(words)] = frozenset()
 
     @field_validator("rate_limit_storage_uri")
     @classmethod
@@ -274,16 +277,12 @@ class Settings(BaseSettings):
 
         Raises :class:`SettingsError` with every problem at once.
         """
-        problems: dict[str, str] = {}
-        settings: Self | None = None
-        try:
-            settings = cls(_env_file=env_file)  # type: ignore[call-arg]
-        except ValidationError as error:
-            for problem in error.errors(include_url=False, include_context=False, include_input=False):
-                name = str(problem["loc"][0]).upper() if problem["loc"] else "settings"
-                problems[name] = problem["msg"].removeprefix("Value error, ")
+        given = _given(cls.model_fields, env_file)
+        settings, problems = cls._built(given)
         # What only the served application demands is checked also when another value is wrong, so that one start tells all.
-        readable = settings if settings is not None else cls._without(problems, env_file)
+        readable = (
+            settings or cls._built({name: value for name, value in given.items() if name.upper() not in problems})[0]
+        )
         if readable is not None:
             problems |= readable._served_problems() if served else {}
         if settings is None or problems:
@@ -291,11 +290,12 @@ class Settings(BaseSettings):
         return settings._with_development_key() if served else settings
 
     @classmethod
-    def _without(cls, bad: dict[str, str], env_file: Path | None) -> Self | None:
-        defaults = {name: field.default for name, field in cls.model_fields.items() if name.upper() in bad}
-        with contextlib.suppress(ValidationError):
-            return cls(_env_file=env_file, **defaults)  # type: ignore[call-arg]
-        return None
+    def _built(cls, given: Mapping[str, Any]) -> tuple[Self | None, dict[str, str]]:
+        """The settings, or what is wrong with them by the names of the variables."""
+        try:
+            return cls(**given), {}
+        except ValidationError as error:
+            return None, {name.upper(): problem for name, problem in error.problems.items()}
 
     def _served_problems(self) -> dict[str, str]:
         problems: dict[str, str] = {}
@@ -334,6 +334,17 @@ class Settings(BaseSettings):
         if self.jwt_secret_key is not None or self.production:
             return self  # in production a key of one instance's disk would be another one on the next
         return self.model_copy(update={"jwt_secret_key": SecretStr(_shared_key(self.state_dir / "jwt.key"))})
+
+
+def _given(fields: Iterable[str], env_file: Path | None) -> dict[str, str]:
+    """What is set in the environment, or in the file. What is empty is not set."""
+    file: Mapping[str, str | None] = {}
+    if env_file is not None and env_file.is_file():
+        from dotenv import dotenv_values
+
+        file = dotenv_values(env_file)
+    found = {name: os.environ.get(name.upper()) or file.get(name.upper()) for name in fields}
+    return {name: value for name, value in found.items() if value}
 
 
 def _shared_key(path: Path) -> str:

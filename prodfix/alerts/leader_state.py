@@ -12,10 +12,9 @@ import zlib
 from dataclasses import field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
-from pydantic import TypeAdapter
 
 from prodfix.alerts import notifications
 from prodfix.alerts.alert import Alert
@@ -23,6 +22,9 @@ from prodfix.alerts.conditions import SEVERITIES
 from prodfix.alerts.notifications import Notification
 from prodfix.journal.file import sync_folder
 from prodfix.slotted import mutable
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 FILE = "alerts.json"
 LOCK = "alerts.leader"
@@ -59,6 +61,8 @@ class LeaderState:
 @cache
 def _adapter() -> TypeAdapter[LeaderState]:
     """What checks a state that is read. It takes longer to make than the rest of this room, and not every worker leads."""
+    from pydantic import TypeAdapter
+
     return TypeAdapter(LeaderState)
 
 

@@ -16,8 +16,6 @@ from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from loguru import logger
-
 from prodfix.classification.wording import in_safe_words
 from prodfix.errors import Severity
 from prodfix.logs.files import Room, category_files
@@ -47,7 +45,8 @@ class Logs:
     def __init__(self, sinks: Sinks, *, served: bool, owning: bool = False) -> None:
         self.sinks = sinks
         self.served, self.owning = served, served or owning
-        self._handler: int | None = None  # of loguru's, ours
+        self._core: Any = None  # loguru's, from take_over() on
+        self._handler: int | None = None  # ours, in there
         self._least = logging.DEBUG
 
     @classmethod
@@ -102,7 +101,9 @@ class Logs:
     def _to_console(self, severity: Severity, entry: Rendered, urgent: bool) -> None:
         """By loguru, if it has more to do with it than to hand it back to us: who adds a sink of his own has our lines too."""
         level = _LEVELS[severity]
-        if not _ours_alone(self._handler):
+        if not _ours_alone(self._core, self._handler):
+            from loguru import logger
+
             logger.bind(entry=entry).log(level, "{}", entry.get("message", ""))
         elif getattr(logging, level) >= self._least:
             self.sinks.put("console", entry.line, urgent=urgent)
@@ -115,7 +116,10 @@ class Logs:
 
         ``level`` is the seed's: ``debug``, ``info``, ``warn`` or ``error``.
         """
+        from loguru import logger
+
         logger.remove()
+        self._core = getattr(logger, "_core", None)
         self._least = logger.level(_SEEDS[level]).no
         self._handler = logger.add(
             self._console,
@@ -165,10 +169,9 @@ class Logs:
             self.sinks.put("console", line, urgent=message.record["level"].no >= logging.ERROR)
 
 
-def _ours_alone(handler: int | None) -> bool:
+def _ours_alone(core: Any, handler: int | None) -> bool:
     """Whether loguru has no sink but ours, and nobody has told it what to do with lines. It has no public names for that; where
     those that it has are gone, nobody knows."""
-    core: Any = getattr(logger, "_core", None)
     try:
         return list(core.handlers) == [handler] and not core.activation_list and core.patcher is None
     except AttributeError:
@@ -222,6 +225,8 @@ class _Intercept(logging.Handler):
     """The standard library's records, as loguru's."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        from loguru import logger
+
         if record.levelno < logging.INFO and record.name.partition(".")[0] == "pymongo":
             return  # whatever level somebody has given to the driver's loggers
         try:
@@ -244,6 +249,8 @@ def _show_warning(
     if file is not None:  # somebody collects them, as `logging.captureWarnings` lets them too
         _SHOW_WARNING(message, category, filename, lineno, file, line)
         return
+    from loguru import logger
+
     try:
         text = f"{category.__name__}: {message}"
     except Exception:  # noqa: BLE001 - somebody's __str__
