@@ -193,13 +193,24 @@ def _made_writer(cls: type, json: bool) -> Callable[[Any], dict[str, Any]]:
 def json_maker(make: Callable[Given, Serializable]) -> Callable[Given, dict[str, Any]]:
     """What is called as the class ``make``, and returns at once what ``make(...).to_json()`` would: where an object for each
     error or command would take as long as all the rest. The class has no default that is made anew."""
-    cls: Any = make
+    made: Callable[Given, dict[str, Any]] | None = None
+
+    def to_json(*given: Given.args, **named: Given.kwargs) -> dict[str, Any]:
+        nonlocal made
+        if made is None:
+            made = _made_maker(make)
+        return made(*given, **named)
+
+    return to_json
+
+
+def _made_maker(cls: Any) -> Callable[..., dict[str, Any]]:
     expression, names = _written(cls, True, "")
     defaults = {one.name: one.default for one in fields(cls)}
     parameters = ", ".join(
         name if default is MISSING else f"{name}=_defaults[{name!r}]" for name, default in defaults.items()
     )
-    made: Callable[Given, dict[str, Any]] = eval(f"lambda {parameters}: {expression}", names | {"_defaults": defaults})  # noqa: S307
+    made: Callable[..., dict[str, Any]] = eval(f"lambda {parameters}: {expression}", names | {"_defaults": defaults})  # noqa: S307
     return made
 
 

@@ -17,12 +17,10 @@ from prodfix.classification.classifications import (
     check_row,
     check_rows,
 )
-from prodfix.classification.error_types import LATER_TYPES, RULES, TYPES
+from prodfix.classification.error_types import RULES, TYPES
+from prodfix.classification.rows import Rows
 from prodfix.classification.server_codes import SERVER_CODES
 from prodfix.classification.server_replies import server_code
-
-LATER = LATER_TYPES | web_errors.LATER_WEB_TYPES
-_MODULES = frozenset(module for module, _ in LATER)
 
 
 class Classifier:
@@ -35,7 +33,7 @@ class Classifier:
 
     def __init__(self, rows: Mapping[type[BaseException], Row] | None = None) -> None:
         check_rows(rows or {})
-        self.rows: dict[type[BaseException], Row] = {**TYPES, **RULES, **web_errors.WEB_TYPES, **web_errors.WEB_RULES}
+        self.rows = Rows({**TYPES, **RULES, **web_errors.WEB_TYPES, **web_errors.WEB_RULES})
         self.rows.update(rows or {})
         self.own = frozenset(rows or ())
         self.failures = 0
@@ -83,15 +81,7 @@ class Classifier:
 
     def _kind(self, error: BaseException) -> type[BaseException] | None:
         """The most derived of its classes that has a row."""
-        return next((kind for kind in type(error).__mro__ if kind in self.rows or self._learns(kind)), None)
-
-    def _learns(self, kind: type) -> bool:
-        """Whether a class that is met for the first time has a row by its name. It has it by itself from now on."""
-        row = LATER.get((kind.__module__, kind.__name__)) if kind.__module__ in _MODULES else None
-        if row is None:
-            return False
-        self.rows[kind] = row
-        return True
+        return next((kind for kind in type(error).__mro__ if kind in self.rows), None)
 
     def _of_type(self, error: BaseException, kind: type[BaseException] | None) -> Classification | None:
         row = self.rows[kind] if kind is not None else None

@@ -8,9 +8,10 @@ from typing import Any
 from prodfix.classification import outbound, wrappers
 from prodfix.classification.by_name import Name
 from prodfix.classification.classifications import INTERNAL_ERROR, INVALID, Classification, Row
-from prodfix.classification.classifier import LATER, Classifier
+from prodfix.classification.classifier import Classifier
 from prodfix.classification.error_types import LABELS, NOTES
 from prodfix.classification.foreign import KNOWN
+from prodfix.classification.rows import LATER
 from prodfix.classification.server_codes import SERVER_CODES
 from prodfix.classification.web_errors import NAMED, STATUSES
 

@@ -128,7 +128,7 @@ logging.getLogger("gunicorn.error").error("by gunicorn")
     assert [entry.get("logger") for entry in entries] == [
         "__main__",
         "some.library",
-        "prodfix.logs.logs",
+        "py.warnings",
         None,
         "gunicorn.error",
     ]

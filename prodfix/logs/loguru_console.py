@@ -1,0 +1,170 @@
+"""The logging of a process as loguru's, with one sink of ours: what the served application's loggers, and warnings, say.
+
+Loaded only where the logging is ours, so that a host that keeps its own needs no loguru.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from loguru import logger
+
+from prodfix.classification.wording import in_safe_words
+from prodfix.logs.lines import timestamp
+from prodfix.logs.sinks import Rendered, Sinks, render
+from prodfix.operations.frames import stack
+from prodfix.redaction.redactor import redact_document
+from prodfix.request.context import current_context
+
+if TYPE_CHECKING:
+    from loguru import Message, Record
+
+_SEEDS = {"debug": "DEBUG", "info": "INFO", "warn": "WARNING", "error": "ERROR"}
+_STEPS = ((logging.INFO, "debug"), (logging.WARNING, "info"), (logging.ERROR, "warn"), (logging.CRITICAL, "error"))
+_SHOW_WARNING = warnings.showwarning
+
+
+class LoguruConsole:
+    """Lines go to the sink ``console`` of ``sinks``."""
+
+    def __init__(self, sinks: Sinks) -> None:
+        self._sinks = sinks
+        self._handler: int | None = None  # of loguru's, ours
+        self._least = logging.DEBUG
+
+    def put(self, level: str, entry: Rendered, *, urgent: bool) -> None:
+        """By loguru, if it has more to do with it than to hand it back to us: who adds a sink of his own has our lines too."""
+        if not _ours_alone(self._handler):
+            logger.bind(entry=entry).log(level, "{}", entry.get("message", ""))
+        elif getattr(logging, level) >= self._least:
+            self._sinks.put("console", entry.line, urgent=urgent)
+
+    def take_over(self, level: str) -> None:
+        """Make loguru the process's logging, with the console as its one sink. Loggers that are made later are ours too.
+
+        ``level`` is the seed's: ``debug``, ``info``, ``warn`` or ``error``.
+        """
+        logger.remove()
+        self._least = logger.level(_SEEDS[level]).no
+        self._handler = logger.add(
+            self._line_of,
+            level=_SEEDS[level],
+            format="{message}",
+            enqueue=False,
+            backtrace=False,
+            diagnose=False,
+            catch=True,
+        )
+        logging.root.handlers = [_Intercept()]
+        logging.root.setLevel(_SEEDS[level])
+        for other in [each for each in logging.root.manager.loggerDict.values() if isinstance(each, logging.Logger)]:
+            _take(other)
+        for name in ("gunicorn.error", "gunicorn.access", "werkzeug", "flask.app", "py.warnings", "asyncio"):
+            other = logging.getLogger(name)
+            other.handlers, other.propagate, other.disabled = [], True, False
+            other.setLevel(logging.NOTSET)
+        # At DEBUG the driver's own loggers print whole commands, with the values of users in them.
+        logging.getLogger("pymongo").setLevel(logging.INFO)
+        warnings.showwarning = _show_warning
+        atexit.register(self._sinks.flush)  # what a process says that does not come as far as serving
+
+    def _line_of(self, message: Message) -> None:
+        try:
+            line = _line(message.record)
+        except Exception:  # noqa: BLE001 - loguru would print the whole record to stderr, with all that stands in it
+            self._sinks.dropped += 1
+        else:
+            self._sinks.put("console", line, urgent=message.record["level"].no >= logging.ERROR)
+
+
+def _ours_alone(handler: int | None) -> bool:
+    """Whether loguru has no sink but ours, and nobody has told it what to do with lines. It has no public names for that; where
+    those that it has are gone, nobody knows."""
+    core: Any = getattr(logger, "_core", None)
+    try:
+        return list(core.handlers) == [handler] and not core.activation_list and core.patcher is None
+    except AttributeError:
+        return False
+
+
+def _line(record: Record) -> bytes:
+    """The line of a loguru record: our own as it is, anything else redacted."""
+    own = record["extra"].get("entry")
+    if isinstance(own, Rendered) and record["name"] == __name__:
+        return own.line
+    return render(_entry(record))
+
+
+def _entry(record: Record) -> Mapping[str, Any]:
+    context = current_context()
+    failed = record["exception"]
+    error = failed.value if failed is not None else None
+    entry: dict[str, Any] = {
+        "timestamp": timestamp(),
+        "level": _level(record["level"].no),
+        "message": in_safe_words(record["message"][:8000], error)[:4000],
+        "requestId": context.request_id if context else None,
+        "logger": record["name"],
+    }
+    # `logger.info("{level} of water", level=5)` binds a field too: it must not become the line's own level.
+    bound = {
+        key: in_safe_words(value, error) if isinstance(value, str) else value for key, value in record["extra"].items()
+    }
+    entry |= {key + "_" * (key in entry): value for key, value in redact_document(bound).items()}
+    if error is not None:
+        entry["stack"] = stack(error)
+    return entry
+
+
+def _level(number: int) -> str:
+    """The seed's name of a level of the standard library's or loguru's, between which there may be others."""
+    return next((name for limit, name in _STEPS if number < limit), "critical")
+
+
+def _take(other: logging.Logger) -> None:
+    """Let a logger that prints to the console by itself (a library's, with a handler of its own) use ours instead."""
+    streams = (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
+    for handler in other.handlers[:]:
+        if isinstance(handler, logging.StreamHandler) and handler.stream in streams:
+            other.removeHandler(handler)
+            other.propagate = True
+
+
+class _Intercept(logging.Handler):
+    """The standard library's records, as loguru's."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno < logging.INFO and record.name.partition(".")[0] == "pymongo":
+            return  # whatever level somebody has given to the driver's loggers
+        try:
+            text = record.getMessage()
+        except Exception:  # noqa: BLE001 - wrong arguments of somebody's log call
+            text = record.msg if isinstance(record.msg, str) else f"<{type(record.msg).__name__}>"
+        error = record.exc_info[1] if record.exc_info else None
+        named = logger.patch(lambda entry: entry.__setitem__("name", record.name))
+        (named.opt(exception=error) if error else named).log(max(0, record.levelno), "{}", text)
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: Any = None,
+    line: str | None = None,
+) -> None:
+    if file is not None:  # somebody collects them, as `logging.captureWarnings` lets them too
+        _SHOW_WARNING(message, category, filename, lineno, file, line)
+        return
+    try:
+        text = f"{category.__name__}: {message}"
+    except Exception:  # noqa: BLE001 - somebody's __str__
+        text = category.__name__
+    named = logger.patch(lambda entry: entry.__setitem__("name", "py.warnings"))  # the standard library's name for them
+    named.bind(place=f"{os.path.basename(filename)}:{lineno}").warning("{}", text)
