@@ -32,7 +32,7 @@ Next = Annotated[str | None, Description("The `cursor` of the next page; null on
 
 
 class Answer(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel)
+    model_config = ConfigDict(alias_generator=to_camel, defer_build=True)
 
 
 class Error(Answer):
