@@ -39,8 +39,7 @@ def _found(module: str, name: str) -> Any:
 def _takes(owner: Any, method: str, *parameters: str) -> bool:
     """Whether the class has such a method, whose first parameters have these names."""
     function = getattr(owner, method, None)
-    code = getattr(inspect.unwrap(function), "__code__", None) if inspect.isfunction(function) else None
-    known = code.co_varnames[: code.co_argcount] if code is not None else ()
+    known = tuple(inspect.signature(function).parameters) if inspect.isfunction(function) else ()
     return known[: len(parameters) + 1] == ("self", *parameters)
 
 
