@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import bson.errors
-import gridfs.errors as files
 from pymongo import errors as mongo
 
 from prodfix import driver
@@ -117,9 +116,6 @@ TYPES: dict[type[BaseException], Classification] = {
     mongo.DuplicateKeyError: DUPLICATE,
     mongo.DocumentTooLarge: DOCUMENT_TOO_LARGE,
     mongo.ProtocolError: UNFINISHED,
-    files.NoFile: NOT_FOUND,
-    files.FileExists: DUPLICATE,
-    files.CorruptGridFile: DAMAGED,
     bson.errors.BSONError: INVALID,
     bson.errors.InvalidBSON: UNFINISHED,
     # What it holds decides, as long as it holds something.
@@ -137,6 +133,9 @@ TYPES: dict[type[BaseException], Classification] = {
 
 # Module and name of classes of libraries that are loaded by who uses them (prodfix.loaded).
 LATER_TYPES: dict[tuple[str, str], Classification] = {
+    ("gridfs.errors", "NoFile"): NOT_FOUND,
+    ("gridfs.errors", "FileExists"): DUPLICATE,
+    ("gridfs.errors", "CorruptGridFile"): DAMAGED,
     # What pydantic raises besides ValidationError tells of a defect in the application's models.
     ("pydantic_core._pydantic_core", "ValidationError"): INVALID,
     ("pydantic_core._pydantic_core", "PydanticSerializationError"): INTERNAL_ERROR,
