@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from prodfix.connection.status import ConnectionState, ConnectionStatus, HealthCheckResult
     from prodfix.deferral.operation_status import OperationStatus
     from prodfix.deferral.writes import Insert, Update, Write, WriteResult, deferrable
-    from prodfix.documents import Document
+    from prodfix.document import Document
     from prodfix.errors import (
         AuthenticationRequired,
         ClientError,
@@ -71,7 +71,7 @@ _NAMES = {
     "deferral.operation_status": "OperationStatus",
     "deferral.writes": "Insert Update Write WriteResult deferrable",
     "request.devices": "DeviceType device_type",
-    "documents": "Document",
+    "document": "Document",
     "request.effects": "auxiliary_writes",
     "errors": (
         "AuthenticationRequired ClientError ConcurrentModification Conflict ErrorCategory FieldError "

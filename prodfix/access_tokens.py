@@ -10,20 +10,18 @@ import math
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import jwt
-
 from prodfix.errors import AuthenticationRequired
 from prodfix.settings import Settings
+from prodfix.slotted import frozen
 
 SKEW = 10.0  # seconds that an issuer's clock may be ahead of ours
 LONGEST = 16 * 1024  # characters of a token that is looked at
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Claims:
     """What a valid token says. ``expires`` is in seconds since the epoch; ``identity`` is its ``jti``, if it has one."""
 
@@ -52,6 +50,8 @@ def make_token(settings: Settings, *, role: str, lifetime: timedelta, subject: s
         "fresh": False,
         settings.jwt_roles_claim: [role],
     }
+    import jwt
+
     return jwt.encode(claims, settings.jwt_secret_key.get_secret_value(), settings.jwt_algorithm)
 
 
@@ -75,6 +75,8 @@ def decoded(settings: Settings, token: str) -> Mapping[str, Any]:
     key = settings.jwt_verification_key
     if key is None or len(token) > LONGEST:
         raise ValueError("there is no key" if key is None else "too long")
+    import jwt
+
     claims: Mapping[str, Any] = jwt.decode(
         token,
         key,

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
-from tenacity import RetryError
+from prodfix.loaded import loaded
 
 MOST = 20  # links of one chain; a cycle ends sooner
-_HOLDERS = (BaseExceptionGroup, RetryError)
 
 
 def given_up(error: BaseException) -> BaseException | None:
     """What the last try of a ``tenacity.RetryError`` ended with; ``None`` for another error, or a try without one."""
-    last = error.last_attempt if isinstance(error, RetryError) else None
+    last: Any = getattr(error, "last_attempt", None) if isinstance(error, loaded("tenacity", "RetryError")) else None
     # Asking one that is not done would wait for it.
     return last.exception() if last is not None and last.done() and not last.cancelled() else None
 
@@ -41,7 +41,9 @@ def ancestry(error: BaseException) -> Iterator[tuple[BaseException, bool]]:
 def chain(error: BaseException) -> list[BaseException]:
     """The error, then all that it came from, nearest first: members of a group, what a RetryError gave up on, causes and
     contexts; at most ``MOST``."""
-    if came_from(error) is None and not isinstance(error, _HOLDERS):  # as most
+    if came_from(error) is None and not isinstance(
+        error, (BaseExceptionGroup, loaded("tenacity", "RetryError"))
+    ):  # as most
         return [error]
     found: list[BaseException] = []
     seen: set[int] = set()

@@ -1,19 +1,12 @@
-"""Documents that were checked before the driver sees them: a pydantic class bound to a collection.
-
-::
-
-    class Note(Document, collection="notes", indexes=[IndexModel("slug", unique=True)]):
-        slug: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,80}$")]
-"""
+"""The collections of an application's models, whose documents are checked before the driver sees them."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Generic, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import bson
-from pydantic import BaseModel, ConfigDict, ValidationError
 from pymongo import IndexModel
 from pymongo.errors import ConnectionFailure
 from pymongo.synchronous.client_session import ClientSession
@@ -21,31 +14,18 @@ from pymongo.synchronous.collection import Collection
 from pymongo.synchronous.database import Database
 
 from prodfix.errors import ConcurrentModification, FieldError, NotFound, ValidationFailed
+from prodfix.loaded import loaded
 from prodfix.operations.shapes import document_shape, type_name
 from prodfix.process.per_process import in_each_process
 from prodfix.schemas import GUARD, json_schema
 
+if TYPE_CHECKING:
+    from prodfix.document import Document
+
 Report = Callable[[str, Mapping[str, Any]], None]
 
 
-class Document(BaseModel):
-    """Base of an application's models. Unknown fields are refused. ``_id`` and ``version`` are ours."""
-
-    model_config = ConfigDict(extra="forbid", str_max_length=1_000_000)
-
-    collection_name: ClassVar[str]
-    indexes: ClassVar[Sequence[IndexModel]]
-
-    def __init_subclass__(cls, *, collection: str, indexes: Sequence[IndexModel] = (), **more: Any) -> None:
-        super().__init_subclass__(**more)
-        cls.collection_name, cls.indexes = collection, tuple(indexes)
-
-    @classmethod
-    def __pydantic_init_subclass__(cls, **more: Any) -> None:
-        """Takes the class's arguments that are ours, so that pydantic does not refuse them."""
-
-
-Model = TypeVar("Model", bound=Document)
+Model = TypeVar("Model", bound="Document")
 
 
 class Documents:
@@ -248,7 +228,7 @@ def validated(model: type[Document], fields: Mapping[str, Any]) -> dict[str, Any
     """The fields as the model means them. Raises :class:`prodfix.errors.ValidationFailed` with every field error."""
     try:
         return model.model_validate(fields).model_dump()
-    except ValidationError as error:
+    except loaded("pydantic_core", "ValidationError") as error:
         facts = {"model": model.__name__, "document": document_shape(fields)}
         raise ValidationFailed.from_pydantic(error, facts=facts) from error
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,8 @@ from pymongo.synchronous.command_cursor import CommandCursor
 from pymongo.synchronous.cursor import Cursor
 from pymongo.topology_description import TopologyDescription
 from pymongo.write_concern import WriteConcern
+
+from prodfix.slotted import frozen
 
 Work = Callable[..., Any]
 Deadline = tuple[float | None, float]
@@ -108,7 +109,7 @@ _HAS_TRANSACTION = _sets(ClientSession, "_transaction")
 _FINISHES = _takes(ClientSession, "_finish_transaction_with_retry")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PrivateName:
     """A name of the driver's that is none of its public ones."""
 

@@ -6,14 +6,14 @@ import atexit
 import contextlib
 import threading
 from collections.abc import Hashable
-from dataclasses import dataclass
 
 from prodfix.background import Background
 from prodfix.engine import Engine
 from prodfix.process.per_process import in_each_process
+from prodfix.slotted import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Running:
     """An engine, and what runs beside requests for it. ``key``: whose it is; ``None`` of one that nobody shares."""
 

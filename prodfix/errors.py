@@ -33,17 +33,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bson.errors import BSONError
-from pydantic import ValidationError as PydanticError
 from pymongo import errors as mongo
 
 from prodfix import causes
 from prodfix.serialization import Serializable, json_maker
+from prodfix.slotted import frozen
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError as PydanticError
 
 
 class ErrorCategory(StrEnum):
@@ -77,7 +79,7 @@ class Outcome(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FieldProblem(Serializable):
     """What an answer says of one field."""
 
@@ -90,7 +92,7 @@ class FieldProblem(Serializable):
 _problem = json_maker(FieldProblem)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FieldError:
     """One thing that is wrong with one field. ``pointer`` is a JSON pointer (RFC 6901) into the request's body, made of
     ``field`` where none is given; the whole body's is empty."""

@@ -5,22 +5,31 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from flask import Blueprint
 from flask_pymongo import BSONObjectIdConverter
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from prodfix.deferral.writes import declared_in
-from prodfix.documents import Document, unique_fields
+from prodfix.documents import unique_fields
 from prodfix.extension import ProdFix
+from prodfix.loaded import loaded
 from prodfix.settings import Settings
 from prodfix.web.application import Application
+
+if TYPE_CHECKING:
+    from prodfix.document import Document
 
 
 def _models(module: str) -> list[type[Document]]:
     """The models that a plug-in's module defines, so that ``prodfix indexes`` knows them without being told."""
     found = vars(sys.modules[module]).values() if module in sys.modules else ()
-    kinds = [value for value in found if isinstance(value, type) and issubclass(value, Document)]
+    kinds = [
+        value
+        for value in found
+        if isinstance(value, type) and issubclass(value, loaded("prodfix.document", "Document"))
+    ]
     return [kind for kind in kinds if kind.__module__ == module]
 
 

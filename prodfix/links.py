@@ -6,13 +6,14 @@ So whatever prefix an application gives them, an alert leads to the diagnostics,
 from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping
-from dataclasses import dataclass
 from typing import Any
+
+from prodfix.slotted import frozen
 
 _EXTENSION = "prodfix.links"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HealthRoutes:
     """Endpoints of an application's health checks. ``startup`` is fit for a platform that restarts what is not healthy;
     ``database`` fails in each of its outages; ``waiting`` are those (of the two, or others) that fail where no pinger runs."""

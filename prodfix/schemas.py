@@ -8,11 +8,13 @@ are never stricter than the model's.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
-from pydantic_core import CoreSchema
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+    from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+    from pydantic_core import CoreSchema
 
 _TYPES: dict[str, list[str]] = {
     "string": ["string"],
@@ -33,16 +35,21 @@ GUARD = "_operations"  # the field of an updated document that remembers the las
 OURS: dict[str, Any] = {"_id": {}, "version": {"bsonType": ["int", "long"]}, GUARD: {"bsonType": "array"}}
 
 
-class _Lenient(GenerateJsonSchema):
+@cache
+def _lenient() -> type[GenerateJsonSchema]:
     """A type that JSON does not know (an ObjectId) is anything, instead of an error."""
+    from pydantic.json_schema import GenerateJsonSchema
 
-    def handle_invalid_for_json_schema(self, schema: CoreSchema, error_info: str) -> JsonSchemaValue:
-        return {}
+    class Lenient(GenerateJsonSchema):
+        def handle_invalid_for_json_schema(self, schema: CoreSchema, error_info: str) -> JsonSchemaValue:
+            return {}
+
+    return Lenient
 
 
 def json_schema(model: type[BaseModel]) -> dict[str, Any]:
     """The ``$jsonSchema`` of a model's documents."""
-    whole = model.model_json_schema(schema_generator=_Lenient, mode="validation")
+    whole = model.model_json_schema(schema_generator=_lenient(), mode="validation")
     schema = _convert(whole, whole.get("$defs", {}), 0)
     schema["properties"] = {**schema.get("properties", {}), **OURS}
     return schema

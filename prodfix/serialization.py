@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, fields
 from datetime import UTC, datetime
 from enum import Enum
 from functools import cache, lru_cache, partial
@@ -26,6 +26,8 @@ from typing import (
     get_origin,
     get_type_hints,
 )
+
+from prodfix.slotted import frozen
 
 Convert = Callable[[Any], Any]
 Given = ParamSpec("Given")
@@ -55,7 +57,7 @@ def camel(name: str) -> str:
     return head + "".join(word.capitalize() for word in rest)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Description:
     """What a schema says of a field: ``Annotated[float, Description("Seconds")]``."""
 
@@ -157,7 +159,7 @@ def to_json(value: Any) -> Any:
 # -- writing ----------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Field:
     name: str
     alias: str
@@ -204,13 +206,24 @@ def _made_writer(cls: type, json: bool) -> Callable[[Any], dict[str, Any]]:
 def json_maker(make: Callable[Given, Serializable]) -> Callable[Given, dict[str, Any]]:
     """What is called as the class ``make``, and returns at once what ``make(...).to_json()`` would: where an object for each
     error or command would take as long as all the rest. The class has no default that is made anew."""
-    cls: Any = make
+    made: Callable[Given, dict[str, Any]] | None = None
+
+    def to_json(*given: Given.args, **named: Given.kwargs) -> dict[str, Any]:
+        nonlocal made
+        if made is None:
+            made = _made_maker(make)
+        return made(*given, **named)
+
+    return to_json
+
+
+def _made_maker(cls: Any) -> Callable[..., dict[str, Any]]:
     expression, names = _written(cls, True, "")
     defaults = {one.name: one.default for one in fields(cls)}
     parameters = ", ".join(
         name if default is MISSING else f"{name}=_defaults[{name!r}]" for name, default in defaults.items()
     )
-    made: Callable[Given, dict[str, Any]] = eval(f"lambda {parameters}: {expression}", names | {"_defaults": defaults})  # noqa: S307
+    made: Callable[..., dict[str, Any]] = eval(f"lambda {parameters}: {expression}", names | {"_defaults": defaults})  # noqa: S307
     return made
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol, TypeVar, cast
 
@@ -45,6 +44,7 @@ from prodfix.recovery.breaker import Breaker
 from prodfix.recovery.recovery import Recovery
 from prodfix.recovery.transactions import Transactions
 from prodfix.settings import Settings
+from prodfix.slotted import frozen
 from prodfix.statistics.counters import Counters
 from prodfix.statistics.groups import Groups
 from prodfix.statistics.minutes import Minutes
@@ -85,7 +85,7 @@ class Runner(Protocol):
     def stop(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DatabaseServices:
     """How the database is reached, and what knows whether it answers. ``readable`` is our own, while it can be read."""
 
@@ -96,7 +96,7 @@ class DatabaseServices:
     transactions: Transactions
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RequestServices:
     """What is counted of requests, minute by minute, and which of them came before."""
 
@@ -107,7 +107,7 @@ class RequestServices:
     idempotency: Idempotency
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ErrorServices:
     """What is recorded of errors, and where it is found again."""
 
@@ -119,7 +119,7 @@ class ErrorServices:
     incident_log: IncidentLog
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class QueryServices:
     """What is seen of the application's commands."""
 
@@ -128,7 +128,7 @@ class QueryServices:
     advisor: Advisor
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DeferralServices:
     """Writes that wait on disk. ``status`` is what became of each, ``activity`` whether requests need the database meanwhile;
     ``admin`` and ``backlog`` are an admin's."""
@@ -141,7 +141,7 @@ class DeferralServices:
     backlog: Backlog
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DiagnosticServices:
     """What an admin is answered over all the others."""
 
@@ -150,7 +150,7 @@ class DiagnosticServices:
     selftest: SelfTest
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RuntimeServices:
     """This process, and the others of the instance."""
 

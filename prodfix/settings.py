@@ -5,8 +5,6 @@ Names and defaults are those of the seed's configuration section; what prodfix a
 name, without its value.
 """
 
-from __future__ import annotations
-
 import contextlib
 import importlib.util
 import os
@@ -18,18 +16,16 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
+from prodfix import settings_sources
+from prodfix.checked_record import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
+    CheckedRecord,
     Field,
     SecretStr,
     ValidationError,
     field_validator,
 )
-
-from prodfix import settings_sources
 from prodfix.settings_sources import Given
 from prodfix.settings_values import (
     alert_urls,
@@ -89,11 +85,9 @@ WebAddress = Annotated[str, BeforeValidator(web_address), Field(max_length=500)]
 ByteSize = Annotated[int, BeforeValidator(byte_size), Field(ge=1024)]
 
 
-class Settings(BaseModel):
+class Settings(CheckedRecord):
     """All settings: :meth:`from_env` of the served application, :meth:`of_host` of one that takes prodfix in, or by keyword,
     which reads nothing."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     # Database
     mongodb_uri: SecretStr | None = None
@@ -334,15 +328,10 @@ class Settings(BaseModel):
     @classmethod
     def _built(cls, given: Mapping[str, Given]) -> tuple[Self | None, dict[str, str]]:
         """The settings, or what is wrong with them, by the name that each was given under."""
-        problems: dict[str, str] = {}
         try:
-            return cls(**{name: one.value for name, one in given.items()}), problems
+            return cls(**{name: one.value for name, one in given.items()}), {}
         except ValidationError as error:
-            for problem in error.errors(include_url=False, include_context=False, include_input=False):
-                field = str(problem["loc"][0]) if problem["loc"] else "settings"
-                name = given[field].name if field in given else field.upper()
-                problems[name] = problem["msg"].removeprefix("Value error, ")
-        return None, problems
+            return None, {given[field].name: problem for field, problem in error.problems.items()}
 
     def _served_problems(self) -> dict[str, str]:
         problems: dict[str, str] = {}

@@ -7,9 +7,10 @@ the host's own, and only what begins with ``PRODFIX_`` is ours.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from prodfix.slotted import frozen
 
 PREFIX = "PRODFIX_"
 PLATFORM = frozenset({"render", "render_git_commit", "render_instance_id", "render_external_url"})
@@ -21,7 +22,7 @@ HOSTS_URI = ("MONGO_URI", "MONGODB_URI")
 """Of a host's configuration, as Flask-PyMongo and others name it."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Given:
     """A value, and the name that it was found under. ``ours``: it is meant for prodfix, and must be right."""
 

@@ -10,11 +10,8 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
-from pydantic import AfterValidator, BeforeValidator, SecretStr
-from pydantic.fields import FieldInfo
-
 from prodfix import settings_values
+from prodfix.checked_record import AfterValidator, BeforeValidator, Field, FieldInfo, SecretStr
 from prodfix.settings import Settings
 from prodfix.settings_sources import HOSTS_URI, PLATFORM, SERVED_ONLY
 
@@ -39,7 +36,7 @@ _KINDS: Mapping[Any, str] = {
     frozenset[str]: "words",
 }
 
-_MILLISECONDS = Settings.model_fields["body_timeout_ms"].metadata
+_MILLISECONDS = list(Settings.model_fields["body_timeout_ms"].metadata)
 
 
 def settings_table(descriptions: Mapping[str, str] | None = None) -> str:
@@ -94,9 +91,7 @@ def _unwrapped(kind: Any, metadata: list[Any]) -> tuple[Any, list[Any]]:
     """What is within ``Annotated`` and beside ``None``, with all that stands on the way."""
     if get_origin(kind) is Annotated:
         inner, *more = get_args(kind)
-        for one in more:
-            metadata += one.metadata if isinstance(one, FieldInfo) else [one]
-        return _unwrapped(inner, metadata)
+        return _unwrapped(inner, [*metadata, *more])
     if get_origin(kind) in (Union, UnionType):
         return _unwrapped(next(one for one in get_args(kind) if one is not type(None)), metadata)
     return kind, metadata
@@ -115,22 +110,25 @@ def _kind(kind: Any) -> str:
 
 
 def _limits(metadata: list[Any]) -> str:
-    words = []
-    for one in metadata:
-        match one:
-            case Ge(ge=limit):
-                words.append(f"from {limit}")
-            case Gt(gt=limit):
-                words.append(f"more than {limit}")
-            case Le(le=limit) | Lt(lt=limit):
-                words.append(f"to {limit}")
-            case MinLen(min_length=limit):
-                words.append(f"from {limit}")
-            case MaxLen(max_length=limit):
-                words.append(f"to {limit} characters")
-            case _:
-                pass
+    words = [
+        f"{word} {limit}{unit}"
+        for one in metadata
+        if isinstance(one, Field)
+        for word, limit, unit in _bounds(one)
+        if limit is not None
+    ]
     return f", {' '.join(words)}" if words else ""
+
+
+def _bounds(limits: Field) -> list[tuple[str, float | None, str]]:
+    return [
+        ("from", limits.ge, ""),
+        ("more than", limits.gt, ""),
+        ("to", limits.le, ""),
+        ("to", limits.lt, ""),
+        ("from", limits.min_length, ""),
+        ("to", limits.max_length, " characters"),
+    ]
 
 
 if __name__ == "__main__":

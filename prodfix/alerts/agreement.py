@@ -22,13 +22,15 @@ Moments are the server's (the ``localTime`` of ``hello``): clocks of instances m
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from enum import Enum, auto
 from typing import Any, Literal
 
 from pymongo.errors import DuplicateKeyError
 from pymongo.synchronous.database import Database
+
+from prodfix.slotted import frozen
 
 ALERT_CLAIMS = "alert_claims"
 HOUR = "last hour"  # the condition whose entries are all notifications of an hour
@@ -51,7 +53,7 @@ class Contended(Exception):
     """Others were always faster."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AgreedEntry:
     """``notification`` told a beginning or an end, at ``at``; ``begun_at`` is when its beginning was told."""
 
@@ -61,7 +63,7 @@ class AgreedEntry:
     begun_at: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Agreed:
     """What all instances know of one condition: ``entries``, the newest first, and when each instance saw it last."""
 

@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 from prodfix.alerts.conditions import SEVERITIES, SHARED, AlertKind, Condition
 from prodfix.errors import Severity
+from prodfix.slotted import mutable
 
 LOOKS = 2  # in a row, until something is believed
 
@@ -29,7 +30,7 @@ Notified = Literal["alone", "claimed", "joined"]
 Change = Literal["firing", "over"]
 
 
-@dataclass(slots=True)
+@mutable
 class Alert:
     """Times are seconds since the epoch.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -14,6 +13,7 @@ from prodfix.alerts.messages import WORDS, AlertPart
 from prodfix.alerts.notifications import KEPT, Delivery, DeliveryState, Notification, newest
 from prodfix.errors import Severity
 from prodfix.serialization import Description, Serializable
+from prodfix.slotted import frozen
 from prodfix.statistics.windows import Scope
 from prodfix.workers.worker_state import WorkerState
 
@@ -26,7 +26,7 @@ _TOLD: dict[Notified, Told] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FiringAlert(Serializable):
     """Something that is wrong now."""
 
@@ -39,7 +39,7 @@ class FiringAlert(Serializable):
     told: Told
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ChannelDelivery(Serializable):
     """What became of a notification on one channel."""
 
@@ -50,7 +50,7 @@ class ChannelDelivery(Serializable):
     next_try_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SentAlert(Serializable):
     """What was told, with what became of it on each channel."""
 
@@ -64,13 +64,13 @@ class SentAlert(Serializable):
     channels: tuple[ChannelDelivery, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LeadingWorker(Serializable):
     worker: str
     pid: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AlertsReport(Serializable):
     """What fires, and what was told of it. ``complete`` is false if the leader's file cannot be read, or is not as it was
     written."""

@@ -6,10 +6,11 @@ A key that ends in ``@<instance>`` concerns that instance alone; the others are 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final, Literal, cast
 
 from prodfix.errors import Severity
+from prodfix.slotted import frozen
 from prodfix.workers.worker_state import WorkerState
 
 LOSSES = 3  # of the connection, within
@@ -24,7 +25,7 @@ AlertKind = Literal[
 ]  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Condition:
     """Something that is wrong now. ``facts`` are codes and counts. ``level`` grows as it gets worse where more of it is worth
     another alert. ``certain``: what says so has waited already, and one look is enough."""
@@ -34,7 +35,7 @@ class Condition:
     certain: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class JournalUse:
     """Writes that were put aside, over all workers, and how full the fullest worker's journal is (0 to 1)."""
 
@@ -42,7 +43,7 @@ class JournalUse:
     fullest: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Situation:
     """How the instance is. ``workers`` are the states that its live workers wrote in the last seconds; ``journals`` is None
     while the disk does not tell; ``disk`` is why the alerts' own reading or writing failed."""
@@ -73,7 +74,7 @@ _HEARD_OF: set[AlertKind] = set()
 """Kinds that one worker may see alone, and the others hear of by its journal: while one fails, its silence says nothing."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Findings:
     """What is wrong, by key; and the keys of which nobody can tell."""
 

@@ -9,26 +9,29 @@ from __future__ import annotations
 import contextlib
 import os
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
-from pydantic import TypeAdapter
 
 from prodfix.alerts import notifications
 from prodfix.alerts.alert import Alert
 from prodfix.alerts.conditions import SEVERITIES
 from prodfix.alerts.notifications import Notification
 from prodfix.journal.file import sync_folder
+from prodfix.slotted import mutable
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 FILE = "alerts.json"
 LOCK = "alerts.leader"
 KEPT = 2 * 86_400.0  # seconds in which what is resolved is remembered, for the cool-down
 
 
-@dataclass(slots=True)
+@mutable
 class Totals:
     """Deliveries that arrived and that were given up, and notifications that were held back; ``untold`` of these no
     notification has told."""
@@ -39,7 +42,7 @@ class Totals:
     untold: int = 0
 
 
-@dataclass(slots=True)
+@mutable
 class LeaderState:
     """Alerts by key, notifications by ID."""
 
@@ -58,6 +61,8 @@ class LeaderState:
 @cache
 def _adapter() -> TypeAdapter[LeaderState]:
     """What checks a state that is read. It takes longer to make than the rest of this room, and not every worker leads."""
+    from pydantic import TypeAdapter
+
     return TypeAdapter(LeaderState)
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 from prodfix.alerts.conditions import AlertKind
 from prodfix.redaction.redactor import redact_text
 from prodfix.serialization import iso
+from prodfix.slotted import frozen
 
 AlertPart = Literal["begin", "more", "end"]
 
@@ -17,7 +17,7 @@ LONGEST = 4000  # characters of a text
 LONGEST_FACT = 300
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Words:
     """``begin`` and ``end`` are titles; ``meaning`` says what it means and what to do."""
 
@@ -89,7 +89,7 @@ _LABELS = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Origin:
     """Where an alert comes from. ``link`` leads to the diagnostics; empty if nobody has said where the service is, or where
     the diagnostics are in it. It is asked with each alert: plug-ins are registered later."""

@@ -6,11 +6,12 @@ One that fails is tried again after 1, 2, 4 ... minutes for an hour; a channel t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from prodfix.alerts.conditions import AlertKind
 from prodfix.alerts.messages import AlertPart
+from prodfix.slotted import frozen, mutable
 
 DeliveryState = Literal["waiting", "delivered", "failed"]
 
@@ -20,7 +21,7 @@ LATE = 2 * LIFE  # seconds after which it is no news
 KEPT = 50  # that are shown
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DeliveryResult:
     """What became of one delivery. ``reason`` is a key of ``prodfix.alerts.delivery.REASONS``, None for one that arrived."""
 
@@ -30,7 +31,7 @@ class DeliveryResult:
     reason: str | None = None
 
 
-@dataclass(slots=True)
+@mutable
 class Delivery:
     """To one channel. ``next_at`` is when it is tried (again); ``begun``: a try was begun whose result is not known."""
 
@@ -48,7 +49,7 @@ class Delivery:
         self.state, self.reason, self.begun = state, reason, False
 
 
-@dataclass(slots=True)
+@mutable
 class Notification:
     """``id`` is the episode's and the part's: ``<episode>:begin``. ``at`` is in seconds since the epoch."""
 

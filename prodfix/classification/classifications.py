@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from prodfix.errors import ErrorCategory, FieldError, Outcome, Severity
+from prodfix.slotted import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Classification:
     """What an error means: for the log (category, severity), for the client (status, code, message, retryable) and
     for recovery (transient: worth another try now; outcome: what became of a write)."""

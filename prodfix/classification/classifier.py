@@ -7,9 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from pydantic import ValidationError as PydanticError
 from pymongo.errors import PyMongoError
-from tenacity import RetryError
 
 from prodfix.causes import MOST, came_from
 from prodfix.classification import (
@@ -34,14 +32,16 @@ from prodfix.classification.classifications import (
     check_rows,
 )
 from prodfix.classification.error_types import RULES, TYPES
+from prodfix.classification.rows import Rows
 from prodfix.classification.server_codes import SERVER_CODES
 from prodfix.classification.server_replies import server_code
 from prodfix.errors import ProdFixError
+from prodfix.loaded import loaded
 from prodfix.operations.tracebacks import Way, walked
 
 MOST_KNOWN = 256  # classes, and ways of them, whose meaning is remembered
 # Whoever raises one of these puts into it what it means.
-_TELLING = (PyMongoError, ProdFixError, PydanticError, BaseExceptionGroup, RetryError, web_errors.HOLDING)
+_TELLING = (PyMongoError, ProdFixError, BaseExceptionGroup, web_errors.HOLDING)
 _NAMED: tuple[Mapping[Name, Any], ...] = (wrappers.NOTES, outbound.NOTES, foreign.READERS)
 
 
@@ -55,7 +55,7 @@ class Classifier:
 
     def __init__(self, rows: Mapping[type[BaseException], Row] | None = None) -> None:
         check_rows(rows or {})
-        self.rows: dict[type[BaseException], Row] = {**TYPES, **RULES, **web_errors.WEB_TYPES, **web_errors.WEB_RULES}
+        self.rows = Rows({**TYPES, **RULES, **web_errors.WEB_TYPES, **web_errors.WEB_RULES})
         self.rows.update(rows or {})
         self.own = frozenset(rows or ())
         self.failures = 0
@@ -86,7 +86,8 @@ class Classifier:
         kind = self._kind(error)
         row = self.rows[kind] if kind is not None else None
         fixed = row is None or isinstance(row, Classification) or row is web_errors.of_status
-        return fixed and not isinstance(error, _TELLING) and not any(by_name.found(table, error) for table in _NAMED)
+        telling = (*_TELLING, loaded("pydantic_core", "ValidationError"), loaded("tenacity", "RetryError"))
+        return fixed and not isinstance(error, telling) and not any(by_name.found(table, error) for table in _NAMED)
 
     @staticmethod
     def of_status(status: int) -> Classification:

@@ -12,10 +12,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import bson.errors
-import gridfs.errors as files
-import pydantic_core
-import tenacity
-from pydantic import ValidationError as PydanticError
 from pymongo import errors as mongo
 
 from prodfix import driver
@@ -120,18 +116,9 @@ TYPES: dict[type[BaseException], Classification] = {
     mongo.DuplicateKeyError: DUPLICATE,
     mongo.DocumentTooLarge: DOCUMENT_TOO_LARGE,
     mongo.ProtocolError: UNFINISHED,
-    files.NoFile: NOT_FOUND,
-    files.FileExists: DUPLICATE,
-    files.CorruptGridFile: DAMAGED,
     bson.errors.BSONError: INVALID,
     bson.errors.InvalidBSON: UNFINISHED,
-    # Validation. What pydantic raises besides ValidationError tells of a defect in the application's models.
-    PydanticError: INVALID,
-    pydantic_core.PydanticSerializationError: INTERNAL_ERROR,
-    pydantic_core.SchemaError: INTERNAL_ERROR,
-    # What they hold decides, as long as they hold something.
-    tenacity.RetryError: INTERNAL_ERROR,
-    tenacity.TryAgain: INTERNAL_ERROR,
+    # What it holds decides, as long as it holds something.
     BaseExceptionGroup: INTERNAL_ERROR,
     # The application's own calls to the outside.
     ConnectionError: NETWORK_FAILED,
@@ -142,6 +129,20 @@ TYPES: dict[type[BaseException], Classification] = {
     ssl.SSLCertVerificationError: NETWORK_REFUSED,
     MemoryError: FATAL,
     RecursionError: INTERNAL_ERROR,
+}
+
+# Module and name of classes of libraries that are loaded by who uses them (prodfix.loaded).
+LATER_TYPES: dict[tuple[str, str], Classification] = {
+    ("gridfs.errors", "NoFile"): NOT_FOUND,
+    ("gridfs.errors", "FileExists"): DUPLICATE,
+    ("gridfs.errors", "CorruptGridFile"): DAMAGED,
+    # What pydantic raises besides ValidationError tells of a defect in the application's models.
+    ("pydantic_core._pydantic_core", "ValidationError"): INVALID,
+    ("pydantic_core._pydantic_core", "PydanticSerializationError"): INTERNAL_ERROR,
+    ("pydantic_core._pydantic_core", "SchemaError"): INTERNAL_ERROR,
+    # What they hold decides, as long as they hold something.
+    ("tenacity", "RetryError"): INTERNAL_ERROR,
+    ("tenacity", "TryAgain"): INTERNAL_ERROR,
 }
 
 AWAY = frozenset({errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.ETIMEDOUT})
@@ -182,7 +183,7 @@ RULES: dict[type[BaseException], Callable[[Any], Classification]] = {
 
 # Said in the printed table, for what the columns alone do not tell.
 _BODY = "while the request's body is read: 400"
-NOTES: dict[type[BaseException], str] = {
+NOTES: dict[type[BaseException] | tuple[str, str], str] = {
     bson.errors.BSONError: "also InvalidDocument of the raw driver: taken for the client's, though a view may have built it",
     OSError: "by errno: network, critical (disk or files used up), else a defect; " + _BODY,
     OverflowError: "an integer that BSON cannot hold: 422; else a defect",
@@ -191,7 +192,7 @@ NOTES: dict[type[BaseException], str] = {
     ConnectionError: _BODY,
     TimeoutError: _BODY,
     RecursionError: "in the JSON of a request's body: 400",
-    tenacity.RetryError: "what its last try was; this if there is none",
+    ("tenacity", "RetryError"): "what its last try was; this if there is none",
     BaseExceptionGroup: "its worst member",
     PartlyApplied: "its cause, with this outcome",
 }

@@ -7,11 +7,11 @@ given with a row of its own gets the sentences of its status.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
 
 from prodfix.classification.classifications import Classification
 from prodfix.classification.classifier import Classifier
+from prodfix.slotted import frozen
 
 _ASK_AGAIN = "Ask again after `Retry-After` seconds, with the same `Idempotency-Key`, and twice as long each time."
 _MEND = "Mend the request. The same one gets the same answer."
@@ -19,7 +19,7 @@ _LOOK = "Do not repeat it without a look: `outcome` says what became of a write.
 _NOTHING = "Nothing, unless it comes often."
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ProblemCode:
     """With which statuses it is answered, and three texts: when, what the client does, what the operator does. Words of code
     stand between backticks."""

@@ -11,6 +11,7 @@ from prodfix.classification.classifications import INTERNAL_ERROR, INVALID, Clas
 from prodfix.classification.classifier import Classifier
 from prodfix.classification.error_types import LABELS, NOTES
 from prodfix.classification.foreign import KNOWN
+from prodfix.classification.rows import LATER
 from prodfix.classification.server_codes import SERVER_CODES
 from prodfix.classification.web_errors import NAMED, STATUSES
 
@@ -30,10 +31,13 @@ def entries(classifier: Classifier) -> list[dict[str, Any]]:
 
 
 def _types(classifier: Classifier) -> Iterator[dict[str, Any]]:
-    known: dict[str, tuple[Row, bool, str]] = {}
-    for kind, row in classifier.rows.items():
+    known: dict[str, tuple[Row, bool, str]] = {
+        ".".join(name): (row, False, NOTES.get(name, "")) for name, row in LATER.items()
+    }
+    for kind, row in dict(classifier.rows).items():
         own = kind in classifier.own
-        known[_name(kind)] = (row, own, "" if own else NOTES.get(kind, ""))
+        note = NOTES.get(kind) or NOTES.get((kind.__module__, kind.__name__), "")
+        known[_name(kind)] = (row, own, "" if own else note)
     known |= {f"{module}.{name}": (row, False, "") for (module, name), row in NAMED.items()}
     known |= {f"{package}.{name}": (INVALID, False, "") for package, name in KNOWN}
     elsewhere: dict[Name, Row] = {**outbound.ROWS, **outbound.RULES, **wrappers.ROWS}

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pydantic import ValidationError as PydanticError
-
 from prodfix.classification import foreign
 from prodfix.classification.classifications import INVALID, Classification
 from prodfix.errors import ProdFixError, ValidationFailed, _foreign_problem
+from prodfix.loaded import loaded
 
 
 def foreign_input(error: BaseException) -> Classification | None:
@@ -19,7 +18,7 @@ def foreign_input(error: BaseException) -> Classification | None:
 
 def detailed(row: Classification, error: BaseException) -> Classification:
     """``row`` with what pydantic's error, or one of ours, says of each field."""
-    if isinstance(error, PydanticError):
+    if isinstance(error, loaded("pydantic_core", "ValidationError")):
         return replace(row, details=ValidationFailed.from_pydantic(error).problems)
     problems = getattr(error, "problems", ()) if isinstance(error, ProdFixError) else ()
     return replace(row, details=problems) if problems else row

@@ -12,8 +12,6 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-import jwt.exceptions as tokens
-from flask_jwt_extended.exceptions import JWTExtendedException
 from werkzeug.exceptions import ClientDisconnected, HTTPException, InternalServerError
 from werkzeug.http import HTTP_STATUS_CODES
 from werkzeug.routing import ValidationError as ConverterError
@@ -95,16 +93,19 @@ WEB_TYPES: dict[type[BaseException], Classification] = {
     SlashRequired: INTERNAL_ERROR,
     ConverterError: INTERNAL_ERROR,
     ImportStringError: INTERNAL_ERROR,
+}
+# Module and name of classes of libraries that are loaded by who uses them (prodfix.loaded).
+LATER_WEB_TYPES: dict[tuple[str, str], Classification] = {
     # A user's token that is missing, broken, expired, revoked, or of the wrong kind.
-    JWTExtendedException: UNAUTHENTICATED,
-    tokens.InvalidTokenError: UNAUTHENTICATED,
-    tokens.PyJWKClientError: UNAUTHENTICATED,  # its key is not in the issuer's set
+    ("flask_jwt_extended.exceptions", "JWTExtendedException"): UNAUTHENTICATED,
+    ("jwt.exceptions", "InvalidTokenError"): UNAUTHENTICATED,
+    ("jwt.exceptions", "PyJWKClientError"): UNAUTHENTICATED,  # its key is not in the issuer's set
     # Our own keys, and those who should give them to us.
-    tokens.PyJWTError: FATAL,
-    tokens.InvalidKeyError: FATAL,
-    tokens.PyJWKError: FATAL,
-    tokens.PyJWKSetError: FATAL,
-    tokens.PyJWKClientConnectionError: NETWORK_FAILED,
+    ("jwt.exceptions", "PyJWTError"): FATAL,
+    ("jwt.exceptions", "InvalidKeyError"): FATAL,
+    ("jwt.exceptions", "PyJWKError"): FATAL,
+    ("jwt.exceptions", "PyJWKSetError"): FATAL,
+    ("jwt.exceptions", "PyJWKClientConnectionError"): NETWORK_FAILED,
 }
 WEB_RULES: dict[type[BaseException], Callable[[Any], Classification]] = {HTTPException: of_status}
 

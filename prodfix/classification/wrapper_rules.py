@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from pymongo import errors as mongo
-from tenacity import RetryError
 
 from prodfix.causes import MOST, ancestry, given_up
 from prodfix.classification import outbound, wrappers
 from prodfix.classification.classifications import Classification, with_outcome
 from prodfix.classification.web_errors import original
 from prodfix.errors import ErrorCategory, Outcome, PartlyApplied, Severity
+from prodfix.loaded import loaded
 
 Within = Callable[[BaseException], Classification]
 """Classifies an error that another one holds, one level deeper."""
@@ -86,4 +86,4 @@ def _partly_applied(error: BaseException, within: Within) -> Classification | No
 def _is_drivers(error: BaseException, depth: int = 0) -> bool:
     if isinstance(error, BaseExceptionGroup):
         return depth < MOST and any(_is_drivers(member, depth + 1) for member in error.exceptions)
-    return isinstance(error, (mongo.PyMongoError, RetryError))
+    return isinstance(error, (mongo.PyMongoError, loaded("tenacity", "RetryError")))

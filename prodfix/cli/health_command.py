@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import click
 from flask.cli import with_appcontext
 
@@ -11,10 +9,11 @@ from prodfix.cli.read_only import as_json_option, console, echo_json, looking, p
 from prodfix.connection.status import ConnectionState
 from prodfix.serialization import Serializable
 from prodfix.services import Services
+from prodfix.slotted import frozen
 from prodfix.workers.worker_state import WorkerState
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PoolUse(Serializable):
     """Connections of one worker."""
 
@@ -25,7 +24,7 @@ class PoolUse(Serializable):
     capacity: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WorkerHealth(Serializable):
     """One live worker, as it sees the database. ``journal`` is why its journal fails, if it does."""
 
@@ -41,7 +40,7 @@ class WorkerHealth(Serializable):
     loop_lag_ms: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DatabaseHealth(Serializable):
     """The database as it is seen from here."""
 
@@ -50,7 +49,7 @@ class DatabaseHealth(Serializable):
     error: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HealthReport(Serializable):
     """Whether all of them reach it."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -36,12 +36,13 @@ from prodfix.driver import EventListener
 from prodfix.errors import DatabaseRefused, DatabaseUnavailable, ErrorCategory
 from prodfix.process.loops import interpreter_ends
 from prodfix.signals import connection_changed
+from prodfix.slotted import mutable
 
 LOSSES = 100  # that are remembered
 HYSTERESIS = 2  # answers of one kind in a row before a change becomes an event; the health answer has none
 
 
-@dataclass(slots=True)
+@mutable
 class _Seen:
     """What the pings said so far. Moments are monotonic seconds."""
 

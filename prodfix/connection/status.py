@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -13,11 +13,12 @@ import pymongo
 from prodfix.process import memory
 from prodfix.process.memory import MemoryUse
 from prodfix.serialization import Description, Serializable
+from prodfix.slotted import frozen
 
 ConnectionState = Literal["connected", "disconnected", "reconnecting", "error"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ConnectionStatus(Serializable):
     """The seed's ConnectionStatus of one worker; without any name of a server. ``uptime`` is 0 while the connection is lost;
     ``pool_exhausted``: every connection is in use and somebody waits, so what fails now is the pool, not the server."""
@@ -34,7 +35,7 @@ class ConnectionStatus(Serializable):
     pool_exhausted: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ServerPool(Serializable):
     """The connections to one server, whose name belongs into an admin's answer only."""
 
@@ -45,7 +46,7 @@ class ServerPool(Serializable):
     waiting: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NetworkConditions(Serializable):
     """The kinds of servers, the round trip, the heartbeat's last error, and failed heartbeats in a row; no host names."""
 
@@ -55,7 +56,7 @@ class NetworkConditions(Serializable):
     attempts: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ProcessEnvironment(Serializable):
     """The seed's ``environment``; ``nodeVersion`` is ours ``pythonVersion``."""
 
@@ -65,7 +66,7 @@ class ProcessEnvironment(Serializable):
     memory: MemoryUse | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HealthCheckResult:
     """The seed's HealthCheckResult. ``latency_ms`` is the last good ping's; ``looked`` is whether there was any ping yet."""
 
@@ -76,7 +77,7 @@ class HealthCheckResult:
     details: ConnectionStatus
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ConnectionDetails(Serializable):
     """What the connection was like when it changed."""
 
@@ -88,7 +89,7 @@ class ConnectionDetails(Serializable):
     network: NetworkConditions = field(default_factory=NetworkConditions)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ConnectionEvent(Serializable):
     """One change of state (the seed's Connection Event Log): a document of the collection ``connection_events``."""
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, get_args
 
@@ -22,6 +21,7 @@ from prodfix.journal.journal import Journal
 from prodfix.journal.reading import Others
 from prodfix.operations.shapes import redact_command
 from prodfix.serialization import INLINE, OMITTED, Description, Serializable
+from prodfix.slotted import frozen
 
 BacklogState = Literal["waiting", "failed"]
 BACKLOG_STATES: tuple[BacklogState, ...] = get_args(BacklogState)
@@ -39,7 +39,7 @@ COUNTED = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BacklogCounts(Serializable):
     """What waits and what was put aside; as it is by default while the disk does not tell. By ``operations`` those that wait,
     by ``reasons`` those that were put aside."""
@@ -55,7 +55,7 @@ class BacklogCounts(Serializable):
     reasons: Annotated[dict[str, int] | None, OMITTED] = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class QueueMode(Serializable):
     """Whether writes are deferred, and what they survive."""
 
@@ -63,7 +63,7 @@ class QueueMode(Serializable):
     durability: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DeferredEntry(Serializable):
     """One write, without its arguments."""
 
@@ -79,7 +79,7 @@ class DeferredEntry(Serializable):
     facts: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CarriedOut(Serializable):
     """What an admin has ordered of a write, and what came of it."""
 
@@ -90,7 +90,7 @@ class CarriedOut(Serializable):
     result: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DeferredWrite(Serializable):
     """One write with the shape of its arguments, and what was ordered of it."""
 
@@ -100,7 +100,7 @@ class DeferredWrite(Serializable):
     orders: list[CarriedOut]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ordered(Serializable):
     """An order that waits for the worker that has the write."""
 
@@ -109,7 +109,7 @@ class Ordered(Serializable):
     status: BacklogState
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BacklogPage:
     """Entries, oldest first; ``more`` says whether others follow."""
 

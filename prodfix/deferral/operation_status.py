@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
@@ -22,6 +22,7 @@ from prodfix.errors import UNANSWERED, DatabaseUnavailable, JournalUnavailable, 
 from prodfix.journal.instance_lock import InstanceLock
 from prodfix.journal.journal import Journal, Statement
 from prodfix.serialization import Description, Serializable
+from prodfix.slotted import frozen
 
 OPERATIONS = "operations"
 
@@ -60,7 +61,7 @@ _GONE = {"discarded": DISCARDED, "lost": LOST}  # state in the file, reason
 AWAY, QUEUED = "DATABASE_UNAVAILABLE", "QUEUED"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OperationAnswer(Serializable):
     """What has become of a write, for its owner and for admins."""
 
@@ -74,7 +75,7 @@ class OperationAnswer(Serializable):
     waiting_since: Annotated[datetime | None, Description("Since when it waits for its `reason`")]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StoredOperation(Serializable):
     """The same in MongoDB, where ``timestamp`` is when it ended, or was last looked at."""
 
@@ -89,7 +90,7 @@ class StoredOperation(Serializable):
     since: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OperationStatus:
     """``reason`` is a code: why it failed, or why it still waits, and ``since`` when. Times are seconds since the epoch."""
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import bson
@@ -24,6 +23,7 @@ from prodfix.errors import JournalUnavailable, JournalUncertain, PartlyApplied, 
 from prodfix.journal.journal import Journal
 from prodfix.request.context import current_context
 from prodfix.settings import Settings
+from prodfix.slotted import mutable
 
 ENTRY_VERSION = 2
 RECOUNT = 30.0  # seconds after which what is on disk is counted again
@@ -41,7 +41,7 @@ Report = Callable[[Severity, str, Mapping[str, Any]], None]
 LONGEST_COPY = 86_400.0  # seconds in which a copy of a write may come: IDEMPOTENCY_TTL's default
 
 
-@dataclass(slots=True)
+@mutable
 class _Room:
     """What this worker's file holds of writes, waiting and put aside, as counted at ``at``, and what came since."""
 

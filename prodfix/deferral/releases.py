@@ -13,7 +13,6 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import bson
@@ -25,6 +24,7 @@ from prodfix.deferral import guards
 from prodfix.deferral.guards import Document
 from prodfix.deferral.operation_status import OperationStatus, publish
 from prodfix.deferral.writes import Step, Update, Write, copyable
+from prodfix.slotted import mutable
 
 ENOUGH = 20  # marks of one document that are removed together
 GRACE = 10.0  # seconds in which a try whose answer was lost ends at the server: twice the longest limit of a command
@@ -37,7 +37,7 @@ LIMIT = 1.5  # seconds of one command
 LAST = 3  # marks of one document that are worth a command when the process ends
 
 
-@dataclass(slots=True)
+@mutable
 class _Mark:
     """``due``: when it may be removed, in the clock's seconds; None until its ``status`` is in MongoDB: ``grace`` later then."""
 

@@ -13,7 +13,6 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from pymongo.errors import PyMongoError
@@ -25,6 +24,7 @@ from prodfix.journal.journal import Journal
 from prodfix.journal.salvage import FATES, NAMED, Salvaged, salvage
 from prodfix.journal.tables import prepare
 from prodfix.serialization import Serializable
+from prodfix.slotted import frozen
 
 _ALL = " UNION ALL ".join(f"SELECT id FROM {table}" for table in FATES)  # noqa: S608 - constants
 _ORDER = "INSERT INTO orders (id, command, operation_id, ordered_by, at, result) VALUES (?, 'salvage', ?, ?, ?, ?)"
@@ -34,7 +34,7 @@ class Occupied(Exception):
     """The file is that of a worker that lives: it looks after it itself."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RescueReport(Serializable):
     """What admins are told of a look into a damaged file: whole rows and lost ones by table, and what became of them."""
 
@@ -48,7 +48,7 @@ class RescueReport(Serializable):
     handed_over: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rescued:
     """What is whole in the file, and how many writes of it nobody else has: those that wait, and those that were put aside.
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-import statistics
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 
 from prodfix.journal.instance_lock import InstanceLock
@@ -18,6 +17,12 @@ LATELY = 4  # batches: what all of them took is the server's doing; what one of 
 REST = 4  # times as long as the commands of a batch took at the server
 LONGEST_REST = 1.0  # seconds
 SEEN = 100  # commands that say what is usual, and round trips of which the least is the network's
+
+
+def _median(values: Iterable[float]) -> float:
+    from statistics import median
+
+    return median(values)
 
 
 class Throttle:
@@ -83,7 +88,7 @@ class Throttle:
 
     @property
     def _quick(self) -> float:
-        return max(COMMAND, STEPS * statistics.median(self._costs)) if self._costs else COMMAND
+        return max(COMMAND, STEPS * _median(self._costs)) if self._costs else COMMAND
 
     def _pause(self, entries: int, took: float) -> float:
         pause = max(0.0, entries / self._rate - took)
@@ -93,4 +98,4 @@ class Throttle:
         # One that was quick says how large a command may be; how much the server has to do, the usual one.
         quick = min(slowest for slowest, _ in self._lately) < self._quick
         self._size = min(self._largest, self._size + 1) if quick else max(LEAST, self._size // 2)
-        return max(pause, min(statistics.median(cost for _, cost in self._lately) * REST, LONGEST_REST))
+        return max(pause, min(_median(cost for _, cost in self._lately) * REST, LONGEST_REST))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 import bson
@@ -12,6 +12,7 @@ import orjson
 from prodfix.deferral.guards import Document
 from prodfix.deferral.writes import Step, Write
 from prodfix.journal.journal import Journal, Statement
+from prodfix.slotted import mutable
 
 LONGEST_WAIT = 60.0  # seconds between two tries
 HELD = "DOCUMENT_BUSY"  # the reason of what waits for another write of a document that it changes
@@ -36,7 +37,7 @@ _QUERIES: dict[Kind, str] = {
 _COLUMNS = "id, operation, key, entry, attempts, created, tried"
 
 
-@dataclass(slots=True)
+@mutable
 class Entry:
     """One row of the file, and what this drain has made of it. ``at`` is the number of the step that was tried last."""
 

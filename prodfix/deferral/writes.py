@@ -18,13 +18,14 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal, TypeVar
 
 import bson
 
 from prodfix.errors import Unguarded
 from prodfix.schemas import GUARD
+from prodfix.slotted import frozen
 
 # In any order these come to the same, so an older one may follow a newer one; the others replace what they find.
 _COMMUTING = frozenset(["$inc", "$mul", "$min", "$max", "$push", "$addToSet", "$setOnInsert"])
@@ -35,7 +36,7 @@ MADE = 60.0  # seconds between an ID of our own and the write that has it, at mo
 Keys = Collection[tuple[str, str]]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Insert:
     """Insert ``document``; its ``_id`` becomes the write's ID."""
 
@@ -43,7 +44,7 @@ class Insert:
     document: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Update:
     """Apply ``update`` once to the document that ``filter`` names by its ``_id``, or by another unique field that is registered.
 
@@ -75,7 +76,7 @@ def is_identity(text: Any) -> bool:
     return isinstance(text, str) and SHORTEST_ID <= len(text) <= LONGEST_ID and text.isprintable() and "/" not in text
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Write:
     """A registered operation with arguments that BSON can hold. ``id`` is made once, before the first try: 8 to 100 printable
     characters without a slash.
@@ -100,7 +101,7 @@ def copyable(write: Write) -> bool:
     return len(write.id) != 24 or abs(made - write.created) > MADE
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WriteResult:
     """``applied`` or ``deferred``; ``durability`` says of a deferred write what its disk survives."""
 
@@ -113,7 +114,7 @@ class WriteResult:
         return self.status == "deferred"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Operation:
     """What a name means. ``atomic``: the direct way runs the steps in one transaction; the drain never does, as the
     transactions of killed workers hold their locks for a minute.

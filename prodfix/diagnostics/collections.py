@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import pymongo
@@ -14,13 +13,14 @@ from pymongo.synchronous.database import Database
 from prodfix.classification.server_replies import server_code
 from prodfix.errors import UNANSWERED
 from prodfix.serialization import Description, Serializable, camel
+from prodfix.slotted import frozen
 
 MOST = 50
 LIMIT = 3.0  # seconds for all that MongoDB is asked
 EACH_LIMIT = 1.0  # seconds for one figure
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CollectionFigures(Serializable):
     """One collection or view."""
 

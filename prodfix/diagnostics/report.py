@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Annotated
 
 from prodfix.connection.status import ConnectionStatus
@@ -13,12 +12,13 @@ from prodfix.logs.sinks import SinkStatus
 from prodfix.records.lookup import Lookup
 from prodfix.records.records import ErrorSummary
 from prodfix.serialization import INLINE, Description, Serializable
+from prodfix.slotted import frozen
 from prodfix.statistics.windows import Scope
 from prodfix.workers.worker_state import JournalStatus, WorkerState
 from prodfix.workers.workers import Workers, breaker_of, connection_of, journal_of, or_none, sinks_of
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DeferredCounts(Serializable):
     """How many writes wait and are dead, how old and how large they are, and what was refused, over all workers."""
 
@@ -27,7 +27,7 @@ class DeferredCounts(Serializable):
     refused: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class InstanceReport(Serializable):
     """What the workers know, and nothing that MongoDB must be asked for."""
 
@@ -40,7 +40,7 @@ class InstanceReport(Serializable):
     workers: list[WorkerState]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DatabaseReport(Serializable):
     """The whole. What cannot be had is None."""
 

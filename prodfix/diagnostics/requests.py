@@ -5,7 +5,7 @@ became of its deferred writes, and the incident that it fell into.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
@@ -21,13 +21,14 @@ from prodfix.records.records import ErrorSummary, RecoveryAttempts
 from prodfix.request.context import ErrorContext, SentCommand, is_request_id
 from prodfix.request.devices import description
 from prodfix.serialization import INLINE, Description, Serializable
+from prodfix.slotted import frozen
 
 LIMIT = 0.7  # seconds for all that MongoDB is asked
 
 RequestPart = Literal["errors", "deferred", "incidents"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class UnknownOperation(Serializable):
     """A deferred write that another instance has, or nobody any more."""
 
@@ -35,7 +36,7 @@ class UnknownOperation(Serializable):
     status: Literal["unknown"] = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RequestReport(Serializable):
     """All that is known of one request. ``timestamp`` is that of its newest error. Without status and code it had no error for
     an answer: a retry has saved it, or its write waits on disk."""

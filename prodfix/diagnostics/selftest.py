@@ -10,7 +10,6 @@ import contextvars
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, get_args
 
@@ -24,6 +23,7 @@ from prodfix.classification.classifier import Classifier
 from prodfix.errors import ProdFixError
 from prodfix.records.records import summary
 from prodfix.serialization import Description, Serializable
+from prodfix.slotted import frozen
 
 TestOperation = Literal["read", "write", "transaction"]
 TEST_OPERATIONS: tuple[TestOperation, ...] = get_args(TestOperation)
@@ -36,7 +36,7 @@ SWEPT = 30.0  # seconds within which a command that was given up may still be ca
 LEFT = 1000  # documents that are remembered for a later deletion; the TTL has the others
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Step(Serializable):
     """One command of a test, or its commit."""
 
@@ -45,7 +45,7 @@ class Step(Serializable):
     duration_ms: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Tested(Serializable):
     """How a test went. ``code`` is the table's."""
 

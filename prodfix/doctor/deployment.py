@@ -10,8 +10,9 @@ import os
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+from prodfix.slotted import frozen
 
 LARGEST = 256 * 1024  # bytes of a file that are read
 
@@ -23,7 +24,7 @@ _VARIABLE = re.compile(r"\$(?:\{(\w+)(?::?-([^}]*))?\}|(\w+))")
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StartCommand:
     """gunicorn's ``arguments`` in a line of ``source``, and the variables that the line sets or (None) takes away."""
 
@@ -32,7 +33,7 @@ class StartCommand:
     variables: Mapping[str, str | None]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Deployment:
     """What the files say. ``health_paths`` are render.yaml's ``healthCheckPath``s."""
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Any
+
+from prodfix.slotted import frozen
 
 
 class Level(StrEnum):
@@ -21,7 +23,7 @@ class Level(StrEnum):
         return list(Level).index(self)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Finding:
     """One finding. ``found`` and ``advice`` are a sentence each; ``advice`` is empty where nothing is to be done.
 

@@ -10,18 +10,18 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from prodfix.doctor.deployment import StartCommand
 from prodfix.doctor.findings import NotChecked
+from prodfix.slotted import frozen
 
 LIMIT = 12.0  # seconds
 _PROBE = Path(__file__).with_name("probe.py")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Gunicorn:
     """gunicorn's options as they are in the end. Times in seconds. ``preload_asked``: before the configuration's own
     logger could turn it off."""
@@ -41,7 +41,7 @@ class Gunicorn:
         return "gevent" in self.worker_class.lower()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Launched:
     """What was seen. ``before``: the modules that the application had imported when it called ``patch_all`` (``called``)."""
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from prodfix.doctor.findings import Finding, Level, NotApplicable, NotChecked
 from prodfix.doctor.subject import Subject
 from prodfix.redaction.redactor import redact_document, redact_text
 from prodfix.settings import Settings
 from prodfix.settings_sources import PLATFORM, PREFIX, SERVED_ONLY
+from prodfix.slotted import frozen
 
 Look = Callable[[Subject], Iterator[Finding]]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Check:
     """``look`` yields what is wrong with its subject; if that is nothing, ``good`` is what has been found."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +16,7 @@ from prodfix.classification.classifier import classify
 from prodfix.connection.clients import Clients
 from prodfix.doctor.findings import NotApplicable, NotChecked
 from prodfix.errors import DatabaseNotConfigured
+from prodfix.slotted import frozen
 
 ALL = 10.0  # seconds for all checks together
 EACH = 3.0  # seconds for one question
@@ -24,7 +24,7 @@ EACH = 3.0  # seconds for one question
 AWAY = "the database does not answer"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Hello:
     """The server's answer to ``hello``. ``ahead``: seconds that its clock is ahead of this one's; None if it tells no time."""
 

@@ -28,7 +28,7 @@ from __future__ import annotations
 import hmac
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -38,6 +38,7 @@ from pymongo.synchronous.collection import Collection
 from pymongo.synchronous.database import Database
 
 from prodfix.errors import AnswerNotKept, IdempotencyKeyReused, RequestInProgress
+from prodfix.slotted import frozen
 
 KEYS = "idempotency_keys"
 EXPIRY = IndexModel("expires", name="prodfix_expiry", expireAfterSeconds=0)
@@ -45,7 +46,7 @@ TRIES = 3  # a claim may be taken, or expire, between two looks
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KeptAnswer:
     """What is sent again. ``body`` is ``None`` where it was not kept."""
 
@@ -61,7 +62,7 @@ class KeptAnswer:
         return cls(document["status"], dict(document["headers"]), document["body"])
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Claim:
     """The right to run the request of ``fingerprint`` for ``seconds``. ``token`` is this attempt's own: who has lost the
     claim changes nothing any more."""

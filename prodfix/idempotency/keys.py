@@ -13,7 +13,6 @@ import json
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from contextvars import Context
-from dataclasses import dataclass
 from typing import Any
 
 import pymongo
@@ -28,6 +27,7 @@ from prodfix.idempotency.claims import Claim, KeptAnswer
 from prodfix.request.context import current_context, declare_outcome
 from prodfix.serialization import Serializable
 from prodfix.settings import Settings
+from prodfix.slotted import frozen
 
 LARGEST = 64 * 1024  # bytes of a body that is stored, and of one whose JSON is compared by content
 CLAIM_LIMIT = 2.0  # seconds; by then the pinger knows of a database that has gone
@@ -45,7 +45,7 @@ _REFUSALS: dict[type[Exception], str] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class IdempotencyCounts(Serializable):
     """Of requests with a key. ``unprotected`` ran while the database was away; ``waiting`` answers are to be stored yet,
     ``lost`` ones never will be."""

@@ -12,7 +12,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -27,6 +27,7 @@ from prodfix.errors import UNANSWERED
 from prodfix.incidents.observed import COUNTED, FOLLOWED, GAP, IncidentCause, IncidentPart
 from prodfix.journal.journal import Journal
 from prodfix.serialization import OMITTED, Serializable
+from prodfix.slotted import frozen
 from prodfix.statistics.windows import Scope
 
 INCIDENTS = "incidents"
@@ -42,7 +43,7 @@ LIMIT = 3.0  # seconds
 AHEAD = 60.0  # seconds that another instance's clock may be ahead of this one's
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KeptPart(Serializable):
     """What MongoDB keeps of one worker's part; ``moved``: a clock was set meanwhile."""
 
@@ -54,7 +55,7 @@ class KeptPart(Serializable):
     moved: Annotated[bool | None, OMITTED] = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Incident(Serializable):
     """One incident, with what its parts have counted."""
 
@@ -75,7 +76,7 @@ class Incident(Serializable):
     releases: list[str]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class IncidentPage:
     """Incidents, newest first; ``more`` says whether others follow."""
 

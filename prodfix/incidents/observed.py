@@ -10,13 +10,14 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 import orjson
 
 from prodfix.journal.journal import Journal, Statement
 from prodfix.serialization import Serializable
+from prodfix.slotted import frozen, mutable
 
 IncidentCause = Literal["database_lost", "error_rate"]
 COUNTED = ("failed", "retried", "recovered", "deferred", "replayed", "dead")
@@ -33,7 +34,7 @@ _UPSERT = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class IncidentPart(Serializable):
     """What one worker has seen of an incident, in its journal. Times are seconds since the epoch."""
 
@@ -47,7 +48,7 @@ class IncidentPart(Serializable):
     moved: bool = False
 
 
-@dataclass(slots=True)
+@mutable
 class WorkerPart:
     """What one worker has seen of an incident. Times are seconds since the epoch; ``end`` is the last moment that was seen, and
     ``seen`` the same one by the monotonic clock, by which it lasts. ``moved``: the wall clock was set meanwhile, and the

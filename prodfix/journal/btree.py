@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from prodfix.journal.tables import PAGE
+from prodfix.slotted import frozen
 
 TABLE_LEAF, TABLE_INNER, INDEX_LEAF, INDEX_INNER = 0x0D, 0x05, 0x0A, 0x02
 HEADER = 100  # bytes at the beginning of page 1, before its part of the b-tree
@@ -31,7 +31,7 @@ class Nonsense(ValueError):
     """Bytes that are no part of a b-tree."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Cell:
     """One row of a table, or one entry of an index; ``number`` is the row's own (rowid), and 0 in an index."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,9 +12,10 @@ from typing import Any, BinaryIO
 from prodfix.journal import btree
 from prodfix.journal.tables import COLUMNS, PAGE, ROWID, make, prepare, seal
 from prodfix.journal.wal import Frame, Log
+from prodfix.slotted import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Row:
     """A row that is what was written. ``current``: and it has not been changed or removed since, as far as can be told."""
 

@@ -6,7 +6,7 @@ import contextlib
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from pathlib import Path
 from typing import Self
 
@@ -14,13 +14,14 @@ import orjson
 
 from prodfix.journal.salvage import NAMED, Salvaged, wal_of
 from prodfix.serialization import Serializable
+from prodfix.slotted import frozen
 
 MOST = 5  # files that are kept; what is whole in them has come home
 LARGEST = 512 * 1024 * 1024  # bytes of them; the newest is kept in any case
 _REPORT = ".json"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DamageReport(Serializable):
     """What the log and admins are told of a damaged file. ``certain``: no more is lost than that."""
 
@@ -32,7 +33,7 @@ class DamageReport(Serializable):
     lost_operations: list[str]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Damage:
     """One file that was put aside, at a time in seconds since 1970: rows ``found`` in it, and ``lost`` with it, by table."""
 
@@ -60,7 +61,7 @@ class Damage:
         return cls(path.name, 0.0)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Quarantine:
     """All that are kept: how many, and the acknowledged writes that are gone with them, at least."""
 

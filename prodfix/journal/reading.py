@@ -5,18 +5,19 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 from prodfix.journal.file import read_only, unreadable
 from prodfix.journal.tables import SCHEMA_VERSION
+from prodfix.slotted import frozen, mutable
 
 TRIES = 3  # of a folder in which files are adopted meanwhile
 PATIENCE = 0.5  # seconds
 
 
-@dataclass(slots=True)
+@mutable
 class Reading:
     """The rows of all files; and those of which it is not known what they hold, with the reason."""
 
@@ -78,7 +79,7 @@ def version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Others:
     """Files of another version of this library, which no worker of this one reads; and the writes that wait in them."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from prodfix.journal import tables
 from prodfix.journal.image import Image, Row
 from prodfix.journal.tables import COLUMNS
 from prodfix.journal.wal import Index, read_log
+from prodfix.slotted import mutable
 
 FATES = ("ended", "dead", "writes")
 """The tables of deferred writes: where a write is told what became of it."""
@@ -28,7 +29,7 @@ _IDS = {table: COLUMNS[table].index("id") for table in FATES}
 _LOST = "INSERT OR IGNORE INTO ended (id, operation, owner, state, attempts, created, at) VALUES (?, '', NULL, 'lost', 0, ?, ?)"
 
 
-@dataclass(slots=True)
+@mutable
 class Salvaged:
     """What came out of a file: ``found`` and ``lost`` rows by table; ``operations`` are the IDs of writes that are gone.
 

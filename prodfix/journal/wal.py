@@ -11,11 +11,12 @@ import contextlib
 import struct
 import sys
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import BinaryIO
 
 from prodfix.journal.tables import PAGE
+from prodfix.slotted import frozen, mutable
 
 BEGIN = 32  # bytes of the file's header
 FRAME = 24  # bytes of a frame's header
@@ -23,7 +24,7 @@ MAGIC = 0x377F0682  # and 1 more where checksums are big-endian
 LARGEST_NUMBER = 1 << 24  # of a page
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Frame:
     """One page as a transaction has left it. ``commit`` is the file's size in pages if it is the transaction's last."""
 
@@ -32,7 +33,7 @@ class Frame:
     at: int
 
 
-@dataclass(slots=True)
+@mutable
 class Log:
     """The frames that were committed, in their order. ``sound``: each of them is what was written, and none is missing."""
 
@@ -45,7 +46,7 @@ class Log:
         return next((frame.commit for frame in reversed(self.frames) if frame.commit), None)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Index:
     """What the workers of the file had agreed upon: how many frames are committed, and which salts they have."""
 

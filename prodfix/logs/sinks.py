@@ -17,7 +17,6 @@ import stat
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -26,6 +25,7 @@ from prodfix.logs.lines import timestamp
 from prodfix.logs.outlets import Outlet, PartlyWritten, Sink
 from prodfix.process.native import wait_until_writable
 from prodfix.serialization import Serializable
+from prodfix.slotted import frozen
 
 CONSOLE = "console"
 DEEPEST = 32  # levels of an entry that is not rendered as it is
@@ -166,7 +166,7 @@ def _kind(descriptor: int) -> int:
         return 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SinkStatus(Serializable):
     """Why a sink fails, if it does, and the lines that are missing or wait."""
 
@@ -177,7 +177,7 @@ class SinkStatus(Serializable):
     waiting: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SinksStatus(Serializable):
     """How each sink is, and the lines that were dropped over all of them."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import Any
 
@@ -22,6 +22,7 @@ from prodfix.operations.fingerprints import (
 from prodfix.process.native import allocate_lock
 from prodfix.redaction.names import mask_key
 from prodfix.serialization import Serializable
+from prodfix.slotted import frozen, mutable
 
 KINDS = 500  # kinds of commands that are told apart; further ones are counted together
 MET = 4096  # keys as they come, before they are masked, that are remembered
@@ -41,7 +42,7 @@ def bin_of(micros: int) -> int:
     return math.ceil(math.log(micros or 1, 2) * _MULTIPLIER)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KindTotals(Serializable):
     """A :class:`Kind` as all workers read it."""
 
@@ -53,7 +54,7 @@ class KindTotals(Serializable):
     bins: list[tuple[int, int]] = field(default_factory=list)
 
 
-@dataclass(slots=True)
+@mutable
 class Kind:
     """One kind of command: exact counts, and the durations (microseconds) of ``sampled`` of them in a DDSketch's bins."""
 

@@ -8,7 +8,6 @@ operation. Reading them costs microseconds, and only when something failed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache, partial
 from types import FrameType
 from typing import Any, NamedTuple
@@ -28,6 +27,7 @@ from prodfix.operations.operation import DatabaseOperation, command_of, merges
 from prodfix.operations.shapes import redact_command
 from prodfix.operations.tracebacks import DRIVER, FILES, LONGEST, OURS, Way, walked
 from prodfix.redaction.redactor import redact_text
+from prodfix.slotted import frozen
 
 _ARGUMENTS = ("filter", "pipeline", "document", "documents", "update", "replacement", "requests", "command", "key")
 _LAYERS = (DRIVER, FILES, OURS)  # a call of the driver is in between
@@ -37,7 +37,7 @@ _COUNTS = ("nInserted", "nMatched", "nModified", "nUpserted", "nRemoved", "nDele
 Walked = tuple[BaseException, Way, list[FrameType]]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DriverCall:
     """The call of the driver that an exception ended. ``halfway``: it is several commands, or one statement for many
     documents, and may have applied a part before it failed."""
@@ -82,7 +82,7 @@ def _drivers(links: Sequence[Walked]) -> list[FrameType]:
     return [frames[number] for _, way, frames in links for number in way.driver]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ErrorFrames:
     """What the frames of one error know of it: see :func:`name_of`, :func:`driver_call`, :func:`stack` and :func:`places`."""
 

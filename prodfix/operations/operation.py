@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from prodfix.serialization import Millis, Serializable
+from prodfix.slotted import frozen
 
 _COMMANDS = {
     "insert_one": "insert",
@@ -81,7 +81,7 @@ MAY_CHANGE = _CHANGES | {"aggregate", "mapReduce", "mapreduce"}
 """The names of commands for which :func:`changes` is worth asking."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DatabaseOperation(Serializable):
     """``query`` is a redacted shape; ``duration_ms`` is known only where the driver published a command event."""
 

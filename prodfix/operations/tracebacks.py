@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from types import CodeType, FrameType, TracebackType
 
-import gridfs
 import pymongo
 
 LONGEST = 60  # frames of a stack that is shown, and of a way that is remembered
 WAYS = 256  # that are remembered, of some kilobytes each
-DRIVER, FILES = os.path.dirname(pymongo.__file__) + os.sep, os.path.dirname(gridfs.__file__) + os.sep
+_INSTALLED = os.path.dirname(os.path.dirname(pymongo.__file__))
+# GridFS comes with the driver, beside it. It is not loaded to find out where it is.
+DRIVER, FILES = (os.path.join(_INSTALLED, package, "") for package in ("pymongo", "gridfs"))
 OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep  # all of prodfix, and not this room alone
 _ROOTS = tuple(sorted({os.getcwd(), *(path for path in sys.path if path)}, key=len, reverse=True))
 # Python's own files, and ours: a bug is seldom there, and what differs between two errors never.

@@ -5,15 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 from prodfix.process.native import under_gevent
 from prodfix.process.per_process import this_process
+from prodfix.slotted import mutable
 
 SHORTEST = 0.01  # seconds between two turns of one loop
 
 
-@dataclass(slots=True)
+@mutable
 class Loop:
     """Work that is done every ``interval`` seconds, the first time after ``delay``.
 

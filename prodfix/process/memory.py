@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import resource
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from prodfix.serialization import Description, Serializable
+from prodfix.slotted import frozen
 
 MB = 1024 * 1024
 STATM = Path("/proc/self/statm")
@@ -16,7 +16,7 @@ GROUPS = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MemoryUse(Serializable):
     """What one process has. The first two are None where nobody counts them."""
 

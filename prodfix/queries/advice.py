@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import bson
@@ -26,6 +25,7 @@ from prodfix.queries.interceptor import CommandRecord
 from prodfix.redaction.names import mask_key
 from prodfix.schemas import GUARD
 from prodfix.serialization import Serializable
+from prodfix.slotted import frozen
 
 PERIOD = 3600.0  # seconds between two explanations of one fingerprint
 REMEMBERED = 1000  # fingerprints
@@ -45,7 +45,7 @@ _LOGICAL = frozenset({"$and"})
 _NEVER = frozenset({"_id", GUARD})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Slow:
     fingerprint: str
     key: CommandKey
@@ -53,7 +53,7 @@ class _Slow:
     command: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class QueryAdvice(Serializable):
     """The plan of a slow kind of command; ``index`` would serve it, as ``[[field, direction], ...]``, and is empty if there is
     one. ``documents``: how many the collection has, where all of them were read."""

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
@@ -27,6 +26,7 @@ from prodfix.process.current import current
 from prodfix.queries import replies
 from prodfix.request.context import RequestContext, current_context, quick_background, quick_context, watched_effects
 from prodfix.request.effects import Effects
+from prodfix.slotted import frozen
 
 CommandOutcome = Literal["started", "succeeded", "slow", "failed", "partly_failed"]
 
@@ -93,7 +93,7 @@ class CommandRecord(NamedTuple):
         }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Observed:
     """One command that was sent while somebody observed. ``place`` is the line of the application that sent it."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated, Any, Literal, get_args
 
 import orjson
@@ -13,13 +13,14 @@ from prodfix.journal.journal import Journal, Statement
 from prodfix.operations.command_stats import CommandStats, KindTotals, quantile
 from prodfix.queries.advice import QueryAdvice
 from prodfix.serialization import INLINE, Description, Millis, Serializable
+from prodfix.slotted import frozen
 
 QuerySort = Literal["total", "p95", "count"]
 QUERY_SORTS: tuple[QuerySort, ...] = get_args(QuerySort)
 MOST = 100
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KindEntry(Serializable):
     """One kind of command of one worker, in its journal."""
 
@@ -29,7 +30,7 @@ class KindEntry(Serializable):
     totals: Annotated[KindTotals, INLINE] = field(default_factory=KindTotals)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class QueryFigures(Serializable):
     """One kind of command over all workers."""
 
@@ -48,7 +49,7 @@ class QueryFigures(Serializable):
     advice: list[QueryAdvice]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class QueryPage(Serializable):
     """Kinds of commands, largest first; ``total`` of all that are asked for."""
 

@@ -7,7 +7,6 @@ place in time and not by its number, so that what happens meanwhile moves nothin
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, TypedDict, Unpack
 
@@ -22,6 +21,7 @@ from prodfix.journal.journal import Journal
 from prodfix.records.records import ErrorSummary
 from prodfix.records.storage import CONNECTION_EVENTS, ERROR_LOG
 from prodfix.serialization import iso
+from prodfix.slotted import frozen
 from prodfix.statistics.windows import Scope
 
 LIMIT = 3.0  # seconds for MongoDB's part of one answer
@@ -86,7 +86,7 @@ class Place(NamedTuple):
         return cls(document["timestamp"], str(document["_id"]))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Wanted:
     """Which records are asked for: from ``begin`` (inclusive) to ``end`` (exclusive), and with these fields' values.
 
@@ -115,14 +115,14 @@ class Wanted:
         return inside and all(_value(document, _FIELDS[name]) == value for name, value in self.fields)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StoredEvent(ConnectionEvent):
     """A change of the connection, as it is found again."""
 
     _id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Page:
     """Documents, newest first; ``next`` is the cursor of the page that follows. ``scope`` says what was looked at."""
 

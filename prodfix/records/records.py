@@ -25,6 +25,7 @@ from prodfix.redaction.redactor import redact_document, redact_text
 from prodfix.request.context import RequestContext
 from prodfix.request.devices import DeviceType
 from prodfix.serialization import Description, Serializable, iso_of, json_maker
+from prodfix.slotted import frozen
 from prodfix.statistics.counts import ErrorKey
 
 Disposition = Literal["stored", "logged", "counted"]
@@ -50,7 +51,7 @@ LARGEST_RECORD = 64 * 1024  # bytes
 _NO_FACTS: Mapping[str, Any] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RecoveryAttempts(Serializable):
     """What recovery did for a request: ``attempts`` are our own, ``driver_retries`` the driver's."""
 
@@ -267,7 +268,7 @@ def _kind_of(error_type: str, category: str, code: str, places: tuple[str, ...])
     return hashlib.blake2b(told, digest_size=8).hexdigest(), f"{code} ({error_type}){place}"[:200]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ErrorSummary(Serializable):
     """The seed's ErrorSummary of a stored record, of whatever release."""
 

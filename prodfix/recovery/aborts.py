@@ -11,7 +11,6 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from contextvars import Context
-from dataclasses import dataclass
 from typing import Any
 
 import pymongo
@@ -22,6 +21,7 @@ from prodfix import driver
 from prodfix.classification.server_replies import server_code
 from prodfix.process.per_process import in_each_process
 from prodfix.serialization import Serializable
+from prodfix.slotted import frozen
 
 MOST = 200  # transactions that wait to be aborted
 BRIEF = 0.4  # seconds for an abort that its caller waits for
@@ -33,7 +33,7 @@ _OVER = frozenset({225, 251, 256})
 Kill = Callable[[Mapping[str, Any]], object]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AbortCounts(Serializable):
     """Transactions that were ``handed`` over. ``aborted`` ones were open, ``over`` were not any more, of ``killed`` only the
     session's end is known, and ``dropped`` ones are left to the server's own limit."""

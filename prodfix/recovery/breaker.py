@@ -14,7 +14,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -29,6 +28,7 @@ from prodfix.errors import DatabaseUnavailable
 from prodfix.process.per_process import in_each_process
 from prodfix.recovery.sliding_counts import SlidingCounts
 from prodfix.serialization import Serializable
+from prodfix.slotted import frozen
 
 SECONDS = 10.0  # over which shares are counted
 SHARE, ENOUGH = 0.5, 20  # failures' share that opens it, and of how many operations at least
@@ -58,7 +58,7 @@ class Cause(StrEnum):
     OPERATIONS = "operations"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BreakerStatus(Serializable):
     """How a breaker is, since when, and why. Counts are since the process began, or over the last ``window_seconds``."""
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from prodfix.process.per_process import in_each_process
 from prodfix.recovery.sliding_counts import SlidingCounts
 from prodfix.serialization import Serializable
+from prodfix.slotted import frozen
 
 SHARE = 0.2  # retries for each first try (Google's SRE book and Finagle's RetryBudget: 10 % to 20 %)
 LEAST = 3  # retries that are always left, for services with little traffic
 SECONDS = 10.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BudgetStatus(Serializable):
     """Counts since the process began, and over the last ``window_seconds``."""
 

@@ -13,7 +13,6 @@ import random
 import time
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import TypeVar
 
 from pymongo.errors import OperationFailure
@@ -25,6 +24,7 @@ from prodfix.recovery.turns import Turns
 from prodfix.request.context import current_context
 from prodfix.request.deadlines import database_remaining
 from prodfix.serialization import Serializable
+from prodfix.slotted import frozen
 
 FIRST, GROWTH, LONGEST = 0.005, 1.5, 0.5  # seconds; the specification's
 _WRITE_CONFLICT = 112
@@ -71,7 +71,7 @@ def without_end(error: BaseException) -> OperationFailure:
     return conflict
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ConflictCounts(Serializable):
     """Conflicts that were ``met``, and operations that were ``given_up`` for them."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated, Any, TypeVar
 
 import pymongo
@@ -25,11 +25,12 @@ from prodfix.recovery.retries import Hook, RetryDetails, fits, retrying
 from prodfix.request import deadlines
 from prodfix.request.context import current_context, current_effects
 from prodfix.serialization import INLINE, Serializable
+from prodfix.slotted import frozen
 
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RecoveryStatus(Serializable):
     """Whether operations are tried again, and how many that has saved since the process began."""
 

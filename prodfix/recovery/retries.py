@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-
-from tenacity import RetryCallState, Retrying, retry_if_exception
+from typing import TYPE_CHECKING
 
 from prodfix.deferral.writes import Write
 from prodfix.request.deadlines import backoff, database_remaining
+from prodfix.slotted import frozen
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState, Retrying
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RetryDetails:
     """What recovery tells of one operation, to each of its hooks.
 
@@ -51,6 +53,7 @@ def retrying(
     each retry that would be made. ``on_retry`` is told of each delay before it; the error at the end is the operation's
     own, never tenacity's.
     """
+    from tenacity import Retrying, retry_if_exception
 
     def stop(state: RetryCallState) -> bool:
         return (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from prodfix.patterns import compiled_later
 from prodfix.redaction.rules import MASK, Rule
 
 # Apprise's schemes (apprise 2.3) whose addresses are made of tokens; those of protocols that hide only a user are left out.
@@ -54,11 +55,13 @@ URLS = (  # of texts with ://
     Rule(
         ("mongodb",),
         # A password may hold an unescaped quote, which the specification forbids and people write: the last @ decides.
-        re.compile(r"(?i)(?<![a-z\d])mongodb(\+srv)?://(?!(?:\*\*\*@)?\*\*\*(?:[/?\s]|$))(?:\S{0,256}@)?[^\s\"'<>]*+"),
+        compiled_later(
+            r"(?i)(?<![a-z\d])mongodb(\+srv)?://(?!(?:\*\*\*@)?\*\*\*(?:[/?\s]|$))(?:\S{0,256}@)?[^\s\"'<>]*+"
+        ),
         r"mongodb\1://" + MASK,
     ),
-    Rule((), re.compile(r"(?i)(?<![a-z\d+.-])([a-z\d]{1,21})://((?:\S{0,256}@)?[^\s\"'<>]*+)"), _apprise),
-    Rule((), re.compile(r"(?i)(?<![a-z\d+.-])([a-z][a-z0-9+.-]{1,20}://)[^\s/?#\"']{1,512}@"), r"\1" + MASK + "@"),
+    Rule((), compiled_later(r"(?i)(?<![a-z\d+.-])([a-z\d]{1,21})://((?:\S{0,256}@)?[^\s\"'<>]*+)"), _apprise),
+    Rule((), compiled_later(r"(?i)(?<![a-z\d+.-])([a-z][a-z0-9+.-]{1,20}://)[^\s/?#\"']{1,512}@"), r"\1" + MASK + "@"),
 )
 PATHS = (  # of texts with a slash
     Rule(
@@ -74,12 +77,12 @@ PATHS = (  # of texts with a slash
             "day.app",
             "telegram",
         ),
-        re.compile(rf"(?i)({_HOOKS})/?(?!\*\*\*)[^\s\"'<>]++"),
+        compiled_later(rf"(?i)({_HOOKS})/?(?!\*\*\*)[^\s\"'<>]++"),
         r"\1/" + MASK,
     ),
     Rule(
         ("with url", "for url", " url='", "url=url("),  # urllib3's, requests', httpx's and aiohttp's words
-        re.compile(
+        compiled_later(
             r"(?i)((?:\bwith url|\bfor url|, url=(?:url\()?)[:=]?\s?['\"]?(?:[a-z]{2,8}://[^\s/?#'\"]{1,255})?)"
             r"(?!/\*\*\*)[/?][^\s'\"<>]*+"
         ),
@@ -92,26 +95,26 @@ QUERIES = (  # of texts with an equals sign, as it is or as %3D
             "sig", "credential", "security-token", "hmac", "key-pair", "otp", "pass", "pw", "pin", "jwt", "ak=", "sk=", "ak%",
             "sk%", "accessid", "access-id", "keyid", "key-id", "saml", "hdn", "verifier", "assertion",
         ),
-        re.compile(rf"(?i)({_BETWEEN}{_PARAMETERS}{_EQUALS})(?!\*\*\*)[^\s&;\"'<>#]++"),
+        compiled_later(rf"(?i)({_BETWEEN}{_PARAMETERS}{_EQUALS})(?!\*\*\*)[^\s&;\"'<>#]++"),
         r"\1" + MASK,
     ),
     Rule(
         (),
-        re.compile(rf"(?i)({_BETWEEN}{_LONG_PARAMETERS}{_EQUALS})(?=[^\s&;\"'<>#]{{12}})[^\s&;\"'<>#]++"),
+        compiled_later(rf"(?i)({_BETWEEN}{_LONG_PARAMETERS}{_EQUALS})(?=[^\s&;\"'<>#]{{12}})[^\s&;\"'<>#]++"),
         r"\1" + MASK,
     ),
 )  # fmt: skip
 BOTS = (
     Rule(
         ("bot", ":aa", "%3aaa"),
-        re.compile(r"\b[Bb]ot\d{5,12}(?::|%3A)[\w-]{8,}+|(?<![\w-])\d{8,12}(?::|%3A)AA[\w-]{30,}+"),
+        compiled_later(r"\b[Bb]ot\d{5,12}(?::|%3A)[\w-]{8,}+|(?<![\w-])\d{8,12}(?::|%3A)AA[\w-]{30,}+"),
         MASK,
     ),
 )
 USERS = (  # of texts with an @
     Rule(
         (),  # user and password without a scheme; the digest of a container's image is none
-        re.compile(r"(?<![\w.+*-])([\w.+-]{1,64}:)(?!\*\*\*)[^\s/?#@\"'<>:,;]{1,256}@(?!sha\d)(?=[\w\[])"),
+        compiled_later(r"(?<![\w.+*-])([\w.+-]{1,64}:)(?!\*\*\*)[^\s/?#@\"'<>:,;]{1,256}@(?!sha\d)(?=[\w\[])"),
         r"\1" + MASK + "@",
     ),
 )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-
+from prodfix.patterns import compiled_later
 from prodfix.redaction.rules import MASK, STRING, Rule, bracketed, whole
 
 _SECRET_NAME = (
@@ -18,30 +17,30 @@ _SECRET_HINTS = (
 _SECRET_VALUE = rf"(?:[bru](?=[\"']))?(?:{STRING}|{bracketed(8)}|(?!\*\*\*)[^\s,;&\"'}}\])]++)"
 
 HEADERS = (
-    Rule(("eyj",), re.compile(r"eyJ[A-Za-z0-9_-]{5,}+(\.[A-Za-z0-9_-]{2,}+(?:\.[A-Za-z0-9_-]*+){0,3})?"), whole),
-    Rule(("bearer",), re.compile(r"(?i)(?<![a-z\d])bearer\s{1,8}[A-Za-z0-9._~+/=-]{6,}+"), "Bearer " + MASK),
+    Rule(("eyj",), compiled_later(r"eyJ[A-Za-z0-9_-]{5,}+(\.[A-Za-z0-9_-]{2,}+(?:\.[A-Za-z0-9_-]*+){0,3})?"), whole),
+    Rule(("bearer",), compiled_later(r"(?i)(?<![a-z\d])bearer\s{1,8}[A-Za-z0-9._~+/=-]{6,}+"), "Bearer " + MASK),
     Rule(
         ("basic",),
-        re.compile(r"(?i)(?<![a-z\d])basic\s{1,8}(?=[A-Za-z+/]{0,200}[\d=])[A-Za-z0-9+/=]{6,}+"),
+        compiled_later(r"(?i)(?<![a-z\d])basic\s{1,8}(?=[A-Za-z+/]{0,200}[\d=])[A-Za-z0-9+/=]{6,}+"),
         "Basic " + MASK,
     ),
-    Rule(("geniekey",), re.compile(r"(?i)(?<![a-z\d])geniekey\s{1,8}[\w-]{6,}+"), "GenieKey " + MASK),
+    Rule(("geniekey",), compiled_later(r"(?i)(?<![a-z\d])geniekey\s{1,8}[\w-]{6,}+"), "GenieKey " + MASK),
 )
 DASHED = (  # of texts with a dash
     Rule(
         ("private key",),
-        re.compile(r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY(?: BLOCK)?-----[A-Za-z0-9+/=\s:,.()\\-]*+"),
+        compiled_later(r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY(?: BLOCK)?-----[A-Za-z0-9+/=\s:,.()\\-]*+"),
         MASK,
     ),
     Rule(
         ("private-lines",),
-        re.compile(r"Private-Lines:\s{0,8}\d{1,4}(?:\s|\\{1,4}[rn]){1,8}[A-Za-z0-9+/=\s\\]*+"),
+        compiled_later(r"Private-Lines:\s{0,8}\d{1,4}(?:\s|\\{1,4}[rn]){1,8}[A-Za-z0-9+/=\s\\]*+"),
         "Private-Lines: " + MASK,
     ),
-    Rule(("aws4-",), re.compile(r"(?<![A-Za-z\d])AWS4-HMAC-SHA256\s[^\r\n\"']*+"), "AWS4-HMAC-SHA256 " + MASK),
+    Rule(("aws4-",), compiled_later(r"(?<![A-Za-z\d])AWS4-HMAC-SHA256\s[^\r\n\"']*+"), "AWS4-HMAC-SHA256 " + MASK),
     Rule(
         ("--",),  # on a command line, or in the list that was made of it
-        re.compile(
+        compiled_later(
             rf"(?is)(--(?:[a-z\d]{{1,20}}[_-]){{0,4}}?{_SECRET_NAME}s?(?:[\"']\s?,)?\s{{1,8}})(?!-){_SECRET_VALUE}"
         ),
         r"\1" + MASK,
@@ -50,12 +49,12 @@ DASHED = (  # of texts with a dash
 NAMED = (  # of texts with an equals sign or a colon, as it is or encoded
     Rule(
         ("cookie", "authorization"),
-        re.compile(r"(?i)(?<![a-z\d])((?:(?:set-)?cookie|(?:proxy-)?authorization)\s{0,8}[:=]\s{0,8})[^\r\n]++"),
+        compiled_later(r"(?i)(?<![a-z\d])((?:(?:set-)?cookie|(?:proxy-)?authorization)\s{0,8}[:=]\s{0,8})[^\r\n]++"),
         r"\1" + MASK,
     ),
     Rule(
         _SECRET_HINTS,
-        re.compile(
+        compiled_later(
             rf"(?is)({_SECRET_NAME}s?\d{{0,4}}(?:\\{{0,8}}[\"']|%2[27])?\s{{0,8}}(?:[=:]|%(?:25){{0,3}}3[ad])\s{{0,8}})"
             rf"{_SECRET_VALUE}"
         ),
@@ -63,11 +62,11 @@ NAMED = (  # of texts with an equals sign or a colon, as it is or encoded
     ),
     Rule(
         ("session=", "remember_me=", "csrf="),  # cookies of many frameworks, without the header's name
-        re.compile(r"(?i)(?<![a-z\d])((?:session|remember_me|_?csrf)=)(?!\*\*\*)[\w.%:+/=-]{12,}+"),
+        compiled_later(r"(?i)(?<![a-z\d])((?:session|remember_me|_?csrf)=)(?!\*\*\*)[\w.%:+/=-]{12,}+"),
         r"\1" + MASK,
     ),
 )
 EMAILS = (  # of texts with an @, or a %40
     # The group is not possessive: Python 3.11 before 3.11.5 finds nothing if a turn of such a group fails half-way.
-    Rule((), re.compile(r"(?:[\w.+-]++|%(?!40))+((?:@|%40)[\w-]{1,63}(?:\.[\w-]{1,63}+){1,8})?"), whole),
+    Rule((), compiled_later(r"(?:[\w.+-]++|%(?!40))+((?:@|%40)[\w-]{1,63}(?:\.[\w-]{1,63}+){1,8})?"), whole),
 )

@@ -6,8 +6,9 @@ send any key: a name that looks like an address, a number, an ID, a token or a p
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
+
+from prodfix.patterns import compiled_later
 
 # ---- names of secrets -------------------------------------------------------------------------------------------------
 
@@ -22,7 +23,7 @@ _SECRET_ENDINGS = (
     "accesstoken", "refreshtoken", "authtoken", "csrftoken", "cardnumber", "creditcard", "webhookurl", "amzsignature",
     "googsignature", "signingkey", "encryptionkey", "accesskeyid",
 )  # fmt: skip
-_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_WORDS = compiled_later(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 
 def secret_key(name: str) -> bool:
@@ -44,24 +45,26 @@ def _secret_words(name: str) -> bool:
 LONGEST = 64  # characters of one part of a name
 LONGEST_NAME = 200  # of all of it
 _MASKED = "?key"
-_IP_4 = re.compile(r"(?:^|\.)(?:\d{1,3}\.){3}\d{1,3}(?:$|[.:/])")
+_IP_4 = compiled_later(r"(?:^|\.)(?:\d{1,3}\.){3}\d{1,3}(?:$|[.:/])")
 # A number, a moment, a telephone number; what names a place in a list is shorter.
-_NUMBER = re.compile(r"[+(]?(?=(?:\D*\d){5})[\d()/:TZ +-]+|\+\d+|-?\d+,\d+")
-_IP_6 = re.compile(r"(?i)\[?(?:[0-9a-f]{0,4}:){2,7}[0-9a-f]{0,4}\]?(?:%\w+)?(?:/\d+)?")
-_MAC = re.compile(r"(?i)[0-9a-f]{2}(?:[:-][0-9a-f]{2}){5}")
-_HEX = re.compile(r"(?i)(?:0x)?(?=[a-f]*\d)(?=\d*[a-f])[0-9a-f]{10,}|[0-9a-f]{24,}|[0-9a-f]{8}(?:-[0-9a-f]{4,}){2,}")
-_HEX_RUN = re.compile(r"(?i)(?=(?:[a-f]*\d){4})[0-9a-f]{14,}")  # behind a letter or two that say what it is
-_IBAN = re.compile(r"(?i)[a-z]{2}\d{2}(?=(?:[a-z]*\d){6})[a-z\d]{11,30}")
+_NUMBER = compiled_later(r"[+(]?(?=(?:\D*\d){5})[\d()/:TZ +-]+|\+\d+|-?\d+,\d+")
+_IP_6 = compiled_later(r"(?i)\[?(?:[0-9a-f]{0,4}:){2,7}[0-9a-f]{0,4}\]?(?:%\w+)?(?:/\d+)?")
+_MAC = compiled_later(r"(?i)[0-9a-f]{2}(?:[:-][0-9a-f]{2}){5}")
+_HEX = compiled_later(
+    r"(?i)(?:0x)?(?=[a-f]*\d)(?=\d*[a-f])[0-9a-f]{10,}|[0-9a-f]{24,}|[0-9a-f]{8}(?:-[0-9a-f]{4,}){2,}"
+)
+_HEX_RUN = compiled_later(r"(?i)(?=(?:[a-f]*\d){4})[0-9a-f]{14,}")  # behind a letter or two that say what it is
+_IBAN = compiled_later(r"(?i)[a-z]{2}\d{2}(?=(?:[a-z]*\d){6})[a-z\d]{11,30}")
 # What is in no name that somebody gives to a field.
-_SIGNS = re.compile(r"[\s\x00-\x1f\x7f!\"%&'*,;<=>?\\^`{|}~]|://|[^$]\$.|#\d|@(?![A-Za-z]{1,20}$)")
-_DIGIT_IN_A_WORD = re.compile(r"(?<=[A-Za-z])\d{1,2}(?=[a-z])")
-_SHORT_PAIRS = re.compile(r"(?i)(?:[a-z]\d{1,2}|\d{1,2}[a-z])+")  # x1y1x2y2
-_RUNS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
-_BETWEEN = re.compile(r"[-_:/]")
-_TOKEN = re.compile(r"[A-Za-z0-9_+/=-]{12,}")
-_BIG_LETTERS = re.compile(r"[A-Z0-9]{16,}")
+_SIGNS = compiled_later(r"[\s\x00-\x1f\x7f!\"%&'*,;<=>?\\^`{|}~]|://|[^$]\$.|#\d|@(?![A-Za-z]{1,20}$)")
+_DIGIT_IN_A_WORD = compiled_later(r"(?<=[A-Za-z])\d{1,2}(?=[a-z])")
+_SHORT_PAIRS = compiled_later(r"(?i)(?:[a-z]\d{1,2}|\d{1,2}[a-z])+")  # x1y1x2y2
+_RUNS = compiled_later(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
+_BETWEEN = compiled_later(r"[-_:/]")
+_TOKEN = compiled_later(r"[A-Za-z0-9_+/=-]{12,}")
+_BIG_LETTERS = compiled_later(r"[A-Z0-9]{16,}")
 # Pairs of letters that no word has in the languages that are written in Latin letters.
-_UNHEARD = re.compile(
+_UNHEARD = compiled_later(
     "(?i)(?=(?:b[fghjqwxz]|c[bfgjpvwx]|d[qx]|f[bcdghjkpqvwxz]|g[bcfjkpqvxz]|h[bgjqvxz]|j[bcdfghjlmpqrstvwxyz]|k[bcfgjpqxz]"
     "|l[jqrxw]|m[fjqvwxz]|p[bcdgjqvwxz]|q[^uaeilrst]|r[jqx]|s[jxz]|t[bdfgjpqxk]|v[bcdfghjkmnpqtwxz]|w[bcfgjmpqtuvxz]"
     "|x[bdfghjkmnqrsvwz]|y[jqvy]|z[bcdfghjkmnpqrstvx]))"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from prodfix.patterns import compiled_later
 from prodfix.redaction.rules import MASK, Rule
 
 
@@ -23,16 +24,18 @@ def _iban(match: re.Match[str]) -> str:
 # What may not stand before a number is looked at behind its first character: a pattern that begins with a character is
 # searched for several times as fast as one that begins with a condition.
 NUMBERS = (
-    Rule((), re.compile(r"[2-6](?<![\w.].)(?:[ -]?\d){12,18}(?!\w)"), _card),
-    Rule((), re.compile(r"[A-Z](?<!\w.)[A-Z]\d{2}(?: ?[A-Z\d]{4}){2,7}(?: ?[A-Z\d]{1,3})?\b"), _iban),
-    Rule(("+",), re.compile(r"\+(?<![\w.+-].)[1-9](?:[ ./()-]{0,2}\d){9,13}(?!\w)"), MASK),  # a telephone (E.164)
-    Rule(("-",), re.compile(r"\d(?<![\w.+-].)(?<!9)\d\d(?<!000)(?<!666)-\d\d-\d{4}(?![\w-])"), MASK),  # social security
+    Rule((), compiled_later(r"[2-6](?<![\w.].)(?:[ -]?\d){12,18}(?!\w)"), _card),
+    Rule((), compiled_later(r"[A-Z](?<!\w.)[A-Z]\d{2}(?: ?[A-Z\d]{4}){2,7}(?: ?[A-Z\d]{1,3})?\b"), _iban),
+    Rule(("+",), compiled_later(r"\+(?<![\w.+-].)[1-9](?:[ ./()-]{0,2}\d){9,13}(?!\w)"), MASK),  # a telephone (E.164)
+    Rule(
+        ("-",), compiled_later(r"\d(?<![\w.+-].)(?<!9)\d\d(?<!000)(?<!666)-\d\d-\d{4}(?![\w-])"), MASK
+    ),  # social security
     # But where we listen: 127.0.0.1 and 0.0.0.0.
     Rule(
         (":",),
-        re.compile(r"\d(?<![\w.].)(?<!1(?=27\.))(?<!0(?=\.0\.0\.0:))\d{0,2}\.(?:\d{1,3}\.){2}\d{1,3}:\d{1,5}\b"),
+        compiled_later(r"\d(?<![\w.].)(?<!1(?=27\.))(?<!0(?=\.0\.0\.0:))\d{0,2}\.(?:\d{1,3}\.){2}\d{1,3}:\d{1,5}\b"),
         MASK,
     ),
 )
-ANY_NUMBER = re.compile(r"\d[\d ./():-]{7}")
+ANY_NUMBER = compiled_later(r"\d[\d ./():-]{7}")
 """Is in every text in which one of :data:`NUMBERS` is."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from prodfix.patterns import compiled_later
 from prodfix.redaction.names import mask_key
 from prodfix.redaction.rules import MASK, STRING, Rule, bracketed
 
@@ -13,10 +14,12 @@ def _duplicate(match: re.Match[str]) -> str:
     return "dup key: { " + ", ".join(f"{mask_key(field)}: ?" for field in fields[:20]) + " }"
 
 
-_QUOTED = re.compile(r'(?s)"(?:[^"\\]|\\.)*+(?:"|\Z)')
+_QUOTED = compiled_later(r'(?s)"(?:[^"\\]|\\.)*+(?:"|\Z)')
 # An apostrophe within a word begins no quotation, and ends none.
 _QUOTE = r"(?<!\w)(?:\"(?:[^\"\\]|\\.)*+\"?|'(?:[^'\\]|\\.|(?<=\w)(?='\w)')*+'?)"
-_VALUES = re.compile(rf"(?s)(?<!dup key: )\{{(?!\?\}})(?:[^\[\](){{}}\"']++|{STRING}|{bracketed(4)})*+\}}?|{_QUOTE}")
+_VALUES = compiled_later(
+    rf"(?s)(?<!dup key: )\{{(?!\?\}})(?:[^\[\](){{}}\"']++|{STRING}|{bracketed(4)})*+\}}?|{_QUOTE}"
+)
 
 
 def emptied(text: str) -> str:
@@ -24,7 +27,7 @@ def emptied(text: str) -> str:
     return re.sub(r"\d[\d.]*+", "?", _VALUES.sub(lambda value: "{?}" if value[0].startswith("{") else "?", text))
 
 
-_BARE = re.compile(r"(?<![\w.?])-?\d[\d.e+-]{0,40}(?= is )")
+_BARE = compiled_later(r"(?<![\w.?])-?\d[\d.e+-]{0,40}(?= is )")
 
 
 def _without_values(match: re.Match[str]) -> str:
@@ -48,31 +51,31 @@ _HINTS_OF_REFUSALS = (
 _SHORT_STRING = r"(?:'(?:[^'\\\r\n]|\\.){0,300}'|\"(?:[^\"\\\r\n]|\\.){0,300}\")"
 
 QUOTATIONS = (  # of texts with a quote, a brace or an equals sign
-    Rule(("dup key",), re.compile(r'(?s)dup key: \{(?:"(?:[^"\\]|\\.)*+(?:"|\Z)|[^"\r\n])*+'), _duplicate),
+    Rule(("dup key",), compiled_later(r'(?s)dup key: \{(?:"(?:[^"\\]|\\.)*+(?:"|\Z)|[^"\r\n])*+'), _duplicate),
     # The driver puts the whole reply behind MongoDB's words.
     Rule(
         ("full error",),
-        re.compile(r"(?s)\A()(.*?)\bfull error: \{.*"),
+        compiled_later(r"(?s)\A()(.*?)\bfull error: \{.*"),
         lambda match: _without_values(match) + "full error: " + MASK,
     ),
     # jsonschema's: the value, the rule and where it stands, and then the schema and the value once more.
     Rule(
         ("failed validating",),
-        re.compile(r"(?s)\A()(.*?\bFailed validating [^\r\n]{0,300}).*"),
+        compiled_later(r"(?s)\A()(.*?\bFailed validating [^\r\n]{0,300}).*"),
         lambda match: _BARE.sub("?", _without_values(match)),
     ),
     Rule(
-        ("input_value=",), re.compile(r"(\binput_value=)(?:[^\r\n]*(?=, input_type=)|[^\r\n]++)"), r"\1?"
+        ("input_value=",), compiled_later(r"(\binput_value=)(?:[^\r\n]*(?=, input_type=)|[^\r\n]++)"), r"\1?"
     ),  # pydantic's
     # Cut where the first value may stand: who knows how what follows is quoted once more.
     Rule(
         _HINTS_OF_REFUSALS,
-        re.compile(rf"(?is)((?:{_REFUSALS})(?:[^'\"{{\[(:]++|::)*)(['\"{{\[(:].*)?"),
+        compiled_later(rf"(?is)((?:{_REFUSALS})(?:[^'\"{{\[(:]++|::)*)(['\"{{\[(:].*)?"),
         lambda match: match[1].rstrip() + " ?" if match[2] else match[1],
     ),
     Rule(
         ("invalid literal for", "could not convert", "invalid isoformat", "unconverted data", "time data"),
-        re.compile(
+        compiled_later(
             r"(?s)(\binvalid literal for \w{1,20}\(\) with base \d{1,3}: |\bcould not convert string to \w{1,20}: "
             rf"|\bInvalid isoformat string: |\bunconverted data remains: |\btime data )(?:b(?=['\"]))?(?:{STRING}|[^\r\n]*+)"
         ),
@@ -80,14 +83,14 @@ QUOTATIONS = (  # of texts with a quote, a brace or an equals sign
     ),
     Rule(
         (" is not a valid ", " is not in list", "is not one of ", " is not of type ", " does not match "),
-        re.compile(rf"{_SHORT_STRING}( is not (?:a valid |in list|one of |of type )| does not match )"),
+        compiled_later(rf"{_SHORT_STRING}( is not (?:a valid |in list|one of |of type )| does not match )"),
         r"?\1",
     ),
 )
 HOSTS = (  # of texts with :270 or .mongodb
     Rule(
         (),  # the driver's texts name hosts: MongoDB's ports, and the names that Atlas gives
-        re.compile(
+        compiled_later(
             r"(?i)(?<![\w.-])[\w.-]++(?:(?:(?<=\.mongodb\.net)|(?<=\.mongodbgov\.net))(?::\d{1,5})?|(?<=\.mongodb\.net\.)"
             r"|:270\d\d)(?!\d)"
         ),
@@ -97,14 +100,14 @@ HOSTS = (  # of texts with :270 or .mongodb
 SERVERS = (
     Rule(
         ("]:",),
-        re.compile(
+        compiled_later(
             r"\[(?!\d\d:\d\d:\d\d[\].])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f.]{0,15}(?:%[\w.-]{1,15})?\]:\d{1,5}(?!\d)"
         ),
         MASK,
     ),
     Rule(
         ("serverdescription",),
-        re.compile(r"<ServerDescription \('?[^,)]{0,300}', \d{1,5}\)"),
+        compiled_later(r"<ServerDescription \('?[^,)]{0,300}', \d{1,5}\)"),
         "<ServerDescription (" + MASK + ")",
     ),
 )

@@ -20,6 +20,7 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
+from prodfix.patterns import compiled_later
 from prodfix.redaction.addresses import BOTS, PATHS, QUERIES, URLS, USERS
 from prodfix.redaction.credentials import DASHED, EMAILS, HEADERS, NAMED
 from prodfix.redaction.names import LONGEST, mask_key, secret_key
@@ -179,7 +180,7 @@ def redact_uri(uri: str, *, hosts: bool = True) -> str:
     return shown + ("?" + "&".join(_option_names(re.split("[&;]", options))) if options else "")
 
 
-_SERVER = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[\w.-]*|[\w.%-]+\.sock)(?::\d{1,5})?")
+_SERVER = compiled_later(r"(?:\[[0-9A-Fa-f:.]+\]|[\w.-]*|[\w.%-]+\.sock)(?::\d{1,5})?")
 
 
 def _option_names(options: Iterable[str]) -> tuple[str, ...]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-
+from prodfix.patterns import compiled_later
 from prodfix.redaction.rules import MASK, Rule
 
 # Each begins with letters of its own: what does not begin so is looked at once, for all of them together.
@@ -31,10 +30,10 @@ _FORMS = (
     r"[MNO][\w-]{22,27}\.[\w-]{6}\.[\w-]{27,40}+",  # Discord
 )
 TOKENS = (
-    Rule((), re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(_FORMS)})"), MASK),
-    Rule((":apa91b",), re.compile(r"[\w-]{8,64}+:APA91b[\w-]{60,255}+"), MASK),  # Firebase
-    Rule(("-us",), re.compile(r"(?<![A-Za-z\d])[0-9a-f]{32}-us\d{1,2}\b"), MASK),  # Mailchimp
-    Rule((".atlasv1.",), re.compile(r"(?<![A-Za-z\d])[A-Za-z0-9]{14}\.atlasv1\.[\w-]{20,128}+"), MASK),  # Terraform
-    Rule(("q~",), re.compile(r"[\w.~-]{4}Q~[\w.~-]{30,40}+"), MASK),  # Azure
+    Rule((), compiled_later(rf"(?<![A-Za-z0-9])(?:{'|'.join(_FORMS)})"), MASK),
+    Rule((":apa91b",), compiled_later(r"[\w-]{8,64}+:APA91b[\w-]{60,255}+"), MASK),  # Firebase
+    Rule(("-us",), compiled_later(r"(?<![A-Za-z\d])[0-9a-f]{32}-us\d{1,2}\b"), MASK),  # Mailchimp
+    Rule((".atlasv1.",), compiled_later(r"(?<![A-Za-z\d])[A-Za-z0-9]{14}\.atlasv1\.[\w-]{20,128}+"), MASK),  # Terraform
+    Rule(("q~",), compiled_later(r"[\w.~-]{4}Q~[\w.~-]{30,40}+"), MASK),  # Azure
 )
 SHORTEST = 15  # characters of a token and what it stands in: a word between white space

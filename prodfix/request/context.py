@@ -8,7 +8,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextvars import Context, ContextVar
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -21,6 +20,7 @@ from prodfix.redaction.redactor import redact_text
 from prodfix.request.devices import LONGEST, DeviceType, client_hint, device_type, quick_device
 from prodfix.request.effects import Effects
 from prodfix.serialization import Millis, Serializable, iso_of, json_maker
+from prodfix.slotted import frozen
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 # W3C Trace Context, section 3.2: nothing follows version 00, and whatever is new another hyphen in a higher one; ff is none.
@@ -35,7 +35,7 @@ AT_ONCE = 64  # identities
 KINDS = 200  # kinds of commands of a request that are told apart
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SentCommand(Serializable):
     """One command of a request."""
 
@@ -45,7 +45,7 @@ class SentCommand(Serializable):
     failed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ErrorContext(Serializable):
     """The seed's ErrorContext, as records have it: without the notes, and with its text redacted."""
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, NamedTuple
 
 from prodfix.operations.command_stats import bin_of, quantile
+from prodfix.slotted import mutable
 
 OTHER = "__other__"
 ENDPOINTS = 100
@@ -30,7 +31,7 @@ class ErrorKey(NamedTuple):
     title: str
 
 
-@dataclass(slots=True)
+@mutable
 class Seen:
     """How often, and when first and last, in seconds since the epoch."""
 
@@ -46,7 +47,7 @@ class Seen:
             self.releases = frozenset(sorted(self.releases | other.releases)[:RELEASES])
 
 
-@dataclass(slots=True)
+@mutable
 class Traffic:
     """Requests of one device type: how many, how many were answered with 5xx, and their durations in a sketch's bins."""
 

@@ -7,7 +7,7 @@ outlives them stands in ``error_groups``, written so that writing it again chang
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
@@ -17,6 +17,7 @@ from pymongo.synchronous.database import Database
 
 from prodfix.errors import UNANSWERED
 from prodfix.serialization import Description, Serializable
+from prodfix.slotted import frozen, mutable
 from prodfix.statistics.counts import OTHER, RELEASES, ErrorKey, Seen
 from prodfix.statistics.windows import Counted, Window
 
@@ -29,7 +30,7 @@ LIMIT = 3.0  # seconds
 GroupState = Literal["open", "resolved", "regressed", "unknown"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class GroupSummary(Serializable):
     """One kind of error in a window. ``status`` is unknown while MongoDB cannot tell."""
 
@@ -47,7 +48,7 @@ class GroupSummary(Serializable):
     resolved_at: datetime | None
 
 
-@dataclass(slots=True)
+@mutable
 class Group:
     """The same while it is put together."""
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Literal, Protocol, get_args
 
 from prodfix.serialization import INLINE, Description, Millis, Serializable
+from prodfix.slotted import frozen
 from prodfix.statistics.counts import OTHER, Counts, Traffic
 from prodfix.statistics.windows import HOUR, Point, Scope, Window, Windows, moment_of
 
@@ -24,7 +24,7 @@ TOP = 10
 ENDPOINTS = 20
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Coverage(Serializable):
     """What an answer is made of. ``workers`` is how many have counted something or are there now, ``dropped`` what those of
     this instance had to drop: what is gone, and not what is late, or counted and without its record."""
@@ -36,7 +36,7 @@ class Coverage(Serializable):
     dropped: Annotated[int, Description("Errors, events and counted requests that are gone")]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Latency(Serializable):
     """The durations under which that many percent of the requests were."""
 
@@ -45,7 +45,7 @@ class Latency(Serializable):
     p99: Millis
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RequestRates(Serializable):
     """Requests, and those that were answered with 5xx."""
 
@@ -54,7 +54,7 @@ class RequestRates(Serializable):
     error_rate: Annotated[float | None, Description("Failed (5xx) of all; null without requests")]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RequestFigures(Serializable):
     """The same with their durations."""
 
@@ -62,7 +62,7 @@ class RequestFigures(Serializable):
     latency_ms: Latency
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DeviceFigures(Serializable):
     """Of one device type: the seed's mobile metrics apart."""
 
@@ -70,7 +70,7 @@ class DeviceFigures(Serializable):
     requests: Annotated[RequestFigures, INLINE]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EndpointFigures(Serializable):
     """Of one route."""
 
@@ -79,7 +79,7 @@ class EndpointFigures(Serializable):
     rates: Annotated[RequestRates, INLINE]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TopError(Serializable):
     """One kind of error; ``fingerprint`` is None for those that are not told apart."""
 
@@ -88,7 +88,7 @@ class TopError(Serializable):
     fingerprint: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SeriesPoint(Serializable):
     """One step of the window."""
 
@@ -98,7 +98,7 @@ class SeriesPoint(Serializable):
     errors: Annotated[dict[str, int], Description("By category")]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Series(Serializable):
     """One point for each step of the window, also where nothing happened."""
 
@@ -106,7 +106,7 @@ class Series(Serializable):
     points: list[SeriesPoint]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ErrorStatistics(Serializable):
     """The seed's ErrorStatistics, and what it covers."""
 
@@ -123,7 +123,7 @@ class ErrorStatistics(Serializable):
     coverage: Annotated[Coverage, INLINE]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CountedWindow:
     """What was counted in a window, and what that covers. Minutes are since the epoch, ``first`` to ``last`` inclusive."""
 

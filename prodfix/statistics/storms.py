@@ -8,15 +8,15 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from prodfix.process.native import allocate_lock
+from prodfix.slotted import mutable
 from prodfix.statistics.counts import OTHER
 
 KINDS = 1_000  # fingerprints that are remembered
 
 
-@dataclass(slots=True)
+@mutable
 class Bucket:
     """``held`` were held back since the last summary, ``title`` says what."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
@@ -19,6 +19,7 @@ from pymongo.synchronous.database import Database
 
 from prodfix.errors import UNANSWERED
 from prodfix.journal.journal import Journal
+from prodfix.slotted import mutable
 from prodfix.statistics.counts import Counts
 
 ERROR_MINUTES = "error_minutes"
@@ -55,7 +56,7 @@ class Counted(NamedTuple):
     traffic: dict[str, Any]
 
 
-@dataclass(slots=True)
+@mutable
 class Point:
     """What happened in a few minutes, for a plot."""
 

@@ -7,13 +7,13 @@ not answered here is what Flask makes of it without us, and recorded all the sam
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from flask import Flask, has_request_context, request
 from flask.wrappers import Request
 
 from prodfix.settings import Answers, Settings
+from prodfix.slotted import frozen
 
 Handler = Callable[[Any], Any]
 
@@ -23,7 +23,7 @@ _WRAPPERS = 100  # around one handler, which may have been wrapped into itself
 _PAGES = frozenset({"text/html", "application/xhtml+xml"})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AnswerPolicy:
     """``answers`` as :class:`prodfix.settings.Settings` describes them; ``paths`` are an API's, whatever a client accepts."""
 

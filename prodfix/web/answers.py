@@ -7,7 +7,6 @@ this: the outermost layer (:mod:`prodfix.web.wsgi`) sets it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -22,6 +21,7 @@ from prodfix.logs.sinks import render
 from prodfix.records.records import ErrorRecord
 from prodfix.request.deadlines import retry_after
 from prodfix.serialization import iso
+from prodfix.slotted import frozen
 
 JSON, PROBLEM = "application/json", "application/problem+json"
 REQUEST_ID = "prodfix.request_id"
@@ -31,7 +31,7 @@ _OURS = frozenset({"content-type", "cache-control"})
 LARGEST_DETAILS = 1400  # bytes; the whole answer stays below 2 KB
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Answer:
     """``body`` is the JSON of ``problem``."""
 

@@ -11,10 +11,10 @@ from datetime import timedelta
 from typing import Any
 
 from flask import Flask, Response, request
-from flask_jwt_extended import JWTManager, get_jwt, verify_jwt_in_request
 
 from prodfix.access_tokens import Claims, claims_of, refusal, verified
 from prodfix.errors import AuthenticationRequired, Forbidden
+from prodfix.loaded import loaded
 from prodfix.request.context import current_context
 from prodfix.services import Services, current_prodfix
 from prodfix.web.handlers import request_user, respond
@@ -30,13 +30,15 @@ _LOADERS_OF_CLAIMS = (
 
 
 def attach(app: Flask, services: Services) -> None:
-    """Configure flask-jwt-extended in the served application. As it comes it answers 422 to a broken token.
+    """Configure flask-jwt-extended in the served application, if a plug-in has loaded it. As it comes it answers 422 to a broken
+    token.
 
     In a host nothing is configured: its own JWTManager may come later, and its settings are none of ours.
     """
     settings = services.settings
     key = settings.jwt_verification_key
-    if not services.served or key is None:
+    made = loaded("flask_jwt_extended", "JWTManager")
+    if not services.served or key is None or not made:
         return
     app.config.update(
         **{"JWT_SECRET_KEY" if settings.jwt_algorithm == "HS256" else "JWT_PUBLIC_KEY": key},
@@ -49,7 +51,7 @@ def attach(app: Flask, services: Services) -> None:
         JWT_DECODE_AUDIENCE=settings.jwt_audience,
         JWT_ACCESS_TOKEN_EXPIRES=timedelta(minutes=15),
     )
-    manager = JWTManager(app)
+    manager = made(app)
     manager.token_verification_loader(lambda header, claims: refusal(settings, claims) is None)
     if not settings.enable_error_handler:
         return  # its own answers, as every other's
@@ -104,6 +106,8 @@ def _claims(services: Services) -> Claims:
 
 def _hosts_claims(services: Services) -> Claims:
     try:
+        from flask_jwt_extended import get_jwt, verify_jwt_in_request
+
         verify_jwt_in_request()
         claims: Mapping[str, Any] = get_jwt()
         reason = refusal(services.settings, claims)

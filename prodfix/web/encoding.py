@@ -24,8 +24,8 @@ from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.datetime_ms import DatetimeMS
 from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
-from pydantic import BaseModel
 
+from prodfix.loaded import loaded
 from prodfix.serialization import Serializable, iso
 
 DEEPEST = 300  # levels; MongoDB stores 100. What is deeper holds itself.
@@ -45,6 +45,8 @@ def form(value: Any) -> Any:
         made = _FORMS.get(kind)
         if made is not None:
             return made(value)
+    if isinstance(value, loaded("pydantic.main", "BaseModel")):
+        return value.model_dump(mode="json")
     if isinstance(value, Mapping):
         return dict(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -121,7 +123,6 @@ _FORMS: dict[type, Callable[[Any], Any]] = {
     RawBSONDocument: lambda value: bson.decode(value.raw, _ANY_MOMENT),
     bson.MinKey: lambda value: {"$minKey": 1},
     bson.MaxKey: lambda value: {"$maxKey": 1},
-    BaseModel: lambda value: value.model_dump(mode="json"),
     Serializable: lambda value: value.to_json(),
     set: list,
     frozenset: list,

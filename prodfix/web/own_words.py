@@ -12,13 +12,13 @@ from typing import Any
 
 from bson.errors import BSONError
 from markupsafe import Markup
-from pydantic import ValidationError as PydanticError
 from pymongo.errors import PyMongoError
 from werkzeug.exceptions import HTTPException
 
 from prodfix.causes import chain
 from prodfix.classification import foreign, outbound
 from prodfix.classification.places import places
+from prodfix.loaded import loaded
 from prodfix.redaction.redactor import redact_text
 from prodfix.redaction.rules import MASK
 
@@ -100,5 +100,7 @@ def _quoted(error: HTTPException, words: str) -> bool:
 
 
 def _tells_values(error: BaseException) -> bool:
-    known = isinstance(error, (PyMongoError, BSONError, PydanticError, OSError, UnicodeError))
+    known = isinstance(
+        error, (PyMongoError, BSONError, OSError, UnicodeError, loaded("pydantic_core", "ValidationError"))
+    )
     return known or foreign.problems(error) is not None or outbound.named(error) is not None

@@ -5,7 +5,7 @@ A sibling may be of another release: what it does not say, or says in another wa
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated
 
 from prodfix.connection.status import ConnectionStatus, NetworkConditions, ProcessEnvironment, ServerPool
@@ -16,9 +16,10 @@ from prodfix.recovery.aborts import AbortCounts
 from prodfix.recovery.breaker import BreakerStatus
 from prodfix.recovery.recovery import RecoveryStatus
 from prodfix.serialization import INLINE, Description, Serializable
+from prodfix.slotted import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class JournalStatus(Serializable):
     """Why the journal fails, if it does; and what lies in the folder of all journals."""
 
@@ -28,7 +29,7 @@ class JournalStatus(Serializable):
     other_versions: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CommandCounts(Serializable):
     """Commands of the application that were seen, and those of which the listener could make nothing."""
 
@@ -36,14 +37,14 @@ class CommandCounts(Serializable):
     listener_errors: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AlertsState(Serializable):
     """Whether this is the worker that tells of alerts."""
 
     sender: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WorkerState(Serializable):
     """One worker, under the name of its boot. ``losses`` are those of the connection within the alerts' period; counts are
     since the worker began."""

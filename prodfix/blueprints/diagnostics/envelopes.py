@@ -34,7 +34,7 @@ Next = Annotated[str | None, Description("The `cursor` of the next page; null on
 class Error(BaseModel):
     """Every error of the application has this shape (RFC 9457, and the seed's members)."""
 
-    model_config = ConfigDict(alias_generator=to_camel)
+    model_config = ConfigDict(alias_generator=to_camel, defer_build=True)
 
     type: str
     title: str

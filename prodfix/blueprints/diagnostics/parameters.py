@@ -66,7 +66,7 @@ Limit = Annotated[int, Field(ge=1, le=200, description="Entries of one page"), B
 class Parameters(BaseModel):
     """Base of all: unknown names are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=False, defer_build=True)
 
 
 class InTimeRange(Parameters):

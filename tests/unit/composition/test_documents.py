@@ -12,7 +12,8 @@ from pydantic import Field
 from pymongo import IndexModel
 from pymongo.errors import DuplicateKeyError, WriteError
 
-from prodfix.documents import Document, Documents, encodable
+from prodfix.document import Document
+from prodfix.documents import Documents, encodable
 from prodfix.errors import ConcurrentModification, FieldError, NotFound, ValidationFailed
 from prodfix.schemas import GUARD
 from tests.support.recorded_commands import Commands

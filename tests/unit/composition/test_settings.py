@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
 from pymongo import MongoClient
 
 from prodfix import Environment, Settings, SettingsError
+from prodfix.checked_record import SecretStr
 from prodfix.settings_values import NO_URI
 from tests.support import REPOSITORY
 
@@ -93,7 +93,7 @@ def test_all_that_is_wrong_is_told_at_once_and_no_value_of_it(env: Any) -> None:
 def test_no_secret_is_in_the_text_of_the_settings() -> None:
     uri = f"mongodb://u:{CANARY}@h"
     settings = Settings(mongodb_uri=SecretStr(uri), jwt_secret_key=SecretStr(CANARY * 4))
-    assert CANARY not in repr(settings) + str(settings) + str(settings.model_dump()) + settings.model_dump_json()
+    assert CANARY not in repr(settings) + str(settings)
     assert settings.mongodb_uri is not None
     assert settings.mongodb_uri.get_secret_value() == uri
 
@@ -161,7 +161,7 @@ def test_the_environment_wins_over_the_file_and_an_empty_variable_is_unset(env: 
 
 
 def test_settings_do_not_change() -> None:
-    with pytest.raises(ValueError, match="frozen"):
+    with pytest.raises(AttributeError, match="frozen"):
         Settings().port = 1  # type: ignore[misc]
 
 
@@ -224,7 +224,7 @@ def test_there_are_not_too_many_channels(env: Any) -> None:
 
 def test_urls_of_alerts_are_secrets() -> None:
     settings = Settings(alert_urls=SecretStr(f"json://u:{CANARY}@h"))
-    assert CANARY not in repr(settings) + str(settings.model_dump()) + settings.model_dump_json()
+    assert CANARY not in repr(settings)
     assert settings.alert_channels == (f"json://u:{CANARY}@h",)
 
 
