@@ -21,10 +21,10 @@ from typing import Any
 
 import click
 from flask import Flask
-from pydantic import SecretStr
 
 from config.meanings import GROUPS, SEEDS
 from prodfix import Environment, Settings, create_app, make_token, problem_codes
+from prodfix.checked_record import SecretStr
 from prodfix.cli.group import commands
 from prodfix.logs.sinks import Console
 from prodfix.settings_sources import SERVED_ONLY

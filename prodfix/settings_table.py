@@ -36,7 +36,7 @@ _KINDS: Mapping[Any, str] = {
     frozenset[str]: "words",
 }
 
-_MILLISECONDS = list(Settings.model_fields["body_timeout_ms"].metadata)
+_MILLISECONDS: list[Any] = list(Settings.model_fields["body_timeout_ms"].metadata)
 
 
 def settings_table(descriptions: Mapping[str, str] | None = None) -> str:

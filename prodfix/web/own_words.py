@@ -76,7 +76,8 @@ def _stock(error: HTTPException, words: str) -> bool:
 
 def _added(error: HTTPException) -> bool:
     """Whether the description is not just that of its class."""
-    kinds = (vars(kind)["description"] for kind in _describing(type(error)))
+    kind: Any = type(error)
+    kinds = (vars(parent)["description"] for parent in _describing(kind))
     shown = bool(getattr(error, "show_exception", False))  # BadRequestKeyError's
     return shown or ("description" in vars(error) and error.description not in list(kinds))
 
