@@ -143,7 +143,7 @@ def test_everything_for_a_browser_has_a_strict_policy(app: Application) -> None:
     client = with_cookie(app)
     addresses = [PREFIX + path for path in PAGES] + ["/diagnostics/sign-in", "/diagnostics/assets/diagnostics.css"]
     for address in addresses:
-        answer = client.get(address, headers=HTML)
+        answer = client.get(address, headers=HTML, buffered=True)
         policy = answer.headers["Content-Security-Policy"]
         assert "default-src 'none'" in policy
         assert "unsafe" not in policy
@@ -154,7 +154,7 @@ def test_everything_for_a_browser_has_a_strict_policy(app: Application) -> None:
 
 def test_no_file_but_the_pages_own_is_served(app: Application) -> None:
     client = app.test_client()
-    assert client.get(app_url(app, "diagnostics.js")).mimetype == "text/javascript"
+    assert client.get(app_url(app, "diagnostics.js"), buffered=True).mimetype == "text/javascript"
     for name in ("../guard.py", "..%2fguard.py", "guard.py", "", "%00"):
         assert client.get(f"/diagnostics/assets/{name}").status_code == 404
 
