@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from importlib.util import find_spec
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 from flask import Blueprint
-from flask_pymongo import BSONObjectIdConverter
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from prodfix.deferral.writes import declared_in
@@ -43,8 +43,12 @@ def create_app(settings: Settings, blueprints: Iterable[Blueprint | ModuleType] 
     """The served application, with the plug-ins in ``blueprints``: Blueprints, or modules that expose ``blueprint``.
 
     Connects to nothing: clients and files are opened by the process that serves. Raises ``ValueError`` for a plug-in
-    that is neither.
+    that is neither, ``ImportError`` where Flask-PyMongo is not installed.
     """
+    if find_spec("flask_pymongo") is None:  # here: who only adopts the library does without
+        raise ImportError("create_app needs Flask-PyMongo: pip install 'prodfix[served]'")
+    from flask_pymongo import BSONObjectIdConverter
+
     app = Application("prodfix", static_folder=None, template_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_body_bytes

@@ -39,7 +39,7 @@ SHOWN = (
 SHOWN += (
     "print('Python', sys.version.split()[0], *(f'{n} {v(n)}' for n in ('Flask', 'pymongo', 'pydantic', 'gevent')))\n"
 )
-SHOWN += "print('off:', *(f'{one.name} ({one.lost})' for one in driver.missing()) or ['nothing'], sep='\\n  ')"
+SHOWN += "print('off:', *([f'{one.name} ({one.lost})' for one in driver.missing()] or ['nothing']), sep='\\n  ')"
 
 
 def tried(which: str, wheel: Path, arguments: list[str]) -> int:

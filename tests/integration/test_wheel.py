@@ -16,8 +16,11 @@ OPTIONAL = ("gevent", "gunicorn", "loguru", "flask_pymongo", "limits", "pygal", 
 REFUSED = """
 import sys
 from flask import Flask
-from prodfix import ProdFix
-for attempt in (lambda: ProdFix().blueprints.diagnostics, lambda: ProdFix(Flask("host"), logging=True)):
+from prodfix import *
+host = Flask("host")
+for attempt in (
+    lambda: ProdFix().blueprints.diagnostics, lambda: ProdFix(host, logging=True), lambda: create_app(Settings.from_env())
+):
     try:
         attempt()
     except ImportError as error:
@@ -73,6 +76,7 @@ def test_what_is_not_installed_is_named_with_its_extra(least: Environment, tmp_p
     assert told.splitlines() == [
         "the diagnostics need what is not installed (limits, pygal): pip install 'prodfix[diagnostics]'",
         "logging that is prodfix's needs loguru: pip install 'prodfix[logging]'",
+        "create_app needs Flask-PyMongo: pip install 'prodfix[served]'",
     ]
 
 
