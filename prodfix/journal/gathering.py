@@ -21,10 +21,11 @@ Source = Callable[[], Sequence[Statement]]
 
 class Gathering:
     """Parts that wait, and ``sources`` of totals, which are asked for their statements when the time has come, so that what was
-    counted a hundred times is written once. ``commit`` is called in a native thread, and takes what :meth:`taken` gives."""
+    counted a hundred times is written once. ``commit`` is called in a native thread, and takes what :meth:`taken` gives; not
+    ``alone``: then it is left to whoever reads."""
 
-    def __init__(self, commit: Callable[[], None], sources: Sequence[Source]) -> None:
-        self._commit, self._sources = commit, sources
+    def __init__(self, commit: Callable[[], None], sources: Sequence[Source], *, alone: bool = True) -> None:
+        self._commit, self._sources, self._alone = commit, sources, alone
         self._parts: deque[Part] = deque()
         self.failed = 0
         """Sources that have raised instead."""
@@ -53,9 +54,10 @@ class Gathering:
         """One of the sources has something."""
         if not self._asked:
             self._asked = True
-            if not self._running:
-                self._start()
-            self._wake.put(True)
+            if self._alone:
+                if not self._running:
+                    self._start()
+                self._wake.put(True)
 
     def taken(self) -> list[Batch]:
         """All that waits, to be committed in this order. Never raises."""

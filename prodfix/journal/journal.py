@@ -76,7 +76,7 @@ class Journal:
         self._readers: Pool | Inline = Inline() if in_memory else Pool(2)
         self._begun: Task[Any] | None = None
         self._store, self._storing = Store(self.folder, self.boot, in_memory=in_memory), allocate_lock()
-        self._gathering = Gathering(self._commit_gathered, self._sources)
+        self._gathering = Gathering(self._commit_gathered, self._sources, alone=not in_memory)
         self._writer.run(self._store.mend)
 
     def close(self) -> None:

@@ -250,3 +250,22 @@ def test_threads_that_gather_at_once_lose_nothing(journal: Journal) -> None:
         thread.join()
     assert len(ids(journal)) == len(set(ids(journal))) == 800
     assert journal.lost == 0
+
+
+def test_in_memory_nothing_is_begun_and_whoever_reads_finds_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[object] = []
+    monkeypatch.setattr(gathering, "start_thread", begun.append)
+    journal = Journal(tmp_path / "journal")
+    journal.open(in_memory=True)
+    for number in range(MOST + 2):
+        journal.gather([put(f"{number:05d}")])
+    assert len(ids(journal)) == MOST + 2
+    assert begun == []
+    journal.close()
+    on_disk = Journal(tmp_path / "journal")
+    on_disk.open()
+    on_disk.gather([put("a")])
+    assert len(begun) == 1, "the control"
+    on_disk.close()
