@@ -23,6 +23,7 @@ SUITE = (
     "tests/integration/test_plain_host.py",
     "tests/unit/blueprints",
     "tests/unit/connection",
+    "tests/unit/neighbours/test_hosts.py",
     "tests/unit/queries",
     "tests/unit/classification/test_classifier.py",
     "tests/unit/classification/test_places.py",
