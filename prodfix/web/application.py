@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING, Any
 
@@ -97,6 +97,13 @@ class Application(Flask):
     json_provider_class = StrictJSON
     outermost: WSGIApplication | None = None
     """Around ``wsgi_app``, and whatever a plug-in or a tracer has put around that since."""
+    on_rule: Callable[[], object] | None = None
+    """Called when a route is there."""
+
+    def add_url_rule(self, *given: Any, **named: Any) -> None:
+        super().add_url_rule(*given, **named)
+        if self.on_rule is not None:
+            self.on_rule()
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         return (self.outermost or self.wsgi_app)(environ, start_response)

@@ -17,6 +17,7 @@ from prodfix.errors import AuthenticationRequired, Forbidden
 from prodfix.loaded import loaded
 from prodfix.request.context import current_context
 from prodfix.services import Services, current_prodfix
+from prodfix.web.application import Application
 from prodfix.web.handlers import request_user, respond
 
 _LOADERS_OF_REASON = ("unauthorized", "invalid_token")
@@ -30,16 +31,24 @@ _LOADERS_OF_CLAIMS = (
 
 
 def attach(app: Flask, services: Services) -> None:
-    """Configure flask-jwt-extended in the served application, if a plug-in has loaded it. As it comes it answers 422 to a broken
-    token.
+    """Configure flask-jwt-extended in the served application, once one of its parts has loaded it: who uses its decorators does
+    so before a route of his is there. As it comes it answers 422 to a broken token.
 
     In a host nothing is configured: its own JWTManager may come later, and its settings are none of ours.
     """
+    if not services.served or services.settings.jwt_verification_key is None:
+        return
+    if isinstance(app, Application) and not _configured(app, services):
+        app.on_rule = lambda: _configured(app, services)
+
+
+def _configured(app: Application, services: Services) -> bool:
+    made = loaded("flask_jwt_extended", "JWTManager")
+    if not made:
+        return False
+    app.on_rule = None
     settings = services.settings
     key = settings.jwt_verification_key
-    made = loaded("flask_jwt_extended", "JWTManager")
-    if not services.served or key is None or not made:
-        return
     app.config.update(
         **{"JWT_SECRET_KEY" if settings.jwt_algorithm == "HS256" else "JWT_PUBLIC_KEY": key},
         JWT_ALGORITHM=settings.jwt_algorithm,
@@ -54,13 +63,14 @@ def attach(app: Flask, services: Services) -> None:
     manager = made(app)
     manager.token_verification_loader(lambda header, claims: refusal(settings, claims) is None)
     if not settings.enable_error_handler:
-        return  # its own answers, as every other's
+        return True  # its own answers, as every other's
 
     def refuse(*reasons: Any) -> Response:
         return respond(services, AuthenticationRequired(reasons[0] if isinstance(reasons[0], str) else "not valid"))
 
     for name in (*_LOADERS_OF_REASON, *_LOADERS_OF_CLAIMS):
         getattr(manager, f"{name}_loader")(refuse)
+    return True
 
 
 def require_role(role: str, *, token: str | None = None) -> Claims:

@@ -13,8 +13,9 @@ import pytest
 from flask import Flask
 from flask_jwt_extended import JWTManager, create_access_token, create_refresh_token, jwt_required
 
-from prodfix import ErrorRecord, make_token, require_role
+from prodfix import ErrorRecord, create_app, make_token, require_role
 from prodfix.signals import error_recorded
+from prodfix.web import authentication
 from tests.unit.conftest import KEY
 
 OTHER = "another-key-of-at-least-thirty-two-bytes"
@@ -268,3 +269,21 @@ def test_its_own_views_keep_its_own_answers(adopt: Callable[..., Flask]) -> None
     app.add_url_rule("/own", view_func=jwt_required()(lambda: "own"), endpoint="own")
     response = app.test_client().get("/own")
     assert (response.status_code, response.get_json()) == (401, {"msg": "Missing Authorization Header"})
+
+
+def test_a_part_that_loads_flask_jwt_extended_after_the_application_was_made_has_its_rules(
+    make_settings: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = authentication.loaded
+    monkeypatch.setattr(authentication, "loaded", lambda *asked: ())
+    app = create_app(make_settings(jwt_secret_key=KEY))
+    try:
+        app.get("/before", endpoint="before")(lambda: {})
+        assert "flask-jwt-extended" not in app.extensions, "nobody has loaded it"
+        monkeypatch.setattr(authentication, "loaded", known)
+        app.get("/mine", endpoint="mine")(jwt_required()(lambda: {}))
+        client = app.test_client()
+        assert client.get("/mine", headers={"Authorization": f"Bearer {GOOD}"}).status_code == 200
+        assert client.get("/mine").status_code == 401
+    finally:
+        app.extensions["prodfix"].close()
