@@ -102,7 +102,7 @@ class Logs:
             raise ImportError("logging that is prodfix's needs loguru: pip install 'prodfix[logging]'")
         from prodfix.logs.loguru_console import LoguruConsole
 
-        return LoguruConsole(self.sinks)
+        return LoguruConsole(lambda: self.sinks)
 
     def take_over(self, level: str) -> None:
         """Make loguru the process's logging: :meth:`LoguruConsole.take_over`."""

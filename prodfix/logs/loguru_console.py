@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from loguru import logger
@@ -32,9 +32,9 @@ _SHOW_WARNING = warnings.showwarning
 
 
 class LoguruConsole:
-    """Lines go to the sink ``console`` of ``sinks``."""
+    """Lines go to the sink ``console`` of what ``sinks`` gives."""
 
-    def __init__(self, sinks: Sinks) -> None:
+    def __init__(self, sinks: Callable[[], Sinks]) -> None:
         self._sinks = sinks
         self._handler: int | None = None  # of loguru's, ours
         self._least = logging.DEBUG
@@ -45,7 +45,7 @@ class LoguruConsole:
             told = entry if isinstance(entry, Rendered) else Rendered(entry, line)
             logger.bind(entry=told).log(level, "{}", entry.get("message", ""))
         elif _NUMBERS[level] >= self._least:
-            self._sinks.put("console", line, urgent=urgent)
+            self._sinks().put("console", line, urgent=urgent)
 
     def take_over(self, level: str) -> None:
         """Make loguru the process's logging, with the console as its one sink. Loggers that are made later are ours too.
@@ -74,16 +74,16 @@ class LoguruConsole:
         # At DEBUG the driver's own loggers print whole commands, with the values of users in them.
         logging.getLogger("pymongo").setLevel(logging.INFO)
         warnings.showwarning = _show_warning
-        atexit.register(self._sinks.flush)  # what a process says that does not come as far as serving
+        atexit.register(lambda: self._sinks().flush())  # what a process says that does not come as far as serving
 
     def _line_of(self, message: Message) -> None:
         try:
             line = _line(message.record)
         except Exception:  # noqa: BLE001 - loguru would print the whole record to stderr, with all that stands in it
-            self._sinks.dropped += 1
+            self._sinks().dropped += 1
         else:
             # Of what an application says itself each line may be its last, as before a view that never ends.
-            self._sinks.put("console", line, urgent=message.record["level"].no >= logging.ERROR, alone=True)
+            self._sinks().put("console", line, urgent=message.record["level"].no >= logging.ERROR, alone=True)
 
 
 def _ours_alone(handler: int | None) -> bool:

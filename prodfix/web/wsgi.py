@@ -72,7 +72,7 @@ class WsgiLayer:
 
     def __init__(self, app: Flask, services: Services, inner: Wsgi, *, answers: bool) -> None:
         self._app, self._services, self._answers = app, services, answers
-        self._inner, self._counters = inner, services.requests.counters
+        self._inner = inner
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         head = environ[HEAD] = _Head(environ, start_response, holds=self._answers)
@@ -135,9 +135,11 @@ class WsgiLayer:
         if context is None:
             # What never came as far as our hook was not the application's, unless that failed on the way.
             if failed:
-                self._counters.request("unmatched", "unknown", _micros(head.begun), failed=True)
+                self._services.requests.counters.request("unmatched", "unknown", _micros(head.begun), failed=True)
         elif not context.notes.uncounted:
-            self._counters.request(context.endpoint, context.quick_device, _micros(context.begun), failed=failed)
+            self._services.requests.counters.request(
+                context.endpoint, context.quick_device, _micros(context.begun), failed=failed
+            )
 
 
 class _Head:

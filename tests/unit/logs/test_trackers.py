@@ -49,7 +49,7 @@ def test_another_version_of_it_is_left_alone(monkeypatch: pytest.MonkeyPatch, mo
     Trackers("prodfix").ask()
 
 
-@pytest.mark.parametrize(("owning", "logger"), [(False, "prodfix"), (True, "prodfix.logs.logs")])
+@pytest.mark.parametrize(("owning", "logger"), [(False, "prodfix"), (True, "prodfix.logs.loguru_console")])
 def test_the_first_line_asks_for_the_logger_that_has_it(sentry: Integration, owning: bool, logger: str) -> None:
     logs = Logs(Sinks([]), served=False, owning=owning)
     assert sentry.ignored == []

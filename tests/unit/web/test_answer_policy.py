@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 from flask import Flask, abort
-from pydantic import ValidationError
 from pymongo.errors import DuplicateKeyError
 
 from prodfix import Settings, errors
+from prodfix.checked_record import ValidationError
 from prodfix.signals import error_recorded
 
 BROWSER = (

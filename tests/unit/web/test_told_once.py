@@ -203,12 +203,14 @@ def test_a_flood_of_one_kind_holds_both_lines_back(make: Callable[..., Site]) ->
 
 
 def test_what_a_host_answers_itself_is_told_once_if_it_is_recorded(make: Callable[..., Site]) -> None:
-    some, all_of_them = make(), make()
-    some.app.register_error_handler(500, lambda error: ("sorry", 500))
-    assert some.told("/refused") == ["error"]
-    # Flask tells nobody of what this one takes.
-    all_of_them.app.register_error_handler(Exception, lambda error: ("sorry", 500))
-    assert all_of_them.told("/refused") == ["query"]
+    of_code, of_all, milder = make(), make(), make()
+    of_code.app.register_error_handler(500, lambda error: ("sorry", 500))
+    assert of_code.told("/refused") == ["error"]
+    of_all.app.register_error_handler(Exception, lambda error: ("sorry", 500))
+    assert of_all.told("/refused") == ["error"]
+    # No failure, says the host: it is no error of ours, and Flask tells nobody.
+    milder.app.register_error_handler(Exception, lambda error: ("sorry", 409))
+    assert milder.told("/refused") == ["query"]
 
 
 def test_where_errors_are_none_of_ours_the_line_stays(make: Callable[..., Site]) -> None:
@@ -217,7 +219,7 @@ def test_where_errors_are_none_of_ours_the_line_stays(make: Callable[..., Site])
 
 
 def test_outside_a_request_it_is_told_at_once(site: Site) -> None:
-    with pytest.raises(DuplicateKeyError):
+    with site.app.app_context(), pytest.raises(DuplicateKeyError):
         site.notes.insert_one(dict(NOTE))
     assert [line["event"] for line in site.lines] == ["query"]
 
