@@ -72,6 +72,6 @@ trials: ## 1,200 faults under 100,000 writes, an hour or so (ARGS="--rounds 1 --
 	@sh config/environment.sh development
 	@.venv/bin/python -m tests.faults.trials $(ARGS)
 
-clean: ## remove .venv, the environments in var/, dist/ and the caches; the data and logs in var/ stay
-	rm -rf .venv dist var/bench-peers var/dist var/ranges var/neighbours .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+clean: ## remove .venv, the environments in var/, what was built and the caches; the data and logs in var/ stay
+	rm -rf .venv dist build prodfix.egg-info var/bench-peers var/dist var/ranges var/neighbours .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

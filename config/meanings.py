@@ -112,7 +112,8 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
     "Tokens": {
         "JWT_ALGORITHM": "`HS256` with our own key; `RS256` or `ES256` with that of an identity provider",
         "JWT_SECRET_KEY": (
-            "At least 32 bytes; outside production made in `STATE_DIR/jwt.key`; idempotency keys are hashed with it"
+            "At least 32 bytes; for the served application, outside production, made in `STATE_DIR/jwt.key`; "
+            "idempotency keys are hashed with it"
         ),
         "JWT_PUBLIC_KEY": "The identity provider's public key, as PEM; line ends may be written as `\\n`",
         "JWT_ROLES_CLAIM": "The claim that lists roles; `realm_access.roles` is one within another",

@@ -167,5 +167,5 @@ class Supervisor:
             token=token,
             settings=told,
             database_pid=self._embedded.pid if self._embedded else None,
-            log=self._settings.log_dir / FILE if self._relay else None,
+            log=(self._settings.log_dir / FILE).resolve() if self._relay else None,
         )

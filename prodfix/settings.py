@@ -8,11 +8,13 @@ name, without its value.
 import contextlib
 import importlib.util
 import os
+import re
 import secrets
 import socket
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -370,6 +372,18 @@ class Settings(CheckedRecord):
         if self.jwt_secret_key is not None or self.production:
             return self  # in production a key of one instance's disk would be another one on the next
         return self.model_copy(update={"jwt_secret_key": SecretStr(_shared_key(self.state_dir / "jwt.key"))})
+
+
+def named_for_host(text: str) -> str:
+    """With the names that settings have in a host. What stands in quotation marks or backticks is meant as it is."""
+    return _names().sub(lambda name: settings_sources.PREFIX + name[0], text)
+
+
+@cache
+def _names() -> re.Pattern[str]:
+    fields = set(Settings.model_fields) - settings_sources.PLATFORM - settings_sources.SERVED_ONLY
+    longest_first = "|".join(sorted(map(str.upper, fields), key=len, reverse=True))
+    return re.compile(rf"(?<![\w`\"])(?:{longest_first})(?!\w)")
 
 
 def _shared_key(path: Path) -> str:

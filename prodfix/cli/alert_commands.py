@@ -15,6 +15,7 @@ from prodfix.alerts.alerts_report import ChannelDelivery, FiringAlert, SentAlert
 from prodfix.alerts.delivery import REASONS
 from prodfix.alerts.leader_state import FILE
 from prodfix.alerts.notifications import DeliveryResult
+from prodfix.cli.named_settings import named
 from prodfix.cli.read_only import as_json_option, console, echo_json, looking, short_time, table, words
 from prodfix.services import Services
 
@@ -44,7 +45,7 @@ def test(as_json: bool) -> None:
 def _tried(services: Services) -> list[dict[str, Any]]:
     channels = delivery.channels(services.settings.alert_channels)
     if not channels:
-        raise click.ClickException("ALERT_URLS is not set: nobody would be told of anything")
+        raise click.ClickException(named("ALERT_URLS is not set: nobody would be told of anything"))
     title, body = messages.trial(services.alerts.origin, time.time())
     jobs = [
         {
@@ -87,9 +88,11 @@ def show_list(as_json: bool) -> None:
         echo_json(found)
         return
     counts = f"{found.sent} delivered, {found.failed} given up, {found.held_back} held back"
-    click.echo(f"channels: {', '.join(found.channels) or 'none (ALERT_URLS is not set)'}; {counts}")
+    channels = ", ".join(found.channels) or named("none (ALERT_URLS is not set)")
+    click.echo(f"channels: {channels}; {counts}")
     if not found.complete:
-        click.echo(f"{FILE} of STATE_DIR/journal cannot be read: what the service knows of alerts is not known here")
+        told = f"{FILE} of STATE_DIR/journal cannot be read: what the service knows of alerts is not known here"
+        click.echo(named(told))
     _draw_alarms(found.alarms)
     _draw_alerts(found.alerts)
 

@@ -17,6 +17,7 @@ import click
 import orjson
 from flask.cli import AppGroup
 
+from prodfix.cli.named_settings import named
 from prodfix.deferral.admin import Command
 from prodfix.deferral.backlog import BACKLOG_STATES, MOST, BacklogState
 from prodfix.deferral.rescue import Occupied, Rescue, Rescued
@@ -85,7 +86,8 @@ def _order(command: Command, identity: str, as_json: bool) -> None:
             _json(done[0].to_json()) if as_json else click.echo(f"{identity} {done[0].result}")
             return
         time.sleep(LOOK)
-    raise click.ClickException("ordered, but no worker has done it yet: does the service run, with this STATE_DIR?")
+    told = "ordered, but no worker has done it yet: does the service run, with this STATE_DIR?"
+    raise click.ClickException(named(told))
 
 
 @deferred.command("replay")
@@ -235,6 +237,6 @@ def _asked(work: Callable[[], Answer]) -> Answer:
     except NotFound:
         raise click.ClickException("no such write waits or was put aside on this instance") from None
     except DatabaseNotConfigured:
-        raise click.ClickException("MONGODB_URI is not set") from None
+        raise click.ClickException(named("MONGODB_URI is not set")) from None
     except (JournalUnavailable, TimeoutError, OSError, sqlite3.Error) as error:
-        raise click.ClickException(f"STATE_DIR cannot be used: {type(error).__name__}") from None
+        raise click.ClickException(named(f"STATE_DIR cannot be used: {type(error).__name__}")) from None

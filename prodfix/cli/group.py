@@ -15,6 +15,7 @@ from flask.cli import AppGroup
 from pymongo.errors import PyMongoError
 
 from prodfix.access_tokens import make_token
+from prodfix.cli.named_settings import named
 from prodfix.errors import DatabaseNotConfigured
 from prodfix.logs.sinks import Console
 from prodfix.services import current_prodfix
@@ -101,7 +102,7 @@ def token(role: str, expires: timedelta, subject: str) -> None:
     try:
         click.echo(make_token(current_prodfix.settings, role=role, lifetime=expires, subject=subject))
     except ValueError as error:
-        raise click.ClickException(str(error)) from None
+        raise click.ClickException(named(str(error))) from None
 
 
 @commands.group("indexes")
@@ -135,6 +136,6 @@ def _asked(work: Callable[[], list[str]]) -> list[str]:
     except (PyMongoError, DatabaseNotConfigured) as error:
         meaning = current_prodfix.classifier.classify(error)
         text = f"{meaning.code}: {type(error).__name__}. Is MONGODB_URI right, and the database up?"
-        raise click.ClickException(text) from None
+        raise click.ClickException(named(text)) from None
     finally:
         current_prodfix.database.clients.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 from flask.cli import with_appcontext
 
+from prodfix.cli.named_settings import named
 from prodfix.cli.read_only import as_json_option, console, echo_json, looking, ping, table, words
 from prodfix.connection.status import ConnectionState
 from prodfix.serialization import Serializable
@@ -116,7 +117,7 @@ def _draw(answer: HealthReport) -> None:
     else:
         click.echo(f"database: not connected ({database.error})")
     if not answer.workers:
-        click.echo("workers: none has said anything in STATE_DIR for ten seconds")
+        click.echo(named("workers: none has said anything in STATE_DIR for ten seconds"))
         return
     drawn = table("worker", "state", "last error", "pool", "breaker", "journal", "memory", "loop lag")
     for worker in answer.workers:

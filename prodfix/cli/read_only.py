@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from prodfix.cli.named_settings import named
 from prodfix.errors import JournalUnavailable
 from prodfix.logs.files import FILES
 from prodfix.logs.sinks import Console as Stderr
@@ -56,10 +57,11 @@ def looking(*, ask_database: bool = True) -> Iterator[Services]:
     only_look(services)
     try:
         if ask_database and services.database.clients.configured and not ping(services):
-            click.echo("MongoDB does not answer: this is what the workers of this host know (STATE_DIR).", err=True)
+            told = "MongoDB does not answer: this is what the workers of this host know (STATE_DIR)."
+            click.echo(named(told), err=True)
         yield services
     except (JournalUnavailable, TimeoutError, sqlite3.Error) as error:
-        raise click.ClickException(f"STATE_DIR cannot be read: {type(error).__name__}") from None
+        raise click.ClickException(named(f"STATE_DIR cannot be read: {type(error).__name__}")) from None
     finally:
         services.database.clients.close()
 

@@ -81,7 +81,8 @@ def _draw_error(error: Mapping[str, Any]) -> None:
     database = error["database"]
     if database:
         took = f" after {database['durationMs']:.0f} ms" if database.get("durationMs") is not None else ""
-        click.echo(f"  {words(database['operation']).plain} on {words(database['collection']).plain}{took}")
+        place = f" on {words(database['collection']).plain}" if database["collection"] else ""
+        click.echo(f"  {words(database['operation']).plain}{place}{took}")
     for line in str(error.get("stack") or "").splitlines():
         click.echo(f"  {words(line).plain}")
     click.echo(f"  fingerprint {error['fingerprint']} (prodfix errors show)")

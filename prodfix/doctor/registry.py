@@ -10,8 +10,7 @@ from dataclasses import replace
 from prodfix.doctor.findings import Finding, Level, NotApplicable, NotChecked
 from prodfix.doctor.subject import Subject
 from prodfix.redaction.redactor import redact_document, redact_text
-from prodfix.settings import Settings
-from prodfix.settings_sources import PLATFORM, PREFIX, SERVED_ONLY
+from prodfix.settings import named_for_host
 from prodfix.slotted import frozen
 
 Look = Callable[[Subject], Iterator[Finding]]
@@ -87,7 +86,7 @@ def run(check: Check, subject: Subject) -> Iterator[Finding]:
         found = [*findings, Finding(Level.NOTE, f"could not be checked: {reason}")]
     except Exception as failure:  # noqa: BLE001 - a check that fails is a finding; its text may hold anything
         found = [*findings, Finding(Level.NOTE, f"could not be checked: {type(failure).__name__}")]
-    named = _as_served if subject.served else _as_host
+    named = _as_served if subject.served else named_for_host
     for finding in found:
         # No check puts a secret into a finding. Where one does all the same, as names come from outside, it ends here.
         yield replace(
@@ -99,14 +98,5 @@ def run(check: Check, subject: Subject) -> Iterator[Finding]:
         )
 
 
-_SETTINGS = "|".join(sorted(map(str.upper, set(Settings.model_fields) - PLATFORM - SERVED_ONLY), key=len, reverse=True))
-_NAME = re.compile(rf"(?<![\w`\"])(?:{_SETTINGS})(?!\w)")
-
-
 def _as_served(text: str) -> str:
     return text
-
-
-def _as_host(text: str) -> str:
-    """With the names that settings have in a host. What stands in quotation marks or backticks is meant as it is."""
-    return _NAME.sub(lambda name: PREFIX + name[0], text)

@@ -77,6 +77,8 @@ _CHANGES = frozenset(
     ]
 )
 _WRITES = _CHANGES | _HARMLESS
+TRANSACTION_OVER = frozenset({225, 251, 256})
+"""Codes of who ends a transaction that is open no more: TransactionTooOld, NoSuchTransaction, TransactionCommitted."""
 MAY_CHANGE = _CHANGES | {"aggregate", "mapReduce", "mapreduce"}
 """The names of commands for which :func:`changes` is worth asking."""
 

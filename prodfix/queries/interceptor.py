@@ -20,7 +20,7 @@ from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStart
 
 from prodfix.operations.command_stats import CommandStats
 from prodfix.operations.fingerprints import CommandKey, collection_of, fingerprint
-from prodfix.operations.operation import MAY_CHANGE, DatabaseOperation, changes
+from prodfix.operations.operation import MAY_CHANGE, TRANSACTION_OVER, DatabaseOperation, changes
 from prodfix.operations.shapes import redact_command
 from prodfix.process.current import current
 from prodfix.queries import replies
@@ -213,16 +213,20 @@ class QueryInterceptor(CommandListener):
             name = event.command_name
             if name not in _IGNORED:
                 command = started.command if started is not None else _NOTHING
-                key = self.command_stats.count(name, command, event.duration_micros, True)
+                # The server ends a transaction by itself when one of its writes fails. The driver aborts it all the same,
+                # and passes over the refusal: nothing has failed.
+                failed = not (name == "abortTransaction" and _code(event.failure) in TRANSACTION_OVER)
+                key = self.command_stats.count(name, command, event.duration_micros, failed)
                 context = quick_context()
                 if name in MAY_CHANGE and (effects := watched_effects()) is not None:
                     _note_end(effects, name, command, event)
                 if context is not None:
                     self.last_asked = _now()
-                    self._note(context, key, event.duration_micros, True, event)
+                    self._note(context, key, event.duration_micros, failed, event)
                 if (observer := _observed.get()) is not None:
-                    observer.append(_seen(key, command, event.duration_micros, failed=True))
-                self._record(event, command, "failed", event.failure)
+                    observer.append(_seen(key, command, event.duration_micros, failed=failed))
+                if failed:
+                    self._record(event, command, "failed", event.failure)
             operation_id, times = _failed.get()
             _failed.set((event.operation_id, times + 1 if operation_id == event.operation_id else 1))
         except Exception:  # noqa: BLE001 - see succeeded

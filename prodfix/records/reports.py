@@ -86,7 +86,8 @@ class Reports:
     def _tell(self, record: CommandRecord, **facts: str) -> None:
         operation = record.operation
         took = "" if operation.duration_ms is None else f" after {operation.duration_ms:.0f} ms"
-        message = f"{operation.operation} on {operation.collection} {record.outcome}{took}"
+        place = f" on {operation.collection}" if operation.collection else ""
+        message = f"{operation.operation}{place} {record.outcome}{took}"
         routine = record.outcome in ("started", "succeeded")
         told = Redacted({**_facts(record), **facts})
         self._logs.event(Severity.INFO if routine else Severity.WARN, "query", message, FILE, facts=told)

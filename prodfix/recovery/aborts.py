@@ -19,6 +19,7 @@ from pymongo.synchronous.client_session import ClientSession
 
 from prodfix import driver
 from prodfix.classification.server_replies import server_code
+from prodfix.operations.operation import TRANSACTION_OVER
 from prodfix.process.per_process import in_each_process
 from prodfix.serialization import Serializable
 from prodfix.slotted import frozen
@@ -27,8 +28,6 @@ MOST = 200  # transactions that wait to be aborted
 BRIEF = 0.4  # seconds for an abort that its caller waits for
 LIMIT = 1.0  # seconds for one in the background, and for its other way
 LIFETIME = 60.0  # seconds after which the server has aborted it by itself
-# TransactionTooOld, NoSuchTransaction, TransactionCommitted: it is open no more.
-_OVER = frozenset({225, 251, 256})
 
 Kill = Callable[[Mapping[str, Any]], object]
 
@@ -158,7 +157,7 @@ def _abort(session: ClientSession, limit: float) -> bool:
         with pymongo.timeout(limit):
             driver.abort(session)
     except OperationFailure as error:
-        if server_code(error) not in _OVER:
+        if server_code(error) not in TRANSACTION_OVER:
             raise
         found = False
     driver.aborted(session)

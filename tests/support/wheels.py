@@ -90,14 +90,15 @@ def make_environment(folder: Path, interpreter: str = sys.executable) -> Path:
 
 
 def settings_of(folder: Path, uri: str) -> dict[str, str]:
-    """Environment variables of a host in ``folder``."""
-    return {
-        "MONGODB_URI": uri,  # the host's own variable, of which it tells prodfix
-        "PRODFIX_STATE_DIR": str(folder / "state"),
-        "PRODFIX_LOG_DIR": str(folder / "log"),
-        "PRODFIX_JWT_SECRET_KEY": "a key for the tests only, long enough",
-        "PRODFIX_APP_ENV": "development",
+    """Environment variables of a host in ``folder``. The bare names are for ``Settings.from_env``: a host reads none."""
+    names = {
+        "MONGODB_URI": uri,
+        "STATE_DIR": str(folder / "state"),
+        "LOG_DIR": str(folder / "log"),
+        "JWT_SECRET_KEY": "a key for the tests only, long enough",
+        "APP_ENV": "development",
     }
+    return names | {f"PRODFIX_{name}": value for name, value in names.items()}
 
 
 def _closure(root: metadata.Distribution, extras: Iterable[str]) -> Iterator[str]:

@@ -72,7 +72,10 @@ def test_one_that_does_not_arrive_is_told_with_what_to_do_and_without_its_url(
 
 def test_without_urls_it_says_so(run: Callable[..., Result]) -> None:
     done = run("test")
-    assert (done.exit_code, done.output) == (1, "Error: ALERT_URLS is not set: nobody would be told of anything\n")
+    assert (done.exit_code, done.output) == (
+        1,
+        "Error: PRODFIX_ALERT_URLS is not set: nobody would be told of anything\n",
+    )
 
 
 def test_a_courier_that_cannot_start_is_told(run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +91,7 @@ def test_the_list_shows_what_is_wrong_and_what_was_sent(
     run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert run("list").output == (
-        "channels: none (ALERT_URLS is not set); 0 delivered, 0 given up, 0 held back\n"
+        "channels: none (PRODFIX_ALERT_URLS is not set); 0 delivered, 0 given up, 0 held back\n"
         "nothing is wrong that there is a rule for\n"
     )
     moment = datetime(2027, 1, 2, 3, 4, 5, 678_000, UTC)
@@ -113,4 +116,4 @@ def test_the_list_shows_what_is_wrong_and_what_was_sent(
     assert orjson.loads(run("list", "--json").stdout) == found.to_json()
     assert "cannot be read" not in shown
     monkeypatch.setattr(Alerts, "read", lambda self: replace(found, complete=False, alarms=(), alerts=()))
-    assert run("list").output.splitlines()[1].startswith("alerts.json of STATE_DIR/journal cannot be read")
+    assert run("list").output.splitlines()[1].startswith("alerts.json of PRODFIX_STATE_DIR/journal cannot be read")

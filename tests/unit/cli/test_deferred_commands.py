@@ -105,7 +105,7 @@ def test_a_drain_that_a_living_worker_does_not_end_is_given_up(
 
 def test_without_a_database_a_drain_says_so(adopt: Callable[..., Flask]) -> None:
     answer = adopt().test_cli_runner().invoke(args=["prodfix", "deferred", "drain"])
-    assert (answer.exit_code, answer.output.splitlines()[-1]) == (1, "Error: MONGODB_URI is not set")
+    assert (answer.exit_code, answer.output.splitlines()[-1]) == (1, "Error: PRODFIX_MONGODB_URI is not set")
 
 
 def test_help_names_the_commands() -> None:

@@ -10,10 +10,11 @@ from typing import Any
 
 import jwt
 import pytest
+from flask import Flask
 from pydantic import SecretStr
 from pymongo import IndexModel
 
-from prodfix import Document
+from prodfix import Document, ProdFix
 from prodfix.cli.group import Lifetime
 from tests.unit.conftest import KEY, ROOT
 
@@ -75,6 +76,15 @@ def test_without_a_key_it_says_which_setting_is_missing(run: Callable[..., Any])
     result = run("token", jwt_secret_key=None)
     assert (result.exit_code, result.stdout) == (1, "")
     assert "JWT_SECRET_KEY is not set" in result.stderr
+
+
+def test_in_a_host_it_says_so_by_the_name_that_the_setting_has_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JWT_SECRET_KEY", KEY)  # the host's own
+    app = Flask("host")
+    ProdFix(app)
+    result = app.test_cli_runner().invoke(args=["prodfix", "token"])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.splitlines()[-1] == "Error: PRODFIX_JWT_SECRET_KEY is not set"
 
 
 def test_what_is_missing_is_shown_put_in_place_and_then_no_longer_missing(

@@ -147,6 +147,23 @@ def test_a_duplicate_key_arrives_as_a_success_and_is_recorded_all_the_same(
     assert CANARY in str(raised.value)  # the control: the driver's own error has it
 
 
+def test_the_abort_of_a_transaction_that_the_server_has_ended_already_is_no_failure(
+    database: Any, interceptor: QueryInterceptor, records: list[CommandRecord], context: Any
+) -> None:
+    database.notes.insert_one({"_id": 1})
+    with (
+        pytest.raises(DuplicateKeyError),
+        database.client.start_session() as session,
+        session.start_transaction(),
+    ):
+        database.notes.insert_one({"_id": 1}, session=session)
+    failed = {key.operation: kind.errors for key, kind in interceptor.command_stats.drain()}
+    assert failed == {"insert": 1, "abortTransaction": 0}
+    (record,) = records
+    assert context.notes.failed == record.operation
+    assert record.operation.operation == "insert"  # and not the abort, which the server has refused
+
+
 def test_a_validation_failure_of_the_server_is_recorded(database: Any, records: list[CommandRecord]) -> None:
     database.create_collection("notes", validator={"$jsonSchema": {"required": ["title"]}})
     with pytest.raises(PyMongoError):

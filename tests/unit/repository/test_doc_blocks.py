@@ -46,7 +46,8 @@ BEFORE = {
     "docs/concepts/health.md": SERVED,
     "docs/concepts/recovery.md": SERVED + "import gevent\nfetch, numbers = (lambda number: 2 * number), [1, 2]",
     "docs/concepts/transactions.md": SERVED,
-    "docs/concepts/idempotency.md": SERVED,
+    # As a plug-in does, which is loaded before the application is made.
+    "docs/concepts/idempotency.md": "import flask_jwt_extended\n" + SERVED,
     "docs/concepts/deferred-writes.md": SERVED
     + "class Order(Document, collection='orders'):\n    number: int\n    items: list[str]",
 }
