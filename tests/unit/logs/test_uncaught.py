@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import bson
 import pytest
 
 import prodfix
@@ -190,6 +191,15 @@ def test_one_owner_has_the_hooks_before_during_and_after_serving(serve: Callable
     owners += [threading.excepthook.__self__]  # type: ignore[attr-defined]
     assert owners == [services.runtime.uncaught] * 4
     assert sys.excepthook is sys.__excepthook__
+
+
+def test_it_may_be_the_first_error_of_its_application(serve: Callable[..., Any]) -> None:
+    """Of which nothing has made a record yet."""
+    services = serve().extensions["prodfix"]
+    services.start()
+    fail_in_thread(ValueError("nobody waits for this"))
+    rows = services.runtime.journal.read("SELECT entry FROM records")
+    assert [bson.decode(entry)["errorType"] for (entry,) in rows] == ["ValueError"]
 
 
 def test_what_cannot_be_told_is_a_line_where_the_logging_is_ours(told: Told, printed: list[Any]) -> None:
