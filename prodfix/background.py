@@ -214,6 +214,8 @@ class Background:
 
     def _state(self) -> None:
         self._end_if_lonely()
+        if self._engine.logs.owning:
+            self._engine.uncaught.tell_left()
         self._tell_of_disk()
         self._put_state()
         self._engine.counters.flush()

@@ -13,7 +13,7 @@ import pytest
 
 import prodfix
 from prodfix import in_request
-from prodfix.logs.uncaught import Uncaught
+from prodfix.logs.uncaught import MOST_LEFT, Uncaught
 from prodfix.request.context import new_context, reset_context, set_context
 
 
@@ -81,7 +81,23 @@ def test_an_exception_that_nobody_catches_is_told(
 ) -> None:
     error = ValueError("x")
     fail(error)
+    attached.tell_left()
     assert (told.errors, printed) == ([(error, None)], [])
+
+
+def test_what_a_destructor_raises_is_told_later_and_not_where_the_collector_was_called(
+    attached: Uncaught, told: Told, printed: list[Any]
+) -> None:
+    """It may be where a lock is held that telling of it needs."""
+    errors = [ValueError(str(number)) for number in range(MOST_LEFT + 1)]
+    context = new_context(endpoint="/x", method="GET", ip="", headers={})
+    token = set_context(context)
+    for error in errors:
+        fail_in_destructor(error)
+    reset_context(token)
+    assert (told.errors, printed) == ([], [errors[-1]])
+    attached.detach()
+    assert told.errors == [(error, context) for error in errors[:-1]]
 
 
 @EVERYWHERE
@@ -97,6 +113,7 @@ def test_what_cannot_be_told_is_printed(
 ) -> None:
     told.fails, error = True, ValueError("x")
     fail(error)
+    attached.tell_left()
     assert printed == [error]
 
 
@@ -128,7 +145,7 @@ def test_a_greenlet_that_fails_is_told_with_the_request_that_it_was_begun_for(py
         from gevent import monkey; monkey.patch_all()
         import contextvars, gevent
         from prodfix.request.context import new_context, set_context
-        from prodfix.logs.uncaught import Uncaught
+        from prodfix.logs.uncaught import MOST_LEFT, Uncaught
 
         told = []
         uncaught = Uncaught(lambda error, context: told.append((str(error), context and context.request_id)))
@@ -152,7 +169,7 @@ def test_a_greenlet_that_fails_without_us_is_printed(python: Callable[..., str])
     printed = python("""
         from gevent import monkey; monkey.patch_all()
         import contextlib, io, sys, gevent
-        from prodfix.logs.uncaught import Uncaught
+        from prodfix.logs.uncaught import MOST_LEFT, Uncaught
 
         uncaught = Uncaught(lambda error, context: None)
         uncaught.attach()
