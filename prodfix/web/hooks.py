@@ -103,13 +103,16 @@ def _left(teardown: Callable[..., None]) -> Callable[..., None]:
     """After every teardown function of the application, also if one of them raises."""
 
     def do_teardown_request(*given: Any) -> None:
+        ended = False
         try:
             teardown(*given)
+            ended = True
         finally:
             environ = _current().environ
             scope: _Scope | None = environ.pop(SCOPE, None)
             if scope is not None:
-                scope.end(UNRECORDED in environ or RAISED in environ)
+                # Only the outermost layer records what is left, and tells what waits for that.
+                scope.end(HEAD in environ and (not ended or UNRECORDED in environ or RAISED in environ))
 
     return do_teardown_request
 

@@ -108,6 +108,8 @@ class WsgiLayer:
         ours = self.answers and self._services.runtime.background.serving()
         # Without us the server answers it, and knows nothing but 500.
         record = self.record(error, context, Answered("prodfix") if ours else Answered("host", 500))
+        if context is not None:
+            context.notes.tell()  # what waited for this record, and is not in it
         head.status = 500 if record is None else record.status
         self.count(context, head)
         if record is None or not ours:

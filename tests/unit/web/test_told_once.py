@@ -222,6 +222,33 @@ def test_where_errors_are_none_of_ours_the_line_stays(make: Callable[..., Site])
     assert site.told("/fails") == ["query"]
 
 
+@pytest.mark.parametrize(("handled", "told"), [(True, ["error", "query"]), (False, ["query"])])
+def test_where_the_error_escapes_the_commands_line_stays(make: Callable[..., Site], handled: bool, told: Any) -> None:
+    site = make(enable_error_handler=handled)
+    site.app.config["PROPAGATE_EXCEPTIONS"] = True
+    with pytest.raises(ValueError, match="another matter"):
+        site.told("/handles-and-fails")
+    assert sorted(line["event"] for line in site.lines) == told
+
+
+def test_the_error_of_a_teardown_function_tells_it(site: Site) -> None:
+    @site.app.teardown_request
+    def fails_at_the_end(error: BaseException | None) -> None:
+        site.fails()
+
+    with pytest.raises(DuplicateKeyError):
+        site.told("/missing")
+    assert [line["event"] for line in site.lines] == ["error"]
+
+
+def test_where_nobody_records_what_fails_it_is_told_with_the_requests_end(site: Site) -> None:
+    """As in a shell, or a test of the host's, which pushes the context of a request itself."""
+    site.app.before_request(site.fails)
+    with pytest.raises(DuplicateKeyError), site.app.test_request_context("/handles"):
+        site.app.preprocess_request()
+    assert [line["event"] for line in site.lines] == ["query"]
+
+
 def test_outside_a_request_it_is_told_at_once(site: Site) -> None:
     gc.collect()  # no other application is left, whose command it may have been
     with pytest.raises(DuplicateKeyError):
