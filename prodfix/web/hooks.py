@@ -43,11 +43,12 @@ def attach(app: Flask, services: Services, *, deadline: bool) -> None:
     Without it only views that :func:`prodfix.deadline` gives one have a deadline.
     """
 
-    preprocess, background = app.preprocess_request, services.runtime.background
+    preprocess = app.preprocess_request
 
     def preprocess_request(*given: Any) -> ResponseReturnValue | None:
         """Before every hook of the application."""
-        if not background.running:
+        # Asked for here: an application that is under test may say so until its first request.
+        if not services.runtime.background.running:
             services.start()
         current = _current()
         environ = current.environ

@@ -11,6 +11,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 from http import HTTPStatus
 from typing import Any
 
@@ -22,6 +23,7 @@ from prodfix.records.records import Answered, ErrorRecord
 from prodfix.request import deadlines
 from prodfix.request.context import RequestContext, new_request_id, reset_context, set_context
 from prodfix.services import Services
+from prodfix.statistics.counters import Counters
 from prodfix.web.answers import REQUEST_ID, Answer, answer_to
 from prodfix.web.application import Application
 from prodfix.web.hooks import CONTEXT, DEADLINE, HEAD, SCOPE, STREAM
@@ -72,7 +74,11 @@ class WsgiLayer:
 
     def __init__(self, app: Flask, services: Services, inner: Wsgi, *, answers: bool) -> None:
         self._app, self._services, self._answers = app, services, answers
-        self._inner, self._counters = inner, services.requests.counters
+        self._inner = inner
+
+    @cached_property
+    def _counters(self) -> Counters:
+        return self._services.requests.counters
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         head = environ[HEAD] = _Head(environ, start_response, holds=self._answers)
