@@ -110,6 +110,10 @@ class WsgiLayer:
 
     def failed(self, error: BaseException, context: RequestContext | None, head: _Head) -> bytes:
         """Record what has escaped, and answer it; or raise it again, to whoever waits for it outside."""
+        environ = head.environ
+        earlier = environ.get(UNRECORDED, environ.get(RAISED))
+        if earlier is not None and earlier is not error:  # a teardown function has failed after a view
+            record_answer(self._services, environ, context, head.status)
         head.forget_errors()
         ours = self.answers and self._services.runtime.background.serving()
         # Without us the server answers it, and knows nothing but 500.

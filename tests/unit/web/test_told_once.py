@@ -241,6 +241,27 @@ def test_the_error_of_a_teardown_function_tells_it(site: Site) -> None:
     assert [line["event"] for line in site.lines] == ["error"]
 
 
+@pytest.mark.parametrize("kind", [None, Exception])  # Flask's own answer, and the host's
+@pytest.mark.parametrize("propagates", [True, False])
+def test_an_error_of_a_view_is_told_beside_that_of_a_teardown_function(
+    site: Site, kind: type[Exception] | None, propagates: bool
+) -> None:
+    site.app.config["PROPAGATE_EXCEPTIONS"] = propagates
+    if kind is not None:
+        site.app.register_error_handler(kind, lambda error: ("sorry", 500))
+
+    @site.app.teardown_request
+    def fails_at_the_end(error: BaseException | None) -> None:
+        raise LookupError("at the end")
+
+    with pytest.raises(LookupError):
+        site.told("/refused")
+    assert [(line["event"], line["errorType"]) for line in site.lines] == [
+        ("error", "OperationFailure"),
+        ("error", "LookupError"),
+    ]
+
+
 def test_where_nobody_records_what_fails_it_is_told_with_the_requests_end(site: Site) -> None:
     """As in a shell, or a test of the host's, which pushes the context of a request itself."""
     site.app.before_request(site.fails)
