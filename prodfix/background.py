@@ -74,13 +74,15 @@ class Background:
             if self.running or self.held:
                 return
             engine = self._engine
-            self.running, self._warm, self._lonely = True, False, None
+            self._warm, self._lonely = False, None
             self._begun = time.monotonic()
             if testing:
                 engine.hush()
-                engine.journal.open(in_memory=True)
+            # Other first requests wait here until there is a place for what they count and record.
+            engine.journal.open(in_memory=testing)
+            self.running = True
+            if testing:
                 return
-            engine.journal.open()
             if engine.logs.owning:
                 engine.uncaught.attach()
             # The loops of a parent process are not ours: after a fork only their records are left.
@@ -214,6 +216,8 @@ class Background:
 
     def _state(self) -> None:
         self._end_if_lonely()
+        if self._engine.logs.owning:
+            self._engine.uncaught.tell_left()
         self._tell_of_disk()
         self._put_state()
         self._engine.counters.flush()

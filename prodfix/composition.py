@@ -116,7 +116,8 @@ class Composition(Lazy):
             engine = Engine(self.settings, self.classifier, uri=self._uri, served=self.served, owning=self._owning)
             found = ENGINES.add(Running(key, engine, Background(engine)))
         statistics = QueryStatistics(found.engine.journal, self.interceptor.command_stats, part=next(_numbers))
-        self._tenant = Tenant(self.classifier, self.links, self.interceptor, statistics)
+        make_log = _weakly(self, Composition._made_log)
+        self._tenant = Tenant(self.classifier, self.links, self.interceptor, statistics, make_log)
         found.engine.join(self._tenant)
         return found
 
@@ -145,6 +146,9 @@ class Composition(Lazy):
     def _repeated(self, key: CommandKey, context: RequestContext) -> None:
         """Of a kind of command that one request sends again and again."""
         self.engine.reports.repeated(key, context)
+
+    def _made_log(self) -> ErrorLog:
+        return self.error_log
 
     def _retried(self, details: RetryDetails) -> None:
         self.engine.incidents.count("retried")

@@ -77,10 +77,16 @@ class Tenant:
     """
 
     def __init__(
-        self, classifier: Classifier, links: Links, interceptor: QueryInterceptor, statistics: QueryStatistics
+        self,
+        classifier: Classifier,
+        links: Links,
+        interceptor: QueryInterceptor,
+        statistics: QueryStatistics,
+        make_log: Callable[[], ErrorLog | None],
     ) -> None:
         self.classifier, self.links = classifier, links
         self.interceptor, self.query_statistics = interceptor, statistics
+        self._make_log = make_log
         self.error_log: ErrorLog | None = None
         self.recovery: Recovery | None = None
         self.documents: Documents | None = None
@@ -89,6 +95,10 @@ class Tenant:
         """It has this one now, as it was first needed."""
         self.error_log = error_log
         return error_log
+
+    def needed_log(self) -> ErrorLog | None:
+        """Its own, made now if this is its first error; ``None`` once the application is gone."""
+        return self.error_log or self._make_log()
 
     def recovers(self, recovery: Recovery) -> Recovery:
         """The same."""
@@ -191,7 +201,7 @@ class Engine(Lazy):
         self.alerts.regressed(group)
 
     def _uncaught(self, error: BaseException, context: RequestContext | None) -> Any:
-        log = next(log for tenant in self.tenants if (log := tenant.error_log) is not None)
+        log = next(log for tenant in self.tenants if (log := tenant.needed_log()) is not None)
         return log.log_error(error, context)
 
     # -- the database ---------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ same methods. From then on it is what ``@dataclass(slots=True)`` would have made
 
 from __future__ import annotations
 
+import sys
 from dataclasses import FrozenInstanceError, dataclass, field, fields
 from typing import Any, NamedTuple, TypeVar, dataclass_transform
 
@@ -22,7 +23,9 @@ class _Definition(NamedTuple):
 
 
 _DEFINITION = "__definition__"
-_MADE = ("__repr__", "__eq__", "__hash__", "__match_args__", "__dataclass_params__", "__dataclass_fields__", "__init__")
+_MADE = ["__repr__", "__eq__", "__hash__", "__match_args__", "__dataclass_params__", "__dataclass_fields__", "__init__"]
+if sys.version_info >= (3, 13):
+    _MADE.insert(0, "__replace__")  # copy.replace's
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))

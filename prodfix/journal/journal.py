@@ -67,7 +67,6 @@ class Journal:
         """
         if self._store.file is not None:  # a parent's
             self._store.file.unlock()
-        self._opened = True
         self.boot = f"{os.getpid()}-{secrets.token_hex(6)}"
         self._joining, self._commit_lock = threading.Lock(), threading.Lock()
         self._waiting: Batch | None = None
@@ -77,7 +76,9 @@ class Journal:
         self._begun: Task[Any] | None = None
         self._store, self._storing = Store(self.folder, self.boot, in_memory=in_memory), allocate_lock()
         self._gathering = Gathering(self._commit_gathered, self._sources, alone=not in_memory)
-        self._writer.run(self._store.mend)
+        self._opened = True
+        # With the lock: what is gathered meanwhile has a thread of its own, which would make a second file.
+        self._writer.run(self._exclusively, self._store.mend)
 
     def close(self) -> None:
         """Commit what waits and let go of the file. Rows that are still in it will be adopted by another worker."""
@@ -271,8 +272,11 @@ class Journal:
             return result
 
     def _commit_gathered(self) -> None:
+        self._exclusively(self._commit_while_open)
+
+    def _commit_while_open(self) -> None:
         if self._opened:  # a file that is closed must not be made anew
-            self._exclusively(self._store.commit_all, self._gathering.taken)
+            self._store.commit_all(self._gathering.taken)
 
     def _alone(self, work: Callable[..., Result], *arguments: Any, limit: float) -> Result:
         with self._locked(limit):

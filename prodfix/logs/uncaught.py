@@ -8,23 +8,27 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
 from prodfix.process.native import under_gevent
-from prodfix.request.context import RequestContext, context_of
+from prodfix.request.context import RequestContext, context_of, current_context
 from prodfix.request.deadlines import REQUEST
 
 Tell = Callable[[BaseException, RequestContext | None], Any]
 Line = Callable[[str, BaseException], None]
 
+MOST_LEFT = 100  # exceptions of destructors that wait; more of them are printed
+
 
 class Uncaught:
     """Has ``tell`` hear of every uncaught exception of this process, with the request that began the work, if it is known.
 
-    Attach it in the process that serves: a hub belongs to one. While it is not attached, and where ``tell`` fails, ``line`` is
-    told of what has ended a thread or a greenlet, once :meth:`take_over` was called.
+    Attach it in the process that serves: a hub belongs to one. What destructors raise is told with :meth:`tell_left`. While it is
+    not attached, and where ``tell`` fails, ``line`` is told of what has ended a thread or a greenlet, once :meth:`take_over` was
+    called.
     """
 
     def __init__(self, tell: Tell, line: Line = lambda kind, error: None) -> None:
@@ -32,6 +36,7 @@ class Uncaught:
         self._before = (sys.excepthook, threading.excepthook, sys.unraisablehook)
         self._hub: Any = None
         self._hubs_own: Any = None
+        self._left: deque[tuple[sys.UnraisableHookArgs, RequestContext | None]] = deque()
 
     def take_over(self) -> None:
         """From now on nothing of what ends a thread or a greenlet reaches stderr: for who owns the process's logging."""
@@ -61,10 +66,18 @@ class Uncaught:
 
     def detach(self) -> None:
         """Put everything back, unless somebody else has put something in its place since."""
+        self.tell_left()
         if sys.excepthook == self._main:
             sys.excepthook, threading.excepthook, sys.unraisablehook = self._before
         if self._hub is not None:
             self._hub.handle_error, self._hub = self._hubs_own, None
+
+    def tell_left(self) -> None:
+        """Tell of what destructors have raised since the last time."""
+        while self._left:
+            facts, context = self._left.popleft()
+            if not self._told(facts.exc_value, context):
+                self._before[2](facts)
 
     def _told(self, error: Any, context: RequestContext | None = None) -> bool:
         if not isinstance(error, Exception):
@@ -84,7 +97,10 @@ class Uncaught:
             self._before[1](facts)
 
     def _destructor(self, facts: sys.UnraisableHookArgs) -> None:
-        if not self._told(facts.exc_value):
+        # Called wherever the garbage collector is, also where a lock is held that telling of it needs, that of the counts say.
+        if isinstance(facts.exc_value, Exception) and len(self._left) < MOST_LEFT:
+            self._left.append((facts, current_context()))
+        else:
             self._before[2](facts)
 
     def _greenlet(self, where: Any, kind: Any, error: Any, trace: Any) -> None:

@@ -47,6 +47,7 @@ def attach(app: Flask, services: Services, *, deadline: bool) -> None:
 
     def preprocess_request(*given: Any) -> ResponseReturnValue | None:
         """Before every hook of the application."""
+        # Asked for here: an application that is under test may say so until its first request.
         if not services.runtime.background.running:
             services.start()
         current = _current()
@@ -103,13 +104,16 @@ def _left(teardown: Callable[..., None]) -> Callable[..., None]:
     """After every teardown function of the application, also if one of them raises."""
 
     def do_teardown_request(*given: Any) -> None:
+        ended = False
         try:
             teardown(*given)
+            ended = True
         finally:
             environ = _current().environ
             scope: _Scope | None = environ.pop(SCOPE, None)
             if scope is not None:
-                scope.end(UNRECORDED in environ or RAISED in environ)
+                # Only the outermost layer records what is left, and tells what waits for that.
+                scope.end(HEAD in environ and (not ended or UNRECORDED in environ or RAISED in environ))
 
     return do_teardown_request
 

@@ -11,6 +11,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 from http import HTTPStatus
 from typing import Any
 
@@ -22,6 +23,7 @@ from prodfix.records.records import Answered, ErrorRecord
 from prodfix.request import deadlines
 from prodfix.request.context import RequestContext, new_request_id, reset_context, set_context
 from prodfix.services import Services
+from prodfix.statistics.counters import Counters
 from prodfix.web.answers import REQUEST_ID, Answer, answer_to
 from prodfix.web.application import Application
 from prodfix.web.hooks import CONTEXT, DEADLINE, HEAD, SCOPE, STREAM
@@ -74,6 +76,10 @@ class WsgiLayer:
         self._app, self._services, self._answers = app, services, answers
         self._inner = inner
 
+    @cached_property
+    def _counters(self) -> Counters:
+        return self._services.requests.counters
+
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         head = environ[HEAD] = _Head(environ, start_response, holds=self._answers)
         try:
@@ -104,10 +110,16 @@ class WsgiLayer:
 
     def failed(self, error: BaseException, context: RequestContext | None, head: _Head) -> bytes:
         """Record what has escaped, and answer it; or raise it again, to whoever waits for it outside."""
+        environ = head.environ
+        earlier = environ.get(UNRECORDED, environ.get(RAISED))
+        if earlier is not None and earlier is not error:  # a teardown function has failed after a view
+            record_answer(self._services, environ, context, head.status)
         head.forget_errors()
         ours = self.answers and self._services.runtime.background.serving()
         # Without us the server answers it, and knows nothing but 500.
         record = self.record(error, context, Answered("prodfix") if ours else Answered("host", 500))
+        if context is not None:
+            context.notes.tell()  # what waited for this record, and is not in it
         head.status = 500 if record is None else record.status
         self.count(context, head)
         if record is None or not ours:
@@ -135,11 +147,9 @@ class WsgiLayer:
         if context is None:
             # What never came as far as our hook was not the application's, unless that failed on the way.
             if failed:
-                self._services.requests.counters.request("unmatched", "unknown", _micros(head.begun), failed=True)
+                self._counters.request("unmatched", "unknown", _micros(head.begun), failed=True)
         elif not context.notes.uncounted:
-            self._services.requests.counters.request(
-                context.endpoint, context.quick_device, _micros(context.begun), failed=failed
-            )
+            self._counters.request(context.endpoint, context.quick_device, _micros(context.begun), failed=failed)
 
 
 class _Head:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import pickle
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -88,6 +89,9 @@ def test_values_behave_as_those_of_a_dataclass() -> None:
     assert (Pair(1, 5).sum, Pair.kind, Triple(1).third) == (6, "pair", 3)
     assert Pair(1).more is not Pair(1).more
     assert dataclasses.replace(Triple(1), right=9) == Triple(1, 9)
+    assert hasattr(Pair, "__replace__") == hasattr(FrozenOracle, "__replace__")
+    if sys.version_info >= (3, 13):
+        assert copy.replace(Triple(1), right=9) == Triple(1, 9)
     with pytest.raises(TypeError, match="unexpected keyword"):
         Pair(1, nothing=2)  # type: ignore[call-arg]
     match Pair(3, 4):

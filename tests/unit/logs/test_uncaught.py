@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import bson
 import pytest
 
 import prodfix
 from prodfix import in_request
-from prodfix.logs.uncaught import Uncaught
+from prodfix.logs.uncaught import MOST_LEFT, Uncaught
 from prodfix.request.context import new_context, reset_context, set_context
 
 
@@ -80,7 +81,23 @@ def test_an_exception_that_nobody_catches_is_told(
 ) -> None:
     error = ValueError("x")
     fail(error)
+    attached.tell_left()
     assert (told.errors, printed) == ([(error, None)], [])
+
+
+def test_what_a_destructor_raises_is_told_later_and_not_where_the_collector_was_called(
+    attached: Uncaught, told: Told, printed: list[Any]
+) -> None:
+    """It may be where a lock is held that telling of it needs."""
+    errors = [ValueError(str(number)) for number in range(MOST_LEFT + 1)]
+    context = new_context(endpoint="/x", method="GET", ip="", headers={})
+    token = set_context(context)
+    for error in errors:
+        fail_in_destructor(error)
+    reset_context(token)
+    assert (told.errors, printed) == ([], [errors[-1]])
+    attached.detach()
+    assert told.errors == [(error, context) for error in errors[:-1]]
 
 
 @EVERYWHERE
@@ -96,6 +113,7 @@ def test_what_cannot_be_told_is_printed(
 ) -> None:
     told.fails, error = True, ValueError("x")
     fail(error)
+    attached.tell_left()
     assert printed == [error]
 
 
@@ -127,7 +145,7 @@ def test_a_greenlet_that_fails_is_told_with_the_request_that_it_was_begun_for(py
         from gevent import monkey; monkey.patch_all()
         import contextvars, gevent
         from prodfix.request.context import new_context, set_context
-        from prodfix.logs.uncaught import Uncaught
+        from prodfix.logs.uncaught import MOST_LEFT, Uncaught
 
         told = []
         uncaught = Uncaught(lambda error, context: told.append((str(error), context and context.request_id)))
@@ -151,7 +169,7 @@ def test_a_greenlet_that_fails_without_us_is_printed(python: Callable[..., str])
     printed = python("""
         from gevent import monkey; monkey.patch_all()
         import contextlib, io, sys, gevent
-        from prodfix.logs.uncaught import Uncaught
+        from prodfix.logs.uncaught import MOST_LEFT, Uncaught
 
         uncaught = Uncaught(lambda error, context: None)
         uncaught.attach()
@@ -190,6 +208,15 @@ def test_one_owner_has_the_hooks_before_during_and_after_serving(serve: Callable
     owners += [threading.excepthook.__self__]  # type: ignore[attr-defined]
     assert owners == [services.runtime.uncaught] * 4
     assert sys.excepthook is sys.__excepthook__
+
+
+def test_it_may_be_the_first_error_of_its_application(serve: Callable[..., Any]) -> None:
+    """Of which nothing has made a record yet."""
+    services = serve().extensions["prodfix"]
+    services.start()
+    fail_in_thread(ValueError("nobody waits for this"))
+    rows = services.runtime.journal.read("SELECT entry FROM records")
+    assert [bson.decode(entry)["errorType"] for (entry,) in rows] == ["ValueError"]
 
 
 def test_what_cannot_be_told_is_a_line_where_the_logging_is_ours(told: Told, printed: list[Any]) -> None:

@@ -125,6 +125,7 @@ class Site:
         return [line["event"] for line in self.lines]
 
     def close(self) -> None:
+        del self.services.logs.emit  # which lives as long as the engine, and would hold this
         self.client.close()
         self.services.runtime.journal.close()
 
@@ -202,20 +203,70 @@ def test_a_flood_of_one_kind_holds_both_lines_back(make: Callable[..., Site]) ->
     assert site.told("/handles") == ["query"], "what no error tells is told"
 
 
-def test_what_a_host_answers_itself_is_told_once_if_it_is_recorded(make: Callable[..., Site]) -> None:
-    of_code, of_all, milder = make(), make(), make()
-    of_code.app.register_error_handler(500, lambda error: ("sorry", 500))
-    assert of_code.told("/refused") == ["error"]
-    of_all.app.register_error_handler(Exception, lambda error: ("sorry", 500))
-    assert of_all.told("/refused") == ["error"]
-    # No failure, says the host: it is no error of ours, and Flask tells nobody.
-    milder.app.register_error_handler(Exception, lambda error: ("sorry", 409))
-    assert milder.told("/refused") == ["query"]
+@pytest.mark.parametrize("kind", [500, Exception])  # of the second Flask tells nobody
+def test_what_a_host_answers_itself_with_a_failure_is_told_once(make: Callable[..., Site], kind: Any) -> None:
+    site = make()
+    site.app.register_error_handler(kind, lambda error: ("sorry", 500))
+    assert site.told("/refused") == ["error"]
+
+
+def test_what_a_host_takes_for_no_failure_leaves_the_commands_line(make: Callable[..., Site]) -> None:
+    site = make()
+    site.app.register_error_handler(Exception, lambda error: ("sorry", 404))
+    assert site.told("/refused") == ["query"]
 
 
 def test_where_errors_are_none_of_ours_the_line_stays(make: Callable[..., Site]) -> None:
     site = make(enable_error_handler=False)
     assert site.told("/fails") == ["query"]
+
+
+@pytest.mark.parametrize(("handled", "told"), [(True, ["error", "query"]), (False, ["query"])])
+def test_where_the_error_escapes_the_commands_line_stays(make: Callable[..., Site], handled: bool, told: Any) -> None:
+    site = make(enable_error_handler=handled)
+    site.app.config["PROPAGATE_EXCEPTIONS"] = True
+    with pytest.raises(ValueError, match="another matter"):
+        site.told("/handles-and-fails")
+    assert sorted(line["event"] for line in site.lines) == told
+
+
+def test_the_error_of_a_teardown_function_tells_it(site: Site) -> None:
+    @site.app.teardown_request
+    def fails_at_the_end(error: BaseException | None) -> None:
+        site.fails()
+
+    with pytest.raises(DuplicateKeyError):
+        site.told("/missing")
+    assert [line["event"] for line in site.lines] == ["error"]
+
+
+@pytest.mark.parametrize("kind", [None, Exception])  # Flask's own answer, and the host's
+@pytest.mark.parametrize("propagates", [True, False])
+def test_an_error_of_a_view_is_told_beside_that_of_a_teardown_function(
+    site: Site, kind: type[Exception] | None, propagates: bool
+) -> None:
+    site.app.config["PROPAGATE_EXCEPTIONS"] = propagates
+    if kind is not None:
+        site.app.register_error_handler(kind, lambda error: ("sorry", 500))
+
+    @site.app.teardown_request
+    def fails_at_the_end(error: BaseException | None) -> None:
+        raise LookupError("at the end")
+
+    with pytest.raises(LookupError):
+        site.told("/refused")
+    assert [(line["event"], line["errorType"]) for line in site.lines] == [
+        ("error", "OperationFailure"),
+        ("error", "LookupError"),
+    ]
+
+
+def test_where_nobody_records_what_fails_it_is_told_with_the_requests_end(site: Site) -> None:
+    """As in a shell, or a test of the host's, which pushes the context of a request itself."""
+    site.app.before_request(site.fails)
+    with pytest.raises(DuplicateKeyError), site.app.test_request_context("/handles"):
+        site.app.preprocess_request()
+    assert [line["event"] for line in site.lines] == ["query"]
 
 
 def test_outside_a_request_it_is_told_at_once(site: Site) -> None:
