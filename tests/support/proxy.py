@@ -45,6 +45,7 @@ class Proxy:
         self._spoil: tuple[str, int, int] = ("", 0, 0)
         self._links: set[asyncio.StreamWriter] = set()
         self._counts: Counter[str] = Counter()
+        self._places: Counter[tuple[str, Any]] = Counter()
         self.delay = 0.0
         self.cut_after = 20
         self.lost: list[str] = []
@@ -67,6 +68,10 @@ class Proxy:
     def commands(self) -> Counter[str]:
         """Commands that reached the proxy so far, by name, also those that it swallowed."""
         return Counter(self._counts)
+
+    def sent(self, command: str, collection: str) -> int:
+        """How many of these there were for one collection: a worker has writes of its own."""
+        return self._places[command, collection]
 
     @property
     def work(self) -> int:
@@ -168,9 +173,11 @@ class Proxy:
         self, reader: asyncio.StreamReader, upstream: asyncio.StreamWriter, names: dict[int, str]
     ) -> None:
         while (message := await _message(reader)) is not None:
-            name = _command(message)
+            name, first = _command(message)
             if name:
                 self._counts[name] += 1
+                if isinstance(first, str):
+                    self._places[name, first] += 1
                 names[struct.unpack_from("<i", message, 4)[0]] = name
             if self._mode != "blackhole":
                 upstream.write(message)
@@ -233,9 +240,9 @@ async def _message(reader: asyncio.StreamReader) -> bytes | None:
     return None
 
 
-def _command(message: bytes) -> str:
-    """The command's name, or "" for what is no OP_MSG (the driver's first hello is an OP_QUERY)."""
+def _command(message: bytes) -> tuple[str, Any]:
+    """The name of a command and its value, mostly a collection; "" for what is no OP_MSG (the first hello is an OP_QUERY)."""
     if struct.unpack_from("<i", message, 12)[0] != _OP_MSG or message[20] != 0:
-        return ""
+        return "", None
     length = struct.unpack_from("<i", message, 21)[0]
-    return str(next(iter(bson.decode(message[21 : 21 + length])), ""))
+    return next(iter(bson.decode(message[21 : 21 + length]).items()), ("", None))

@@ -179,6 +179,19 @@ class Served:
         }
         return make_token(Settings(**values), role=role, lifetime=lifetime)
 
+    def looked_up(self, request_id: str, times: int = 6) -> list[dict[str, Any]]:
+        """What the diagnostics say of a request, ``times`` times, so that each worker is asked. One that did not serve it knows
+        an error of it some milliseconds after its answer."""
+
+        def asked() -> list[dict[str, Any]] | None:
+            path, token = f"/api/v1/diagnostics/requests/{request_id}", self.bearer()
+            answers = [self.get(path, token) for _ in range(times)]
+            return [answer.body for answer in answers] if all(answer.status == 200 for answer in answers) else None
+
+        found = until(asked, limit=5, every=0.02, what=f"request {request_id} in the diagnostics of every worker")
+        assert found is not None
+        return found
+
     def bearer(self, role: str = "admin") -> dict[str, str]:
         """The headers of a request with a token for ``role``."""
         return {"Authorization": f"Bearer {self.token(role)}"}
