@@ -26,10 +26,10 @@ test: ## run all tests in five processes, which mostly wait (ARGS="-k name" for 
 
 neighbours: ## run the tests beside extensions of other hosts, which are installed into var/neighbours (ARGS="-k Sentry")
 	@sh config/environment.sh development
-	@cat requirements.txt requirements-dev.txt tests/hosts/requirements-neighbours.txt | cmp -s - var/neighbours/installed \
+	@cat requirements.txt requirements-integrations.txt requirements-dev.txt tests/hosts/requirements-neighbours.txt | cmp -s - var/neighbours/installed \
 		|| { .venv/bin/python -m venv --clear var/neighbours \
 			&& var/neighbours/bin/python -m pip install --disable-pip-version-check --no-input -r tests/hosts/requirements-neighbours.txt \
-			&& cat requirements.txt requirements-dev.txt tests/hosts/requirements-neighbours.txt >var/neighbours/installed; }
+			&& cat requirements.txt requirements-integrations.txt requirements-dev.txt tests/hosts/requirements-neighbours.txt >var/neighbours/installed; }
 	@var/neighbours/bin/python -m pytest tests/unit/neighbours $(ARGS)
 
 check: ## check format, style, types and the order of imports

@@ -6,7 +6,7 @@ import contextlib
 import http.client
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from tests.support.served import Served
@@ -27,17 +27,21 @@ class Load:
     """A context manager: one client for each of ``routes``, which asks, pauses and asks again until it ends.
 
     With ``rate`` all together send so many requests a second, whatever the answers take, and what one took counts from the
-    moment at which it was due.
+    moment at which it was due. ``agents``: the clients' user agents, in turn.
     """
 
-    def __init__(self, served: Served, routes: Sequence[str], *, rate: float | None = None) -> None:
+    def __init__(
+        self, served: Served, routes: Sequence[str], *, rate: float | None = None, agents: Sequence[str] = ()
+    ) -> None:
         self._served, self._clients, self._rate = served, len(routes), rate
+        self._headers: list[Mapping[str, str]] = [{"User-Agent": agent} for agent in agents] or [{}]
         self._stop = threading.Event()
         self.seen: list[Seen] = []
         self._threads = [threading.Thread(target=self._ask, args=client) for client in enumerate(routes)]
 
     def _ask(self, client: int, route: str) -> None:
         begun, number = time.monotonic(), client
+        headers = self._headers[client % len(self._headers)]
         with contextlib.closing(self._served.connection()) as link:
             while True:
                 if self._rate is None:
@@ -49,7 +53,7 @@ class Load:
                     return
                 since, status = due if self._rate else time.monotonic(), 0
                 try:
-                    status = self._served.request("GET", route, connection=link).status
+                    status = self._served.request("GET", route, headers=headers, connection=link).status
                 except (OSError, http.client.HTTPException):
                     link.close()
                 self.seen.append(Seen(route, since, (time.monotonic() - since) * 1000, status))

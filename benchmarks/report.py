@@ -18,6 +18,7 @@ from benchmarks.rows import ROWS, Figure
 from benchmarks.team import ROOT, WorkerDied
 
 LAST = ROOT / "var" / "bench" / "last.json"
+GUEST = LAST.with_name("guest.json")  # the last answer of benchmarks.guest
 WRITES = ((1_000, 12.0, 8.0), (5_000, 25.0, 10.0))  # a second; hold and aim of their p99 in ms
 STALL_ROUNDS, STALL_SECONDS = 3, 5.0  # of each kind of sink
 MOST_WRITES = (20_000, 12_000.0, 20_000.0)  # offered a second; hold and aim of how many are acknowledged
@@ -45,6 +46,8 @@ def write(options: argparse.Namespace, console: Any, bar: Callable[[str, int], A
             for result in _measured(uri, bar, count, python, small=options.small):
                 LAST.write_text(json.dumps(result, indent=1, ensure_ascii=False))
     result = json.loads(LAST.read_text())
+    if GUEST.exists():
+        result["guest"] = json.loads(GUEST.read_text())
     console.print(f"{render(result, options.out)}: measured in {result['seconds']} s")
     return 0
 
@@ -179,6 +182,8 @@ def render(result: dict[str, Any], out: Path) -> Path:
     parts = [INTRODUCTION, _machine(result), _rows(result["figures"])]
     if result["beside"]:
         parts.append(_beside(result, folder))
+    if "guest" in result:
+        parts.append(guest_table(result["guest"]))
     parts += [_growth(result["curves"], folder), _missed(result["profiles"])]
     report = out / "REPORT.md"
     report.write_text("\n".join(parts))
@@ -208,6 +213,22 @@ def _rows(figures: Iterable[dict[str, Any]]) -> str:
         lines.append((figure["row"], what, figure["by"], value, spread, control, hold, aim, figure["verdict"]))
     titles = ("row", "what", "by", "figure", "quartiles", "A/A", "hold", "aim", "")
     return f"## Held or not\n\n{tables.markdown(titles, lines)}\n"
+
+
+def guest_table(answer: dict[str, Any]) -> str:
+    """What ``python -m benchmarks.guest`` has found last."""
+    lines = []
+    for row in answer["rows"]:
+        today, now = (tables.number(row[build], row["unit"]) for build in ("today", "now"))
+        low, high = row["interval"] or (None, None)
+        spread = f"{low:.2f}–{high:.2f}" if low is not None else ""
+        lines.append(
+            (row["what"], today, now, tables.number(row["control"]), spread, tables.number(row["most"]), row["verdict"])
+        )
+    compared = ", ".join(f"{name} {commit}" for name, commit in answer["builds"].items())
+    titles = ("what", "today", "now", "A/A", "95 %", "at most", "")
+    told = f"`python -m benchmarks.guest`: {compared}; load {answer['environment']['load'][0]}, {answer['seconds']} s in all."
+    return f"## A guest in the database\n\n{told}\n\n{tables.markdown(titles, lines)}\n"
 
 
 def _order(number: str) -> tuple[int, str]:

@@ -113,6 +113,12 @@ ROWS: tuple[Row, ...] = (
         _over("off", "empty", (("find", 1.03, 1.00), ("insert", 1.03, 1.00))),
     ),
     Row(
+        "1m",
+        "a command of the served client with METRICS_TOKEN, to one without",
+        "instructions",
+        _over("metered", "served", (("find", 1.03, 1.01), ("insert", 1.03, 1.01))),
+    ),
+    Row(
         "2",
         "a command of the served client, to a bare one",
         "cpu",
@@ -142,6 +148,13 @@ ROWS: tuple[Row, ...] = (
             Part("served", "served/ping", "bare/ping", 1.30, 1.15),
             Part("extension", "extension/ping", "bare/ping", 1.20, 1.10),
         ),
+        gevent=True,
+    ),
+    Row(
+        "5m",
+        "a request that does nothing with METRICS_TOKEN, to one without",
+        "instructions",
+        (Part("", "metered/ping", "served/ping", 1.05, 1.02),),
         gevent=True,
     ),
     Row(
@@ -229,6 +242,12 @@ ROWS: tuple[Row, ...] = (
         "the retry wrapper and the breaker on success, together",
         "least",
         (Part("", "parts/retry and breaker", "", 1.0, 0.4),),
+    ),
+    Row(
+        "14",
+        "a scrape of 8 workers with 200 routes and 500 kinds of commands",
+        "least",
+        (Part("", "scrape/scrape", "", 20_000.0, 10_000.0),),
     ),
 )
 GATED = ("1", "1b", "1c", "5", "7")

@@ -20,6 +20,8 @@ from benchmarks.works import Work, Works, commands, flask_app, repeated, request
 Setup = Callable[[str], Works]
 FIELDS = (10, 100, 1_000, 10_000, 100_000)
 DEPTHS = (1, 10, 100, 900)
+TOKEN = "metrics-0123456789-abcdefghijklmnop"
+SCRAPED = (8, 200, 500)  # workers, and in each so many routes and kinds of commands
 CROWD = 200  # deferred writes that are put at once
 AGENTS = (
     "Mozilla/5.0 (Linux; Android 14; SM-X{}) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Mobile Safari/537.36",
@@ -234,6 +236,37 @@ def backlog(uri: str) -> Works:
     return {"fill": fill, "put": repeated(put), "look": repeated(parts.backlog.counts)}
 
 
+def scrape(uri: str) -> Works:
+    """``GET /metrics`` without its request: of so many workers, routes and kinds of commands."""
+    import time
+
+    import orjson
+
+    from prodfix.journal.journal import Journal
+    from prodfix.metrics.exposition import OPENMETRICS
+    from prodfix.metrics.tallies import Tallies
+    from prodfix.metrics.totals import TotalsJournal, by_text
+
+    workers, routes_each, kinds_each = SCRAPED
+    services = application(uri, metrics_token=TOKEN).extensions["prodfix"]
+    own = inside(services).journal
+    upsert = "INSERT INTO status (worker, at, entry) VALUES (?, ?, ?)"
+    for number in range(workers):
+        journal = Journal(own.folder) if number else own
+        if number:
+            journal.open()
+        tallies = Tallies()
+        for take in range(30):
+            for route in range(routes_each):
+                tallies.request("GET", f"/api/v1/things{route}/<identity>", 200, 1_000 + take * 29_000)
+            for kind in range(kinds_each):
+                tallies.command("find", f"collection_{kind}", 300 + take * 9_000)
+        TotalsJournal(journal).write(by_text(tallies.tables), {})
+        state = orjson.dumps(services.state().to_json() | {"pid": number})
+        journal.write([(upsert, (journal.boot, time.time() + 3600, state))])
+    return {"scrape": repeated(lambda: services.metrics.render(OPENMETRICS))}
+
+
 def _nothing() -> None: ...
 
 
@@ -278,10 +311,12 @@ SETUPS: dict[str, Setup] = {
     "extension": extension,
     "served": served,
     "off": lambda uri: served(uri, enable_query_logging=False),
+    "metered": lambda uri: served(uri, metrics_token=TOKEN),
     "sampled": lambda uri: served(uri, query_log_sample=1.0),
     "debug": lambda uri: served(uri, log_level="debug"),
     "held": lambda uri: served(uri, error_burst=1, error_rate=1e-9),
     "parts": parts,
     "kinds": kinds,
     "backlog": backlog,
+    "scrape": scrape,
 }

@@ -6,6 +6,6 @@ it. The library knows none of them by name or path: what others must know of one
 """
 
 from blueprints import notes, welcome
-from prodfix.blueprints import diagnostics, health, operations, problems
+from prodfix.blueprints import diagnostics, health, metrics, operations, problems
 
-BLUEPRINTS = (health, diagnostics, operations, problems, welcome, notes)
+BLUEPRINTS = (health, diagnostics, operations, problems, metrics, welcome, notes)

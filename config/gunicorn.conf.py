@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from functools import lru_cache
@@ -17,6 +18,7 @@ from gunicorn.errors import AppImportError, HaltServer
 
 from prodfix.logs import lines
 
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 # Of gunicorn.arbiter.Arbiter: at these the arbiter halts, instead of starting the worker for ever.
 WORKER_BOOT_ERROR, APP_LOAD_ERROR = 3, 4
 
@@ -34,6 +36,15 @@ def _graceful_timeout() -> int:
     return max(1, int(given) // 1000) if given.isdecimal() else 25
 
 
+lines.use(
+    _setting("LOG_SCHEMA").lower(),
+    {
+        "name": os.environ.get("OTEL_SERVICE_NAME") or os.environ.get("RENDER_SERVICE_NAME") or "prodfix",
+        "version": _setting("APP_RELEASE") or _setting("RENDER_GIT_COMMIT"),
+        "environment": _setting("APP_ENV") or "production",
+        "instance": _setting("RENDER_INSTANCE_ID") or socket.gethostname()[:100],
+    },
+)
 worker_class = "gevent"
 # Longest request deadline < graceful_timeout < the 30 s after which Render kills: at the end of this time gunicorn itself
 # kills the worker, without any hook.
@@ -61,6 +72,7 @@ def on_starting(server: Any) -> None:
         sys.exit(APP_LOAD_ERROR)
     if server is not None:
         server.reap_workers = _halting_once(server.reap_workers)
+        server.spawn_worker = _shielded(server.spawn_worker)
 
 
 def _halting_once(reap: Callable[[], None]) -> Callable[[], None]:
@@ -84,14 +96,30 @@ def _halting_once(reap: Callable[[], None]) -> Callable[[], None]:
     return reap_workers
 
 
+def _shielded(spawn: Callable[[], Any]) -> Callable[[], Any]:
+    """gunicorn's start of a worker, with the signals that end one held back until :func:`post_fork`, and for the arbiter until it
+    is done: a container that is stopped as soon as it has begun would else wait for the whole graceful_timeout.
+    """
+
+    def spawn_worker() -> Any:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+        try:
+            return spawn()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    return spawn_worker
+
+
 def post_fork(server: Any, worker: Any) -> None:
     """Let a worker that still boots be ended, and let it say why it cannot boot.
 
     Until it has its own handlers it runs the arbiter's, which only queue the signal, for an arbiter that is not there:
     a SIGTERM in this moment would be lost, and the end delayed by the whole graceful_timeout.
     """
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+    for number in ENDING:
         signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
     worker.init_process = _telling(worker, worker.init_process)
     # Its application loads the library anew: what the arbiter has is as old as the arbiter, and SIGHUP is there to bring
     # what is on disk now.

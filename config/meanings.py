@@ -7,6 +7,10 @@ from collections.abc import Mapping
 GROUPS: Mapping[str, Mapping[str, str]] = {
     "Database": {
         "MONGODB_URI": "Where MongoDB is; the database is the URI's, or `prodfix`",
+        "DIAGNOSTICS_URI": (
+            "Another database, or another cluster, for errors, counts, groups, incidents and claims of alerts; default: with "
+            "the application's"
+        ),
         "DB_POOL_SIZE": "Connections of a worker at most",
         "DB_MIN_POOL_SIZE": "Connections that are kept open",
         "DB_CONNECT_TIMEOUT_MS": "Making a connection",
@@ -28,6 +32,11 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
             "most); the console goes on"
         ),
         "LOG_ROTATION": "`daily` (and by size) or `size`",
+        "LOG_SCHEMA": "The names in a line: `prodfix`, `ecs` (Elastic Common Schema) or `otel` (OpenTelemetry)",
+        "OPENTELEMETRY": (
+            "What OpenTelemetry has of it: `traces` (the active span of a request, where the application itself has "
+            "loaded OpenTelemetry), `logs` and `metrics` (sent by the SDK that the application has set up)"
+        ),
         "ENABLE_QUERY_LOGGING": "The query interceptor",
         "SLOW_QUERY_THRESHOLD_MS": "Commands from this duration on are logged",
         "QUERY_LOG_SAMPLE": (
@@ -57,21 +66,47 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "ERROR_BURST": "Errors of one kind that a worker logs in full at once",
         "ERROR_RATE": "And then how many a second",
         "ERROR_RETENTION_DAYS": "How long errors, events and counts are kept",
+        "ERROR_KEEP_PER_KIND": (
+            "Records of one kind of error that are kept: the first, the newest, and a sample of those between; counts stay exact"
+        ),
+        "ERROR_MAX_MB": (
+            "Megabytes in MongoDB for all that is prodfix's, with its indexes; default: 5 % of the database's disk, 100 at "
+            "most, and 25 where it does not tell its size"
+        ),
     },
     "Diagnostics and health": {
         "ENABLE_DIAGNOSTICS": "The routes below `/api/v1/diagnostics`",
         "DIAGNOSTICS_AUTH_REQUIRED": "Cannot be `false` in production",
         "DIAGNOSTICS_RATE_LIMIT": "Requests of one admin below `/api/v1/diagnostics`, in each worker",
         "DIAGNOSTICS_TEST_RATE_LIMIT": "Those that try something on the database",
+        "DIAGNOSTICS_SOURCE_LINES": (
+            "Three lines of the installed source beside each of the application's own frames on the page of a kind of error"
+        ),
         "RATE_LIMIT_STORAGE_URI": (
             "A store for both limits that all workers share, where there is one: `redis://...` or "
             "`memcached://...` ([limits](https://limits.readthedocs.io/)); not MongoDB"
         ),
-        "HEALTH_PING_INTERVAL_MS": "Between two pings",
+        "HEALTH_PING_INTERVAL_MS": "Between two pings of an instance, whose workers ask in turns",
         "HEALTH_MAX_AGE_MS": "How old the last good ping of a healthy database is at most",
     },
+    "Metrics": {
+        "METRICS_TOKEN": (
+            "The bearer token of who scrapes `GET /metrics`, at least 32 random characters; without it, and without "
+            "`METRICS_PORT`, there are no metrics"
+        ),
+        "METRICS_PORT": (
+            "A port for the metrics alone, which one worker of the instance serves; the application has no route then"
+        ),
+        "METRICS_HOST": "Where that port listens; from elsewhere than this machine with `0.0.0.0`",
+    },
     "Alerts": {
-        "ALERT_URLS": "Where alerts go: Apprise's URLs, divided by white space or commas",
+        "ALERT_URLS": (
+            "Where alerts go: `hooks://`, `pagerduty://`, `opsgenie://` and Apprise's URLs, divided by white space or commas; "
+            "each with `?rules=...` for those of some rules ([more](../concepts/alerts.md#who-is-told-of-what))"
+        ),
+        "ALERT_RULES": "The rules that are looked at: names, or all but some, as `-regression,-memory`; `none`",
+        "ALERT_QUIET_HOURS": "`22:00-07:00 Europe/Berlin`: then only what is critical is told, and the rest after them",
+        "ALERT_HOOK_SECRET": "Signs what goes to `hooks://` (HMAC-SHA256)",
         "ALERT_COOLDOWN_MINUTES": "In which what comes back is not told again",
         "ALERT_MAX_PER_HOUR": "Alerts in any hour, over all instances",
         "MEMORY_LIMIT_MB": (
@@ -79,6 +114,15 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         ),
         "PUBLIC_URL": "Where people find the service, for links in alerts; else `RENDER_EXTERNAL_URL`",
         "RENDER_EXTERNAL_URL": "Set by Render",
+        "TRACE_URL_TEMPLATE": (
+            "Where the page of a request finds its trace: `https://traces.example.org/trace/{traceId}`; default: no link"
+        ),
+    },
+    "Error trackers": {
+        "SENTRY_DSN": "Errors go to this project of Sentry, Bugsink or GlitchTip ([more](../sentry.md))",
+        "ROLLBAR_ACCESS_TOKEN": "Errors go to this project of Rollbar: a token that may post items of a server",
+        "ROLLBAR_ENDPOINT": "Where Rollbar's API is, if it is not its own: `https://api.rollbar.com/api/1/`",
+        "ERROR_REPORTERS": "Reporters of other packages, by the names of their entry points in `prodfix.reporters`",
     },
     "Where it runs": {
         "APP_ENV": "`development`, `staging`, `production`; anything else is production (the seed's `NODE_ENV`)",

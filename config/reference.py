@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import ast
 import inspect
+import json
 import os
 import re
 import sys
@@ -22,6 +23,7 @@ from typing import Any
 import click
 from flask import Flask
 
+from config import log_schema
 from config.meanings import GROUPS, SEEDS
 from prodfix import Environment, Settings, create_app, make_token, problem_codes
 from prodfix.checked_record import SecretStr
@@ -47,6 +49,7 @@ def pages() -> dict[str, str]:
                 "endpoints.md": endpoints_page(app, token),
                 "commands.md": commands_page(),
                 "checks.md": checks_page(),
+                "log-line.schema.json": json.dumps(log_schema.schema(), indent=1) + "\n",
             }
         finally:
             app.extensions["prodfix"].close()
@@ -163,18 +166,19 @@ def endpoints_page(app: Flask, token: str) -> str:
         "",
         "## The diagnostics",
         "",
-        f"All of them below `{prefix}`, for a token with the role `admin`; `{prefix}{_OPENAPI}` is the OpenAPI document that "
-        "this is made of, with the types of the answers.",
+        f"All of them below `{prefix}`, for a token with the role `admin`; what is no change, for a `viewer` too. "
+        f"`{prefix}{_OPENAPI}` is the OpenAPI document that this is made of, with the types of the answers; health checks and "
+        "the status of deferred writes are in it as well.",
     ]
-    for path, operations in document["paths"].items():
+    ours = {path: item for path, item in document["paths"].items() if path.startswith(f"{prefix}/")}
+    for path, operations in ours.items():
         for method, operation in operations.items():
             lines += ["", f"### {method.upper()} {path.removeprefix(prefix) or '/'}", "", *_operation(operation)]
     return _page("Endpoints", lines)
 
 
 def _operation(operation: Mapping[str, Any]) -> Iterator[str]:
-    told = dict.fromkeys(str(operation.get(name) or "").rstrip(".") for name in ("summary", "description"))
-    yield " ".join(" ".join(f"{text}." for text in told if text).replace("``", "`").split())
+    yield " ".join(str(operation["description"]).replace("``", "`").split())
     parameters = [
         (f"`{one['name']}`", one["in"], _schema(one.get("schema", {})), str(one.get("description", "")))
         for one in operation.get("parameters", ())

@@ -42,9 +42,10 @@ class File(Protocol):
 
 
 def for_eyes() -> bool:
-    """Whether stdout is a terminal, and nobody has asked for JSON."""
-    asked = os.environ.get("LOG_FORMAT") or dotenv_values(ENV_FILE).get("LOG_FORMAT") or ""
-    return sys.stdout.isatty() and asked.strip().lower() != "json"
+    """Whether stdout is a terminal, and nobody has asked for JSON, in whatever names."""
+    kept = dotenv_values(ENV_FILE)
+    asked, schema = (os.environ.get(name) or kept.get(name) or "" for name in ("LOG_FORMAT", "LOG_SCHEMA"))
+    return sys.stdout.isatty() and asked.strip().lower() != "json" and schema.strip().lower() in ("", "prodfix")
 
 
 class Relay:

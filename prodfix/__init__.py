@@ -40,12 +40,14 @@ if TYPE_CHECKING:
     from prodfix.factory import create_app
     from prodfix.idempotency.keys import current_operation_id
     from prodfix.links import HealthRoutes, links_of
+    from prodfix.logs.redacted_spans import RedactingSpanExporter
     from prodfix.operations.shapes import redact_command
     from prodfix.queries.interceptor import CommandRecord, QueryInterceptor
     from prodfix.records.records import ErrorRecord
     from prodfix.recovery.recovery import Recovery
     from prodfix.redaction.redactor import redact_document, redact_text, redact_uri
-    from prodfix.request.context import RequestContext, current_context, declare_outcome, uncounted
+    from prodfix.reporters.reporter import ErrorReporter
+    from prodfix.request.context import RequestContext, current_context, declare_outcome, trace_headers, uncounted
     from prodfix.request.deadlines import deadline, in_request
     from prodfix.request.devices import DeviceType, device_type
     from prodfix.request.effects import auxiliary_writes
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
     from prodfix.web.accepted import accepted
     from prodfix.web.authentication import current_user, require_role
     from prodfix.web.idempotent import idempotent
+    from prodfix.web.sentry_events import sentry_before_send
 
 # The same once more, for when the program runs: module to names, with the public name behind a colon where it differs.
 _NAMES = {
@@ -65,7 +68,7 @@ _NAMES = {
     "connection.clients": "Clients",
     "connection.monitor": "ConnectionMonitor",
     "connection.status": "ConnectionState ConnectionStatus HealthCheckResult",
-    "request.context": "RequestContext current_context declare_outcome uncounted",
+    "request.context": "RequestContext current_context declare_outcome trace_headers uncounted",
     "access_tokens": "Claims make_token",
     "request.deadlines": "deadline in_request",
     "deferral.operation_status": "OperationStatus",
@@ -80,10 +83,12 @@ _NAMES = {
     "extension": "ProdFix",
     "factory": "create_app",
     "links": "HealthRoutes links_of",
+    "logs.redacted_spans": "RedactingSpanExporter",
     "queries.interceptor": "CommandRecord QueryInterceptor",
     "records.records": "ErrorRecord",
     "idempotency.keys": "current_operation_id",
     "recovery.recovery": "Recovery",
+    "reporters.reporter": "ErrorReporter",
     "redaction.redactor": "redact_document redact_text redact_uri",
     "serialization": "iso",
     "services": "Services current_prodfix run_transaction",
@@ -92,6 +97,7 @@ _NAMES = {
     "statistics.statistics": "ErrorStatistics",
     "web.accepted": "accepted",
     "web.idempotent": "idempotent",
+    "web.sentry_events": "sentry_before_send",
     "web.authentication": "current_user require_role",
 }
 _HOMES = {
@@ -131,6 +137,7 @@ __all__ = [
     "Environment",
     "ErrorCategory",
     "ErrorRecord",
+    "ErrorReporter",
     "ErrorStatistics",
     "FieldError",
     "Forbidden",
@@ -146,6 +153,7 @@ __all__ = [
     "ProdFixError",
     "QueryInterceptor",
     "Recovery",
+    "RedactingSpanExporter",
     "RequestContext",
     "Services",
     "Settings",
@@ -182,5 +190,7 @@ __all__ = [
     "redact_uri",
     "require_role",
     "run_transaction",
+    "sentry_before_send",
+    "trace_headers",
     "uncounted",
 ]

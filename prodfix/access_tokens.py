@@ -17,6 +17,9 @@ from prodfix.errors import AuthenticationRequired
 from prodfix.settings import Settings
 from prodfix.slotted import frozen
 
+ADMIN, VIEWER = "admin", "viewer"
+ROLES = (ADMIN, VIEWER)
+"""Those that the diagnostics know: a viewer sees what an admin sees, and changes nothing."""
 SKEW = 10.0  # seconds that an issuer's clock may be ahead of ours
 LONGEST = 16 * 1024  # characters of a token that is looked at
 

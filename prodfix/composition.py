@@ -8,9 +8,10 @@ connection.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import partial
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pymongo import MongoClient
 
@@ -18,15 +19,16 @@ from prodfix.alerts.service import Alerts
 from prodfix.background import Background
 from prodfix.classification.classifications import Row
 from prodfix.classification.classifier import Classifier
-from prodfix.diagnostics.collections import Collections
 from prodfix.diagnostics.report import Diagnostics
 from prodfix.diagnostics.requests import Requests
 from prodfix.documents import Documents
-from prodfix.engine import Engine, Tenant
+from prodfix.engine.engine import Engine
+from prodfix.engine.tenant import Tenant
 from prodfix.engines import ENGINES, Running
 from prodfix.journal.quarantine import DamageReport
 from prodfix.links import Links
 from prodfix.logs.logs import Logs
+from prodfix.logs.request_lines import RequestLines
 from prodfix.observers import COMMANDS
 from prodfix.operations.fingerprints import CommandKey
 from prodfix.process.lazy import Lazy, made_once
@@ -36,6 +38,7 @@ from prodfix.queries.routing import observes
 from prodfix.records.error_log import ErrorLog
 from prodfix.recovery.recovery import Recovery
 from prodfix.recovery.retries import RetryDetails
+from prodfix.reporters.reporter import ErrorReporter
 from prodfix.request.context import RequestContext, current_context
 from prodfix.services import (
     DatabaseServices,
@@ -48,9 +51,14 @@ from prodfix.services import (
     Services,
 )
 from prodfix.settings import Settings
+from prodfix.signals import error_recorded
 from prodfix.statistics.statistics import Statistics
 from prodfix.statistics.storms import Storms
 from prodfix.workers.worker_state import WorkerState
+
+if TYPE_CHECKING:
+    from prodfix.metrics.instance_metrics import Metrics
+    from prodfix.metrics.tallies import Tallies
 
 _numbers = count()
 
@@ -85,15 +93,16 @@ class Composition(Lazy):
         testing: Callable[[], bool],
         served: bool,
         owning: bool = False,
+        reporters: Sequence[ErrorReporter] = (),
     ) -> None:
         super().__init__()
         self.settings, self.links = settings, links
         self._uri, self.served, self._owning = uri, served, owning
         self.testing, self._settings_key = testing, settings_key
-        self._classifications = classifications or {}
+        self._classifications, self._reporters = classifications or {}, tuple(reporters)
         self.classifier = Classifier(classifications)
         logs = settings.enable_query_logging
-        self.interceptor = QueryInterceptor(
+        self.interceptor = self._interceptor()(
             slow_ms=settings.slow_query_threshold_ms,
             sample=settings.query_log_sample if logs else 0.0,
             repeats=settings.query_repeat_threshold,
@@ -105,6 +114,13 @@ class Composition(Lazy):
         COMMANDS.add(self.interceptor)
         self.services = Services(self)
 
+    def _interceptor(self) -> Callable[..., QueryInterceptor]:
+        if not self.settings.collects_metrics:
+            return QueryInterceptor
+        from prodfix.metrics.measured import MeasuredInterceptor
+
+        return partial(MeasuredInterceptor, _weakly(self, Composition._tallies))
+
     # -- what it has in common with others --------------------------------------------------------------------------------------
 
     @made_once
@@ -113,17 +129,24 @@ class Composition(Lazy):
         key = None if self._settings_key is None or self.testing() else self._key()
         found = ENGINES.shared(key) if key is not None else None
         if found is None:
-            engine = Engine(self.settings, self.classifier, uri=self._uri, served=self.served, owning=self._owning)
+            engine = Engine(
+                self.settings,
+                self.classifier,
+                uri=self._uri,
+                served=self.served,
+                owning=self._owning,
+                reporters=self._reporters,
+            )
             found = ENGINES.add(Running(key, engine, Background(engine)))
         statistics = QueryStatistics(found.engine.journal, self.interceptor.command_stats, part=next(_numbers))
         make_log = _weakly(self, Composition._made_log)
         self._tenant = Tenant(self.classifier, self.links, self.interceptor, statistics, make_log)
-        found.engine.join(self._tenant)
+        found.engine.tenants.add(self._tenant)
         return found
 
     def _key(self) -> Hashable:
         rows = frozenset((kind, id(row)) for kind, row in self._classifications.items())
-        return self._settings_key, self._uri, rows, self._owning
+        return self._settings_key, self._uri, rows, self._owning, tuple(map(id, self._reporters))
 
     @property
     def engine(self) -> Engine:
@@ -137,7 +160,15 @@ class Composition(Lazy):
     def alerts(self) -> Alerts:
         return self.engine.alerts
 
+    @property
+    def metrics(self) -> Metrics | None:
+        return self.engine.metrics.own
+
     # -- what is told upwards -------------------------------------------------------------------------------------------------
+
+    def _tallies(self) -> Tallies | None:
+        metrics = self.engine.metrics.own
+        return metrics.tallies if metrics is not None else None
 
     def _command(self, record: CommandRecord) -> None:
         """Of a command that is worth a line."""
@@ -195,10 +226,14 @@ class Composition(Lazy):
             engine.storage,
             Storms(burst=self.settings.error_burst, rate=self.settings.error_rate),
             release=self.settings.release,
+            instance=self.settings.instance,
             database_down=lambda: engine.monitor.looked and not engine.monitor.healthy,
             sees=_weakly(self, Composition._sees),
             on_failure=lambda record: engine.incidents.failed(database=record.meaning.of_database),
+            report=engine.report if engine.reporting.queues else None,
         )
+        if engine.metrics.own is not None:
+            error_recorded.connect(engine.metrics.own.recorded, made)
         return self._tenant.logs(made)
 
     @made_once
@@ -206,7 +241,7 @@ class Composition(Lazy):
         engine = self.engine
         made = Recovery(
             self.classifier,
-            engine.deferred,
+            engine.deferral.queue,
             retries=self.settings.max_retry_attempts,
             base=self.settings.retry_base_delay_ms / 1000,
             mobile_retries=self.settings.mobile_extra_retries,
@@ -216,7 +251,7 @@ class Composition(Lazy):
             on_retry=_weakly(self, Composition._retried),
             on_recovered=_weakly(self, Composition._recovered),
             on_deferred=_weakly(self, Composition._deferred),
-            applied=engine.statuses.applied,
+            applied=engine.deferral.statuses.applied,
             sees=_weakly(self, Composition._sees),
         )
         return self._tenant.recovers(made)
@@ -225,17 +260,30 @@ class Composition(Lazy):
 
     def database(self) -> DatabaseServices:
         engine = self.engine
-        return DatabaseServices(engine.clients, engine.monitor, engine.breaker, engine.readable, engine.transactions)
+        return DatabaseServices(
+            engine.clients,
+            engine.monitor,
+            engine.breaker,
+            engine.readable,
+            engine.databases.diagnostics,
+            engine.transactions,
+        )
 
     def requests(self) -> RequestServices:
         engine = self.engine
-        statistics = Statistics(engine.windows, live=engine.workers.read, gather=engine.gather)
+        statistics = Statistics(engine.windows, live=engine.instance.workers.read, gather=engine.gather)
         return RequestServices(engine.counters, engine.minutes, engine.windows, statistics, engine.idempotency)
 
     def errors(self) -> ErrorServices:
         engine = self.engine
         return ErrorServices(
-            self.error_log, engine.storage, engine.lookup, engine.groups, engine.incidents, engine.incident_log
+            self.error_log,
+            engine.storage,
+            engine.lookup,
+            engine.kinds.groups,
+            engine.kinds.triage,
+            engine.incidents,
+            engine.incident_log,
         )
 
     def queries(self) -> QueryServices:
@@ -243,23 +291,42 @@ class Composition(Lazy):
         return QueryServices(self.interceptor, self._tenant.query_statistics, engine.advisor)
 
     def deferral(self) -> DeferralServices:
-        engine = self.engine
-        return DeferralServices(
-            engine.deferred, engine.drainer, engine.statuses, engine.activity, engine.orders, engine.backlog
-        )
+        parts = self.engine.deferral
+        return DeferralServices(parts.queue, parts.drainer, parts.statuses, parts.activity, parts.orders, parts.backlog)
 
     def diagnostics(self) -> DiagnosticServices:
         engine = self.engine
-        configured = engine.clients.configured
+        configured = engine.clients.keeps
         return DiagnosticServices(
-            Diagnostics(engine.workers, Collections(engine.readable), engine.lookup, engine.backlog),
-            Requests(engine.lookup, engine.statuses, engine.incident_log, configured=configured),
+            Diagnostics(
+                engine.instance.workers,
+                engine.collections,
+                engine.lookup,
+                engine.deferral.backlog,
+                elsewhere=engine.diagnostics_collections,
+            ),
+            Requests(
+                engine.lookup,
+                engine.deferral.statuses,
+                engine.incident_log,
+                engine.instance.workers,
+                configured=configured,
+                logs=RequestLines(self.settings.log_dir, engine.journal.aside),
+                trace_url=self.settings.trace_url_template,
+            ),
             engine.selftest,
         )
 
     def runtime(self) -> RuntimeServices:
         engine = self.engine
-        return RuntimeServices(self._running.background, engine.journal, engine.workers, engine.uncaught)
+        return RuntimeServices(
+            self._running.background,
+            engine.journal,
+            engine.instance.workers,
+            engine.uncaught,
+            engine.instance.asks,
+            engine.instance.log_levels,
+        )
 
     def state(self) -> WorkerState:
         background = self._running.background

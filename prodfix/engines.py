@@ -8,7 +8,7 @@ import threading
 from collections.abc import Hashable
 
 from prodfix.background import Background
-from prodfix.engine import Engine
+from prodfix.engine.engine import Engine
 from prodfix.process.per_process import in_each_process
 from prodfix.slotted import frozen
 

@@ -209,7 +209,8 @@ class DatabaseNotConfigured(ProdFixError):
 
 
 class DatabaseUnavailable(mongo.ServerSelectionTimeoutError, ProdFixError):
-    """The database is known to be down, so it was not asked. ``cause`` is the type of what the last ping met.
+    """The database is known to be down, so it was not asked. ``cause`` is the type of what the last ping met, or
+    that it has had no answer yet.
 
     Raised inside the driver's server selection by :class:`prodfix.connection.clients.Clients`, and therefore an
     exception that the driver knows not to retry.
@@ -264,6 +265,14 @@ class DeadlineExceeded(ProdFixError):
 
 UNANSWERED = (mongo.PyMongoError, BSONError)
 """What an operation raises that got no answer from MongoDB, or one that the driver cannot decode: for those who go on without."""
+
+
+def answers_late(error: BaseException) -> bool:
+    """Whether it says that the server was there, and did not answer a command in time. One that could not be selected, or
+    connected to, is away, however long that took (the driver labels the latter as of an overloaded system)."""
+    if not isinstance(error, mongo.PyMongoError) or isinstance(error, mongo.ServerSelectionTimeoutError):
+        return False
+    return error.timeout and not error.has_error_label("SystemOverloadedError")
 
 
 def chain(error: BaseException) -> list[BaseException]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 from flask import Flask
 
@@ -11,8 +11,9 @@ from prodfix import observers
 from prodfix.classification.classifications import Row
 from prodfix.cli import group as cli
 from prodfix.composition import Composition
-from prodfix.driver import EventListener
+from prodfix.driver.listening import EventListener
 from prodfix.links import links_of
+from prodfix.reporters.reporter import ErrorReporter
 from prodfix.services import EXTENSION, Services
 from prodfix.settings import Settings
 from prodfix.shipped import ShippedBlueprints
@@ -29,7 +30,8 @@ class ProdFix:
     ``(error) -> Classification``.
     ``deadline``: one deadline for each request; off for adopters until they ask for it. ``logging``: prodfix takes over the
     process's logging: JSON lines with the request's ID for everybody's loggers. ``served``: that too, and all else that the
-    application of :func:`prodfix.create_app` has.
+    application of :func:`prodfix.create_app` has. ``reporters``: each an :class:`prodfix.ErrorReporter`, which is told of the
+    errors that are recorded, beside requests.
     """
 
     def __init__(
@@ -42,16 +44,18 @@ class ProdFix:
         deadline: bool = False,
         logging: bool = False,
         served: bool = False,
+        reporters: Sequence[ErrorReporter] = (),
     ) -> None:
         self._settings, self._uri, self._classifications = settings, uri, classifications
         self._deadline, self._served, self._logging = deadline, served, logging or served
+        self._reporters = tuple(reporters)
         self._made: tuple[weakref.ref[Services], ...] = ()
         if app is not None:
             self.init_app(app)
 
     @property
     def blueprints(self) -> ShippedBlueprints:
-        """``health``, ``operations`` and ``diagnostics``, for ``app.register_blueprint``."""
+        """``health``, ``operations``, ``problems``, ``metrics`` and ``diagnostics``, for ``app.register_blueprint``."""
         return ShippedBlueprints()
 
     @property
@@ -101,6 +105,7 @@ class ProdFix:
             testing=_testing(app),
             served=self._served,
             owning=self._logging,
+            reporters=self._reporters,
         ).services
         app.extensions[EXTENSION] = services
         self._made = (*(one for one in self._made if one() is not None), weakref.ref(services))
@@ -108,7 +113,12 @@ class ProdFix:
             services.logs.take_over(settings.log_level)
             services.runtime.uncaught.take_over()
         hooks.attach(app, services, deadline=self._deadline)
-        wsgi.attach(app, services, answers=self._served and settings.enable_error_handler)
+        attach_layer = wsgi.attach
+        if settings.collects_metrics:
+            from prodfix.web import measured_layer
+
+            attach_layer = measured_layer.attach
+        attach_layer(app, services, answers=self._served and settings.enable_error_handler)
         if settings.enable_error_handler:
             handlers.attach(app, services, AnswerPolicy.made(settings, served=self._served))
             if self._logging:

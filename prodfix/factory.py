@@ -46,7 +46,7 @@ def create_app(settings: Settings, blueprints: Iterable[Blueprint | ModuleType] 
     that is neither, ``ImportError`` where Flask-PyMongo is not installed.
     """
     if find_spec("flask_pymongo") is None:  # here: who only adopts the library does without
-        raise ImportError("create_app needs Flask-PyMongo: pip install 'prodfix[served]'")
+        raise ImportError("create_app needs Flask-PyMongo: pip install Flask-PyMongo, or prodfix with its extra served")
     from flask_pymongo import BSONObjectIdConverter
 
     app = Application("prodfix", static_folder=None, template_folder=None)

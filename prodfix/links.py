@@ -5,7 +5,7 @@ So whatever prefix an application gives them, an alert leads to the diagnostics,
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any
 
 from prodfix.slotted import frozen
@@ -31,6 +31,7 @@ class Links:
         self._operation: Callable[[str], str | None] = lambda identity: None
         self._health: HealthRoutes | None = None
         self._problem: Callable[[str], str | None] = lambda code: None
+        self._warming: Callable[[], Iterator[None]] | None = None
 
     def diagnostics_are_below(self, path: str) -> None:
         self._diagnostics = path
@@ -45,6 +46,16 @@ class Links:
 
     def health_is_at(self, routes: HealthRoutes) -> None:
         self._health = routes
+
+    def warmed_by(self, steps: Callable[[], Iterator[None]]) -> None:
+        """``steps`` does once in each worker, soon after its start, what its first answer would have to wait for: some
+        milliseconds at a time, between two of which the worker does something else."""
+        self._warming = steps
+
+    @property
+    def warming(self) -> Iterator[None]:
+        """The steps of a process that begins."""
+        return iter(()) if self._warming is None else self._warming()
 
     @property
     def diagnostics(self) -> str | None:

@@ -9,7 +9,7 @@ from flask import current_app
 from pymongo import monitoring
 
 from prodfix.connection.pool import PoolCounter
-from prodfix.driver import EventListener
+from prodfix.driver.listening import EventListener
 from prodfix.queries.interceptor import QueryInterceptor
 from prodfix.queries.routing import CommandRouter
 from prodfix.services import EXTENSION, Services

@@ -299,10 +299,12 @@ _readers: Callable[[type], tuple[tuple[str, Convert], ...]] = cache(_made_reader
 
 def _reader(field: _Field) -> Convert:
     read = _read(field.kind)
+    # Here, and not for each that is read: a class is asked for its fields by its annotations, which are texts.
+    inner = frozenset(one.alias for one in _fields(field.kind)) if field.marker is INLINE else frozenset()
 
     def find(told: Mapping[str, Any]) -> Any:
         if field.marker is INLINE:
-            return read(told) if any(one.alias in told for one in _fields(field.kind)) else MISSING
+            return read(told) if not inner.isdisjoint(told) else MISSING
         if field.alias not in told:
             return MISSING
         value = told[field.alias]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 import pymongo
 from flask import current_app
@@ -49,9 +49,16 @@ from prodfix.statistics.counters import Counters
 from prodfix.statistics.groups import Groups
 from prodfix.statistics.minutes import Minutes
 from prodfix.statistics.statistics import Statistics
+from prodfix.statistics.triage import Triage
 from prodfix.statistics.windows import Windows
+from prodfix.workers.asks import Asks
+from prodfix.workers.log_levels import LogLevels
 from prodfix.workers.worker_state import WorkerState
 from prodfix.workers.workers import Workers
+
+if TYPE_CHECKING:
+    from prodfix.metrics.instance_metrics import Metrics
+    from prodfix.workers.worker_stacks import StacksReport
 
 Result = TypeVar("Result")
 
@@ -65,7 +72,8 @@ class Runner(Protocol):
     many seconds they have been running. ``held``: this process begins nothing, and is none of the workers.
     """
 
-    lag_ms: float
+    @property
+    def lag_ms(self) -> float: ...
 
     def serving(self) -> bool: ...
 
@@ -87,12 +95,14 @@ class Runner(Protocol):
 
 @frozen
 class DatabaseServices:
-    """How the database is reached, and what knows whether it answers. ``readable`` is our own, while it can be read."""
+    """How the database is reached, and what knows whether it answers. ``readable`` is our own, while it can be read;
+    ``diagnostics`` the one with what is ours, which may be another one."""
 
     clients: Clients
     monitor: ConnectionMonitor
     breaker: Breaker
     readable: Readable
+    diagnostics: Readable
     transactions: Transactions
 
 
@@ -115,6 +125,7 @@ class ErrorServices:
     storage: Storage
     lookup: Lookup
     groups: Groups
+    triage: Triage
     incidents: Incidents
     incident_log: IncidentLog
 
@@ -158,6 +169,15 @@ class RuntimeServices:
     journal: Journal
     workers: Workers
     uncaught: Uncaught
+    asks: Asks
+    log_levels: LogLevels
+
+    def stacks(self) -> StacksReport:
+        """Where the greenlets and threads of all workers stand. Raises :class:`prodfix.errors.JournalUnavailable` if the disk
+        fails. It takes some seconds: each worker answers for itself."""
+        from prodfix.workers.worker_stacks import gathered
+
+        return gathered(self.asks, lambda: [one.worker for one in self.workers.read()])
 
 
 class Parts(Protocol):
@@ -180,6 +200,9 @@ class Parts(Protocol):
 
     @property
     def logs(self) -> Logs: ...
+
+    @property
+    def metrics(self) -> Metrics | None: ...
 
     def database(self) -> DatabaseServices: ...
 
@@ -228,6 +251,11 @@ class Services:
     @cached_property
     def logs(self) -> Logs:
         return self._parts.logs
+
+    @cached_property
+    def metrics(self) -> Metrics | None:
+        """None where nobody asked for them."""
+        return self._parts.metrics
 
     @cached_property
     def database(self) -> DatabaseServices:

@@ -19,6 +19,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from prodfix import settings_sources
+from prodfix.alert_settings import (
+    DIRECT,
+    AlertKind,
+    AlertRoute,
+    QuietHours,
+    alert_route,
+    alert_rules,
+    checked_quiet_hours,
+    checked_rules,
+    quiet_hours,
+)
 from prodfix.checked_record import (
     AfterValidator,
     BeforeValidator,
@@ -31,16 +42,20 @@ from prodfix.checked_record import (
 from prodfix.settings_sources import Given
 from prodfix.settings_values import (
     alert_urls,
+    bearer_token,
     byte_size,
     check_public_key,
     check_uri,
+    hook_secret,
     level,
     lowered,
     moment,
     names,
     pem,
     rate,
+    signals,
     switch,
+    trace_template,
     web_address,
     words,
 )
@@ -93,6 +108,7 @@ class Settings(CheckedRecord):
 
     # Database
     mongodb_uri: SecretStr | None = None
+    diagnostics_uri: SecretStr | None = None
     db_pool_size: Annotated[int, Field(ge=1, le=1000)] = 10
     db_min_pool_size: Annotated[int, Field(ge=0, le=1000)] = 2
     db_connect_timeout_ms: Milliseconds = 30_000
@@ -108,6 +124,8 @@ class Settings(CheckedRecord):
     log_file_max_files: Annotated[int, Field(ge=1, le=1000)] = 7
     log_disk_reserve: Annotated[int, BeforeValidator(byte_size), Field(ge=0)] = 16 * 1024 * 1024
     log_rotation: Literal["daily", "size"] = "daily"
+    log_schema: Annotated[Literal["prodfix", "ecs", "otel"], BeforeValidator(lowered)] = "prodfix"
+    opentelemetry: Annotated[frozenset[str], BeforeValidator(signals)] = frozenset({"traces"})
     enable_query_logging: bool = True
     slow_query_threshold_ms: Annotated[int, Field(ge=0, le=3_600_000)] = 1_000
     query_log_sample: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -140,23 +158,39 @@ class Settings(CheckedRecord):
     error_burst: Annotated[int, Field(ge=1, le=1_000_000)] = 200
     error_rate: Annotated[float, Field(gt=0, le=1_000_000)] = 5.0
     error_retention_days: Annotated[int, Field(ge=1, le=365)] = 8
+    error_keep_per_kind: Annotated[int, Field(ge=4, le=100_000)] = 200
+    error_max_mb: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
 
     # Diagnostics and health
     enable_diagnostics: bool = True
     diagnostics_auth_required: bool = True
     diagnostics_rate_limit: Annotated[str, AfterValidator(rate)] = "300/minute"
     diagnostics_test_rate_limit: Annotated[str, AfterValidator(rate)] = "10/minute"
+    diagnostics_source_lines: bool = True
     rate_limit_storage_uri: SecretStr | None = None
-    health_ping_interval_ms: Annotated[int, Field(ge=50, le=60_000)] = 500
-    health_max_age_ms: Annotated[int, Field(ge=100, le=120_000)] = 1_500
+    metrics_token: Annotated[SecretStr | None, AfterValidator(bearer_token)] = None
+    metrics_port: Annotated[int, Field(ge=1, le=65_535)] | None = None
+    metrics_host: Annotated[str, Field(min_length=1, max_length=253)] = "127.0.0.1"
+    health_ping_interval_ms: Annotated[int, Field(ge=50, le=60_000)] = 1_000
+    health_max_age_ms: Annotated[int, Field(ge=100, le=120_000)] = 1_800
 
     # Alerts
     alert_urls: SecretStr | None = None
+    alert_rules: Annotated[str, Field(max_length=500), AfterValidator(checked_rules)] = "all"
+    alert_quiet_hours: Annotated[str, Field(max_length=100), AfterValidator(checked_quiet_hours)] = ""
+    alert_hook_secret: Annotated[SecretStr | None, AfterValidator(hook_secret)] = None
     alert_cooldown_minutes: Annotated[int, Field(ge=0, le=1440)] = 30
     alert_max_per_hour: Annotated[int, Field(ge=1, le=200)] = 20
     memory_limit_mb: Annotated[int, Field(ge=16, le=16_777_216)] | None = None
     public_url: WebAddress = ""
     render_external_url: WebAddress = ""
+    trace_url_template: Annotated[str, AfterValidator(trace_template)] = ""
+
+    # Error trackers
+    sentry_dsn: SecretStr | None = None
+    rollbar_access_token: SecretStr | None = None
+    rollbar_endpoint: WebAddress = ""
+    error_reporters: Annotated[frozenset[str], BeforeValidator(words)] = frozenset()
 
     # Environment
     app_env: Annotated[Environment, BeforeValidator(_environment)] = Environment.PRODUCTION
@@ -200,7 +234,7 @@ class Settings(CheckedRecord):
             raise ValueError("must not be MongoDB: the diagnostics answer while that is down")
         return uri
 
-    @field_validator("mongodb_uri")
+    @field_validator("mongodb_uri", "diagnostics_uri")
     @classmethod
     def _uri_is_one(cls, uri: SecretStr | None) -> SecretStr | None:
         if uri is None:
@@ -216,9 +250,36 @@ class Settings(CheckedRecord):
     def _urls_can_be_used(cls, urls: SecretStr | None) -> SecretStr | None:
         if urls is None or not alert_urls(urls.get_secret_value()):
             return None
-        if importlib.util.find_spec("apprise") is None:
-            raise ValueError("needs the package apprise: pip install 'prodfix[alerts]'")
+        schemes = {route.scheme for route in _routes(urls)}
+        if not schemes <= DIRECT and importlib.util.find_spec("apprise") is None:
+            raise ValueError("needs the package apprise: pip install apprise, or prodfix with its extra alerts")
         return urls
+
+    @field_validator("sentry_dsn")
+    @classmethod
+    def _sentry_can_be_used(cls, dsn: SecretStr | None) -> SecretStr | None:
+        return _of_extra(dsn, "sentry-sdk", "sentry")
+
+    @field_validator("rollbar_access_token")
+    @classmethod
+    def _rollbar_can_be_used(cls, token: SecretStr | None) -> SecretStr | None:
+        return _of_extra(token, "rollbar", "rollbar")
+
+    @field_validator("opentelemetry")
+    @classmethod
+    def _signals_can_be_sent(cls, signals: frozenset[str]) -> frozenset[str]:
+        # Traces are looked for where the application has loaded the package itself.
+        if signals & {"logs", "metrics"} and importlib.util.find_spec("opentelemetry") is None:
+            raise ValueError(
+                "logs and metrics need the package opentelemetry: "
+                "pip install opentelemetry-api, or prodfix with its extra otel"
+            )
+        return signals
+
+    @property
+    def collects_metrics(self) -> bool:
+        """Whether anybody is to be told of metrics."""
+        return self.metrics_token is not None or self.metrics_port is not None or "metrics" in self.opentelemetry
 
     @property
     def production(self) -> bool:
@@ -232,7 +293,21 @@ class Settings(CheckedRecord):
     @property
     def alert_channels(self) -> tuple[str, ...]:
         """The URLs of ``ALERT_URLS``: secrets, as most hold a password or a token."""
-        return alert_urls(self.alert_urls.get_secret_value()) if self.alert_urls is not None else ()
+        return tuple(route.url for route in self.alert_routes)
+
+    @property
+    def alert_routes(self) -> tuple[AlertRoute, ...]:
+        """The same, with the rules whose alerts go there."""
+        return _routes(self.alert_urls)
+
+    @property
+    def rules_on(self) -> frozenset[AlertKind]:
+        """The rules of alerts that are looked at."""
+        return alert_rules(self.alert_rules)
+
+    @property
+    def quiet_hours(self) -> QuietHours | None:
+        return quiet_hours(self.alert_quiet_hours)
 
     @property
     def address(self) -> str:
@@ -355,6 +430,8 @@ class Settings(CheckedRecord):
             )
         if self.graceful_timeout_ms >= self.shutdown_limit_ms:
             problems["GRACEFUL_TIMEOUT_MS"] = "must be less than SHUTDOWN_LIMIT_MS, after which the host kills"
+        if self.metrics_port is not None and self.metrics_port == self.port:
+            problems["METRICS_PORT"] = "must be another port than PORT, which is reached from outside"
         if self.health_max_age_ms <= self.health_ping_interval_ms:
             problems["HEALTH_MAX_AGE_MS"] = "must be longer than HEALTH_PING_INTERVAL_MS"
         return problems
@@ -372,6 +449,27 @@ class Settings(CheckedRecord):
         if self.jwt_secret_key is not None or self.production:
             return self  # in production a key of one instance's disk would be another one on the next
         return self.model_copy(update={"jwt_secret_key": SecretStr(_shared_key(self.state_dir / "jwt.key"))})
+
+
+def _routes(urls: SecretStr | None) -> tuple[AlertRoute, ...]:
+    """Raises ``ValueError``, which names what is wrong by its number: the URLs are secrets."""
+    found = []
+    for number, url in enumerate(alert_urls(urls.get_secret_value()) if urls is not None else (), 1):
+        try:
+            found.append(alert_route(url))
+        except ValueError as error:
+            raise ValueError(f"number {number} {error}") from None
+    return tuple(found)
+
+
+def _of_extra(secret: SecretStr | None, distribution: str, extra: str) -> SecretStr | None:
+    """The secret, if it is any and its package is installed. Raises ``ValueError``."""
+    if secret is None or not secret.get_secret_value().strip():
+        return None
+    package = distribution.replace("-", "_")
+    if importlib.util.find_spec(package) is None:
+        raise ValueError(f"needs the package {package}: pip install {distribution}, or prodfix with its extra {extra}")
+    return SecretStr(secret.get_secret_value().strip())
 
 
 def named_for_host(text: str) -> str:

@@ -43,14 +43,17 @@ def served(fields: Iterable[str], environ: Place, env_file: Path | None) -> dict
 def host(fields: Collection[str], config: Place, environ: Place) -> dict[str, Given]:
     """What is set for prodfix in a host, by field."""
     found = _foreign(config, environ)
-    for place in (
-        environ,
-        config,
-    ):  # a test suite makes an application for each test: what is not there is not looked for
+    # A test suite makes an application for each test: what is not there is not looked for.
+    for place in (environ, config):
         for name in place:
-            if name.startswith(PREFIX) and (field := name[len(PREFIX) :].lower()) in fields and _is_set(place[name]):
+            if (field := _field(name)) in fields and _is_set(place[name]):
                 found[field] = Given(name, place[name])
     return found
+
+
+def _field(name: Any) -> str:
+    """What ``name`` sets; nothing of ours where a host keeps something of its own, perhaps under a key that is no text."""
+    return name[len(PREFIX) :].lower() if isinstance(name, str) and name.startswith(PREFIX) else ""
 
 
 def _foreign(config: Place, environ: Place) -> dict[str, Given]:

@@ -20,9 +20,11 @@ _FORMS: Mapping[Any, str] = {
     settings_values.byte_size: "size, such as `10m` or `512k`",
     settings_values.names: "names such as `orders.status`, divided by commas",
     settings_values.words: "words, divided by commas or white space",
+    settings_values.signals: "`traces`, `logs`, `metrics`, divided by commas; `off`; `all`",
     settings_values.pem: "PEM",
     settings_values.moment: "moment, in ISO 8601 or seconds since 1970",
     settings_values.rate: "rate, such as `300/minute`",
+    settings_values.trace_template: "address with `{traceId}` in it",
     settings_values.web_address: "address, `http://` or `https://`",
 }
 _KINDS: Mapping[Any, str] = {
@@ -73,6 +75,8 @@ def default_of(info: FieldInfo) -> str:
         return f"`{str(default).lower()}`"
     if isinstance(default, Enum):
         return f"`{default.value}`"
+    if isinstance(default, frozenset):
+        return f"`{','.join(sorted(default))}`"
     if isinstance(default, int) and default >= MEGABYTE and not default % MEGABYTE:
         return f"`{default // MEGABYTE}m`"
     return f"`{default}`"

@@ -34,6 +34,20 @@ def words(value: Any) -> Any:
     return frozenset(re.split(r"[,\s]+", value.strip())) - {""} if isinstance(value, str) else value
 
 
+SIGNALS = frozenset({"traces", "logs", "metrics"})
+
+
+def signals(value: Any) -> Any:
+    """OpenTelemetry's signals, divided by commas or white space: ``traces,logs``; ``off`` for none, ``all`` for each."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip().lower()
+    found = {"off": frozenset[str](), "false": frozenset[str](), "all": SIGNALS}.get(text, words(text))
+    if not found <= SIGNALS:
+        raise ValueError("must be traces, logs or metrics, divided by commas, or off, or all")
+    return found
+
+
 def pem(value: Any) -> Any:
     """A PEM text, whose line ends may be written as ``\\n``, as many hosts' forms have one line only."""
     return value.replace("\\n", "\n").strip() if isinstance(value, str) else value
@@ -65,6 +79,37 @@ def rate(text: str) -> str:
     return text.strip()
 
 
+SHORTEST_TOKEN = 32  # characters
+
+
+def bearer_token(secret: Any) -> Any:
+    """A token that a header can carry (RFC 6750 section 2.1), and that nobody guesses; nothing for an empty one."""
+    text = secret.get_secret_value().strip() if secret is not None else ""
+    if not text:
+        return None
+    if re.fullmatch(r"[A-Za-z0-9._~+/-]+=*", text) is None:
+        raise ValueError("may have letters, digits and -._~+/ only, as a header carries it")
+    if len(text) < SHORTEST_TOKEN or len(set(text)) < SHORTEST_TOKEN // 4:
+        raise ValueError(
+            f"must have {SHORTEST_TOKEN} random characters at least; make one with: python3 -c 'import secrets;"
+            " print(secrets.token_urlsafe(32))'"
+        )
+    return type(secret)(text)
+
+
+SHORTEST_HOOK_SECRET = 16  # characters
+
+
+def hook_secret(secret: Any) -> Any:
+    """What signs web hooks: a secret that nobody guesses; nothing for an empty one."""
+    text = secret.get_secret_value().strip() if secret is not None else ""
+    if not text:
+        return None
+    if len(text) < SHORTEST_HOOK_SECRET:
+        raise ValueError(f"must have {SHORTEST_HOOK_SECRET} characters at least")
+    return type(secret)(text)
+
+
 LONGEST_URL, MOST_URLS = 2_000, 20
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9]{0,31}://\S+")
 
@@ -89,6 +134,15 @@ def web_address(value: Any) -> Any:
     text = str(value).strip().rstrip("/")
     if text and re.fullmatch(r"(?i)https?://[^\s/?#@]+(?:/[^\s?#@]*)?", text) is None:
         raise ValueError("must be an address such as https://www.example.org, without user, query or fragment")
+    return text
+
+
+def trace_template(text: str) -> str:
+    """``https://traces.example.org/trace/{traceId}``: where the trace of a request is shown. The ID stands anywhere behind the
+    host, which has no user before it: the page shows the address."""
+    text = text.strip()
+    if text and re.fullmatch(r"(?i)https?://[^\s/?#@{}]+/[^\s{}]*\{traceId\}[^\s{}]*", text) is None:
+        raise ValueError("must be an address such as https://traces.example.org/trace/{traceId}")
     return text
 
 

@@ -32,6 +32,11 @@ class ShippedBlueprints:
         return _loaded("problems")
 
     @property
+    def metrics(self) -> Blueprint:
+        """What a scraper is told, with ``METRICS_TOKEN``."""
+        return _loaded("metrics")
+
+    @property
     def diagnostics(self) -> Blueprint:
         """The JSON API and the page for admins. Raises ``ImportError`` where its libraries are not installed."""
         return _loaded("diagnostics")

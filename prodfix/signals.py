@@ -14,3 +14,11 @@ error_recorded = _signals.signal("prodfix.error-recorded")
 
 error_regressed = _signals.signal("prodfix.error-regressed")
 """Sent with ``group`` (fingerprint, message, releases) when a resolved kind of error is back, by one worker only."""
+
+error_kind_appeared = _signals.signal("prodfix.error-kind-appeared")
+"""Sent with ``group`` (fingerprint, message, headline, place, code, category, releases) when a kind of error is seen that nobody
+has seen before, by one worker only; not within the first hour of all, in which everything is new."""
+
+error_escalated = _signals.signal("prodfix.error-escalated")
+"""Sent with ``group`` (fingerprint, message, headline, place, code, category, releases, escalation) when a kind of error happens
+more often than its last days predict, by one worker only."""

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 from pymongo import MongoClient
 
 from config import ports
-from tests.support import scheduling
+from tests.support import scheduling, taken_over
 from tests.support.servers import CLIENT_LIMITS, DatabaseServer
 
 # `prodfix` gives the same answer each time, as a gate must; `search` looks for what nobody has thought of yet:
@@ -52,6 +52,23 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     for report in terminalreporter.stats.get("rerun", []):
         terminalreporter.write_sep("_", f"failed, and was tried again: {report.nodeid}")
         terminalreporter.write_line(report.longreprtext)
+
+
+@pytest.fixture(autouse=True)
+def nobody_elses_logging() -> Iterator[None]:
+    """A test that leaves its process's logging taken over would fail another one, by its lines in what that one prints."""
+    before = taken_over.is_taken_over()
+    yield
+    assert taken_over.is_taken_over() <= before, (
+        "this test makes a served application: it needs the fixture own_logging"
+    )
+
+
+@pytest.fixture
+def own_logging() -> Iterator[None]:
+    """Puts the process's logging back: a served application takes it over."""
+    with taken_over.given_back():
+        yield
 
 
 @pytest.fixture(scope="session")

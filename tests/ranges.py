@@ -18,7 +18,19 @@ from tests.support.wheels import built, make_environment, run
 
 LOWEST = REPOSITORY / "tests" / "hosts" / "lowest.txt"
 WORK = REPOSITORY / "var" / "ranges"
-TOOLS = ("pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "flask-cors", "aiosmtpd", "packaging", "gunicorn")
+TOOLS = (
+    "pytest",
+    "pytest-timeout",
+    "pytest-xdist",
+    "hypothesis",
+    "flask-cors",
+    "aiosmtpd",
+    "packaging",
+    "gunicorn",
+    "jsonschema",
+    "prometheus-client",
+    "openapi-spec-validator",
+)
 SUITE = (
     "tests/integration/test_plain_host.py",
     "tests/unit/blueprints",
@@ -34,13 +46,12 @@ SUITE = (
 )
 # Old libraries say of themselves what newer interpreters warn of; the newest ones are to be quiet.
 WARNINGS = {"lowest": ("-o", "filterwarnings=default"), "newest": ()}
-SHOWN = (
-    "import sys, flask, pymongo, pydantic; from importlib.metadata import version as v; from prodfix import driver\n"
-)
+SHOWN = "import sys, flask, pymongo, pydantic; from importlib.metadata import version as v\n"
+SHOWN += "from prodfix.driver import missing_names\n"
 SHOWN += (
     "print('Python', sys.version.split()[0], *(f'{n} {v(n)}' for n in ('Flask', 'pymongo', 'pydantic', 'gevent')))\n"
 )
-SHOWN += "print('off:', *([f'{one.name} ({one.lost})' for one in driver.missing()] or ['nothing']), sep='\\n  ')"
+SHOWN += "print('off:', *([f'{one.name} ({one.lost})' for one in missing_names.missing()] or ['nothing']), sep='\\n  ')"
 
 
 def tried(which: str, wheel: Path, arguments: list[str]) -> int:

@@ -12,7 +12,7 @@ killed before the claim                  the leader's file owes it: the next lea
 killed after it, or its answer was lost  the same file: the entry is found to be its own
 killed after the notification was made   it waits in the file: the next leader delivers it
 over before it could be told             the claim is withdrawn
-an instance is gone for good             it holds nothing after a minute: another one tells the end
+an instance is gone for good             it holds nothing after a minute: another one tells the end, within five
 MongoDB is down                          each instance decides for itself; ends are brought together afterwards
 ======================================== =====================================================================
 
@@ -21,7 +21,7 @@ Moments are the server's (the ``localTime`` of ``hello``): clocks of instances m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import field
 from datetime import UTC, datetime
 from enum import Enum, auto
@@ -34,6 +34,7 @@ from prodfix.slotted import frozen
 
 ALERT_CLAIMS = "alert_claims"
 HOUR = "last hour"  # the condition whose entries are all notifications of an hour
+MUTES = "muted"  # the condition of what admins do not want to hear of (prodfix.alerts.mutes)
 STALE = 60.0  # seconds after which an instance that was not heard of holds nothing
 KEPT = 10  # entries of a condition
 TRIES = 8  # against others who are faster
@@ -164,7 +165,21 @@ def claim(
 
 
 def look(database: Database[Any], condition: str) -> Agreed:
-    found = list(database[ALERT_CLAIMS].find({"condition": condition}))
+    return look_all(database, [condition])[condition]
+
+
+def look_all(
+    database: Database[Any], conditions: Collection[str], muted: list[dict[str, Any]] | None = None
+) -> dict[str, Agreed]:
+    """Several with one question; ``muted`` gets what is muted by the same one."""
+    wanted = [*conditions] if muted is None else [*conditions, MUTES]
+    found = list(database[ALERT_CLAIMS].find({"condition": {"$in": wanted}}))
+    if muted is not None:
+        muted += [each for each in found if each["condition"] == MUTES]
+    return {one: _agreed([each for each in found if each["condition"] == one]) for one in conditions}
+
+
+def _agreed(found: list[dict[str, Any]]) -> Agreed:
     entries = sorted((one for one in found if "number" in one), key=lambda one: -one["number"])
     return Agreed(
         tuple(AgreedEntry(e["part"], e["notification"], _seconds(e["at"]), _seconds(e["begunAt"])) for e in entries),

@@ -7,7 +7,9 @@
 
 What has its own hysteresis (``Condition.certain``) needs one look. ``owed`` stays until it is settled: a cool-down, the most
 notifications of an hour, or a MongoDB that does not answer may keep it waiting, and what is over before its beginning was told
-is told not at all. What comes back before its end was told, or its claim withdrawn, is the same episode, since a new moment.
+is told not at all. What comes back before its end was told, or its claim withdrawn, is the same episode, since a new moment:
+``since`` is its newest beginning, ``started`` the first one that was not over for who is told, and the text says both. What is
+an event is told when it happens, and is over when an admin has decided of it.
 It knows no clock, disk or network.
 """
 
@@ -18,7 +20,8 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Any, Literal
 
-from prodfix.alerts.conditions import SEVERITIES, SHARED, AlertKind, Condition
+from prodfix.alert_settings import AlertKind
+from prodfix.alerts.conditions import LASTING, SEVERITIES, SHARED, Condition
 from prodfix.errors import Severity
 from prodfix.slotted import mutable
 
@@ -28,6 +31,9 @@ AlertState = Literal["pending", "firing", "resolved"]
 Owed = Literal["begin", "more", "end", "withdraw"]
 Notified = Literal["alone", "claimed", "joined"]
 Change = Literal["firing", "over"]
+Silence = Literal["", "quiet", "muted"]
+MOST_MEMBERS = 2_000  # kinds of errors that one alert counts: as many as an hour of counts tells apart
+NAMED = 5  # of them that it names
 
 
 @mutable
@@ -38,6 +44,8 @@ class Alert:
     was told: this instance's ``alone``, its claim in MongoDB (``claimed``), or that of another instance, which it has
     ``joined``; None if it was not. ``since``: when it came last; ``started``: when its episode did. ``notified_at``: when a
     beginning was told last, which the cool-down counts from. ``shared``: the notification under which all instances know it.
+    ``due``: when an event that gathers others is told. ``silenced``: why the beginning of this episode was not told at once.
+    ``members``: the kinds of errors, by fingerprint, that an event is of.
     """
 
     key: str
@@ -60,6 +68,19 @@ class Alert:
     """In a row that say otherwise; the first of them was at ``turned``."""
     turned: float = 0.0
     last_level: int = 0
+    due: float = 0.0
+    silenced: Silence = ""
+    members: list[str] = field(default_factory=list)
+
+    @property
+    def again(self) -> bool:
+        """Whether it has come back before its end was told."""
+        return self.since > self.started
+
+    @property
+    def wrong(self) -> bool:
+        """Whether it is there now, as far as anybody has found."""
+        return self.firing or (self.kind in LASTING and self.until is None and self.since > 0)
 
     @property
     def state(self) -> AlertState:
@@ -82,7 +103,9 @@ class Alert:
             self.looks = 0
             return None
         if self.looks == 0:
-            self.turned = now
+            known = condition.since if condition is not None else None
+            # It cannot have come before it was over last.
+            self.turned = now if known is None else min(max(known, self.until or known), now)
         self.looks += 1
         if self.looks < (1 if self.certain else LOOKS):
             return None
@@ -99,7 +122,33 @@ class Alert:
             return False
         self.since, self.facts = at, dict(facts)
         self._new_episode()
+        self.until, self.due, self.members = None, 0.0, [str(facts.get("fingerprint", ""))]
         return True
+
+    def join(self, facts: Mapping[str, Any], at: float) -> None:
+        """Another kind of error of the same sort, until this one is told: it counts them and names the first few."""
+        if self.full:
+            self.facts["more"] = "not counted"
+            return
+        self.members.append(str(facts.get("fingerprint", "")))
+        named = [*self.facts.get("errors", [self.facts.get("error")]), facts.get("error")][:NAMED]
+        self.facts |= {"kinds": len(self.members), "errors": named}
+        self.since = self.started = min(self.since, at)
+
+    @property
+    def full(self) -> bool:
+        """Whether it counts no more kinds: then there are at least so many."""
+        return len(self.members) >= MOST_MEMBERS
+
+    def covers(self, at: float) -> bool:
+        """Whether who has heard of it has heard of all that was new then, as it says that there are more than it counts."""
+        return self.full and self.notified_at is not None and at <= self.notified_at
+
+    def decide(self, now: float) -> bool:
+        """An admin has decided of all that the event is of; whether anybody is to hear of that."""
+        self.until, told = max(now, self.since), self.notified is not None
+        self.owed = "end" if told else None
+        return told
 
     def _measure(self, condition: Condition) -> None:
         self.certain = condition.certain
@@ -126,6 +175,7 @@ class Alert:
         self.started = self.since
         self.episode, self.owed = secrets.token_hex(8), "begin"
         self.notified, self.shared, self.notified_level, self.held = None, "", 0, False
+        self.silenced = ""
 
     def _resolve(self) -> None:
         self.firing, self.until, self.held = False, max(self.turned, self.since), False  # a clock may be set back

@@ -1,8 +1,9 @@
-"""Delivers alerts: a program of its own, which imports Apprise, sends and ends.
+"""Delivers alerts: a program of its own, which sends, by Apprise or directly, and ends.
 
 Apprise takes half a second to import and some 30 MB, which a worker should not keep, and its plug-ins wait on the network in
 ways of their own. So this runs in a fresh interpreter, by its path and not as ``python -m``: that would import all of prodfix
-first. It imports nothing of prodfix, and knows nothing but what it reads from stdin: the URLs, which are secrets, and the texts.
+first. It imports nothing of prodfix (what sends directly is run by its path, too), and knows nothing but what it reads from
+stdin: the URLs, which are secrets, and the texts.
 
 It answers with a line of JSON on stdout for each delivery as soon as it is over: ``{"notification", "channel", "ok", "reason"}``.
 ``reason`` is a word of the list in :func:`reason_of`; no text of an error or an answer is passed on.
@@ -15,11 +16,15 @@ import logging
 import os
 import re
 import resource
+import runpy
 import signal
 import smtplib
 import sys
 import threading
 import time
+import urllib.error
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 LARGEST_TIMEOUT = 10.0  # seconds for connecting, and for one answer
@@ -28,7 +33,7 @@ TYPES = {"info": "info", "warn": "warning", "error": "failure", "critical": "fai
 _STATUS = re.compile(r"error=(\d{3})\b")
 # By name: those of requests, which this file does without.
 _TIMEOUTS = {"TimeoutError", "Timeout"}
-_TLS = {"SSLError"}
+_TLS = {"SSLError"}  # also that of the standard library
 _UNREACHABLE = {"gaierror", "ConnectionError", "SMTPServerDisconnected", "OSError"}
 _writing = threading.Lock()
 
@@ -80,6 +85,19 @@ def _of_status(status: int) -> str:
     return "server_error" if status >= 500 else "refused"
 
 
+def deliver_directly(job: dict[str, Any], send: Any) -> str | None:
+    """Send one alert to a receiver that is no matter of Apprise's; None if it was delivered, else a reason."""
+    try:
+        status = send(job)
+        return None if status is None else _of_status(status)
+    except ValueError:  # also of the library below, for a host that is none
+        return "not_a_url"
+    except urllib.error.URLError as error:
+        return reason_of(error.reason if isinstance(error.reason, BaseException) else error, None)
+    except Exception as error:  # noqa: BLE001 - as below
+        return reason_of(error, None)
+
+
 def deliver(job: dict[str, Any], clues: Clues) -> str | None:
     """Send one alert to one URL; None if it was delivered, else a reason."""
     import apprise
@@ -127,19 +145,27 @@ def main() -> None:
     log.addHandler(clues)
     log.setLevel(logging.DEBUG)
     log.propagate = False
+    direct = runpy.run_path(str(Path(__file__).with_name("direct_channels.py")))
+    schemes, send = frozenset(direct["SCHEMES"]), direct["send"]
+
+    def one(job: dict[str, Any]) -> str | None:
+        if job["url"].partition("://")[0].lower() in schemes:
+            return deliver_directly(job, send)
+        return deliver(job, clues)
+
     threads = []
     for channel in dict.fromkeys(job["channel"] for job in order["jobs"]):
         jobs = [job for job in order["jobs"] if job["channel"] == channel]
-        threads.append(threading.Thread(target=_deliver_all, args=(jobs, clues), daemon=True))
+        threads.append(threading.Thread(target=_deliver_all, args=(jobs, one), daemon=True))
         threads[-1].start()
     for thread in threads:
         thread.join(max(0.0, end - time.monotonic()))
     os._exit(0)  # without waiting for a plug-in that hangs: what has no result by now has none
 
 
-def _deliver_all(jobs: list[dict[str, Any]], clues: Clues) -> None:
+def _deliver_all(jobs: list[dict[str, Any]], one: Callable[[dict[str, Any]], str | None]) -> None:
     for job in jobs:
-        reason = deliver(job, clues)
+        reason = one(job)
         result = {
             "notification": job["notification"],
             "channel": job["channel"],

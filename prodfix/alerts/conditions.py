@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
-from typing import Any, Final, Literal, cast
+from datetime import datetime
+from typing import Any, Final, cast
 
+from prodfix.alert_settings import ALL_RULES, AlertKind
 from prodfix.errors import Severity
 from prodfix.slotted import frozen
 from prodfix.workers.worker_state import WorkerState
@@ -17,22 +19,24 @@ LOSSES = 3  # of the connection, within
 LOSS_PERIOD = 900.0  # seconds
 NEARLY_FULL = 0.8  # of what a worker's journal may hold
 MEMORY_SHARE = 0.9  # of the limit
+# Seconds in which nothing of ours is stored, until that is no blip: it is tried again after 10 and 30.
+NOT_STORED = 60.0
 RATES_KNOWN = 20.0  # seconds after its start in which a worker may not have looked at the error rate yet
-
-AlertKind = Literal[
-    "database_lost", "connection_failures", "error_rate", "regression", "dead_letters", "log_sink", "journal_failing",
-    "journal_full", "journal_damaged", "memory",
-]  # fmt: skip
+SETTLED = (
+    20.0  # seconds after its start in which a worker may not have written a line, or grown, as the one before it had
+)
 
 
 @frozen
 class Condition:
     """Something that is wrong now. ``facts`` are codes and counts. ``level`` grows as it gets worse where more of it is worth
-    another alert. ``certain``: what says so has waited already, and one look is enough."""
+    another alert. ``certain``: what says so has waited already, and one look is enough. ``since``: when it began, in seconds
+    since the epoch, if that is known to be before it was looked at."""
 
     facts: Mapping[str, Any] = field(default_factory=dict)
     level: int = 0
     certain: bool = False
+    since: float | None = None
 
 
 @frozen
@@ -50,6 +54,8 @@ class Situation:
 
     instance: str
     workers: Sequence[WorkerState]
+    now: float = 0.0
+    """Seconds since the epoch"""
     journals: JournalUse | None = None
     disk: str | None = None
     memory_limit: float | None = None
@@ -66,7 +72,15 @@ UNKNOWN: Final = Unknown()
 Finding = Condition | Unknown | None
 Rule = Callable[[Situation], Finding]
 
-SEVERITIES: dict[AlertKind, Severity] = {"regression": Severity.ERROR}  # which is an event, and has no rule
+EVENTS: dict[AlertKind, Severity] = {
+    "new_kind": Severity.ERROR,
+    "escalating": Severity.ERROR,
+    "regression": Severity.ERROR,
+}
+"""What happens and does not last: of a kind of error, told once, and over when an admin has decided of it."""
+LASTING: frozenset[AlertKind] = frozenset({"escalating", "regression"})
+"""Those of them that stand among what is wrong now until they are over, whether anybody was told or not."""
+SEVERITIES: dict[AlertKind, Severity] = {**EVENTS}
 RULES: dict[AlertKind, Rule] = {}
 SHARED: set[AlertKind] = set()
 """Kinds that several instances see at the same time, and only one of them tells."""
@@ -82,13 +96,13 @@ class Findings:
     unknown: frozenset[str]
 
 
-def conditions(situation: Situation) -> Findings:
-    """All that is wrong. A resolved error that is back is an event, and told otherwise."""
+def conditions(situation: Situation, on: frozenset[AlertKind] = ALL_RULES) -> Findings:
+    """All that is wrong, by the rules that are ``on``: of the others nobody can tell. Events are told otherwise."""
     found, unknown = {}, set()
-    unheard = _journal_failing(situation) is not None
+    unheard = isinstance(_journal_failing(situation), Condition)
     for kind, rule in RULES.items():
         key = key_of(kind, situation.instance)
-        finding = rule(situation)
+        finding = rule(situation) if kind in on else UNKNOWN
         if finding is None and unheard and kind in _HEARD_OF:
             finding = UNKNOWN
         if isinstance(finding, Unknown):
@@ -103,7 +117,7 @@ def key_of(kind: AlertKind, instance: str) -> str:
 
 
 def kind_of(key: str) -> AlertKind:
-    return cast(AlertKind, key.partition("@")[0])
+    return cast(AlertKind, key.partition("@")[0].partition(":")[0])
 
 
 # -- the rules --------------------------------------------------------------------------------------------------------------
@@ -129,6 +143,19 @@ def _uptime(situation: Situation) -> float:
     return max((worker.uptime_seconds for worker in situation.workers), default=0.0)
 
 
+def _settled(situation: Situation) -> bool:
+    """Whether there are workers, and all have been there for a while: what a worker saw that is gone, its successor may not
+    have seen yet."""
+    return min((worker.uptime_seconds for worker in situation.workers), default=0.0) >= SETTLED
+
+
+def _lost(situation: Situation) -> bool:
+    """Whether the database is lost, or nobody knows that it is not."""
+    return bool(_seeing(situation, "database_lost")) or not any(
+        worker.connection.state == "connected" for worker in situation.workers
+    )
+
+
 @_rule("database_lost", Severity.CRITICAL, shared=True)
 def _database_lost(situation: Situation) -> Finding:
     if seeing := _seeing(situation, "database_lost"):
@@ -144,29 +171,56 @@ def _connection_failures(situation: Situation) -> Finding:
     losses = max((worker.losses for worker in situation.workers), default=0)
     if losses >= LOSSES:
         return Condition({"losses": losses, "minutes": int(LOSS_PERIOD / 60)}, certain=True)
-    return None if _uptime(situation) >= LOSS_PERIOD else UNKNOWN
+    # While it is lost for good it is lost no more often: that is not over.
+    return None if _uptime(situation) >= LOSS_PERIOD and not _lost(situation) else UNKNOWN
 
 
 @_rule("error_rate", Severity.ERROR, shared=True, heard_of=True)
 def _error_rate(situation: Situation) -> Finding:
     if _seeing(situation, "error_rate"):
         return Condition(dict(situation.rates), certain=True)
-    return None if _uptime(situation) >= RATES_KNOWN else UNKNOWN
+    # While the database is lost nobody compares rates: what is not looked at is not over.
+    return None if _uptime(situation) >= RATES_KNOWN and not _seeing(situation, "database_lost") else UNKNOWN
 
 
-@_rule("dead_letters", Severity.ERROR)
+@_rule("dead_letters", Severity.ERROR, heard_of=True)
 def _dead_letters(situation: Situation) -> Finding:
     if situation.journals is None:
         return UNKNOWN
     dead = situation.journals.dead
-    return Condition({"dead": dead}, level=dead) if dead else None
+    if dead:
+        return Condition({"dead": dead}, level=dead)
+    # What stands in a journal of another version nobody reads.
+    return UNKNOWN if any(worker.journal.other_versions for worker in situation.workers) else None
+
+
+@_rule("storage_failing", Severity.CRITICAL, shared=True, heard_of=True)
+def _storage_failing(situation: Situation) -> Finding:
+    told = [worker.storage for worker in situation.workers]
+    failing = [(one.refused, one.since) for one in told if one.refused]
+    failing += [("DIAGNOSTICS_URI does not answer", one.lost_since) for one in told]
+    lasting = [(why, since.timestamp()) for why, since in failing if since is not None and _lasts(situation, since)]
+    if lasting:
+        reasons, waiting = sorted({why for why, _ in lasting}), sum(one.waiting for one in told)
+        facts = {"reason": ", ".join(reasons), "waiting": waiting}
+        return Condition(facts, certain=True, since=min(since for _, since in lasting))
+    if any(one.refused or one.lost_since for one in told):
+        return UNKNOWN  # a blip perhaps, or not over
+    # A worker that has just begun, or has the database back, has not tried yet what another one could not store.
+    connected = min((worker.connection.uptime for worker in situation.workers), default=0.0)
+    return None if connected >= SETTLED and _settled(situation) else UNKNOWN
+
+
+def _lasts(situation: Situation, since: datetime) -> bool:
+    """Whether it is so for longer than a blip. A clock that was turned back keeps nobody waiting."""
+    return not 0 <= situation.now - since.timestamp() < NOT_STORED
 
 
 @_rule("log_sink", Severity.ERROR, heard_of=True)
 def _log_sink(situation: Situation) -> Finding:
     failing = {sink.name: sink.failing for worker in situation.workers for sink in worker.logs.sinks if sink.failing}
     if not failing:
-        return None if situation.workers else UNKNOWN
+        return None if _settled(situation) else UNKNOWN
     return Condition({"sinks": dict(sorted(failing.items()))})
 
 
@@ -174,10 +228,12 @@ def _log_sink(situation: Situation) -> Finding:
 def _journal_failing(situation: Situation) -> Finding:
     failing = {worker.journal.failing for worker in situation.workers} | {situation.disk}
     reasons = sorted(reason for reason in failing if reason)
-    return Condition({"reason": ", ".join(reasons)}) if reasons else None
+    if reasons:
+        return Condition({"reason": ", ".join(reasons)})
+    return None if situation.workers else UNKNOWN
 
 
-@_rule("journal_full", Severity.ERROR)
+@_rule("journal_full", Severity.ERROR, heard_of=True)
 def _journal_full(situation: Situation) -> Finding:
     if situation.journals is None:
         return UNKNOWN
@@ -185,7 +241,7 @@ def _journal_full(situation: Situation) -> Finding:
     return Condition({"percent": int(share * 100)}) if share >= NEARLY_FULL else None
 
 
-@_rule("journal_damaged", Severity.CRITICAL)
+@_rule("journal_damaged", Severity.CRITICAL, heard_of=True)
 def _journal_damaged(situation: Situation) -> Finding:
     # Each worker looks at the same folder; more files, or more that is gone, are worth another alert.
     told = [worker.journal for worker in situation.workers]
@@ -205,4 +261,6 @@ def _memory(situation: Situation) -> Finding:
         return None if limit is None else UNKNOWN
     used = sum(whole - shared for whole, shared in sizes) + max(shared for _, shared in sizes)
     facts = {"usedMb": round(used), "limitMb": round(limit), "workers": len(sizes)}
-    return Condition(facts) if used > limit * MEMORY_SHARE else None
+    if used > limit * MEMORY_SHARE:
+        return Condition(facts)
+    return None if _settled(situation) and len(sizes) == len(told) else UNKNOWN

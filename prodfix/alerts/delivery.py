@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from prodfix.alert_settings import DIRECT
 from prodfix.alerts.notifications import DeliveryResult, Notification
 from prodfix.process.native import run_program
 
@@ -43,18 +44,20 @@ REASONS = {
 
 
 Job = dict[str, Any]
-"""One delivery: ``notification``, ``channel``, ``url``, ``part``, ``severity``, ``title`` and ``body``."""
+"""One delivery: ``notification``, ``channel``, ``url``, ``part``, ``severity``, ``title`` and ``body``; ``event`` and ``secret``
+where it is for a program."""
 Send = Callable[[Sequence[Job], int], None]
 
 
-def channels(urls: Sequence[str]) -> dict[str, str]:
-    """The URLs by names that tell nothing but the scheme: ``mailto #1``."""
-    return {f"{url.partition('://')[0].lower()} #{number}": url for number, url in enumerate(urls, 1)}
-
-
-def job(one: Notification, channel: str, url: str) -> Job:
+def job(one: Notification, channel: str, url: str, secret: str | None = None) -> Job:
+    """``secret`` signs it, if it is for a web hook of ours."""
     told = {"part": one.part, "severity": one.severity, "title": one.title, "body": one.body}
-    return {"notification": one.id, "channel": channel, "url": url, **told}
+    direct = url.partition("://")[0].lower() in DIRECT
+    return {"notification": one.id, "channel": channel, "url": url, **told, **_for_programs(one.event, secret, direct)}
+
+
+def _for_programs(event: Mapping[str, Any], secret: str | None, direct: bool) -> dict[str, Any]:
+    return {"event": dict(event), "secret": secret} if direct else {}
 
 
 def nameless() -> int:

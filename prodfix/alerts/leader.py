@@ -15,13 +15,15 @@ import contextlib
 import fcntl
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from prodfix.alerts import leader_state
 from prodfix.alerts.leader_state import LOCK, LeaderState
+from prodfix.alerts.mutes import Mute, MuteMap, Mutes
 from prodfix.process.native import Pool, Task
+from prodfix.process.per_process import in_each_process
 
 DISK_LIMIT = 2.0  # seconds for each access to the disk
 READING_TRIES = 5  # looks in which the disk may fail to tell what was before, until the leader begins from nothing
@@ -34,6 +36,8 @@ class Leader:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._mutes = Mutes(folder)
+        self._muted: MuteMap = {}
         self.lock = LeaderLock(folder)
         self.state: LeaderState | None = None
         """What the leader knows; None in who does not lead, or does not know yet what was before."""
@@ -89,6 +93,12 @@ class Leader:
             except OSError as error:
                 self.failure = type(error).__name__
 
+    def mutes(self, heard: Sequence[Mute] = ()) -> MuteMap:
+        """What is muted, with what was ``heard`` of other instances; as it was last known while the disk does not tell."""
+        with contextlib.suppress(OSError):
+            self._muted = self._on_disk(self._mutes.merge, heard) if heard else self._on_disk(self._mutes.read)
+        return self._muted
+
     def results(self) -> bytes:
         """What the last program wrote; nothing if the disk does not tell."""
         try:
@@ -129,6 +139,7 @@ class LeaderLock:
         self.file: int | None = None
         """The locked file, which a program may write its results into; None while there is only the name."""
         self._name: _socket.socket | None = None
+        in_each_process(self.release)  # who is forked would keep it for as long as it lives, asked for alerts or not
 
     @property
     def held(self) -> bool:

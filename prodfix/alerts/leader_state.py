@@ -18,7 +18,7 @@ import orjson
 
 from prodfix.alerts import notifications
 from prodfix.alerts.alert import Alert
-from prodfix.alerts.conditions import SEVERITIES
+from prodfix.alerts.conditions import EVENTS, SEVERITIES
 from prodfix.alerts.notifications import Notification
 from prodfix.journal.file import sync_folder
 from prodfix.slotted import mutable
@@ -29,31 +29,50 @@ if TYPE_CHECKING:
 FILE = "alerts.json"
 LOCK = "alerts.leader"
 KEPT = 2 * 86_400.0  # seconds in which what is resolved is remembered, for the cool-down
+KEPT_EVENTS = 7 * 86_400.0  # seconds in which an event that was told waits for its end
+MOST_QUIET = 50  # alerts that the summary of the hours of quiet lists
 
 
 @mutable
 class Totals:
     """Deliveries that arrived and that were given up, and notifications that were held back; ``untold`` of these no
-    notification has told."""
+    notification has told; ``muted``: beginnings that nobody wanted to hear of."""
 
     sent: int = 0
     failed: int = 0
     held: int = 0
     untold: int = 0
+    muted: int = 0
 
 
 @mutable
 class LeaderState:
-    """Alerts by key, notifications by ID."""
+    """Alerts by key, notifications by ID. ``quiet``: what the hours of quiet have held back, and is over; ``quiet_dropped`` more
+    are not kept. ``gathered_at``: when a new kind of error was told last. ``routes``: the channels of who leads, by name, with
+    their rules, for a command that does not have the URLs."""
 
     alerts: dict[str, Alert] = field(default_factory=dict)
     notifications: dict[str, Notification] = field(default_factory=dict)
     totals: Totals = field(default_factory=Totals)
+    quiet: list[dict[str, Any]] = field(default_factory=list)
+    quiet_dropped: int = 0
+    gathered_at: float = 0.0
+    routes: dict[str, list[str]] = field(default_factory=dict)
+
+    def hold_quiet(self, alert: Alert) -> None:
+        """It was there in the hours of quiet, and is told after them."""
+        if len(self.quiet) >= MOST_QUIET:
+            self.quiet_dropped += 1
+            return
+        known = {"kind": alert.kind, "severity": str(alert.severity), "since": alert.since, "until": alert.until}
+        self.quiet.append(known | {"kinds": len(alert.members) or 1, "error": alert.facts.get("error", "")})
 
     def prune(self, now: float) -> None:
         """Forget what is old: the file is bounded."""
         for key, alert in list(self.alerts.items()):
-            if alert.state == "resolved" and alert.owed is None and max(alert.until or 0.0, alert.since) < now - KEPT:
+            told = alert.kind in EVENTS and alert.notified is not None  # and its end is yet to come
+            kept = KEPT_EVENTS if told else KEPT
+            if alert.state == "resolved" and alert.owed is None and max(alert.until or 0.0, alert.since) < now - kept:
                 del self.alerts[key]
         notifications.prune(self.notifications, now)
 
@@ -73,16 +92,33 @@ def encode(state: LeaderState) -> bytes:
 
 def decode(content: bytes) -> LeaderState:
     """Raises ``ValueError`` if it is not what was written. What a later release has added is left out."""
+    return _adapter().validate_python(_checked(content))
+
+
+def _checked(content: bytes) -> dict[str, Any]:
     try:
         found: Any = orjson.loads(content)
         state, crc = found["state"], found["crc"]
         known = {key: one for key, one in state["alerts"].items() if one["kind"] in SEVERITIES}
+        told = {
+            key: one for key, one in state.get("notifications", {}).items() if one["kind"] in {*SEVERITIES, "summary"}
+        }
         right = crc == zlib.crc32(orjson.dumps(state))
     except (TypeError, KeyError, AttributeError) as error:  # a TypeError is also what is too deep for orjson
         raise ValueError("it is something else") from error
     if not right:
         raise ValueError("the checksum is another one")
-    return _adapter().validate_python(state | {"alerts": known})
+    found_state: dict[str, Any] = state | {"alerts": known, "notifications": told}
+    return found_state
+
+
+def firing(folder: Path) -> dict[str, int]:
+    """How many alerts of each kind fire, for who wants no more of it. Raises as :func:`read`."""
+    counts = dict.fromkeys(SEVERITIES, 0)
+    with contextlib.suppress(FileNotFoundError):
+        for one in _checked((folder / FILE).read_bytes())["alerts"].values():
+            counts[one["kind"]] += one.get("firing") is True
+    return {str(kind): count for kind, count in counts.items()}
 
 
 def read(folder: Path) -> LeaderState:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from prodfix.alerts.conditions import AlertKind
+from prodfix.alert_settings import AlertKind
+from prodfix.alerts.alert import MOST_MEMBERS
+from prodfix.errors import Severity
 from prodfix.redaction.redactor import redact_text
 from prodfix.serialization import iso
 from prodfix.slotted import frozen
 
-AlertPart = Literal["begin", "more", "end"]
+AlertPart = Literal["begin", "more", "end", "summary"]
+NotificationKind = Literal[AlertKind, "summary"]
+"""Of what is told: of a rule, or what the hours of quiet have held back."""
+Report = Callable[[Severity, str, Mapping[str, Any]], None]
+"""Writes a line of the log: a message with its facts."""
 
 LONGEST = 4000  # characters of a text
 LONGEST_FACT = 300
+LONGEST_NAME = 120  # of a kind of error in a title: Opsgenie takes 130
 
 
 @frozen
@@ -42,15 +49,31 @@ WORDS: dict[AlertKind, Words] = {
         "No more requests fail than before",
         "The share of answers with 5xx has jumped. The diagnostics list the kinds of errors and their releases.",
     ),
+    "new_kind": Words(
+        "A new kind of error",
+        "The new kind of error is resolved or ignored",
+        "Not seen before by any instance. Look at the newest stack and release, and resolve or ignore it: that ends this alert.",
+    ),
+    "escalating": Words(
+        "A kind of error escalates",
+        "The kind of error is calm again, resolved or ignored",
+        "It happens far more often than its last days predict. It is over when it does not, or when it is resolved or ignored.",
+    ),
     "regression": Words(
         "A resolved error is back",
-        "",
+        "The error that was back is resolved, ignored or opened again",
         "An admin had marked this kind of error as done. The diagnostics have its records.",
     ),
     "dead_letters": Words(
-        "Deferred writes were put aside",
-        "No deferred write is put aside",
+        "Deferred writes became dead letters",
+        "No dead letter is left",
         "They were accepted from clients and cannot be applied. An admin replays or discards them: flask prodfix deferred.",
+    ),
+    "storage_failing": Words(
+        "Errors and counts cannot be stored",
+        "Errors and counts are stored again",
+        "Nobody hears of new kinds, regressions and escalations meanwhile; what happens waits on disk, and is in the logs. By its"
+        " reason: make room in MongoDB, give its user back the right to write, or bring the database of DIAGNOSTICS_URI back.",
     ),
     "log_sink": Words(
         "A log cannot be written",
@@ -82,33 +105,69 @@ WORDS: dict[AlertKind, Words] = {
 
 # In their order.
 _LABELS = {
-    "failed": "failed", "before": "failed before that", "workers": "workers", "losses": "losses", "minutes": "within minutes",
-    "dead": "put aside", "sinks": "sinks", "reason": "reason", "percent": "percent used", "files": "damaged files",
+    "failed": "failed", "before": "failed before that", "workers": "workers", "kinds": "kinds of errors",
+    "more": "further kinds", "errors": "the first of them", "error": "error", "releases": "releases", "seen": "seen",
+    "losses": "losses", "minutes": "within minutes", "expected": "expected", "bound": "escalates above",
+    "days": "judged by its last days", "fingerprint": "fingerprint", "dead": "put aside", "waiting": "records that wait",
+    "sinks": "sinks", "reason": "reason", "percent": "percent used", "files": "damaged files",
     "lost": "acknowledged writes that are gone, at least", "usedMb": "used MB", "limitMb": "limit MB",
-    "fingerprint": "fingerprint", "error": "error", "releases": "releases",
 }  # fmt: skip
+_OF_ONE = ("error", "fingerprint")  # of the first, where an alert is of several kinds of errors, which it names
 
 
 @frozen
 class Origin:
     """Where an alert comes from. ``link`` leads to the diagnostics; empty if nobody has said where the service is, or where
-    the diagnostics are in it. It is asked with each alert: plug-ins are registered later."""
+    the diagnostics are in it. It is asked with each alert: plug-ins are registered later. ``service`` is the same in all
+    instances, and another one in another service."""
 
     instance: str
     release: str = ""
     link: Callable[[], str] = str
+    service: str = "prodfix"
 
 
-def title(kind: AlertKind, part: AlertPart, severity: str) -> str:
+# Below the diagnostics: the page of what an alert is about.
+_PAGES: Mapping[str, str] = {
+    "database_lost": "/page/database",
+    "connection_failures": "/page/database",
+    "error_rate": "?timeRange=1h#incidents",
+    "dead_letters": "/page/deferred?state=failed",
+    "storage_failing": "",  # its banner
+    "log_sink": "/page/database",
+    "journal_failing": "/page/deferred",
+    "journal_full": "/page/deferred",
+    "journal_damaged": "/page/deferred",
+    "memory": "?timeRange=1h#workers",
+    "summary": "/page/alerts",
+}
+
+
+def link_to(kind: NotificationKind, facts: Mapping[str, Any], origin: Origin) -> str:
+    """The address of what it is about; empty if nobody knows where the service is."""
+    base = origin.link()
+    if not base or kind in _PAGES:
+        return f"{base}{_PAGES[kind]}" if base else ""
+    if facts.get("kinds", 1) > 1:  # more than one kind of error
+        return f"{base}/page/groups?sort=newest"
+    return f"{base}/page/groups/{facts.get('fingerprint', '')}?timeRange=7d"
+
+
+def title(kind: AlertKind, part: AlertPart, severity: str, *, kinds: int = 1) -> str:
     words = WORDS[kind]
     if part == "end":
         return f"[over] {words.end}"
+    if kind == "new_kind" and kinds > 1:
+        return f"[{severity}] {'at least ' if kinds >= MOST_MEMBERS else ''}{kinds} new kinds of errors"
     return f"[{severity}] {words.begin}{': more of them' if part == 'more' else ''}"
 
 
-def subject(kind: AlertKind, part: AlertPart, severity: str, origin: Origin) -> str:
-    """The title of an alert, which may stand among those of other services."""
-    return clean(f"{title(kind, part, severity)} ({_shown(origin.instance)})")
+def subject(kind: AlertKind, part: AlertPart, severity: str, origin: Origin, facts: Mapping[str, Any]) -> str:
+    """The title of an alert, which may stand among those of other services. Of one kind of error it says which."""
+    kinds = facts.get("kinds", 1)
+    error = _shown(facts.get("error", ""))[:LONGEST_NAME] if kinds == 1 else ""
+    named = f": {error}" if error else ""
+    return clean(f"{title(kind, part, severity, kinds=kinds)}{named} ({_shown(origin.instance)})")
 
 
 def body(
@@ -119,32 +178,53 @@ def body(
     *,
     severity: str,
     since: float,
+    first: float | None = None,
     until: float | None = None,
     held: int = 0,
     most: int = 0,
 ) -> str:
-    """The text. ``held``: how many alerts were not sent before it, because ``most`` are sent in an hour."""
+    """The text. ``first``: when it was there first, if it has come back since. ``held``: how many alerts were not sent
+    before it, because ``most`` are sent in an hour."""
     lines = [] if part == "end" else [WORDS[kind].meaning, ""]
-    rows: list[tuple[str, Any]] = [("severity", severity), ("since", moment(since))]
+    again = first is not None and first < since
+    rows: list[tuple[str, Any]] = [("severity", severity), ("again, since" if again else "since", moment(since))]
+    if again and first is not None:
+        rows.append(("first", moment(first)))
     if part == "end" and until is not None:
         rows += [("until", moment(until)), ("lasted seconds", max(0, round(until - since)))]
     else:
-        rows += [(_LABELS[name], _shown(facts[name])) for name in _LABELS if facts.get(name)]
-    lines += _lines([*rows, *_whence(origin)])
+        hidden = _OF_ONE if facts.get("kinds", 1) > 1 else ()
+        rows += [(_LABELS[name], _shown(facts[name])) for name in _LABELS if facts.get(name) and name not in hidden]
+    lines += _lines([*rows, *_whence(origin, link_to(kind, facts, origin))])
     if held:
         lines += ["", f"not sent before this one: {held} (ALERT_MAX_PER_HOUR is {most})"]
     return clean("\n".join(lines))
 
 
+def summary(entries: Sequence[Mapping[str, Any]], dropped: int, origin: Origin) -> tuple[str, str]:
+    """The title and the text of what the hours of quiet have held back, and is over. ``dropped``: those that are not listed."""
+    number = len(entries) + dropped
+    told = "alert was" if number == 1 else "alerts were"
+    lines = [f"{number} {told} held back in the hours of quiet; what is still there is told by itself.", ""]
+    for one in entries:
+        words = title(one["kind"], "begin", one["severity"], kinds=one.get("kinds", 1))
+        ended = f" until {moment(one['until'])}" if one.get("until") is not None else ""
+        what = f": {_shown(one['error'])}" if one.get("error") else ""
+        lines.append(f"{moment(one['since'])}{ended} {words}{what}")
+    lines += [f"and {dropped} more"] * bool(dropped)
+    lines += ["", *_lines(_whence(origin, link_to("summary", {}, origin)))]
+    return clean(f"[summary] {number} in the hours of quiet ({_shown(origin.instance)})"), clean("\n".join(lines))
+
+
 def trial(origin: Origin, now: float) -> tuple[str, str]:
     """The title and the text of `flask prodfix alerts test`."""
-    rows = _lines([("sent", moment(now)), *_whence(origin)])
+    rows = _lines([("sent", moment(now)), *_whence(origin, origin.link())])
     text = "\n".join(["This is a test: alerts of this service arrive here.", "", *rows])
     return clean(f"[test] Alerts arrive ({_shown(origin.instance)})"), clean(text)
 
 
-def _whence(origin: Origin) -> list[tuple[str, Any]]:
-    return [("instance", origin.instance), ("release", origin.release), ("details", origin.link())]
+def _whence(origin: Origin, link: str) -> list[tuple[str, Any]]:
+    return [("instance", origin.instance), ("release", origin.release), ("details", link)]
 
 
 def _lines(rows: list[tuple[str, Any]]) -> list[str]:

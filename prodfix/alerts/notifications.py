@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import field
-from typing import Literal
+from typing import Any, Literal
 
-from prodfix.alerts.conditions import AlertKind
-from prodfix.alerts.messages import AlertPart
+from prodfix.alerts.messages import AlertPart, NotificationKind
 from prodfix.slotted import frozen, mutable
 
 DeliveryState = Literal["waiting", "delivered", "failed"]
@@ -51,17 +50,19 @@ class Delivery:
 
 @mutable
 class Notification:
-    """``id`` is the episode's and the part's: ``<episode>:begin``. ``at`` is in seconds since the epoch."""
+    """``id`` is the episode's and the part's: ``<episode>:begin``. ``at`` is in seconds since the epoch. ``event``: the same as
+    ``title`` and ``body``, for programs (:func:`prodfix.alerts.hook_events.event_of`)."""
 
     id: str
     key: str
-    kind: AlertKind
+    kind: NotificationKind
     part: AlertPart
     severity: str
     title: str
     body: str
     at: float
     channels: dict[str, Delivery] = field(default_factory=dict)
+    event: dict[str, Any] = field(default_factory=dict)
 
     @property
     def episode(self) -> str:

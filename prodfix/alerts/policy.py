@@ -2,33 +2,42 @@
 
 What several instances see is claimed in MongoDB (:mod:`prodfix.alerts.agreement`); while that does not answer, or refuses, each
 instance decides for itself. What concerns one instance is decided by what its own leader knows.
+
+Before that: what no channel hears of (:mod:`prodfix.alerts.alert_routing`), what an admin has muted
+(:mod:`prodfix.alerts.mutes`) and what the hours of quiet hold back is not told, and not claimed. What is muted is told if it
+is still there when the mute ends; of the hours of quiet one summary tells what is over by then. Critical alerts pass them. An
+end passes all of these: nobody is called for it, and what a pager has open it calls people for.
+
+Whoever leads is told by a lock on the disk, so nothing is sent to MongoDB to lead. An instance that sees something tells so
+every 15 seconds, in a document of its own; what cannot be told yet is tried again after ten. One that sees nothing asks once in
+some minutes whether another one has left something behind, and writes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
-import pymongo
 from pymongo.synchronous.database import Database
 
-from prodfix.alerts import agreement, messages
-from prodfix.alerts.agreement import Agreed, Contended, Decision, Verdict
+from prodfix.alerts import agreement, hook_events, kind_events, messages
+from prodfix.alerts.agreement import Agreed, Decision, Verdict
 from prodfix.alerts.alert import Alert, Notified
-from prodfix.alerts.conditions import SHARED, Findings
+from prodfix.alerts.alert_routing import Routing
+from prodfix.alerts.conditions import EVENTS, SHARED
+from prodfix.alerts.instance_comparison import Comparison
 from prodfix.alerts.leader_state import LeaderState
+from prodfix.alerts.messages import Report
+from prodfix.alerts.mutes import Mute, MuteMap, muted_until, store_mute, stored_mutes
 from prodfix.alerts.notifications import Delivery, Notification
-from prodfix.errors import UNANSWERED, Severity
+from prodfix.alerts.shared_database import SharedDatabase
+from prodfix.alerts.silence import Silences
+from prodfix.errors import Severity
 
-LIMIT = 3.0  # seconds for one claim
-REFUSALS = 3  # claims in a row that fail, until this instance goes on alone
-ALONE = 60.0  # seconds
-COMPARE_PERIOD = 15.0  # seconds between two comparisons of what this instance sees with what all have agreed upon
+RETRY = 10.0  # seconds until what could not be told is tried again
+MUTED = 60.0  # seconds until it is looked whether what is muted here was unmuted elsewhere
 LATEST_EVENT = 3600.0  # seconds after which an event that could not be told is no news
-
-Report = Callable[[Severity, str, Mapping[str, Any]], None]
-Answer = TypeVar("Answer")
 
 
 class Policy:
@@ -39,25 +48,32 @@ class Policy:
         answering: Callable[[], Database[Any] | None],
         *,
         origin: messages.Origin,
-        channels: Mapping[str, str],
+        routing: Routing,
         cool_down: float,
         most: int,
         report: Report,
     ) -> None:
-        self._answering, self._report = answering, report
-        self._origin, self._channels = origin, channels
+        self._report = report
+        self._shared = SharedDatabase(answering, report)
+        self.comparison = Comparison(self._shared, instance=origin.instance, on=routing.on)
+        self._origin, self._routing = origin, routing
+        self._silences = Silences(routing, origin)
         self._cool_down, self._most = cool_down, most
-        self._refusals = 0
-        self._alone_since: float | None = None
-        self._compared_at = 0.0
+        self._mutes_at = 0.0
+        self._tried: dict[str, float] = {}  # notifications that could not be told, and when that was found
 
-    def notify(self, state: LeaderState, now: float) -> None:
+    def notify(self, state: LeaderState, now: float, mutes: MuteMap) -> None:
         """Make the notifications that are owed and may be made now."""
+        self._silences.sum_up(state, now)
         for alert in sorted(state.alerts.values(), key=lambda alert: (alert.since, alert.key)):
+            if alert.owed in ("begin", "more") and self._silences.keeps(state, alert, now, mutes):
+                continue
             if alert.owed in ("begin", "more") and alert.cooling(now, self._cool_down):
                 self._drop_old_event(alert, now)
-            elif alert.owed is not None:
+            elif alert.owed is not None and not 0 <= now - self._tried.get(alert.notification, now + 1) < RETRY:
                 self._notify(state, alert, now)
+        owed = {alert.notification for alert in state.alerts.values() if alert.owed is not None}
+        self._tried = {notification: at for notification, at in self._tried.items() if notification in owed}
 
     def _notify(self, state: LeaderState, alert: Alert, now: float) -> None:
         verdict, notified, shared = self._decide(alert, now)
@@ -72,25 +88,53 @@ class Policy:
                 self._hold_back(state, alert, now)
 
     def _drop_old_event(self, alert: Alert, now: float) -> None:
-        if alert.kind == "regression" and now - alert.since > LATEST_EVENT:
+        if alert.kind in EVENTS and now - alert.since > LATEST_EVENT:
             alert.give_up()
+
+    # -- what admins have muted, here and elsewhere ---------------------------------------------------------------------------
+
+    def share_mutes(self, state: LeaderState, known: MuteMap, now: float) -> list[Mute]:
+        """Tell the other instances what was muted here; what they have decided, if anything is to be told."""
+        heard, self.comparison.heard = self.comparison.heard, []
+        unsaid = [one for one in known.values() if not one.stored]
+        owed = [alert for alert in state.alerts.values() if alert.owed in ("begin", "more")]
+        telling = any(muted_until(known, alert.kind, now) is None for alert in owed)
+        database = self._shared.at(now) if unsaid or owed else None
+        if database is None or 0 <= now - self._mutes_at < (RETRY if unsaid or telling else MUTED):
+            return heard
+        self._mutes_at = now
+        return heard + (self._shared.ask(now, partial(_exchanged, unsaid), database, claims=False) or [])
 
     # -- whose it is --------------------------------------------------------------------------------------------------------
 
     def _decide(self, alert: Alert, now: float) -> tuple[Verdict, Notified | None, str]:
         """The verdict, by whose word it is told then, and under which notification all instances know it."""
+        database = self._shared.at(now) if alert.kind in SHARED or alert.kind in EVENTS else None
+        if alert.kind in EVENTS and alert.owed == "begin" and database is not None:
+            wanted = self._shared.ask(now, partial(self._is_wanted, alert), database)
+            verdict = Verdict.WAIT if wanted is None else Verdict.TELL if wanted else Verdict.SILENT
+            return verdict, "alone" if wanted else None, ""
         if alert.kind not in SHARED:
             return Verdict.TELL, "alone", ""
-        database = self._shared(now)
         if database is None:
             return self._alone(alert, now), "alone", ""
-        return self._ask(now, partial(self._claim, alert, now), database) or (Verdict.WAIT, None, "")
+        decided = self._shared.ask(now, partial(self._claim, alert, now), database)
+        if decided is None:
+            return Verdict.WAIT, None, ""
+        self._tried[alert.notification] = now  # told or silent, it is owed no more
+        return decided
+
+    @staticmethod
+    def _is_wanted(alert: Alert, database: Database[Any]) -> bool:
+        """Whether nobody has decided of it meanwhile."""
+        known = kind_events.decisions(database, alert.members)
+        return not (kind_events.unheard(alert, known) or kind_events.decided(alert, known))
 
     def _alone(self, alert: Alert, now: float) -> Verdict:
         """Without MongoDB. What was claimed there ends there, unless it refuses claims."""
         if alert.owed == "begin":
             return Verdict.TELL
-        if self._refused(now):
+        if self._shared.refuses(now):
             return Verdict.SILENT if alert.owed == "withdraw" else Verdict.TELL
         # That the database is back can only be untrue while it does not answer.
         alone = alert.notified == "alone" and alert.kind != "database_lost"
@@ -124,8 +168,8 @@ class Policy:
         """None if that cannot be told now."""
         if sum(one.at > now - agreement.PERIOD for one in state.notifications.values()) >= self._most:
             return Verdict.WAIT
-        database = self._shared(now)
-        return self._ask(now, partial(self._admit, alert), database) if database is not None else Verdict.TELL
+        database = self._shared.at(now)
+        return self._shared.ask(now, partial(self._admit, alert), database) if database is not None else Verdict.TELL
 
     def _admit(self, alert: Alert, database: Database[Any]) -> Verdict:
         now = agreement.server_time(database)
@@ -143,6 +187,11 @@ class Policy:
 
     def _put(self, state: LeaderState, alert: Alert, now: float) -> None:
         part: messages.AlertPart = "end" if alert.owed == "end" else "more" if alert.owed == "more" else "begin"
+        if alert.kind == "new_kind" and part == "begin":
+            state.gathered_at = now
+        channels = {name: Delivery() for name in self._routing.of(alert.kind)}
+        if not channels:
+            return  # of an end whose beginning was told before the settings were others
         body = messages.body(
             alert.kind,
             part,
@@ -150,72 +199,19 @@ class Policy:
             self._origin,
             severity=alert.severity,
             since=alert.since,
+            first=alert.started,
             until=alert.until,
             held=max(0, state.totals.untold - alert.held),
             most=self._most,
         )
-        title = messages.subject(alert.kind, part, alert.severity, self._origin)
+        title = messages.subject(alert.kind, part, alert.severity, self._origin, alert.facts)
         known = (alert.notification, alert.key, alert.kind, part, str(alert.severity), title, body, now)
-        one = Notification(*known, {name: Delivery() for name in self._channels})
+        one = Notification(*known, channels, hook_events.event_of(alert, part, self._origin))
         state.notifications[one.id] = one
         state.totals.untold = 0
 
-    # -- what others must know, and what they have left -----------------------------------------------------------------------
 
-    def compare(self, state: LeaderState, findings: Findings, now: float) -> None:
-        """Tell the other instances what this one still sees, and end what those have left that are gone."""
-        database = self._shared(now)
-        if database is None or 0 <= now - self._compared_at < COMPARE_PERIOD:
-            return
-        self._compared_at = now
-        for kind in sorted(SHARED):
-            alert = state.alerts.get(kind) or Alert(kind, kind)
-            if alert.firing and alert.owed is None and alert.notified in ("claimed", "joined"):
-                self._ask(now, partial(self._still_there, alert), database, claims=False)
-            elif not (alert.firing or alert.owed or kind in findings.found or kind in findings.unknown):
-                self._ask(now, partial(self._adopt, state, alert, now), database, claims=False)
-
-    def _still_there(self, alert: Alert, database: Database[Any]) -> bool:
-        agreement.hold(database, alert.key, self._origin.instance, agreement.server_time(database))
-        if not agreement.look(database, alert.key).lasts(alert.shared):
-            alert.begin_anew()
-        return True
-
-    @staticmethod
-    def _adopt(state: LeaderState, alert: Alert, now: float, database: Database[Any]) -> bool:
-        at, agreed = agreement.server_time(database), agreement.look(database, alert.key)
-        if agreed.open is not None and not agreed.others("", at):
-            alert.adopt(agreed.open.notification, min(now, now - at + agreed.open.at), now)
-            state.alerts[alert.key] = alert
-        return True
-
-    # -- MongoDB --------------------------------------------------------------------------------------------------------------
-
-    def _shared(self, now: float) -> Database[Any] | None:
-        database = self._answering()
-        if database is None:
-            self._refusals, self._alone_since = 0, None  # it is away, and has not refused anything
-        return None if self._refused(now) else database
-
-    def _refused(self, now: float) -> bool:
-        return self._alone_since is not None and 0 <= now - self._alone_since < ALONE
-
-    def _ask(
-        self, now: float, work: Callable[[Database[Any]], Answer], database: Database[Any], *, claims: bool = True
-    ) -> Answer | None:
-        """The answer of ``work``; None if MongoDB gave none. Whose ``claims`` are refused in a row goes on alone for a while."""
-        try:
-            with pymongo.timeout(LIMIT):
-                answer = work(database)
-        except Contended:
-            return None
-        except UNANSWERED as error:
-            self._refusals += claims
-            if self._refusals >= REFUSALS:
-                self._refusals, self._alone_since = 0, now
-                facts = {"error": type(error).__name__, "seconds": ALONE}
-                self._report(Severity.WARN, "alerts are not agreed upon with other instances", facts)
-            return None
-        if claims:
-            self._refusals = 0
-        return answer
+def _exchanged(unsaid: list[Mute], database: Database[Any]) -> list[Mute]:
+    for one in unsaid:
+        store_mute(database, one)
+    return stored_mutes(database)

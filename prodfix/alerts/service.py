@@ -8,29 +8,35 @@ are left to native threads.
 from __future__ import annotations
 
 import os
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
-import orjson
 from pymongo.synchronous.database import Database
 
+from prodfix.alert_settings import AlertKind
 from prodfix.alerts import delivery, leader_state, messages, notifications
 from prodfix.alerts.alert import Alert, Change
-from prodfix.alerts.alerts_report import AlertsReport, reported
-from prodfix.alerts.conditions import Findings, conditions, kind_of
-from prodfix.alerts.delivery import REASONS, Send
+from prodfix.alerts.alert_routing import Routing
+from prodfix.alerts.alerts_report import AlertsReport, heard_elsewhere, reported
+from prodfix.alerts.conditions import EVENTS, Findings, conditions, kind_of
+from prodfix.alerts.deliveries import Deliveries
+from prodfix.alerts.delivery import Send
+from prodfix.alerts.event_rows import EventRows
 from prodfix.alerts.leader import DISK_LIMIT, Leader
 from prodfix.alerts.leader_state import LeaderState
-from prodfix.alerts.notifications import DeliveryResult, DeliveryState, Notification
-from prodfix.alerts.policy import Policy, Report
+from prodfix.alerts.messages import Report
+from prodfix.alerts.mutes import EVER, MutedRule, MuteMap, MuteRule, Mutes, MuteSpan, muted_rules, order, until_of
+from prodfix.alerts.policy import Policy
 from prodfix.alerts.situation import Observer
-from prodfix.errors import Severity
+from prodfix.errors import JournalUnavailable, Severity
 from prodfix.journal.journal import Journal
 from prodfix.process import memory
+from prodfix.process.breather import give_way
 from prodfix.process.native import Pool
+from prodfix.process.per_process import in_each_process
 from prodfix.settings import Settings
 from prodfix.workers.worker_state import AlertsState
 from prodfix.workers.workers import Workers
@@ -38,14 +44,6 @@ from prodfix.workers.workers import Workers
 LOOK = 2.0  # seconds
 DELIVER = 0.5  # seconds
 REST = 3 * LOOK  # seconds in which a leader that has failed leaves the lock to others
-MOST_ALERTS = 500  # resolved errors that are back are kinds of their own
-NEWS = 3600.0  # seconds in which such an error is told by the worker that saw it
-
-_REGRESSED = (
-    "INSERT INTO regressions (fingerprint, at, entry) VALUES (?, ?, ?) ON CONFLICT (fingerprint)"
-    " DO UPDATE SET at = excluded.at, entry = excluded.entry"
-)
-_REGRESSIONS = "SELECT fingerprint, at, entry FROM regressions WHERE at > ? ORDER BY at LIMIT 1000"
 
 
 def made(
@@ -57,10 +55,14 @@ def made(
     link: Callable[[], str],
     rates: Callable[[], Mapping[str, Any]],
     report: Report,
+    version: Callable[[], object | None] = lambda: None,
 ) -> Alerts:
-    """The alerts of an application. ``link`` leads to its diagnostics; ``rates`` tells the failed requests that are compared."""
-    channels = delivery.channels(settings.alert_channels)
-    origin = messages.Origin(settings.instance, settings.release, link)
+    """The alerts of an application. ``link`` leads to its diagnostics; ``rates`` tells the failed requests that are compared;
+    ``version`` is another one whenever a journal has changed, None while nobody can say."""
+    routing = Routing.made(settings.alert_routes, settings.rules_on, settings.quiet_hours)
+    service = urlsplit(settings.address).hostname or f"prodfix-{settings.app_env}"
+    origin = messages.Origin(settings.instance, settings.release, link, service)
+    secret = settings.alert_hook_secret
     observer = Observer(
         journal,
         workers,
@@ -69,20 +71,30 @@ def made(
         max_bytes=settings.deferred_max_bytes,
         memory_limit=lambda: memory.limit(settings.memory_limit_mb),
         rates=rates,
+        version=version,
     )
     policy = Policy(
         answering,
         origin=origin,
-        channels=channels,
+        routing=routing,
         cool_down=settings.alert_cooldown_minutes * 60.0,
         most=settings.alert_max_per_hour,
         report=report,
     )
-    return Alerts(journal, observer, policy, origin=origin, channels=channels, report=report)
+    return Alerts(
+        journal,
+        observer,
+        policy,
+        origin=origin,
+        routing=routing,
+        report=report,
+        secret=secret.get_secret_value() if secret is not None else None,
+        version=version,
+    )
 
 
 class Alerts:
-    """The alerts of one worker. ``channels`` are URLs by their public names; without any, alerts are only logged."""
+    """The alerts of one worker. Without any channel of ``routing`` alerts are only logged. ``secret`` signs web hooks."""
 
     def __init__(
         self,
@@ -91,21 +103,28 @@ class Alerts:
         policy: Policy,
         *,
         origin: messages.Origin,
-        channels: Mapping[str, str],
+        routing: Routing,
         report: Report,
+        secret: str | None = None,
         send: Send = delivery.send,
+        version: Callable[[], object | None] = lambda: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._journal, self.observer, self._policy, self._clock = journal, observer, policy, clock
-        self._channels, self._report = channels, report
+        self._channels, self._report = routing.channels, report
+        self.routing = routing
+        self._mutes = Mutes(journal.folder)
         self.origin = origin
-        self._send = send
+        self._deliveries = Deliveries(routing.channels, secret, report, send)
         self._leader = Leader(journal.folder)
-        self._lock = threading.Lock()
+        in_each_process(self._renew)
         self._delivering = False
         self._sender: Pool | None = None
         self._rest_until = 0.0
-        self._unread: str | None = None
+        self._events = EventRows(journal, version)
+
+    def _renew(self) -> None:
+        self._lock = threading.Lock()  # a parent's, that it forked in the middle of a look with, would never be free
 
     # -- looking --------------------------------------------------------------------------------------------------------------
 
@@ -133,14 +152,24 @@ class Alerts:
             return
         if not led:
             self._take_over(state, now)
-        findings = conditions(self.observer.situation(self._leader.failure or self._unread))
+        disk = self._leader.failure or self._events.unread
+        situation = self.observer.situation(now, disk)
+        give_way()
+        findings = conditions(situation, self.routing.on)
         self._see(state, findings, now)
-        self._see_regressions(state, now)
+        give_way()
+        self._see_events(state, now)
+        state.routes = self.routing.told()
         self._leader.save(now)  # before anything is claimed: whoever goes on after a kill claims the same
+        mutes = self._leader.mutes()
+        if heard := self._policy.share_mutes(state, mutes, now):
+            mutes = self._leader.mutes(heard)
         if self._channels:
-            self._policy.notify(state, now)
-            self._policy.compare(state, findings, now)
-            self._leader.save(now)
+            self._policy.notify(state, now, mutes)
+            self._policy.comparison.compare(state, findings, now)
+        for alert in self._policy.comparison.settle_events(state, now):
+            self._log(alert, "over")
+        self._leader.save(now)
 
     def _begin(self) -> None:
         if self._leader.begin():
@@ -150,69 +179,53 @@ class Alerts:
 
     def _take_over(self, state: LeaderState, now: float) -> None:
         """Go on where the leader before has stopped: it was killed perhaps, and its program has come to its end since."""
-        self._record(state, delivery.results(self._leader.results()), now)
+        self._events.forget()
+        self._deliveries.record(state, delivery.results(self._leader.results()), now)
         if not self._delivering:
             notifications.try_again(state.notifications)
         if self._channels:
-            self._policy.notify(state, now)
+            self._policy.notify(state, now, self._leader.mutes())
         self._leader.save(now)
 
     def _see(self, state: LeaderState, findings: Findings, now: float) -> None:
         for key in findings.found:
             state.alerts.setdefault(key, Alert(key, kind_of(key)))
         for key, alert in state.alerts.items():
-            if key in findings.unknown or alert.kind == "regression":
+            if key in findings.unknown or alert.kind in EVENTS:
                 continue
             change = alert.see(findings.found.get(key), now)
+            if change == "over" and alert.silenced == "quiet" and alert.notified is None:
+                state.hold_quiet(alert)
             if change is not None:
                 self._log(alert, change)
 
     def _log(self, alert: Alert, change: Change) -> None:
         firing = change == "firing"
-        title = messages.title(alert.kind, "begin" if firing else "end", alert.severity)
+        kinds = len(alert.members) or 1
+        title = messages.title(alert.kind, "begin" if firing else "end", alert.severity, kinds=kinds)
         facts = {
             "alarm": alert.key,
             "state": change,
             "since": messages.moment(alert.since),
             "until": messages.moment(alert.until) if alert.until is not None else None,
+            **({"first": messages.moment(alert.started)} if alert.again else {}),
             **alert.facts,
         }
         self._report(alert.severity if firing else Severity.INFO, title, facts)
 
-    # -- resolved errors that are back: seen by one worker of all, told by another ----------------------------------------------
+    # -- events of kinds of errors: seen by one worker of all, told by another --------------------------------------------------
 
-    def regressed(self, group: Mapping[str, Any]) -> None:
-        """A resolved kind of error is back: seen by this worker, and to be told by the leader."""
-        entry = {"fingerprint": group["fingerprint"], "error": group["message"], "releases": group["releases"]}
-        now = self._clock()
-        self._journal.offer(
-            [
-                ("DELETE FROM regressions WHERE at < ?", (now - NEWS,)),
-                (_REGRESSED, (group["fingerprint"], now, orjson.dumps(entry))),
-            ],
-            limit=DISK_LIMIT,
-        )
+    def happened(self, kind: AlertKind, group: Mapping[str, Any]) -> None:
+        """A kind of error is new, escalates, or is back though it was resolved: seen by this worker, and to be told by the
+        leader."""
+        if kind in self.routing.on:
+            self._events.put(kind, group, self._clock())
 
-    def _see_regressions(self, state: LeaderState, now: float) -> None:
-        alerts = state.alerts
-        for fingerprint, at, entry in self._regressions(now):
-            key = f"regression:{fingerprint}"
-            if key not in alerts and len(alerts) >= MOST_ALERTS:
-                continue  # the log has them all
-            alert = alerts.setdefault(key, Alert(key, "regression"))
-            if alert.happen(orjson.loads(entry), at):
-                self._log(alert, "firing")
-                if not self._channels:
-                    alert.give_up()
-
-    def _regressions(self, now: float) -> list[tuple[Any, ...]]:
-        try:
-            rows = self._journal.read(_REGRESSIONS, (now - NEWS,))
-        except (OSError, sqlite3.Error) as error:  # a TimeoutError is one
-            self._unread = type(error).__name__
-            return []
-        self._unread = None
-        return sorted(rows, key=lambda row: float(row[1]))
+    def _see_events(self, state: LeaderState, now: float) -> None:
+        for alert in self._events.see(state, self.routing.on, now):
+            self._log(alert, "firing")
+            if not self._channels:
+                alert.give_up()
 
     # -- delivering -------------------------------------------------------------------------------------------------------------
 
@@ -221,53 +234,24 @@ class Alerts:
         with self._lock:
             self._begin()
             state = self._leader.state
-            jobs = self._due(state, self._clock()) if state is not None else []
+            jobs = self._deliveries.begin(state, self._clock()) if state is not None else []
+            if jobs:
+                # Before it is sent: whoever goes on after a kill looks for the results.
+                self._leader.save(self._clock())
             if state is None or not jobs:
                 return
             # The program writes into the lock's file, and so holds the lock; else into one without a name.
             file = delivery.nameless() if self._leader.lock.file is None else os.dup(self._leader.lock.file)
             self._delivering = True
         try:
-            results = self._sent(jobs, file)
+            assert self._sender is not None, "deliver has begun"
+            results = self._deliveries.send(jobs, file, self._sender)
         finally:
             self._delivering = False
         with self._lock:
             if self._leader.state is state:  # else the lock was lost: the next leader reads the results from its file
-                self._record(state, results, self._clock())
+                self._deliveries.record(state, results, self._clock())
                 self._leader.save(self._clock())
-
-    def _due(self, state: LeaderState, now: float) -> list[delivery.Job]:
-        due = notifications.due(state.notifications, now, self._channels)[: delivery.MOST]
-        for one, channel in due:
-            one.channels[channel].begin()
-        if due:
-            self._leader.save(now)  # before it is sent: whoever goes on after a kill looks for the results
-        return [delivery.job(one, channel, self._channels[channel]) for one, channel in due]
-
-    def _sent(self, jobs: list[delivery.Job], file: int) -> list[DeliveryResult]:
-        try:
-            assert self._sender is not None, "deliver has begun"
-            written = self._sender.run(delivery.run, jobs, file, self._send)
-        except Exception as error:  # noqa: BLE001 - that it could not be run must not keep the next one from running
-            self._report(Severity.ERROR, "the delivery program could not be run", {"error": type(error).__name__})
-            return delivery.with_missing(jobs, (), "not_started")
-        return delivery.with_missing(jobs, delivery.results(written), "no_result")
-
-    def _record(self, state: LeaderState, results: list[DeliveryResult], now: float) -> None:
-        for one, result, became in notifications.record(state.notifications, results, now):
-            state.totals.sent += became == "delivered"
-            state.totals.failed += became == "failed"
-            self._log_delivery(one, result, became)
-
-    def _log_delivery(self, one: Notification, result: DeliveryResult, state: DeliveryState) -> None:
-        facts: dict[str, Any] = {"alert": one.id, "key": one.key, "channel": result.channel, "state": state}
-        if state == "delivered":
-            self._report(Severity.INFO, "an alert was delivered", facts)
-            return
-        facts |= {"reason": result.reason, "advice": REASONS.get(result.reason or "", "")}
-        given_up = state == "failed"
-        message = "an alert was not delivered, and is given up" if given_up else "an alert was not delivered yet"
-        self._report(Severity.ERROR if given_up else Severity.WARN, message, facts)
 
     def close(self) -> None:
         """Let another worker lead. A program that still runs ends by itself, and holds the lock until then."""
@@ -290,8 +274,39 @@ class Alerts:
         """What is wrong now, and the last alerts with what became of them: from the leader's file, so that all workers say the
         same. Never raises: what the file does not tell is left out, and said to be."""
         state, complete = LeaderState(), True
+        mutes: MuteMap = {}
         try:
             state = self._journal.aside(leader_state.read, self._journal.folder)
+            mutes = self._journal.aside(self._mutes.read)
         except (OSError, ValueError):
             complete = False
-        return reported(state, self.observer.workers.read(), channels=self._channels, complete=complete)
+        now, routing = self._clock(), self.routing.as_told(state.routes)
+        return reported(state, self.observer.workers.read(), routing=routing, mutes=mutes, now=now, complete=complete)
+
+    # -- muting: by whoever is asked, for all instances --------------------------------------------------------------------------
+
+    def mute(self, rule: MuteRule, by: str, *, span: MuteSpan = "1h", until: float | None = None) -> list[MutedRule]:
+        """Let nobody hear of ``rule`` (``all``: of any) for a while, or ``until`` a moment in seconds since the epoch; what is
+        muted then. Raises :class:`prodfix.errors.JournalUnavailable` if the disk fails."""
+        now = self._clock()
+        end = until_of(span, now, self.routing.quiet) if until is None else min(until, EVER)
+        return self._order(rule, end, by)
+
+    def unmute(self, rule: MuteRule, by: str) -> list[MutedRule]:
+        """Take that back; of ``all`` only what was muted as all. Raises the same."""
+        return self._order(rule, 0.0, by)
+
+    def elsewhere(self) -> str:
+        """When other instances hear of what was ordered here."""
+        return heard_elsewhere(self.observer.workers.read())
+
+    def _order(self, rule: MuteRule, until: float, by: str) -> list[MutedRule]:
+        one = order(rule, until, by, self._clock)
+        try:
+            found = self._journal.aside(self._mutes.merge, [one])
+        except OSError as error:  # a TimeoutError is one
+            raise JournalUnavailable(type(error).__name__) from error
+        message = "alerts are muted" if until else "alerts are not muted any more"
+        ends = messages.moment(until) if 0.0 < until < EVER else None
+        self._report(Severity.INFO, message, {"rule": rule, "until": ends, "by": by})
+        return muted_rules(found, self._clock())

@@ -1,6 +1,6 @@
 """Is it alive, is it ready, and does the database answer? None of these waits for anything.
 
-With ``?verbose`` an admin sees what this worker knows besides; anybody else is refused, as for the diagnostics.
+With ``?verbose`` an admin or viewer sees what this worker knows besides; anybody else is refused, as for the diagnostics.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def startup() -> Response:
 
 @blueprint.get("/db")
 def db() -> Response:
-    """The database, as the pinger of this worker found it at most ``HEALTH_MAX_AGE_MS`` ago."""
+    """The database, as the last ping found it at most ``HEALTH_MAX_AGE_MS`` ago: this worker's, or one that agrees with it."""
     result = current_prodfix.database.monitor.health()
     return _answer(result.healthy, {"healthy": result.healthy, "database": _database(result)})
 
@@ -74,12 +74,12 @@ def _database(result: HealthCheckResult) -> dict[str, Any]:
 
 
 def _details() -> dict[str, Any]:
-    """What this worker knows, for an admin who asks for it."""
+    """What this worker knows, for who may see the diagnostics and asks for it."""
     if "verbose" not in request.args:
         return {}
     services = current_prodfix
     if services.settings.diagnostics_auth_required:
-        require_role("admin")
+        require_role("admin", *(("viewer",) if services.settings.jwt_verification_key is not None else ()))
     return {
         "worker": {
             "pid": os.getpid(),

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import bson.errors
 from pymongo import errors as mongo
 
-from prodfix import driver
 from prodfix.classification.classifications import (
     APPLIED_LATE,
     BODY_BROKEN,
@@ -52,6 +51,7 @@ from prodfix.classification.classifications import (
     Classification,
 )
 from prodfix.classification.places import encoding
+from prodfix.driver.operation_internals import CLOSED
 from prodfix.errors import (
     AnswerNotKept,
     AuthenticationRequired,
@@ -108,7 +108,7 @@ TYPES: dict[type[BaseException], Classification] = {
     mongo.ConnectionFailure: INTERRUPTED,
     mongo.ServerSelectionTimeoutError: UNAVAILABLE,
     mongo.WaitQueueTimeoutError: BUSY,
-    **dict.fromkeys(driver.CLOSED, INTERRUPTED),
+    **dict.fromkeys(CLOSED, INTERRUPTED),
     mongo.NetworkTimeout: TIMED_OUT,
     mongo.ExecutionTimeout: TIMED_OUT,
     mongo.WTimeoutError: APPLIED_LATE,

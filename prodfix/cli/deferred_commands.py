@@ -15,11 +15,14 @@ from typing import Any, TypeVar
 
 import click
 import orjson
-from flask.cli import AppGroup
 
+from prodfix.cli.audit import audit, command_user
+from prodfix.cli.deferred_alike import AlikeWrites, counted, order_alike
 from prodfix.cli.named_settings import named
+from prodfix.cli.suggesting import SuggestingGroup
 from prodfix.deferral.admin import Command
-from prodfix.deferral.backlog import BACKLOG_STATES, MOST, BacklogState
+from prodfix.deferral.backlog import MOST
+from prodfix.deferral.backlog_groups import BACKLOG_STATES, BacklogState
 from prodfix.deferral.rescue import Occupied, Rescue, Rescued
 from prodfix.errors import DatabaseNotConfigured, JournalUnavailable, NotFound
 from prodfix.logs.sinks import Console
@@ -32,7 +35,7 @@ OBEYED = 10.0  # seconds in which a worker carries an order out, if there is one
 
 Answer = TypeVar("Answer")
 
-deferred = AppGroup("deferred", help="Writes that wait on disk, and those that were put aside.")
+deferred = SuggestingGroup("deferred", help="Writes that wait, or were put aside.")
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -65,7 +68,10 @@ def show_list(state: BacklogState | None, operation: str | None, limit: int, off
 @click.argument("identity")
 @_as_json
 def show(identity: str, as_json: bool) -> None:
-    """One entry: names and types of its arguments, never a value."""
+    """One entry, without a value.
+
+    With the names and types of its arguments.
+    """
     entry = _asked(lambda: current_prodfix.deferral.backlog.show(identity)).to_json()
     if as_json:
         _json(entry)
@@ -90,23 +96,79 @@ def _order(command: Command, identity: str, as_json: bool) -> None:
     raise click.ClickException(named(told))
 
 
+def _order_alike(command: Command, alike: AlikeWrites, as_json: bool) -> None:
+    services, by = current_prodfix, command_user()
+    done = _asked(lambda: order_alike(services, command, alike, by, hidden=as_json))
+    facts = {"operation": alike.operation, "reason": alike.reason, "state": alike.state, "ordered": done.ordered}
+    audit(services, f"deferred {command}", by, **facts)
+    if as_json:
+        _json({**alike._asdict(), **done._asdict()})
+    else:
+        click.echo(f"{done.ordered} ordered" + (f", {done.left} are not done yet" if done.left else ""))
+    if done.left:
+        raise click.ClickException(named("does the service run, with this STATE_DIR? Its workers do what is ordered"))
+
+
+def _alike(identity: str | None, operation: str | None, reason: str | None, state: BacklogState) -> AlikeWrites | None:
+    """What is asked: one write, or all that are alike. Raises ``UsageError`` for neither and for both."""
+    if (identity is None) == (operation is None):
+        raise click.UsageError("name one write by its ID, or with --operation all that are alike")
+    if identity is not None and reason is not None:
+        raise click.UsageError("--reason goes with --operation")
+    return None if operation is None else AlikeWrites(operation, reason, state)
+
+
+_operation = click.option("--operation", help="All writes of this operation.")
+_reason = click.option("--reason", help="Only those for this reason.")
+_state = click.option("--state", type=click.Choice(BACKLOG_STATES), default="failed", show_default=True)
+
+
 @deferred.command("replay")
-@click.argument("identity")
+@click.argument("identity", required=False)
+@_operation
+@_reason
+@_state
 @_as_json
-def replay(identity: str, as_json: bool) -> None:
-    """Try a write again that was put aside, or one that waits at once."""
-    _order("replay", identity, as_json)
+def replay(identity: str | None, operation: str | None, reason: str | None, state: BacklogState, as_json: bool) -> None:
+    """Try a write again at once.
+
+    One that was put aside, or one that waits; with --operation all that are alike.
+    """
+    alike = _alike(identity, operation, reason, state)
+    if alike is None:
+        _order("replay", str(identity), as_json)
+    else:
+        _order_alike("replay", alike, as_json)
 
 
 @deferred.command("discard")
-@click.argument("identity")
+@click.argument("identity", required=False)
+@_operation
+@_reason
+@_state
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_as_json
-def discard(identity: str, yes: bool, as_json: bool) -> None:
-    """Give a write up, for good. Its owner is told that it failed."""
+def discard(
+    identity: str | None, operation: str | None, reason: str | None, state: BacklogState, yes: bool, as_json: bool
+) -> None:
+    """Give a write up, for good.
+
+    Its owner is told that it failed. With --operation all that are alike.
+    """
+    alike = _alike(identity, operation, reason, state)
     if not yes:
-        click.confirm(f"{identity} was accepted from a client. Discard it?", abort=True, err=True)
-    _order("discard", identity, as_json)
+        what = f"{identity} was" if alike is None else f"{_many(alike)} ({alike}) were"
+        click.confirm(f"{what} accepted from a client. Discard?", abort=True, err=True)
+    if alike is None:
+        _order("discard", str(identity), as_json)
+    else:
+        _order_alike("discard", alike, as_json)
+
+
+def _many(alike: AlikeWrites) -> str:
+    services = current_prodfix
+    count = _asked(lambda: counted(services, alike))
+    return f"{count} {'write' if count == 1 else 'writes'}"
 
 
 @deferred.command("salvage")
@@ -114,7 +176,10 @@ def discard(identity: str, yes: bool, as_json: bool) -> None:
 @click.option("--apply", "apply", is_flag=True, help="Hand over to a worker what nobody else has.")
 @_as_json
 def salvage(file: str, apply: bool, as_json: bool) -> None:
-    """What is whole in a damaged journal: FILE is a path, or a name in STATE_DIR/journal. Changes nothing without --apply."""
+    """What is whole in a damaged journal.
+
+    FILE is a path, or a name in STATE_DIR/journal. Changes nothing without --apply.
+    """
     services = current_prodfix
     rescue = Rescue(services.runtime.journal, services.deferral.status)
     try:
@@ -170,7 +235,10 @@ def _within(limit: float, done: Callable[[], bool]) -> bool:
 @click.option("--timeout", type=click.IntRange(1, 86_400), default=300, show_default=True, help="Seconds.")
 @_as_json
 def drain(timeout: int, as_json: bool) -> None:
-    """Apply what dead workers have left, and wait until living ones have applied theirs."""
+    """Apply what dead workers have left.
+
+    And wait until living ones have applied theirs.
+    """
     services = current_prodfix
     services.logs.sinks.replace(Console(STDERR))
     _asked(lambda: services.database.clients.uri)

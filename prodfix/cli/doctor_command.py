@@ -15,7 +15,7 @@ from flask.cli import ScriptInfo, prepare_import, with_appcontext
 from rich.table import Table
 from rich.text import Text
 
-from prodfix.cli.read_only import as_json_option, console, echo_json, only_look
+from prodfix.cli.read_only import as_json_option, echo_json, only_look, show
 from prodfix.doctor import deployment
 from prodfix.doctor.checks import FAMILIES
 from prodfix.doctor.findings import Finding, Level, counted
@@ -40,7 +40,7 @@ def _list(context: click.Context, parameter: click.Parameter, wanted: bool) -> N
         for family, checks in FAMILIES.items():
             for check in checks:
                 table.add_row(family, check.code, Text(check.good))
-        console().print(table)
+        show(table)
         context.exit()
 
 
@@ -78,7 +78,9 @@ def _explain(context: click.Context, parameter: click.Parameter, code: str | Non
 )
 @with_appcontext
 def doctor(as_json: bool, only: tuple[str, ...], strict: bool, verbose: bool) -> None:
-    """Check settings, database, disk, process and application; exit code 1 if there is an error.
+    """Check this deployment.
+
+    Settings, database, disk, process and application; exit code 1 if there is an error.
 
     It starts nothing, and writes nothing but one document, which it removes again; prodfix's own test collection stays, empty.
     """
@@ -145,17 +147,18 @@ def _draw(found: Found, *, verbose: bool) -> None:
         for level, name, text in _rows(findings, verbose=verbose):
             table.add_row(Text(f"  {level}", style=_STYLES[level]), name, Text(text))
         table.add_row()
-    console().print(table)
+    show(table)
 
 
 def _rows(findings: list[Finding], *, verbose: bool) -> Iterator[tuple[Level, str, str]]:
     """Level, check and text; what is good, and what could not be checked for one reason, is one row unless ``verbose``."""
-    folded = Counter((one.level, "" if one.level is Level.OK else one.found) for one in findings if not one.advice)
+    rest = [one for one in findings if not (one.advice or one.facts)]
+    folded = Counter((one.level, "" if one.level is Level.OK else one.found) for one in rest)
     for finding in findings:
         alike = (finding.level, "" if finding.level is Level.OK else finding.found)
         if finding.advice:
             yield finding.level, finding.check, f"{finding.found}\n-> {finding.advice}"
-        elif verbose or (folded[alike] == 1 and finding.level is not Level.OK):
+        elif finding.facts or verbose or (folded[alike] == 1 and finding.level is not Level.OK):
             yield finding.level, finding.check, finding.found
         elif folded[alike]:
             yield finding.level, f"{folded[alike]} checks", alike[1]

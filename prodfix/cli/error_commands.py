@@ -9,20 +9,24 @@ from typing import Any, get_args
 
 import click
 import orjson
-from flask.cli import AppGroup
 from rich.table import Table
 from rich.text import Text
 
 from prodfix.classification.table import entries
+from prodfix.cli.fitted_table import FittedTable
 from prodfix.cli.interrupts import until_interrupted
-from prodfix.cli.read_only import as_json_option, console, echo_json, looking, short_time, table, words
+from prodfix.cli.kind_table import kind_lines, kind_table
+from prodfix.cli.read_only import as_json_option, brief_time, console, echo_json, looking, short_time, table, words
+from prodfix.cli.suggesting import SuggestingGroup
+from prodfix.cli.triage_commands import TRIAGE
 from prodfix.errors import ErrorCategory
 from prodfix.logs.sinks import Console as Stderr
-from prodfix.records.lookup import Place
 from prodfix.records.records import ErrorSummary
+from prodfix.records.wanted_records import Place
 from prodfix.serialization import to_json
 from prodfix.services import Services, current_prodfix
-from prodfix.statistics.groups import GroupState
+from prodfix.statistics.decisions import GroupState
+from prodfix.statistics.group_list import GROUP_SORTS, GroupSort
 from prodfix.statistics.statistics import TIME_RANGES, Coverage, TimeRange
 
 _TITLES = {
@@ -33,9 +37,9 @@ _TITLES = {
 }
 _RETRIES = (("transient", "now"), ("retryable", "client"))
 _LEGEND = "retry: now = prodfix may try again by itself; client = the answer asks the client to"
-_STYLES = {"regressed": "bold red", "resolved": "green"}
 STDERR = 2
 _WIDE = 130  # columns; below them the category stands under the code
+_NARROW = 100  # below them a name may have a line of its own
 LATE = 5.0  # seconds in which a record of another instance may still arrive behind newer ones
 SEEN = 10_000  # records that `tail --follow` remembers
 
@@ -51,20 +55,34 @@ category_option = click.option(
     "--category", type=click.Choice([str(one) for one in ErrorCategory]), help="Only this one."
 )
 
-errors = AppGroup("errors", help="What fails, and how errors are classified.")
+errors = SuggestingGroup("errors", help="What fails, and what is done about it.")
+for decision in TRIAGE:
+    errors.add_command(decision)
 
 
 @errors.command("top")
 @range_option
 @category_option
 @click.option("--status", type=click.Choice(get_args(GroupState)), help="Only kinds in this state.")
+@click.option("--q", help="Words of headline, place, route or code.")
+@click.option("--sort", type=click.Choice(GROUP_SORTS), default="most", show_default=True)
 @click.option("--limit", type=click.IntRange(1, 200), default=20, show_default=True)
 @as_json_option
-def top(time_range: TimeRange, category: str | None, status: GroupState | None, limit: int, as_json: bool) -> None:
-    """The most frequent kinds of errors."""
+def top(
+    time_range: TimeRange,
+    category: str | None,
+    status: GroupState | None,
+    q: str | None,
+    sort: GroupSort,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """The kinds of errors, with their trend."""
     with looking() as services:
         read = services.requests.statistics.read(time_range)
-        found, total = services.errors.groups.page(read.window, status=status, category=category, limit=limit)
+        found, total = services.errors.groups.page(
+            read.window, status=status, category=category, q=q, sort=sort, limit=limit
+        )
         statistics = read.statistics()
     if as_json:
         echo_json({"groups": to_json(found), "total": total, **read.coverage().to_json()})
@@ -72,18 +90,12 @@ def top(time_range: TimeRange, category: str | None, status: GroupState | None, 
     rates = statistics.requests.rates
     failed = f", {rates.error_rate:.2%} of {rates.requests} requests failed" if rates.error_rate is not None else ""
     click.echo(f"{statistics.total_errors} errors in {time_range}{failed}{_scope(statistics.coverage)}")
-    drawn = table("count", "state", "category", "error", "last seen (UTC)", "fingerprint", numbers=("count",))
-    for group in found:
-        state = "" if group.status in ("open", "unknown") else group.status
-        drawn.add_row(
-            words(group.count),
-            words(state, _STYLES.get(state, "")),
-            words(group.category),
-            words(group.message),
-            words(short_time(group.last_seen)),
-            words(group.fingerprint),
-        )
-    console().print(drawn)
+    shown = console()
+    shown.print(kind_table(found, shown.width))
+    if statistics.coverage.others:
+        click.echo(statistics.coverage.others)
+    if any(group.status == "unknown" for group in found):
+        click.echo("Which of them are resolved or ignored cannot be told now: MongoDB does not answer.")
     if total > len(found):
         click.echo(f"... and {total - len(found)} more kinds: --limit")
 
@@ -100,15 +112,14 @@ def show(fingerprint: str, time_range: TimeRange, as_json: bool) -> None:
         if group is None:
             raise click.ClickException(f"no kind of error has this fingerprint in {time_range} (--range 7d for a week)")
         records = services.errors.lookup.errors(fingerprint=fingerprint, limit=10).summaries
-    answer = {**group.to_json(), "records": to_json(records)}
+        kept = services.errors.lookup.kept(fingerprint)
     if as_json:
-        echo_json(answer)
+        echo_json({**group.to_json(), "kept": kept, "records": to_json(records)})
         return
-    click.echo(words(answer["message"]).plain)
-    for name in ("status", "category", "count", "firstSeen", "lastSeen", "releases", "devices", "endpoints"):
-        value = answer[name]
-        shown = ", ".join(_pairs(value)) if isinstance(value, (dict, list)) else value
-        click.echo(f"{name + ':':<11} {words(shown).plain}")
+    for line in kind_lines(group):
+        click.echo(line)
+    if kept is not None and kept < group.count:
+        click.echo(f"{kept:,} of {group.count:,} records are kept: the first, the newest and a sample of the others")
     if records:
         console().print(_table_of(records))
 
@@ -122,7 +133,10 @@ def show(fingerprint: str, time_range: TimeRange, as_json: bool) -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print each as one line of JSON.")
 def tail(follow: bool, category: str | None, limit: int, interval: float, as_json: bool) -> None:
-    """The newest errors, oldest first, each on a line with its request's ID."""
+    """The newest errors, oldest first.
+
+    Each on a line with its request's ID.
+    """
     with looking() as services, until_interrupted() as interrupted:
         for record in _tailed(services, category, limit, interval if follow else None, interrupted):
             line = orjson.dumps(record.to_json()).decode() if as_json else _line(record)
@@ -176,27 +190,34 @@ def _line(record: ErrorSummary) -> str:
     return words("  ".join(str(part) for part in parts if part)).plain
 
 
-def _table_of(records: list[ErrorSummary]) -> Table:
-    drawn = table("time (UTC)", "request", "status", "endpoint", "device", "message")
+def _table_of(records: list[ErrorSummary]) -> FittedTable:
+    drawn = table(
+        *("request", "time (UTC)", "status", "endpoint", "device", "message"),
+        ids=("request",),
+        lines=("time (UTC)", "status"),
+        prose=("message",),
+        spare=("device", "endpoint", "status"),
+    )
     for record in records:
-        values = (record.request_id, record.status, record.endpoint, record.device_type, record.message)
-        drawn.add_row(words(short_time(record.timestamp)), *map(words, values))
+        values = (record.status, record.endpoint, record.device_type, record.message)
+        drawn.add_row(words(record.request_id), words(brief_time(record.timestamp)), *map(words, values))
     return drawn
 
 
-def _pairs(value: Any) -> list[str]:
-    return [f"{name} {count}" for name, count in value.items()] if isinstance(value, dict) else list(value)
-
-
 def _scope(coverage: Coverage) -> str:
-    return f" ({coverage.scope}, since {short_time(coverage.window_from)} UTC)"
+    whole = f"all since {short_time(coverage.complete_from)}" if coverage.complete_from else "no minute of it whole"
+    part = f"; a part only, {whole}" if coverage.partial else ""
+    return f" ({coverage.scope}, since {short_time(coverage.window_from)} UTC{part})"
 
 
 @errors.command("table")
 @as_json_option
 @click.option("--kind", type=click.Choice(list(_TITLES)), help="Only one of the four tables.")
 def classification(as_json: bool, kind: str | None) -> None:
-    """Print what each error means, the application's own rows among them (marked with *)."""
+    """Print what each error means.
+
+    The application's own rows among them (marked with *).
+    """
     current_prodfix.logs.sinks.replace(Stderr(STDERR))
     rows = [row for row in entries(current_prodfix.classifier) if kind in (None, row["kind"])]
     if as_json:
@@ -207,16 +228,20 @@ def classification(as_json: bool, kind: str | None) -> None:
         if kind in (None, name):
             some = [row for row in rows if row["kind"] == name]
             shown.print(f"\n{title}\n", style="bold")
-            shown.print(_drawn(some, wide=shown.width >= _WIDE))
+            shown.print(_drawn(some, width=shown.width))
     shown.print(f"\n{_LEGEND}")
 
 
-def _drawn(rows: list[dict[str, Any]], *, wide: bool) -> Table:
-    drawn = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="underline")
-    for header in ("", "name", "status", "code", *(("category",) if wide else ()), "severity", "retry", "outcome"):
-        drawn.add_column(header, no_wrap=header != "name", overflow="fold")
+def _drawn(rows: list[dict[str, Any]], *, width: int) -> Table | FittedTable:
+    wide, narrow = width >= _WIDE, width < _NARROW
+    headers = ("name", "status", "code", *(("category",) if wide else ()), "severity", "retry", "outcome")
+    drawn: Table | FittedTable = table(*headers, ids=("name",))
+    if not narrow:
+        drawn = Table("", box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="underline")
+        for header in headers:
+            drawn.add_column(header, no_wrap=header != "name", overflow="fold")
     for row in rows:
-        key, name = str(row["key"]), row["name"]
+        key, name = "" if row["key"] == row["name"] else str(row["key"]), row["name"]
         if row["own"]:
             name += " *"
         if "note" in row:
@@ -225,5 +250,6 @@ def _drawn(rows: list[dict[str, Any]], *, wide: bool) -> Table:
         cells = [code, category] if wide else [f"{code}\n{category}" if code else ""]
         retry = " ".join(word for column, word in _RETRIES if row.get(column))
         cells = [str(row.get("status", "")), *cells, row.get("severity", ""), retry, row.get("outcome") or ""]
-        drawn.add_row("" if key == row["name"] else key, *map(Text, (name, *cells)))
+        first = (f"{key} {name}".lstrip(),) if narrow else (key, name)
+        drawn.add_row(*map(Text, (*first, *cells)))
     return drawn

@@ -63,7 +63,10 @@ class HealthReport(Serializable):
 @as_json_option
 @with_appcontext
 def health(as_json: bool) -> None:
-    """Ping the database, and show what the workers of this host say; exit code 1 if it, or one of them, is not healthy."""
+    """Ping the database, and ask the workers.
+
+    What those of this host say; exit code 1 if it, or one of them, is not healthy.
+    """
     with looking() as services:
         answer = _asked(services)
     if as_json:
@@ -119,14 +122,20 @@ def _draw(answer: HealthReport) -> None:
     if not answer.workers:
         click.echo(named("workers: none has said anything in STATE_DIR for ten seconds"))
         return
-    drawn = table("worker", "state", "last error", "pool", "breaker", "journal", "memory", "loop lag")
+    drawn = table(
+        *("worker", "state", "last error", "pool", "breaker", "journal", "memory", "loop lag"),
+        ids=("worker",),
+        lines=("pool",),
+        prose=("last error",),
+        spare=("loop lag", "memory", "pool"),
+    )
     for worker in answer.workers:
         pool = worker.pool
         waiting = f", {pool.waiting} wait" if pool.waiting else ""
         drawn.add_row(
             words(worker.worker),
             words(worker.state, "green" if worker.state == "connected" else "bold red"),
-            words(worker.last_error),
+            words(worker.last_error if worker.state != "connected" else None),
             words(f"{pool.checked_out} of {pool.capacity} in use{waiting}"),
             words(worker.breaker),
             words(worker.journal or "ok"),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 from flask.cli import with_appcontext
 
 from prodfix.cli.read_only import as_json_option, console, echo_json, looking, table, words
 from prodfix.queries.advice import QueryAdvice
-from prodfix.queries.query_statistics import QUERY_SORTS, QuerySort
+from prodfix.queries.query_statistics import QUERY_SORTS, QueryFigures, QuerySort
 
 
 @click.command("queries")
@@ -18,16 +20,23 @@ from prodfix.queries.query_statistics import QUERY_SORTS, QuerySort
 @as_json_option
 @with_appcontext
 def queries(sort: QuerySort, operation: str | None, collection: str | None, limit: int, as_json: bool) -> None:
-    """Each kind of command over the live workers of this host, with advice for slow ones."""
+    """Each kind of command, with advice.
+
+    Over the live workers of this host; the advice is for slow ones.
+    """
     with looking() as services:
         found = services.queries.statistics.read(sort, operation=operation, collection=collection, limit=limit)
     if as_json:
         echo_json(found)
         return
     click.echo(f"{found.total} kinds of commands, by {sort}; {found.workers} workers")
+    _draw(found.queries)
+
+
+def _draw(found: Sequence[QueryFigures]) -> None:
     numbers = ("count", "failed", "total", "p50", "p95", "p99")
-    drawn = table("command", *numbers, "advice", numbers=numbers)
-    for one in found.queries:
+    drawn = table(*("command", *numbers, "advice"), numbers=numbers, prose=("command",), spare=("p50", "p99", "total"))
+    for one in found:
         fields = f" {{{', '.join(one.fields)}}}" if one.fields else ""
         drawn.add_row(
             words(f"{one.operation} {one.collection or ''}{fields}"),

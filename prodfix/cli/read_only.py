@@ -6,7 +6,7 @@ import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from prodfix.cli.audit import FILE as AUDITS
+from prodfix.cli.fitted_table import FittedTable
 from prodfix.cli.named_settings import named
 from prodfix.errors import JournalUnavailable
 from prodfix.logs.files import FILES
@@ -25,6 +27,7 @@ from prodfix.services import Services, current_prodfix
 STDERR = 2
 PATIENCE = 5.0  # seconds for the ping and for the first command, which have to make a connection first
 DOUBT = 1.0  # instead, if the workers of this host have lost it: they ask twice a second
+YEAR = timedelta(days=300)  # less than one: what is older is told with its year
 WIDTH = 130  # columns of what goes into a file or a pipe
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
@@ -39,22 +42,25 @@ class _Nowhere:
     def write(self, data: bytes) -> None: ...
 
 
-def only_look(services: Services) -> None:
+def only_look(services: Services, *, audited: bool = False) -> None:
     """Let this process ask the application without becoming one of its workers: no background work, no journal of its
-    own, nothing in the log files, and no word of a connection that only this process has."""
+    own, nothing in the log files (but in the one of audits, if it is ``audited``), no word of a connection that only this
+    process has, and on the terminal nothing but the result, and warnings."""
     services.runtime.background.hold()
-    for name in FILES:
+    services.logs.warn_only()
+    for name in FILES if not audited else (name for name in FILES if name != AUDITS):
         services.logs.sinks.replace(_Nowhere(f"{name}.log"))
 
 
 @contextmanager
-def looking(*, ask_database: bool = True) -> Iterator[Services]:
+def looking(*, ask_database: bool = True, audited: bool = False) -> Iterator[Services]:
     """The application's services, to be asked. That MongoDB does not answer is told on stderr, and is no reason to end;
-    ``ask_database`` is false for what the journals know alone."""
+    ``ask_database`` is false for what the journals know alone; ``audited``: what is done within is written down."""
     services = current_prodfix
     services.logs.sinks.replace(Stderr(STDERR))
     services.database.readable.allow(PATIENCE)
-    only_look(services)
+    services.database.diagnostics.allow(PATIENCE)
+    only_look(services, audited=audited)
     try:
         if ask_database and services.database.clients.configured and not ping(services):
             told = "MongoDB does not answer: this is what the workers of this host know (STATE_DIR)."
@@ -64,6 +70,8 @@ def looking(*, ask_database: bool = True) -> Iterator[Services]:
         raise click.ClickException(named(f"STATE_DIR cannot be read: {type(error).__name__}")) from None
     finally:
         services.database.clients.close()
+        if audited:
+            services.logs.sinks.flush()
 
 
 def ping(services: Services) -> bool:
@@ -91,12 +99,22 @@ def console() -> Console:
     return made
 
 
-def table(*headers: str, numbers: Sequence[str] = ()) -> Table:
-    """An empty table. Headers in ``numbers`` stand at the right."""
-    made = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="underline")
-    for header in headers:
-        made.add_column(header, overflow="fold", justify="right" if header in numbers else "left")
-    return made
+def show(drawn: Table) -> None:
+    """Print it. What goes into a file or a pipe has no blanks at the ends of its lines."""
+    made = console()
+    if made.is_terminal:
+        made.print(drawn)
+        return
+    with made.capture() as captured:
+        made.print(drawn)
+    for line in captured.get().splitlines():
+        click.echo(line.rstrip())
+
+
+def table(*headers: str, **which: Sequence[str]) -> FittedTable:
+    """An empty table. ``which`` of the headers are what, by the names of :class:`FittedTable`: what is in the columns ``ids`` is
+    never cut or folded, so that it can be copied from the narrowest terminal; they come first."""
+    return FittedTable(headers, **which)
 
 
 def words(value: Any, style: str = "") -> Text:
@@ -109,3 +127,9 @@ def short_time(moment: datetime | str | None) -> str:
     """ISO 8601 in UTC without the date's ``T`` and the fraction."""
     moment = iso(moment) if isinstance(moment, datetime) else moment
     return f"{moment[:10]} {moment[11:19]}" if moment else ""
+
+
+def brief_time(moment: datetime | str | None) -> str:
+    """The same without the year, where nobody takes it for another one: for a table."""
+    told = short_time(moment)
+    return told if told[:10] < iso(datetime.now(UTC) - YEAR)[:10] else told[5:]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -13,6 +13,7 @@ from prodfix.deferral.operation_status import OperationAnswer
 from prodfix.diagnostics.requests import RequestReport
 from prodfix.errors import NotKnownNow
 from prodfix.records.records import RecoveryAttempts
+from prodfix.request.context import SentCommand
 
 
 @click.command("request")
@@ -20,16 +21,26 @@ from prodfix.records.records import RecoveryAttempts
 @as_json_option
 @with_appcontext
 def request(request_id: str, as_json: bool) -> None:
-    """Its errors, its commands, what was tried again, its deferred writes and its incident; exit code 1 if nothing is known."""
+    """All that is known of one request.
+
+    Its errors, its commands, what was tried again, its deferred writes and its incident; exit code 1 if nothing is known.
+    """
     with looking() as services:
         try:
             found = services.diagnostics.requests.find(request_id)
         except NotKnownNow:
             raise click.ClickException("this host does not know it, and MongoDB cannot be asked now") from None
+        sampled = services.diagnostics.requests.sampled() if found is None else 0
     if found is None:
+        kinds = "kinds" if sampled != 1 else "kind"
+        others = (
+            f"; of {sampled} {kinds} of errors only a sample is kept, and it may be one of the others"
+            if sampled
+            else ""
+        )
         raise click.ClickException(
             "nothing is known of this request: one that went well leaves no record, client errors are counted only,"
-            " and records are kept for ERROR_RETENTION_DAYS"
+            f" and records are kept for ERROR_RETENTION_DAYS{others}"
         )
     if as_json:
         echo_json(found)
@@ -60,18 +71,26 @@ def _draw(found: RequestReport) -> None:
         click.echo(f"deferred:  {words(one.operation_id).plain} {one.status}{reason}")
     for incident in found.incidents:
         click.echo(f"incident:  {incident.cause}, {short_time(incident.from_)} to {short_time(incident.to)} UTC")
+    if found.thinned:
+        click.echo(
+            "thinned:   there are enough errors of its kind: MongoDB keeps no record of it, and this host a while only"
+        )
     if found.missing:
         click.echo(f"missing:   MongoDB cannot be asked now, and may know more: {', '.join(found.missing)}")
     for error in found.errors:
         _draw_error(error)
     if found.commands:
-        drawn = table("command", "collection", "took", "result", numbers=("took",))
-        for command in found.commands:
-            result = words("failed", "bold red") if command.failed else words("ok")
-            took = words("" if command.duration_ms is None else f"{command.duration_ms:.1f} ms")
-            drawn.add_row(words(command.operation), words(command.collection), took, result)
         click.echo()
-        console().print(drawn)
+        _draw_commands(found.commands)
+
+
+def _draw_commands(commands: Sequence[SentCommand]) -> None:
+    drawn = table("command", "collection", "took", "result", numbers=("took",), prose=("collection",))
+    for command in commands:
+        result = words("failed", "bold red") if command.failed else words("ok")
+        took = words("" if command.duration_ms is None else f"{command.duration_ms:.1f} ms")
+        drawn.add_row(words(command.operation), words(command.collection), took, result)
+    console().print(drawn)
 
 
 def _draw_error(error: Mapping[str, Any]) -> None:

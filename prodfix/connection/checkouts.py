@@ -13,10 +13,11 @@ from typing import Any
 import pymongo
 from pymongo.errors import ServerSelectionTimeoutError, WaitQueueTimeoutError
 
-from prodfix import driver
 from prodfix.connection.time_limits import LimitedConnection
+from prodfix.driver import csot
+from prodfix.driver.hooked_pool import Connection, HookedPool
 
-_outer: ContextVar[driver.Deadline | None] = ContextVar("prodfix_checkout", default=None)
+_outer: ContextVar[csot.Deadline | None] = ContextVar("prodfix_checkout", default=None)
 
 
 class PoolExhausted(WaitQueueTimeoutError, ServerSelectionTimeoutError):
@@ -24,17 +25,17 @@ class PoolExhausted(WaitQueueTimeoutError, ServerSelectionTimeoutError):
     same length by the same request would help nobody."""
 
 
-class BoundedPool(driver.HookedPool):
+class BoundedPool(HookedPool):
     """The driver's pool, whose ``waitQueueTimeoutMS`` counts within a deadline as well.
 
     Making a connection is no waiting: it may take all that is left.
     """
 
-    def prodfix_lent(self, lend: Callable[[], driver.Connection]) -> driver.Connection:
-        limit, left = self.opts.wait_queue_timeout, driver.remaining()
+    def prodfix_lent(self, lend: Callable[[], Connection]) -> Connection:
+        limit, left = self.opts.wait_queue_timeout, csot.remaining()
         if limit is None or left is None or left <= limit:
             return lend()
-        token = _outer.set(driver.deadline())
+        token = _outer.set(csot.deadline())
         try:
             with pymongo.timeout(limit):
                 return lend()
@@ -45,15 +46,15 @@ class BoundedPool(driver.HookedPool):
     def prodfix_exhausted(error: WaitQueueTimeoutError) -> PoolExhausted:
         return PoolExhausted(str(error))
 
-    def connect(self, handler: Any = None) -> driver.Connection:
+    def connect(self, handler: Any = None) -> Connection:
         made = self._connected(handler)
-        if type(made) is driver.Connection:
+        if type(made) is Connection:
             made.__class__ = LimitedConnection  # the driver's pool makes its own class by name
         return made
 
-    def _connected(self, handler: Any) -> driver.Connection:
+    def _connected(self, handler: Any) -> Connection:
         outer = _outer.get()
         if outer is None:
             return super().connect(handler)
-        with driver.restored(outer):
+        with csot.restored(outer):
             return super().connect(handler)

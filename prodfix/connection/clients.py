@@ -2,7 +2,8 @@
 
 Three clients, so that the parts cannot disturb each other: the application's (flask-pymongo's, with the listeners), our
 own for what prodfix stores and asks (no command listeners: it can never log itself), and the watch, with a connection for
-pings and one for those with patience, which an exhausted pool of the application cannot starve.
+pings and one for those with patience, which an exhausted pool of the application cannot starve. Where what is ours has a
+database of its own there is a fourth one, for that.
 """
 
 from __future__ import annotations
@@ -20,13 +21,17 @@ from pymongo.server_selectors import any_server_selector, writable_server_select
 from pymongo.synchronous.database import Database as DriverDatabase
 from pymongo.topology_description import TopologyDescription
 
-from prodfix import driver
 from prodfix.connection.checkouts import BoundedPool
 from prodfix.connection.databases import Client, Database
 from prodfix.connection.pool import Counts
 from prodfix.connection.selections import Selections
 from prodfix.connection.time_limits import limited
 from prodfix.connection.unlistened import followed, may_write
+from prodfix.driver import csot
+from prodfix.driver.hooked_client import HookedClient
+from prodfix.driver.listening import EventListener, keep_listeners
+from prodfix.driver.pool_numbers import pool_counts
+from prodfix.driver.resting import RestingClient
 from prodfix.errors import DatabaseNotConfigured
 from prodfix.process.current import current
 from prodfix.process.per_process import PerProcess
@@ -34,6 +39,9 @@ from prodfix.process.per_process import PerProcess
 DEFAULT_DATABASE = "prodfix"
 TRIES = 2  # of one operation by the driver itself
 CLOSING = 1.0  # seconds for one client
+TIDYING = (
+    30.0  # seconds between two looks for what our own clients have left: few cursors, and no pool that must be filled
+)
 SELECTION_STEP = 0.5  # seconds; the driver itself looks no more often (SDAM specification, minHeartbeatFrequencyMS)
 
 Gate = Callable[[], None]
@@ -62,7 +70,7 @@ def _plainly(operation: Callable[[], Result]) -> Result:
     return operation()
 
 
-class GatedClient(driver.HookedClient, Client):
+class GatedClient(HookedClient, Client):
     """flask-pymongo's client where it is installed, else the driver's, which asks ``gate`` before it selects a server, and
     runs each operation within ``call``.
 
@@ -129,7 +137,7 @@ class GatedClient(driver.HookedClient, Client):
         """In steps, between which the gate is asked; in none where a server is known."""
         if selector is not None and self._prodfix_selections.get(self.topology_description, selector) is not None:
             return select()
-        limit = driver.remaining()
+        limit = csot.remaining()
         if limit is None:
             limit = self.options.server_selection_timeout
         end = time.monotonic() + limit
@@ -169,7 +177,7 @@ def _only(description: TopologyDescription, selector: Any) -> bool:
 
 
 def _heard(client: MongoClient[Any], wanted: Callable[[Any], bool]) -> MongoClient[Any]:
-    driver.keep_listeners(client, wanted)
+    keep_listeners(client, wanted)
     return client
 
 
@@ -182,7 +190,8 @@ def _close(client: PerProcess[MongoClient[Any]]) -> None:
 
 
 class Clients:
-    """``application``, ``own`` and ``watch``; and ``db``, the application's database (the URI's, or ``prodfix``).
+    """``application``, ``own`` and ``watch``; and ``db``, the application's database (the URI's, or ``prodfix``). What is ours is
+    in that one too, or in that of ``diagnostics_uri``, whose client no gate of the application's closes.
 
     ``gate``, ``call`` and ``follow``: see :class:`GatedClient`; ``call`` is around the application's operations only.
     ``foreign`` listeners are for clients of others: where they are registered for all clients, ours are told of twice. Every
@@ -194,14 +203,15 @@ class Clients:
         uri: str | None,
         options: dict[str, Any],
         *,
-        listeners: Sequence[driver.EventListener] = (),
-        watchers: Sequence[driver.EventListener] = (),
-        foreign: Sequence[driver.EventListener] = (),
+        diagnostics_uri: str | None = None,
+        listeners: Sequence[EventListener] = (),
+        watchers: Sequence[EventListener] = (),
+        foreign: Sequence[EventListener] = (),
         gate: Gate = lambda: None,
         call: Call = _plainly,
         follow: bool = False,
     ) -> None:
-        self._uri = uri
+        self._uri, self._diagnostics_uri = uri, diagnostics_uri
         # Ours give up sooner than the application's, and have few connections.
         brief = {
             "connectTimeoutMS": min(options.get("connectTimeoutMS", 2_000), 2_000),
@@ -213,6 +223,7 @@ class Clients:
             "tz_aware": True,
         }
         own, watch = {"appname": "prodfix-own", "maxPoolSize": 4}, {"appname": "prodfix-watch", "maxPoolSize": 2}
+        elsewhere = own | {"appname": "prodfix-diagnostics"}
         self._application: PerProcess[MongoClient[Any]] = PerProcess(
             lambda: _heard(
                 GatedClient(
@@ -228,12 +239,25 @@ class Clients:
             )
         )
         self._own: PerProcess[MongoClient[Any]] = PerProcess(
-            lambda: _heard(GatedClient(self.uri, connect=False, gate=gate, **(brief | own)), lambda one: False)
+            lambda: _heard(
+                GatedClient(self.uri, connect=False, gate=gate, tidying=TIDYING, **(brief | own)), lambda one: False
+            )
+        )
+        self._elsewhere: PerProcess[MongoClient[Any]] = PerProcess(
+            lambda: _heard(
+                GatedClient(diagnostics_uri, connect=False, gate=lambda: None, tidying=TIDYING, **(brief | elsewhere)),
+                lambda one: False,
+            )
         )
         self._watch: PerProcess[MongoClient[Any]] = PerProcess(
             lambda: _heard(
-                MongoClient(
-                    self.uri, connect=False, event_listeners=list(watchers), **(brief | watch), retryReads=False
+                RestingClient(
+                    self.uri,
+                    connect=False,
+                    event_listeners=list(watchers),
+                    tidying=TIDYING,
+                    **(brief | watch),
+                    retryReads=False,
                 ),
                 lambda one: one in watchers,
             )
@@ -242,6 +266,20 @@ class Clients:
     @property
     def configured(self) -> bool:
         return self._uri is not None
+
+    @property
+    def apart(self) -> bool:
+        """Whether what is ours is kept in another database."""
+        return self._diagnostics_uri is not None
+
+    @property
+    def diagnostics_uri(self) -> str | None:
+        return self._diagnostics_uri
+
+    @property
+    def keeps(self) -> bool:
+        """Whether there is a database for what is ours."""
+        return self.configured or self.apart
 
     @property
     def uri(self) -> str:
@@ -260,7 +298,7 @@ class Clients:
 
     def pools(self) -> Counts:
         """The numbers of its pools, as far as they can be read."""
-        return driver.pool_counts(self.in_use)
+        return pool_counts(self.in_use)
 
     @property
     def own(self) -> MongoClient[Any]:
@@ -285,11 +323,23 @@ class Clients:
         """The same database through our own client."""
         return self.own[self.database_name]
 
+    @property
+    def diagnostics(self) -> MongoClient[Any]:
+        """The client for what is ours: the second one, or :attr:`own`."""
+        return self._elsewhere.get() if self.apart else self.own
+
+    @property
+    def diagnostics_db(self) -> DriverDatabase[Any]:
+        """The database for what is ours."""
+        if not self.apart:
+            return self.own_db
+        return self.diagnostics[self.diagnostics.get_default_database(DEFAULT_DATABASE).name]
+
     def close_watch(self) -> None:
         """Close the one that pings."""
         _close(self._watch)
 
     def close(self) -> None:
         """Close the clients of this process. Safe to call twice."""
-        for client in (self._application, self._own, self._watch):
+        for client in (self._application, self._own, self._elsewhere, self._watch):
             _close(client)

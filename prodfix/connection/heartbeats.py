@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 from pymongo import monitoring
 
 
 class Heartbeats(monitoring.ServerHeartbeatListener):
-    """What the driver's own monitor sees: failed attempts since the loss, the round trip, and the last error's type."""
+    """What the driver's own monitor sees: failed attempts since the loss, when the last one was (by ``clock``), the round trip,
+    and the last error's type. ``on_failure`` is told of each; it never waits."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, *, clock: Callable[[], float] = time.monotonic, on_failure: Callable[[], None] = lambda: None
+    ) -> None:
+        self._clock, self._on_failure = clock, on_failure
         self.failed_in_a_row = 0
+        self.failed_at: float | None = None
         self.round_trip_ms: float | None = None
         self.last_error: str | None = None
 
@@ -23,6 +31,8 @@ class Heartbeats(monitoring.ServerHeartbeatListener):
     def failed(self, event: monitoring.ServerHeartbeatFailedEvent) -> None:
         self.failed_in_a_row += 1
         self.last_error = type(event.reply).__name__
+        self.failed_at = self._clock()
+        self._on_failure()
 
 
 class Topology(monitoring.TopologyListener):

@@ -1,8 +1,9 @@
 """Whether the database answers, how the pool is, and what happened to the connection.
 
-A pinger in each worker asks over a connection of its own, and everything else reads what it found: so a health answer
-never waits for a database, and an exhausted pool of the application does not look like a dead server. The driver's
-heartbeat and topology events tell why; they alone would lie, as a hung server stays "connected" for tens of seconds.
+A pinger asks over a connection of its own, in turn with those of the other workers (:mod:`prodfix.connection.ping_turns`), and
+everything else reads what was found: so a health answer never waits for a database, and an exhausted pool of the application
+does not look like a dead server. The driver's heartbeat and topology events tell why; they alone would lie, as a hung server
+stays "connected" for tens of seconds.
 """
 
 from __future__ import annotations
@@ -32,13 +33,15 @@ from prodfix.connection.status import (
     details,
     environment,
 )
-from prodfix.driver import EventListener
+from prodfix.driver.listening import EventListener
 from prodfix.errors import DatabaseRefused, DatabaseUnavailable, ErrorCategory
+from prodfix.instance.heartbeat import PingReport
 from prodfix.process.loops import interpreter_ends
 from prodfix.signals import connection_changed
 from prodfix.slotted import mutable
 
 LOSSES = 100  # that are remembered
+RECENT = 1.0  # seconds in which it counts that a sibling waits for its answer
 HYSTERESIS = 2  # answers of one kind in a row before a change becomes an event; the health answer has none
 
 
@@ -49,6 +52,9 @@ class _Seen:
     pings: int = 0
     begun: float | None = None
     asking: bool = False
+    awaited: float | None = None
+    awaited_at: float = 0.0
+    waits: bool = False
     failures: int = 0
     successes: int = 0
     last_good: float | None = None
@@ -58,6 +64,7 @@ class _Seen:
     refused: bool = False
     cause: str | None = None
     misconfigured: bool = False
+    own: PingReport = field(default_factory=PingReport)
     announced: ConnectionState | None = None
     losses: deque[float] = field(default_factory=lambda: deque(maxlen=LOSSES))
 
@@ -66,7 +73,9 @@ class ConnectionMonitor:
     """Pings, and tells what it knows. One object for each application; its numbers are this process's.
 
     ``interval`` and ``max_age`` in seconds: how often it pings, and how old the last good ping of a healthy database is.
-    ``on_attempt`` is told of each failed ping: its number since the last good one, and the error's type. ``last_command`` is
+    ``on_attempt`` is told of each ping of its own that failed: its number since the last good one, and the error's type; those
+    of siblings are counted too. ``on_answer`` is told of the last one that failed, by its own ping that has found the return.
+    ``last_command`` is
     when the application's last command succeeded, in the clock's seconds. ``pool``, a listener, counts the connections of
     clients that have it; ``pools`` has the numbers of other ones. ``ask`` is called before it tells of its health: it may
     ping where no pinger runs.
@@ -76,10 +85,11 @@ class ConnectionMonitor:
         self,
         client: Callable[[], MongoClient[Any]],
         *,
-        interval: float = 0.5,
-        max_age: float = 1.5,
+        interval: float = 1.0,
+        max_age: float = 1.8,
         on_event: Callable[[ConnectionEvent], None] = lambda event: None,
         on_attempt: Callable[[int, str], None] = lambda attempt, error: None,
+        on_answer: Callable[[int, str], None] = lambda attempt, error: None,
         last_command: Callable[[], float | None] = lambda: None,
         pool: PoolCounter | None = None,
         pools: Callable[[], Counts] = list,
@@ -88,10 +98,13 @@ class ConnectionMonitor:
     ) -> None:
         self._client = client
         self.interval, self.max_age = interval, max_age
-        self._on_event, self._on_attempt, self._last_command = on_event, on_attempt, last_command
+        self._on_event, self._on_attempt, self._on_answer = on_event, on_attempt, on_answer
+        self._last_command = last_command
         self._clock, self._ask = clock, ask
         self.pool, self._unheard = pool or PoolCounter(), pools
-        self._heartbeats, self._topology = Heartbeats(), Topology()
+        self._wake: Callable[[], None] = lambda: None
+        self._heartbeats = Heartbeats(clock=clock, on_failure=lambda: self._wake())  # noqa: PLW0108 - it is given later
+        self._topology = Topology()
         self._seen = _Seen()
 
     @property
@@ -119,17 +132,25 @@ class ConnectionMonitor:
         """
         seen = self._seen
         # What is mostly so comes first: every command asks.
-        if (seen.failures == 0 and not (seen.asking and self._hanging())) or self.healthy:
+        if seen.failures == 0 and not seen.waits:
             return False
-        life, begun = self._last_command(), seen.begun
-        return life is None or begun is None or life < begun
+        begun = seen.begun if seen.failures else self._hanging()
+        if begun is None or self.healthy:
+            return False
+        life = self._last_command()
+        return life is None or life < begun
 
-    def _hanging(self) -> bool:
-        begun = self._seen.begun
-        return self._seen.asking and begun is not None and self._clock() - begun >= self._limit / 2
+    def _hanging(self) -> float | None:
+        """When the ping began whose answer is waited for in vain: one of ours, or of a sibling's."""
+        seen, now = self._seen, self._clock()
+        if seen.asking and seen.begun is not None and now - seen.begun >= self.limit / 2:
+            return seen.begun
+        if seen.awaited is not None and now - seen.awaited_at < RECENT and now - seen.awaited >= self.limit / 2:
+            return seen.awaited
+        return None
 
     @property
-    def _limit(self) -> float:
+    def limit(self) -> float:
         """Seconds for one ping."""
         return max(self.max_age - self.interval, self.interval)
 
@@ -137,7 +158,11 @@ class ConnectionMonitor:
         """Raise :class:`prodfix.errors.DatabaseUnavailable` while the database is known to be down, and its subclass
         :class:`prodfix.errors.DatabaseRefused` while it is our credentials or settings that keep it away."""
         if self.down:
-            raise (DatabaseRefused if self._seen.misconfigured else DatabaseUnavailable)(cause=self._seen.cause)
+            raise (DatabaseRefused if self._seen.misconfigured else DatabaseUnavailable)(cause=self._why())
+
+    def _why(self) -> str:
+        """The type of what the last ping met, or that one is waited for: the limit and not how long, as it becomes a title."""
+        return self._seen.cause or f"no answer to a ping within {self.limit / 2 * 1000:.0f} ms"
 
     def health(self) -> HealthCheckResult:
         self._ask()
@@ -199,46 +224,76 @@ class ConnectionMonitor:
         """From now on let a ping take so long: for who asks once, over a connection that is to be made first."""
         self.max_age = self.interval + seconds
 
-    def ping(self) -> None:
-        """Ask once, within a limit, and remember the answer. Never raises."""
-        begun = self._seen.begun = self._clock()
-        self._seen.asking = True
+    @property
+    def own(self) -> PingReport:
+        """What the pings of this worker found, without those that it has heard of."""
+        return self._seen.own
+
+    def attend(self, wake: Callable[[], None]) -> None:
+        """Say whom to wake when there is a reason to ask before it is time: it never waits."""
+        self._wake = wake
+
+    @property
+    def doubted(self) -> bool:
+        """Whether the driver has lost a connection of this worker since its own last ping, which was good."""
+        failed, own = self._heartbeats.failed_at, self._seen.own
+        return failed is not None and own.good and failed > own.begun
+
+    def ping(self, *, known: bool = False) -> None:
+        """Ask once, within a limit, and remember the answer. Never raises. ``known``: a sibling has found that it answers."""
+        seen = self._seen
+        begun = seen.begun = self._clock()
+        seen.asking = seen.waits = True
         try:
-            with pymongo.timeout(self._limit):
+            with pymongo.timeout(self.limit):
                 self._client().admin.command("ping")
         except Exception as error:  # noqa: BLE001 - whatever goes wrong is the answer
             if not interpreter_ends():  # else it says nothing of the database: the driver can begin no thread any more
-                self._failed(error)
+                seen.own = _failure(error, begun, self._clock(), seen.failures + 1)
+                self._on_attempt(seen.own.failures, seen.own.error)
+                self._failed(seen.own)
         else:
-            self._succeeded((self._clock() - begun) * 1000)
+            ended = self._clock()
+            seen.own = PingReport(begun, begun, ended, good=True, latency_ms=round((ended - begun) * 1000, 2))
+            if seen.failures and not known:
+                self._on_answer(seen.failures, seen.last_error or "")
+            self._succeeded(seen.own)
         finally:
-            self._seen.asking = False
+            seen.asking = False
+            seen.waits = seen.awaited is not None
 
-    def _succeeded(self, latency_ms: float) -> None:
-        seen, now = self._seen, self._clock()
+    def hear(self, report: PingReport) -> None:
+        """Take what a sibling's ping found for the answer to one of ours."""
+        seen = self._seen
+        if not seen.asking:
+            seen.begun = report.since
+        (self._succeeded if report.good else self._failed)(report)
+
+    def overhear(self, begun: float | None) -> None:
+        """A sibling waits since ``begun`` for its answer; None if none does."""
+        seen = self._seen
+        seen.awaited, seen.awaited_at = begun, self._clock()
+        seen.waits = seen.asking or begun is not None
+
+    def _succeeded(self, report: PingReport) -> None:
+        seen = self._seen
         if not self.healthy or seen.connected_since is None:
-            seen.connected_since = now
+            seen.connected_since = self._clock()
         seen.pings += 1
         seen.successes += 1
         seen.failures = 0
-        seen.last_good, seen.latency_ms, seen.refused = now, round(latency_ms, 2), False
+        seen.last_good, seen.latency_ms, seen.refused = report.ended, report.latency_ms, False
         seen.cause, seen.misconfigured = None, False
         if seen.successes >= HYSTERESIS:
             self._announce("connected")
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, report: PingReport) -> None:
         seen = self._seen
         seen.pings += 1
-        seen.failures += 1
+        seen.failures = max(seen.failures + 1, report.failures)
         seen.successes = 0
-        code = server_code(error)
-        seen.last_error = f"{type(error).__name__} (code {code})" if code else type(error).__name__
-        seen.cause, meaning = type(error).__name__, classify(error)
-        lasting = meaning.category is ErrorCategory.DATABASE_CONNECTION or isinstance(error, ConfigurationError)
-        seen.misconfigured = lasting and not meaning.transient
-        refused = isinstance(error, (OperationFailure, ConfigurationError)) and not getattr(error, "timeout", False)
-        seen.refused = refused or not isinstance(error, PyMongoError)
-        self._on_attempt(seen.failures, seen.last_error)
+        seen.last_error, seen.cause = report.error, report.cause
+        seen.misconfigured, seen.refused = report.misconfigured, report.refused
         if seen.failures >= HYSTERESIS and not self.healthy:
             if seen.announced == "connected":
                 seen.losses.append(self._clock())
@@ -252,6 +307,23 @@ class ConnectionMonitor:
         event = ConnectionEvent(datetime.now(UTC), state, details(self.status(), self.network()), environment())
         self._on_event(event)
         connection_changed.send(self, event=event)
+
+
+def _failure(error: Exception, begun: float, ended: float, failures: int) -> PingReport:
+    """What is told of a ping that has failed: types and codes."""
+    code, kind, meaning = server_code(error), type(error).__name__, classify(error)
+    lasting = meaning.category is ErrorCategory.DATABASE_CONNECTION or isinstance(error, ConfigurationError)
+    refused = isinstance(error, (OperationFailure, ConfigurationError)) and not getattr(error, "timeout", False)
+    return PingReport(
+        begun,
+        begun,
+        ended,
+        failures=failures,
+        error=f"{kind} (code {code})" if code else kind,
+        cause=kind,
+        refused=refused or not isinstance(error, PyMongoError),
+        misconfigured=lasting and not meaning.transient,
+    )
 
 
 def _server(address: Any, counts: Mapping[str, int]) -> ServerPool:

@@ -21,8 +21,8 @@ def summed(pools: Counts) -> dict[str, int]:
 class PoolCounter(monitoring.ConnectionPoolListener):
     """Connections of the clients that have it as a listener, counted from their pools' events, per server.
 
-    For clients of a host's: of our own the numbers are read where they are (:func:`prodfix.driver.pool_counts`), and no event is
-    made. PyMongo has no public number for them. The sums are those of the CMAP specification's events.
+    For clients of a host's: of our own the numbers are read where they are (:func:`prodfix.driver.pool_numbers.pool_counts`),
+    and no event is made. PyMongo has no public number for them. The sums are those of the CMAP specification's events.
     """
 
     def __init__(self) -> None:
@@ -32,6 +32,8 @@ class PoolCounter(monitoring.ConnectionPoolListener):
         """A fork inherits its parent's counts and no connection."""
         self._lock = threading.Lock()
         self._servers: dict[Any, dict[str, int]] = {}
+        # Of a server's pools that are open: one for each client that has us.
+        self._capacities: dict[Any, list[int]] = {}
 
     def _add(self, address: Any, **changes: int) -> None:
         with self._lock:
@@ -53,7 +55,8 @@ class PoolCounter(monitoring.ConnectionPoolListener):
         capacity = int(event.options.get("maxPoolSize") or 100)
         with self._lock:
             counts = self._servers.setdefault(event.address, {"total": 0, "out": 0, "waiting": 0, "capacity": 0})
-            counts["capacity"] = capacity
+            counts["capacity"] += capacity
+            self._capacities.setdefault(event.address, []).append(capacity)
 
     def pool_ready(self, event: monitoring.PoolReadyEvent) -> None: ...
 
@@ -61,7 +64,13 @@ class PoolCounter(monitoring.ConnectionPoolListener):
 
     def pool_closed(self, event: monitoring.PoolClosedEvent) -> None:
         with self._lock:
-            self._servers.pop(event.address, None)
+            capacities = self._capacities.get(event.address)
+            if not capacities:  # it was open before a fork
+                return
+            # Which client's it was the event does not say: what was made later is mostly closed sooner.
+            self._servers[event.address]["capacity"] -= capacities.pop()
+            if not capacities:
+                del self._servers[event.address], self._capacities[event.address]
 
     def connection_created(self, event: monitoring.ConnectionCreatedEvent) -> None:
         self._add(event.address, total=1)

@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from pymongo.write_concern import WriteConcern
 
-from prodfix import driver
+from prodfix.driver import csot
+from prodfix.driver.hooked_pool import ASKS_FOR_CLIENT, Connection
+from prodfix.driver.operation_internals import concern_of
+from prodfix.driver.session_transactions import commit_limit
 
 Work = Callable[..., Any]
 
@@ -21,7 +24,7 @@ class _Left(int):
     """What is left of a deadline, in a command that is the caller's own mapping: sent again, it must not look like his limit."""
 
 
-class LimitedConnection(driver.Connection):
+class LimitedConnection(Connection):
     """The driver's connection, whose commands have the shorter one of the caller's limit and what is left of the deadline.
 
     Every command with a deadline passes ``apply_timeout``. Without a limit of the caller's this is one look into the command.
@@ -32,7 +35,7 @@ class LimitedConnection(driver.Connection):
     write_wait: int | None = None
     """Milliseconds, for its write concern (``wtimeout``)."""
 
-    if TYPE_CHECKING or not driver.ASKS_FOR_CLIENT:
+    if TYPE_CHECKING or not ASKS_FOR_CLIENT:
 
         def apply_timeout(self, cmd: MutableMapping[str, Any] | None) -> float | None:
             own = None if cmd is None else cmd.get("maxTimeMS", self.max_time)
@@ -60,7 +63,7 @@ class LimitedConnection(driver.Connection):
     def command(self, dbname: str, spec: MutableMapping[str, Any], *arguments: Any, **options: Any) -> Any:
         concern: WriteConcern | None = options.get("write_concern")
         if concern is not None and not concern.is_server_default:
-            wait, left = _wait(concern), driver.remaining()
+            wait, left = _wait(concern), csot.remaining()
             if wait is not None and left is not None and wait < left * 1000:
                 spec, options["write_concern"] = {**spec, "writeConcern": concern.document}, None
         return super().command(dbname, spec, *arguments, **options)
@@ -69,10 +72,10 @@ class LimitedConnection(driver.Connection):
 def limited(work: Work, session: Any, bulk: Any, operation: str) -> Work:
     """``work(session, connection, retryable)`` of one write, with those limits of its caller's that the driver puts into no
     command: of a commit, and of the write concern of a bulk write."""
-    if (bulk is None and operation != "commitTransaction") or driver.deadline() is None:
+    if (bulk is None and operation != "commitTransaction") or csot.deadline() is None:
         return work
-    most = driver.commit_limit(session) if bulk is None else None
-    concern = driver.concern_of(bulk)
+    most = commit_limit(session) if bulk is None else None
+    concern = concern_of(bulk)
     wait = None if concern is None else _wait(concern)
     if not most and wait is None:
         return work

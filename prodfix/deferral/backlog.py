@@ -6,16 +6,18 @@ Arguments are shown as field names and types only. It reads files and nothing el
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any
 
 import bson
 import orjson
 
 from prodfix.deferral.admin import AdminCommands, Command
+from prodfix.deferral.backlog_groups import AWAY, BACKLOG_STATES, QUEUED, WAITS_FOR, BacklogGroups, BacklogState
 from prodfix.deferral.queue import DeferredQueue
 from prodfix.deferral.waiting import HELD
+from prodfix.deferral.writes import tries_before
 from prodfix.errors import NotFound
 from prodfix.journal.journal import Journal
 from prodfix.journal.reading import Others
@@ -23,8 +25,6 @@ from prodfix.operations.shapes import redact_command
 from prodfix.serialization import INLINE, OMITTED, Description, Serializable
 from prodfix.slotted import frozen
 
-BacklogState = Literal["waiting", "failed"]
-BACKLOG_STATES: tuple[BacklogState, ...] = get_args(BacklogState)
 MOST = 200  # entries of one page
 
 _TABLES: dict[BacklogState, str] = {
@@ -70,7 +70,7 @@ class DeferredEntry(Serializable):
     operation_id: str
     status: BacklogState
     operation: str
-    reason: str | None
+    reason: Annotated[str | None, Description(WAITS_FOR)]
     attempts: int
     created_at: datetime
     failed_at: datetime | None
@@ -118,10 +118,26 @@ class BacklogPage:
 
 
 class Backlog:
-    """Counts, pages and entries; and the orders of admins."""
+    """Counts, pages and entries; and the orders of admins. ``away``: whether MongoDB is."""
 
-    def __init__(self, journal: Journal, deferred: DeferredQueue, orders: AdminCommands) -> None:
-        self._journal, self._deferred, self._orders = journal, deferred, orders
+    def __init__(
+        self,
+        journal: Journal,
+        deferred: DeferredQueue,
+        orders: AdminCommands,
+        away: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._journal, self._deferred, self._orders, self._away = journal, deferred, orders, away
+        self.groups = BacklogGroups(journal, orders, self._untried)
+
+    @property
+    def away(self) -> bool:
+        """Whether MongoDB is, as a worker of the instance knows."""
+        return self._away()
+
+    def _untried(self) -> str:
+        """Why a write waits that has not been tried: nobody has written it down."""
+        return AWAY if self._away() else QUEUED
 
     def counts(self) -> BacklogCounts:
         """Entries and bytes, how old the oldest that waits is (seconds), and by operation and reason. Raises ``TimeoutError``."""
@@ -157,7 +173,8 @@ class Backlog:
             query = f"{_TABLES[shown]}{condition} ORDER BY created, id LIMIT ?"
             rows |= {row[0]: row for row in self._journal.read(query, values)}
         found = sorted(rows.values(), key=lambda row: (row[5], row[0]))
-        return BacklogPage([_entry(row) for row in found[offset:last]], more=len(found) > last)
+        untried = self._untried()
+        return BacklogPage([_entry(row, untried) for row in found[offset:last]], more=len(found) > last)
 
     def show(self, identity: str) -> DeferredWrite:
         """One entry with the shape of its arguments, and what admins have ordered. Raises :class:`prodfix.errors.NotFound`."""
@@ -166,7 +183,7 @@ class Backlog:
             raise NotFound("no such deferred write on this instance")
         row = min(rows, key=lambda row: BACKLOG_STATES.index(row[1]))
         arguments = _shape(_content(row[8]).get("arguments", {}))
-        return DeferredWrite(_entry(row), len(row[8]), arguments, self.orders(identity))
+        return DeferredWrite(_entry(row, self._untried()), len(row[8]), arguments, self.orders(identity))
 
     def orders(self, identity: str | None = None, most: int = 50) -> list[CarriedOut]:
         """The last orders that were carried out, newest first."""
@@ -203,20 +220,30 @@ def _note(others: Others) -> str | None:
     )
 
 
-def _entry(row: Sequence[Any]) -> DeferredEntry:
+def _entry(row: Sequence[Any], untried: str) -> DeferredEntry:
     identity, state, operation, reason, attempts, created, at, facts, entry, since = row
+    content = _content(entry)
     return DeferredEntry(
         operation_id=identity,
         status=state,
         operation=operation,
-        reason=reason,
-        attempts=attempts,
+        reason=reason or (untried if at is None else None),
+        attempts=attempts + (tries_before(content) or 0),
         created_at=_moment(created),
         failed_at=None if at is None else _moment(at),
         waiting_since=None if at is not None else _moment(created if since is None else since),
-        request_id=_content(entry).get("requestId"),
-        facts=orjson.loads(facts),
+        request_id=content.get("requestId"),
+        facts=_facts(facts),
     )
+
+
+def _facts(told: Any) -> dict[str, Any]:
+    """What was told when it was put aside; nothing if that is damaged: the write itself is shown all the same."""
+    try:
+        found = orjson.loads(told)
+    except orjson.JSONDecodeError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _content(entry: bytes) -> Mapping[str, Any]:

@@ -33,10 +33,12 @@ from prodfix.deferral.writes import commutes, copyable
 from prodfix.errors import ConcurrentModification, ErrorCategory, PartlyApplied, Severity, Uncertain, chain
 from prodfix.journal.instance_lock import InstanceLock
 from prodfix.journal.journal import Journal
+from prodfix.journal.news import News
 from prodfix.request.deadlines import backoff
 
 BATCH = 40
 FIRST = 10.0  # seconds after the connection's return in which nothing of ours is written before a backlog
+REST = 10.0  # seconds until it is looked again whether something waits, though no row of it has changed
 JITTER = 0.5  # seconds after the connection's return within which the workers of all instances begin
 INTERRUPTED, LONGEST_INTERRUPTED = (
     0.25,
@@ -84,6 +86,9 @@ class Drainer:
         self._interrupted: dict[str, int] = {}
         self._forgotten: list[Entry] = []
         self._stopped = False
+        self._changes = News(lambda: journal.version("writes"), rest=REST)
+        self.idle = False
+        """Whether nothing waits, as far as this worker's journal has told."""
 
     def stop(self) -> None:
         """Begin no batch any more: this process comes to its end."""
@@ -96,6 +101,7 @@ class Drainer:
         """Drain if the database answers, from a random moment after its return on; the number applied."""
         if not healthy:
             self._begin_at = self._back = None
+            self.idle = False
             return 0
         if self._begin_at is None:
             self._back = time.monotonic()
@@ -103,9 +109,13 @@ class Drainer:
         if 0 < self._begin_at - self._clock() <= JITTER:  # later than that means that the clock was put back
             return 0
         self._begin_at = 0.0
-        applied = self.drain()
+        found = self._changes.begin()
+        applied = 0 if found is None else self.drain()
         self._back = -math.inf
         self._release()
+        self.idle = found is None or not self._waiting.any()
+        if found is not None and self.idle:
+            self._changes.done(found)
         return applied
 
     @property
@@ -325,7 +335,7 @@ class Drainer:
         self._waiting.bury(entry, reason, facts)
         self._stuck.answered(entry.documents)
         self._interrupted.pop(entry.write.id, None)
-        self._deferred.count("dead")
+        self._deferred.ended("dead", _kept([entry]))
         self._deferred.report(
             Severity.ERROR,
             "a deferred write cannot be applied",
@@ -358,6 +368,7 @@ class Drainer:
         if not entries:
             return
         self._waiting.forget(entries)
+        self._deferred.ended("replayed", _kept(entries))
         self._forgotten += entries
         for entry in entries:
             self._interrupted.pop(entry.write.id, None)
@@ -367,6 +378,11 @@ class Drainer:
 def _without(entries: Iterable[Entry], those: Iterable[Entry]) -> list[Entry]:
     gone = {entry.position for entry in those}
     return [entry for entry in entries if entry.position not in gone]
+
+
+def _kept(entries: Iterable[Entry]) -> list[float]:
+    """When they were deferred. What an admin has ordered to be tried again is his, and belongs to no incident any more."""
+    return [entry.kept for entry in entries if not entry.ordered]
 
 
 def _facts(error: Exception | None) -> dict[str, Any]:

@@ -16,11 +16,13 @@ from pymongo import IndexModel, ReplaceOne
 from pymongo.errors import BulkWriteError, PyMongoError
 from pymongo.synchronous.database import Database
 
+from prodfix.deferral.backlog_groups import AWAY, QUEUED
 from prodfix.deferral.throttle import Throttle
-from prodfix.deferral.writes import is_identity, owner_of
+from prodfix.deferral.writes import all_tries, is_identity, owner_of
 from prodfix.errors import UNANSWERED, DatabaseUnavailable, JournalUnavailable, NotKnownNow
 from prodfix.journal.instance_lock import InstanceLock
 from prodfix.journal.journal import Journal, Statement
+from prodfix.journal.news import News
 from prodfix.serialization import Description, Serializable
 from prodfix.slotted import frozen
 
@@ -33,6 +35,8 @@ READ_LIMIT = 2.0  # seconds
 FIND_LIMIT = 0.7  # seconds, while somebody waits for it
 KEPT = 10_000  # statuses in one worker's file, once MongoDB has them
 KEPT_SECONDS = 86_400.0
+REST = 10.0  # seconds between two looks for what is to be told, while no table that holds such has changed
+PRUNE_PERIOD, PRUNE_REST = 60.0, 3600.0  # seconds between two looks for old ones, and where none has come since
 MOST = 100_000  # statuses that may wait for MongoDB
 SETTLED = 10.0  # seconds after the connection's return within which the other instances may not have told yet
 
@@ -57,8 +61,6 @@ _UNPUBLISHED = (
 _ORDER: tuple[State, ...] = ("applied", "failed", "waiting")
 DISCARDED, LOST, OTHER_VERSION = "DISCARDED", "LOST", "OTHER_VERSION"
 _GONE = {"discarded": DISCARDED, "lost": LOST}  # state in the file, reason
-# Of what waits and has not been tried: the database is known to be down, or others go first.
-AWAY, QUEUED = "DATABASE_UNAVAILABLE", "QUEUED"
 
 
 @frozen
@@ -148,6 +150,9 @@ class OperationStatuses:
         self._indexed = False
         self._throttle = Throttle(live, InstanceLock(journal), largest=BATCH, round_trip=round_trip)
         self._pruned = 0.0
+        # A day without deferred writes asks nothing: what waits to be told is in one of these tables.
+        self._untold = News(lambda: journal.version(*(table for table, _ in _UNPUBLISHED)), rest=REST)
+        self._grown = News(lambda: journal.version("ended", "orders"), rest=PRUNE_REST)
 
     def find(self, identity: str, user: str | None) -> OperationStatus | None:
         """What became of a write, if ``user`` may know: its owner, or anybody who knows the ID of one without an owner.
@@ -191,8 +196,20 @@ class OperationStatuses:
             return
         if not self._indexed:
             self._make_index(database)
+        if (untold := self._untold.begin()) is not None and self._publish(database):
+            self._untold.done(untold)
+        if time.monotonic() - self._pruned > PRUNE_PERIOD and self._grown.begin() is not None:
+            self._prune()
+            self._pruned = time.monotonic()
+            if (grown := self._grown.begin()) is not None:  # it was a change itself
+                self._grown.done(grown)
+
+    def _publish(self, database: Database[Any]) -> bool:
+        """Whether that was all that is to be told."""
+        whole = True
         for table, query in _UNPUBLISHED:
             end = time.monotonic() + MOST_AT_ONCE
+            rows: Sequence[Any] = ((),)
             while time.monotonic() < end and (
                 rows := self._journal.read_own(f"{query} LIMIT ?", (self._throttle.size(),))
             ):
@@ -201,9 +218,8 @@ class OperationStatuses:
                         publish(database, [_status(row) for row in rows])
                     mark = f"UPDATE {table} SET published = 1 WHERE id = ?"  # noqa: S608 - constants
                     self._journal.write([(mark, (row[0],)) for row in rows], to_disk=True)
-        if time.monotonic() - self._pruned > 60:
-            self._prune()
-            self._pruned = time.monotonic()
+            whole = whole and not rows
+        return whole
 
     def _prune(self) -> None:
         old = time.time() - KEPT_SECONDS
@@ -290,7 +306,7 @@ def publish(database: Database[Any], statuses: Sequence[OperationStatus]) -> Non
 def _status(row: Sequence[Any]) -> OperationStatus:
     identity, state, operation, owner, reason, attempts, created, at, ended, since = row
     if isinstance(owner, bytes):
-        owner = owner_of(owner)
+        attempts, owner = all_tries(owner, attempts), owner_of(owner)
     if ended in _GONE:
         state, reason = "failed", _GONE[ended]
     return OperationStatus(identity, operation, state, reason, attempts, created, at, owner, since)

@@ -35,6 +35,7 @@ class Transact(Protocol):
     def __call__(self, callback: Callable[[ClientSession], None], /, *, place: Hashable = None) -> None: ...
 
 
+Ended = Literal["replayed", "dead"]
 Report = Callable[[Severity, str, Mapping[str, Any]], None]
 
 
@@ -55,7 +56,8 @@ class DeferredQueue:
 
     ``max_entries`` and ``max_bytes`` bound what one worker keeps, dead letters included. ``transact`` runs a callback in a
     transaction; ``user`` names the verified user of the request that is served now; ``count`` is told of each that is
-    ``deferred`` or ``dead``.
+    ``deferred``, and ``ended`` of those that are ``replayed`` or ``dead``: when they were deferred, but for those that an admin
+    has ordered to be tried again.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class DeferredQueue:
         user: Callable[[], str | None] = lambda: None,
         report: Report = lambda severity, message, facts: None,
         count: Callable[[str], None] = lambda name: None,
+        ended: Callable[[Ended, Sequence[float]], None] = lambda name, kept: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._journal, self.database = journal, database
@@ -78,7 +81,7 @@ class DeferredQueue:
         self.durability: Literal["durable", "ephemeral"] = "durable" if durable else "ephemeral"
         self._max_entries, self._max_bytes = max_entries, max_bytes
         self._transact, self._user, self.report, self._clock = transact, user, report, clock
-        self.count = count
+        self._count, self.ended = count, ended
         self._operations: dict[str, Operation] = {}
         self._unique: set[tuple[str, str]] = set()
         self._room = _Room()
@@ -98,6 +101,7 @@ class DeferredQueue:
         user: Callable[[], str | None],
         report: Report,
         count: Callable[[str], None],
+        ended: Callable[[Ended, Sequence[float]], None],
     ) -> DeferredQueue:
         """That of an application."""
         return cls(
@@ -111,6 +115,7 @@ class DeferredQueue:
             user=user,
             report=report,
             count=count,
+            ended=ended,
         )
 
     # -- operations ---------------------------------------------------------------------------------------------------
@@ -229,7 +234,7 @@ class DeferredQueue:
             if not isinstance(error, JournalUnavailable):
                 raise JournalUncertain("the disk did not answer in time") from error
             raise
-        self.count("deferred")
+        self._count("deferred")
         self.report(Severity.WARN, "a write waits on disk", _facts(write, durability=self.durability))
 
     def recount(self) -> None:
@@ -248,6 +253,7 @@ class DeferredQueue:
                     "arguments": dict(write.arguments),
                     "requestId": write.request_id or (context.request_id if context else None),
                     "owner": self._owner(write),
+                    "kept": time.time(),
                 }
             )
         except (bson.errors.BSONError, OverflowError, TypeError, UnicodeError) as error:

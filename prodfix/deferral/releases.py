@@ -24,6 +24,8 @@ from prodfix.deferral import guards
 from prodfix.deferral.guards import Document
 from prodfix.deferral.operation_status import OperationStatus, publish
 from prodfix.deferral.writes import Step, Update, Write, copyable
+from prodfix.process.per_process import in_each_process
+from prodfix.process.tracing import untraced
 from prodfix.slotted import mutable
 
 ENOUGH = 20  # marks of one document that are removed together
@@ -55,6 +57,9 @@ class Releases:
         self._marks: OrderedDict[Document, list[_Mark]] = OrderedDict()
         self._full: set[Document] = set()
         self._suspects: dict[Document, float] = {}
+        in_each_process(self._renew)
+
+    def _renew(self) -> None:
         self._lock = threading.Lock()
 
     def settled(
@@ -96,16 +101,17 @@ class Releases:
 
     def work(self) -> None:
         """Remove what may be removed. Raises what MongoDB says; what was not removed then is tried again."""
-        while self._full:
-            self._tell()
-            if not self._forget(ENOUGH):
-                return
+        with untraced():  # on the application's client, and nothing that it has asked for
+            while self._full:
+                self._tell()
+                if not self._forget(ENOUGH):
+                    return
 
     def close(self) -> None:
         """Before the process ends: remove the marks that would stay for good. Never raises."""
         with self._lock:
             self._full = {document for document, marks in self._marks.items() if len(marks) >= LAST}
-        with contextlib.suppress(PyMongoError):
+        with untraced(), contextlib.suppress(PyMongoError):
             self._forget(LAST)
 
     def _tell(self) -> None:

@@ -27,8 +27,8 @@ def _median(values: Iterable[float]) -> float:
 
 class Throttle:
     """Batches of ``largest`` entries, ``rate`` entries a second at most. While ``live`` says that requests use the database,
-    batches are as small as their commands must be to be quick, each has its ``lock`` among all of the instance's, and is
-    followed by a rest.
+    batches are as small as their commands must be to be quick, but for ``least`` entries; each has its ``lock`` among all of the
+    instance's, and is followed by a rest.
 
     Quick is measured against what steps usually cost, with and without requests beside them. Of the time that a command takes,
     ``round_trip`` (the last ping's, in seconds) is the network's: then the server serves others, and needs no rest.
@@ -40,6 +40,7 @@ class Throttle:
         lock: InstanceLock,
         *,
         largest: int,
+        least: int = LEAST,
         rate: float = math.inf,
         round_trip: Callable[[], float | None] = lambda: None,
         sleep: Callable[[float], None] = time.sleep,
@@ -48,7 +49,7 @@ class Throttle:
         self._round_trip = round_trip
         self._round_trips: deque[float] = deque(maxlen=SEEN)
         self._costs: deque[float] = deque(maxlen=SEEN)
-        self._size = LEAST
+        self._size = self._least = least
         self._lately: deque[tuple[float, float]] = deque(maxlen=LATELY)
         self._slowest = self._cost = 0.0
         self._gentle = False
@@ -97,5 +98,5 @@ class Throttle:
         self._lately.append((self._slowest, self._cost))
         # One that was quick says how large a command may be; how much the server has to do, the usual one.
         quick = min(slowest for slowest, _ in self._lately) < self._quick
-        self._size = min(self._largest, self._size + 1) if quick else max(LEAST, self._size // 2)
+        self._size = min(self._largest, self._size + 1) if quick else max(self._least, self._size // 2)
         return max(pause, min(_median(cost for _, cost in self._lately) * REST, LONGEST_REST))

@@ -10,7 +10,7 @@ import bson
 import orjson
 
 from prodfix.deferral.guards import Document
-from prodfix.deferral.writes import Step, Write
+from prodfix.deferral.writes import Step, Write, tries_before
 from prodfix.journal.journal import Journal, Statement
 from prodfix.slotted import mutable
 
@@ -39,7 +39,9 @@ _COLUMNS = "id, operation, key, entry, attempts, created, tried"
 
 @mutable
 class Entry:
-    """One row of the file, and what this drain has made of it. ``at`` is the number of the step that was tried last."""
+    """One row of the file, and what this drain has made of it. ``at`` is the number of the step that was tried last; ``kept``
+    when the write was deferred (seconds since the epoch); ``ordered`` says that an admin had it tried again after it was put
+    aside, and ``before`` how often it had been tried until then."""
 
     position: int
     write: Write
@@ -51,6 +53,9 @@ class Entry:
     documents: Sequence[Document] = field(default=())
     doubtful: bool = False
     at: int = 0
+    kept: float = 0.0
+    ordered: bool = False
+    before: int = 0
 
 
 class Waiting:
@@ -67,6 +72,10 @@ class Waiting:
         now = self._clock()
         values = (now, now + 2 * LONGEST_WAIT, after, most)
         return [_entry(row) for row in self._journal.read_own(_QUERIES[kind], values)]
+
+    def any(self) -> bool:
+        """Whether anything waits, now or later."""
+        return bool(self._journal.read_own("SELECT 1 FROM writes LIMIT 1"))
 
     def older_than(self, seconds: float, most: int) -> list[Entry]:
         query = f"SELECT position, {_COLUMNS} FROM writes WHERE created < ? AND id NOT IN settled LIMIT ?"  # noqa: S608 - constants
@@ -126,7 +135,7 @@ class Waiting:
         statements: list[Statement] = []
         for entry in entries:
             write = entry.write
-            row = (write.id, write.operation, write.owner, entry.attempts + 1, write.created, now)
+            row = (write.id, write.operation, write.owner, entry.before + entry.attempts + 1, write.created, now)
             statements += [
                 ("DELETE FROM writes WHERE id = ?", (write.id,)),
                 (keep, row),
@@ -142,4 +151,16 @@ def _entry(row: Sequence[Any]) -> Entry:
     except bson.errors.BSONError:
         content, operation = {}, ""  # it will be put aside, as nobody knows the operation
     arguments, request_id, owner = content.get("arguments", {}), content.get("requestId"), content.get("owner")
-    return Entry(position, Write(operation, arguments, identity, request_id, owner, created), raw, key, attempts, tried)
+    write, before = Write(operation, arguments, identity, request_id, owner, created), tries_before(content)
+    kept = content.get("kept")
+    return Entry(
+        position,
+        write,
+        raw,
+        key,
+        attempts,
+        tried,
+        kept=kept if isinstance(kept, float) else created,
+        ordered=before is not None,
+        before=before or 0,
+    )

@@ -22,6 +22,7 @@ from dataclasses import field
 from typing import Any, Literal, TypeVar
 
 import bson
+from bson.raw_bson import RawBSONDocument
 
 from prodfix.errors import Unguarded
 from prodfix.schemas import GUARD
@@ -34,6 +35,7 @@ SHORTEST_ID, LONGEST_ID = 8, 100  # characters
 MADE = 60.0  # seconds between an ID of our own and the write that has it, at most
 
 Keys = Collection[tuple[str, str]]
+_AS_IT_IS = bson.CodecOptions(document_class=RawBSONDocument)
 
 
 @frozen
@@ -193,6 +195,32 @@ def owner_of(entry: bytes) -> str | None:
     except bson.errors.BSONError:
         return ""  # nobody's, rather than everybody's
     return owner if isinstance(owner, str) else None
+
+
+_BEFORE = "triesBefore"
+
+
+def tries_before(content: Mapping[str, Any]) -> int | None:
+    """How often a dead letter had been tried when an admin ordered it to be tried again; None of what never was one."""
+    before = content.get(_BEFORE)
+    return before if isinstance(before, int) else None
+
+
+def all_tries(entry: bytes, attempts: int) -> int:
+    """Of a write in the journal: ``attempts``, and those before an admin had it tried again."""
+    try:
+        return attempts + (tries_before(bson.decode(entry)) or 0)
+    except bson.errors.BSONError:
+        return attempts
+
+
+def tried_again(entry: bytes, attempts: int) -> bytes:
+    """The entry of a dead letter that is tried again, having been tried ``attempts`` times since it last was."""
+    try:
+        content = bson.decode(entry, codec_options=_AS_IT_IS)
+        return bson.encode({**content, _BEFORE: (tries_before(content) or 0) + attempts})
+    except bson.errors.BSONError:
+        return entry  # it will be put aside again
 
 
 def check(name: str, steps: Sequence[Step], unique: Keys) -> None:

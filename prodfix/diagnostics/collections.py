@@ -1,10 +1,10 @@
-"""The collections of the application's database: how many documents, which indexes, how large. Each figure has its own
-limit of time, and one that is refused or too slow is missing, and says why."""
+"""The collections of the application's database, and ours where they are in another one: how many documents, which indexes,
+how large. Each figure has its own limit of time, and one that is refused or too slow is missing, and says why."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Annotated, Any
 
 import pymongo
@@ -34,10 +34,10 @@ class CollectionFigures(Serializable):
 
 class Collections:
     """Asks through our own client; ``database`` is None while that cannot read. Counts are the server's estimates: counting
-    would read every document."""
+    would read every document. ``only``: those of these names."""
 
-    def __init__(self, database: Callable[[], Database[Any] | None]) -> None:
-        self._database = database
+    def __init__(self, database: Callable[[], Database[Any] | None], *, only: Container[str] | None = None) -> None:
+        self._database, self._only = database, only
 
     def read(self) -> list[CollectionFigures] | None:
         """One entry for each collection, at most :data:`MOST`; None if not even their names can be had."""
@@ -51,8 +51,11 @@ class Collections:
         except Exception:  # noqa: BLE001 - no URI, no database, no right: a report without this part is still one
             return None
         known = {one["name"]: one.get("type", "collection") for one in listed}
-        names = [name for name in sorted(known) if not name.startswith("system.")]
+        names = [name for name in sorted(known) if not name.startswith("system.") and self._wanted(name)]
         return [_figures(database, name, known[name], end) for name in names[:MOST]]
+
+    def _wanted(self, name: str) -> bool:
+        return self._only is None or name in self._only
 
 
 def _figures(database: Database[Any], name: str, kind: str, end: float) -> CollectionFigures:

@@ -8,11 +8,11 @@ from typing import Any
 
 from pymongo import AsyncMongoClient, MongoClient
 
-from prodfix import driver
 from prodfix.connection.clients import GatedClient
 from prodfix.doctor.findings import Finding, NotApplicable, counted, error, note, warning
 from prodfix.doctor.registry import check
 from prodfix.doctor.subject import Subject
+from prodfix.driver.hooked_client import is_closed
 from prodfix.observers import observing
 from prodfix.queries.routing import observes
 
@@ -95,4 +95,4 @@ def _made() -> list[Any]:
 def _ours(client: Any) -> bool:
     """prodfix's own, or one that is closed and watches nothing any more."""
     name = client.options.pool_options.appname
-    return isinstance(client, GatedClient) or name == "prodfix-watch" or driver.is_closed(client)
+    return isinstance(client, GatedClient) or name == "prodfix-watch" or is_closed(client)

@@ -12,6 +12,7 @@ from prodfix.doctor.findings import Finding, NotApplicable, error, note, warning
 from prodfix.doctor.registry import check
 from prodfix.doctor.server import reason
 from prodfix.doctor.subject import Subject
+from prodfix.doctor.uri import source
 
 OLDEST = (7, 0)  # the oldest release that MongoDB still mends (mongodb.com/legal/support-policy/lifecycles)
 LATE, WRONG = 2.0, 30.0  # seconds between two clocks: worth a word, and harmful
@@ -26,10 +27,10 @@ def reachable(subject: Subject) -> Iterator[Finding]:
     try:
         subject.server.first()
     except PyMongoError as failure:
-        meaning = classify(failure)
-        advice = "Is it up, is MONGODB_URI right, and does its access list allow this host?"
+        meaning, place = classify(failure), source(subject)
+        advice = f"Is it up, is the URI {place} right, and does its access list allow this host?"
         if not meaning.transient:
-            advice = "It refuses the credentials or options of MONGODB_URI: compare them with the database's users and settings"
+            advice = f"It refuses credentials or options of the URI {place}: compare them with its users and settings"
         yield error(f"the database does not answer: {reason(failure)}", advice, code=meaning.code)
 
 

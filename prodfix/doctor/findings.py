@@ -56,6 +56,11 @@ class NotChecked(Exception):
     """Raised by a check that cannot look now. Its text, which holds no value, says why."""
 
 
+def told(found: str, **facts: Any) -> Finding:
+    """Nothing is wrong, and it is worth a line."""
+    return Finding(Level.OK, found, "", facts)
+
+
 def note(found: str, advice: str, **facts: Any) -> Finding:
     """Worth knowing; nothing has to be done."""
     return Finding(Level.NOTE, found, advice, facts)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from pymongo import IndexModel
 
@@ -11,20 +10,24 @@ from prodfix.alerts.agreement import ALERT_CLAIMS
 from prodfix.deferral.operation_status import OPERATIONS
 from prodfix.doctor.findings import Finding, NotApplicable, error, note, warning
 from prodfix.doctor.registry import check
+from prodfix.doctor.server import Server
 from prodfix.doctor.subject import Subject
 from prodfix.idempotency.claims import EXPIRY, KEYS
 from prodfix.incidents.incident_log import HEADS, INCIDENTS
-from prodfix.records.storage import CONNECTION_EVENTS, ERROR_LOG
-from prodfix.services import Services
-from prodfix.statistics.groups import ERROR_GROUPS
+from prodfix.records.keeper import ERROR_SAMPLING, TOUCHED
+from prodfix.records.record_indexes import CONNECTION_EVENTS, ERROR_LOG, difference
+from prodfix.statistics.closed_hours import ERROR_DAYS
+from prodfix.statistics.groups import ERROR_GROUPS, KINDS_STATE
 from prodfix.statistics.windows import ERROR_HOURS, ERROR_MINUTES
 
 # What every document of ours has.
 _OURS = {
     ERROR_LOG: {"requestId", "category", "severity"},
+    ERROR_SAMPLING: {"holder", "until"},
     CONNECTION_EVENTS: {"timestamp", "event", "details"},
     ERROR_MINUTES: {"timestamp", "revision"},
     ERROR_HOURS: {"timestamp", "weight"},
+    ERROR_DAYS: {"timestamp", "hours"},
     ERROR_GROUPS: {"lastSeen", "releases"},
     INCIDENTS: {"cause", "from", "to"},
     HEADS: {"incident"},
@@ -32,6 +35,8 @@ _OURS = {
     OPERATIONS: {"operation", "state", "timestamp"},
     ALERT_CLAIMS: {"condition", "at"},
 }
+_BY_NAME = {ERROR_SAMPLING: [TOUCHED, KINDS_STATE]}  # documents that are ours by their IDs alone
+COLLECTIONS = frozenset(_OURS)
 
 
 @check("model-indexes", "database")
@@ -74,48 +79,45 @@ def models(subject: Subject) -> Iterator[Finding]:
 
 @check("own-indexes", "database")
 def expiry(subject: Subject) -> Iterator[Finding]:
-    """What prodfix stores is removed when it is old."""
+    """What prodfix stores is removed when it is old, and found without a look at all of it.
+
+    Errors are found by their kind, user, endpoint, category, severity, code, device and request. Without an index for one of them
+    the database reads every stored error for each page of such a list.
+    """
     missing: list[str] = []
     other: list[str] = []
-    with subject.server.asked() as database:
-        there = set(database.list_collection_names())
-        for name, indexes in _wanted(subject.services).items():
-            found = database[name].index_information() if name in there else None
-            for index in indexes if found is not None else ():
-                state = _compare(index, found or {})
-                (missing if state == "missing" else other if state == "other" else []).append(
-                    f"{name}.{index.document['name']}"
-                )
+    for server, wanted in _wanted(subject):
+        with server.asked() as database:
+            there = set(database.list_collection_names())
+            for name, indexes in wanted.items():
+                found = database[name].index_information() if name in there else None
+                for index in indexes if found is not None else ():
+                    state = difference(index, found or {})
+                    (missing if state == "missing" else other if state == "other" else []).append(
+                        f"{name}.{index.document['name']}"
+                    )
     if missing:
         yield warning(
             f"indexes of prodfix's own collections are missing: {', '.join(missing)}",
-            "A worker makes them when it starts: start one, and see in its log why it could not",
+            "A worker makes them when it starts, and `flask --app wsgi prodfix indexes apply` does it now",
             indexes=missing,
         )
     if other:
         yield note(
-            f"indexes that remove what is old have another length than the settings say: {', '.join(other)}",
+            f"indexes of prodfix's own collections have other options than the settings say: {', '.join(other)}",
             "They stay as they are; drop them to have them made as ERROR_RETENTION_DAYS says",
             indexes=other,
         )
 
 
-def _wanted(services: Services) -> dict[str, list[IndexModel]]:
-    return {**services.errors.storage.indexes(), OPERATIONS: [services.deferral.status.index()], KEYS: [EXPIRY]}
-
-
-def _compare(index: IndexModel, found: Mapping[str, Any]) -> str:
-    """``same``, ``other`` (another length, or another name for the same key) or ``missing``."""
-    wanted = dict(index.document)
-    field, seconds = next(iter(wanted["key"])), wanted.get("expireAfterSeconds")
-    alike = [
-        one
-        for one in found.values()
-        if one["key"][0][0] == field and ("expireAfterSeconds" in one) == (seconds is not None)
+def _wanted(subject: Subject) -> list[tuple[Server, dict[str, list[IndexModel]]]]:
+    """Where which indexes should be: what the application's own requests need is with its data."""
+    services = subject.services
+    ours = services.errors.storage.indexes.wanted()
+    return [
+        (subject.diagnostics_server, ours),
+        (subject.server, {OPERATIONS: [services.deferral.status.index()], KEYS: [EXPIRY]}),
     ]
-    if not alike:
-        return "missing"
-    return "same" if seconds is None or any(one["expireAfterSeconds"] == seconds for one in alike) else "other"
 
 
 @check("collection-names", "database")
@@ -124,12 +126,14 @@ def names(subject: Subject) -> Iterator[Finding]:
     advice = "Rename yours: prodfix writes into that collection, and removes what is old in it"
     modelled = {model.collection_name for model in subject.services.documents.models}
     theirs = sorted(modelled.intersection(_OURS))
-    with subject.server.asked() as database:
-        there = set(database.list_collection_names())
-        for name in sorted(there.intersection(_OURS) - modelled):
-            document = database[name].find_one({})
-            if document is not None and not _OURS[name].issubset(document):
-                theirs.append(name)
+    with_the_data = {OPERATIONS, KEYS}
+    for server, names in ((subject.diagnostics_server, set(_OURS) - with_the_data), (subject.server, with_the_data)):
+        with server.asked() as database:
+            there = set(database.list_collection_names())
+            for name in sorted(there.intersection(names) - modelled):
+                document = database[name].find_one({"_id": {"$nin": _BY_NAME.get(name, [])}})
+                if document is not None and not _OURS[name].issubset(document):
+                    theirs.append(name)
     if theirs:
         yield error(
             f"collections of the application have names of prodfix's: {', '.join(theirs)}", advice, collections=theirs

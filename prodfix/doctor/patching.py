@@ -75,9 +75,14 @@ def _not_first(gunicorn: Gunicorn | None, launched: Launched, kept: list[str]) -
             **facts,
         )
     elif kept:
+        plain = (
+            ""
+            if gunicorn is not None
+            else "If you serve with sync or gthread workers, take monkey.patch_all() out. Else: "
+        )
         yield warning(
             f"{what}: it works only as long as gunicorn does not preload the application: then no TLS connection works",
-            f"{FIRST}, before every other import; and {NO_PRELOAD}",
+            f"{plain}{FIRST}, before every other import; and {NO_PRELOAD}",
             **facts,
         )
     elif gunicorn is not None:
@@ -86,18 +91,19 @@ def _not_first(gunicorn: Gunicorn | None, launched: Launched, kept: list[str]) -
         )
     else:
         yield note(
-            f"{what}: without gevent only the database's part of a deadline can be enforced",
-            f"Serve with `gunicorn -k gevent`. {FIRST}",
+            f"{what}: with sync or gthread workers that is right, and only the database's part of a deadline can be enforced",
+            f"With those there is nothing to do; to have whole deadlines serve with `gunicorn -k gevent`. {FIRST}",
             **facts,
         )
 
 
 def _without_gevent(gunicorn: Gunicorn, launched: Launched) -> Iterator[Finding]:
     if launched.called:
+        kind = gunicorn.worker_class
         yield warning(
-            f"the application patches the standard library for gevent, and is served by {gunicorn.worker_class} workers",
-            "Serve with `-k gevent`, or take monkey.patch_all() out",
-            workerClass=gunicorn.worker_class,
+            f"the application patches the standard library for gevent, and is served by {kind} workers",
+            f"Take monkey.patch_all() out if {kind} workers are meant to serve it, else serve with `-k gevent`",
+            workerClass=kind,
         )
 
 

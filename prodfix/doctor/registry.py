@@ -47,8 +47,8 @@ def check(code: str, family: str) -> Callable[[Look], Look]:
 
 
 def explanation(check: Check) -> str:
-    """All that the docstring of a check says of it."""
-    return inspect.cleandoc(check.look.__doc__ or "")
+    """All that the docstring of a check says of it, for a terminal: what is literal stands in one backtick, as in Markdown."""
+    return inspect.cleandoc(check.look.__doc__ or "").replace("``", "`")
 
 
 def _sentence(look: Look) -> str:
@@ -56,7 +56,7 @@ def _sentence(look: Look) -> str:
     found = re.match(r"(?s)(\S.*?)\.(?:\s|$)", look.__doc__ or "")
     if found is None:
         raise ValueError(f"{look.__name__} has no sentence that says what is good")
-    sentence = " ".join(found[1].split())
+    sentence = " ".join(found[1].replace("``", "`").split())
     return sentence if sentence[1:2].isupper() else sentence[0].lower() + sentence[1:]
 
 

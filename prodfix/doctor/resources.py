@@ -8,12 +8,13 @@ from collections.abc import Iterator, Sequence
 
 import pymongo
 
-from prodfix import driver
 from prodfix.doctor import uri
 from prodfix.doctor.findings import Finding, NotApplicable, counted, error, note, warning
 from prodfix.doctor.registry import check
 from prodfix.doctor.subject import Subject
 from prodfix.doctor.timeouts import MONITORS, OWN_CONNECTIONS
+from prodfix.driver import missing_names
+from prodfix.driver.private_names import PrivateName
 from prodfix.process import memory
 
 WORKER_MB = 65  # that a worker takes under load, where none runs that could be asked
@@ -97,10 +98,10 @@ def _python(subject: Subject, version: tuple[int, ...]) -> Iterator[Finding]:
 @check("driver-names", "process")
 def private_names(subject: Subject) -> Iterator[Finding]:
     """The driver has all that prodfix stands in."""
-    yield from _private_names(driver.missing())
+    yield from _private_names(missing_names.missing())
 
 
-def _private_names(missing: Sequence[driver.PrivateName]) -> Iterator[Finding]:
+def _private_names(missing: Sequence[PrivateName]) -> Iterator[Finding]:
     if missing:
         lost = "; ".join(dict.fromkeys(name.lost for name in missing))
         yield warning(

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pymongo
+from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 from pymongo.synchronous.database import Database
 
@@ -42,23 +43,28 @@ class Hello:
 
 
 class Server:
-    """``clients.own`` for the checks. What cannot be asked raises what the runner of the checks understands."""
+    """``clients.own`` for the checks, or with ``diagnostics`` the client for what is ours. What cannot be asked raises what the
+    runner of the checks understands."""
 
-    def __init__(self, clients: Clients, *, limit: float = ALL) -> None:
-        self._clients, self._limit = clients, limit
+    def __init__(self, clients: Clients, *, limit: float = ALL, diagnostics: bool = False) -> None:
+        self._clients, self._limit, self._diagnostics = clients, limit, diagnostics
         self._end: float | None = None
         self._hello: Hello | PyMongoError | None = None
 
     @property
     def configured(self) -> bool:
-        return self._clients.configured
+        return self._clients.keeps if self._diagnostics else self._clients.configured
+
+    @property
+    def _client(self) -> MongoClient[Any]:
+        return self._clients.diagnostics if self._diagnostics else self._clients.own
 
     @contextlib.contextmanager
     def asked(self, seconds: float = EACH) -> Iterator[Database[Any]]:
         """The database, to be asked within ``seconds`` or what is left for all. Raises :class:`NotChecked` if it is away."""
         self.hello()
         with self._within(seconds):
-            yield self._clients.own_db
+            yield self._clients.diagnostics_db if self._diagnostics else self._clients.own_db
 
     def hello(self) -> Hello:
         """Raises :class:`NotApplicable` without a URI, and :class:`NotChecked` if the database does not answer."""
@@ -83,9 +89,9 @@ class Server:
     def _ask(self) -> Hello:
         with self._within(EACH):
             # The first one includes the connection's own round trips, which say nothing of the clock.
-            self._clients.own.admin.command("hello")
+            self._client.admin.command("hello")
             begun, before = time.monotonic(), datetime.now(UTC)
-            reply = self._clients.own.admin.command("hello")
+            reply = self._client.admin.command("hello")
             seconds = time.monotonic() - begun
         there = reply.get("localTime")
         ahead = None

@@ -49,6 +49,12 @@ class Subject:
     def server(self) -> Server:
         return Server(self.services.database.clients)
 
+    @cached_property
+    def diagnostics_server(self) -> Server:
+        """That of what is ours: another one where ``DIAGNOSTICS_URI`` says so."""
+        clients = self.services.database.clients
+        return Server(clients, diagnostics=True) if clients.apart else self.server
+
     @property
     def served(self) -> bool:
         """The application of :func:`prodfix.create_app`, and not one that has adopted prodfix."""

@@ -16,6 +16,7 @@ FREE_TIER = 500  # connections of a free or shared cluster (mongodb.com/docs/atl
 SMALL_TIER = 1500  # and of the smallest dedicated one, M10
 MONITORS = (2 + 1 + 1) * 3  # connections of its three clients that watch the three members of a replica set
 LONGEST_KEEPALIVE = 5  # seconds
+TURN_MS = 600  # until a sibling has taken over a ping of whoever stands still
 
 
 def longest_request(settings: Settings) -> float:
@@ -69,7 +70,15 @@ def health_age(subject: Subject) -> Iterator[Finding]:
     if settings.health_max_age_ms <= settings.health_ping_interval_ms:
         yield error(
             "HEALTH_MAX_AGE_MS is not longer than HEALTH_PING_INTERVAL_MS: a healthy database looks lost between two pings",
-            "Make HEALTH_MAX_AGE_MS at least twice HEALTH_PING_INTERVAL_MS",
+            f"Make HEALTH_MAX_AGE_MS at least {TURN_MS} ms longer",
+            maxAgeMs=settings.health_max_age_ms,
+            intervalMs=settings.health_ping_interval_ms,
+        )
+    elif settings.health_max_age_ms < settings.health_ping_interval_ms + TURN_MS:
+        yield warning(
+            "HEALTH_MAX_AGE_MS leaves too little time after HEALTH_PING_INTERVAL_MS: where the worker whose turn it is stands"
+            " still, another one asks too late, and a healthy database looks lost",
+            f"Make HEALTH_MAX_AGE_MS at least {TURN_MS} ms longer",
             maxAgeMs=settings.health_max_age_ms,
             intervalMs=settings.health_ping_interval_ms,
         )

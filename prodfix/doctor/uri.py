@@ -1,19 +1,21 @@
 """The options of the connection string: those that weaken what prodfix promises, and those that do not do what they say.
 
-Neither user, password nor host is looked at, nor told.
+Neither user, password nor host is looked at, nor told; of two URIs only whether they are the same.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from prodfix.doctor.findings import Finding, NotApplicable, error, note, warning
+from prodfix.doctor.findings import Finding, NotApplicable, error, note, told, warning
 from prodfix.doctor.registry import check
 from prodfix.doctor.subject import Subject
 from prodfix.errors import DatabaseNotConfigured
 from prodfix.redaction.names import mask_key
+from prodfix.settings_sources import HOSTS_URI, PREFIX
 from prodfix.settings_values import parsed_uri
 
 # The options of ours that are keyword arguments of the client, which win over the URI (pymongo.mongo_client.MongoClient).
@@ -44,11 +46,14 @@ class Uri(NamedTuple):
 
 
 def _uri(subject: Subject) -> Uri:
+    return read(_uri_text(subject))
+
+
+def _uri_text(subject: Subject) -> str:
     try:
-        text = subject.services.database.clients.uri
+        return subject.services.database.clients.uri
     except DatabaseNotConfigured:
         raise NotApplicable from None
-    return read(text)
 
 
 def read(text: str) -> Uri:
@@ -62,6 +67,72 @@ def read(text: str) -> Uri:
         user=parsed["username"] is not None,
         srv=text.startswith("mongodb+srv"),
     )
+
+
+@check("uri-source", "uri")
+def uri_source(subject: Subject) -> Iterator[Finding]:
+    """The URI is named in one place.
+
+    Which one that is is told: the environment, a file ``.env``, the configuration of the application, or its code.
+    """
+    used, place = _uri_text(subject), source(subject)
+    # In a host the other names are its own, and may mean another database.
+    ours = [one for one in _places(subject) if subject.served or one.name.startswith(PREFIX)]
+    others = [str(one) for one in ours if one.value not in ("", used)]
+    if others:
+        yield warning(
+            f"the URI is the one {place}; another one is set {' and '.join(others)}, and is passed over",
+            "Take out the one that is not meant",
+            place=place,
+        )
+    else:
+        yield told(f"the URI is the one {place}", place=place)
+
+
+class UriPlace(NamedTuple):
+    """Somewhere a URI may be set."""
+
+    name: str
+    where: str
+    value: str
+
+    def __str__(self) -> str:
+        return f"in {self.where} (`{self.name}`)"
+
+
+def source(subject: Subject) -> str:
+    """Where the URI comes from: ``in .env (`MONGODB_URI`)``. Raises :class:`NotApplicable` without one."""
+    used = _uri_text(subject)
+    return next((str(place) for place in _places(subject) if place.value == used), "in the application's code")
+
+
+def _places(subject: Subject) -> Iterator[UriPlace]:
+    """In the order in which they count, each with what stands there."""
+    names = [f"{PREFIX}MONGODB_URI", *(("MONGODB_URI",) if subject.served else ())]
+    for name in names:
+        if not subject.served:
+            yield UriPlace(name, "app.config", str(subject.app.config.get(name) or ""))
+        yield from _of_environment(subject, name)
+    if not subject.served:
+        for name in HOSTS_URI:
+            yield UriPlace(name, "app.config", str(subject.app.config.get(name) or ""))
+
+
+def _of_environment(subject: Subject, name: str) -> Iterator[UriPlace]:
+    """``flask`` puts what stands in a file into the environment, unless it is there already."""
+    value = subject.environ.get(name) or ""
+    files = {file: _kept(file).get(name) or "" for file in (".env", ".flaskenv")}
+    if not value or value not in files.values():
+        yield UriPlace(name, "the environment", value)
+    yield from (UriPlace(name, file, found) for file, found in files.items())
+
+
+def _kept(file: str) -> Mapping[str, str | None]:
+    try:
+        from dotenv import dotenv_values
+    except ImportError:  # then nobody reads such a file
+        return {}
+    return dotenv_values(file) if Path(file).is_file() else {}
 
 
 @check("write-concern", "uri")

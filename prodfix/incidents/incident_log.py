@@ -1,58 +1,38 @@
 """The incidents of all workers and instances: one record of each, in MongoDB when it is back.
 
-Parts that overlap in time and have one cause are one incident. A part is stored under the boot of its worker, so that storing
-it again changes nothing; until MongoDB is back the parts of this instance are read from its journals.
+Parts that overlap in time and have one cause are one incident. What MongoDB has of this instance is replaced by what its
+journals know, so that all its workers say the same within a second, and while MongoDB is down too.
 """
 
 from __future__ import annotations
 
-import contextlib
-import math
 import random
 import time
-from collections import Counter
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import field
-from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any, Literal
 
-import bson
-import orjson
 import pymongo
-from pymongo import ReturnDocument
-from pymongo.errors import DuplicateKeyError
 from pymongo.synchronous.database import Database
 
 from prodfix.errors import UNANSWERED
-from prodfix.incidents.observed import COUNTED, FOLLOWED, GAP, IncidentCause, IncidentPart
+from prodfix.incidents.folding import HEADS, INCIDENTS, PERIOD, ROWS, IncidentFolds, by_key, incident_of
+from prodfix.incidents.instance_part import InstancePart, WorkerRow, folded, part_in, together, worker_rows
+from prodfix.incidents.observed import COUNTED, GAP, IncidentCause
 from prodfix.journal.journal import Journal
-from prodfix.serialization import OMITTED, Serializable
+from prodfix.serialization import Serializable
 from prodfix.slotted import frozen
 from prodfix.statistics.windows import Scope
 
-INCIDENTS = "incidents"
-HEADS = "incident_heads"
+__all__ = ["HEADS", "INCIDENTS", "Incident", "IncidentLog", "IncidentPage", "IncidentState"]
 
 IncidentState = Literal["open", "closed"]
-Kept = TypeVar("Kept", bound=Serializable)
 
-SETTLED = 10.0  # seconds after its end until an incident is summed up
-REST = (300.0, 600.0)  # seconds from one look for what nobody has summed up to the next, without an incident of our own
 MOST = 1000  # incidents that are looked at
 LIMIT = 3.0  # seconds
 AHEAD = 60.0  # seconds that another instance's clock may be ahead of this one's
-
-
-@frozen
-class KeptPart(Serializable):
-    """What MongoDB keeps of one worker's part; ``moved``: a clock was set meanwhile."""
-
-    from_: datetime
-    to: datetime
-    instance: str = ""
-    release: str = ""
-    counts: dict[str, int] = field(default_factory=dict)
-    moved: Annotated[bool | None, OMITTED] = None
+LASTING = GAP + PERIOD + 5.0  # seconds after which an instance that has said that it lasts must have said so again
+SHOWN = ("cause", "from", "to", "counts", "workers", "instances", "releases", "lasting", "moved")
 
 
 @frozen
@@ -94,39 +74,24 @@ class IncidentLog:
         answering: Callable[[], Database[Any] | None],
         *,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        chance: Callable[[float, float], float] = random.uniform,
         on_closed: Callable[[Incident], None] = lambda incident: None,
     ) -> None:
         self._journal, self._answering, self._clock = journal, answering, clock
         self.on_closed = on_closed
-        self._look_at = 0.0  # when the next incident may be over
+        self.folds = IncidentFolds(journal, self._summed_up, clock=clock, monotonic=monotonic, chance=chance)
 
     def store(self, database: Database[Any]) -> None:
-        """Store the parts in this worker's journal, and sum up what is over. Raises what MongoDB says."""
-        rows = self._journal.read_own("SELECT id, revision, entry FROM incidents WHERE stored < revision")
-        for identity, revision, entry in rows:
-            part = _readable(IncidentPart, entry)
-            if part is None:
-                continue  # of another release, whose worker has died: one of its own may come back
-            _store(database, part)
-            self._look_at = min(self._look_at, part.end + SETTLED)
-            done = "UPDATE incidents SET stored = max(stored, ?) WHERE id = ?"
-            old = "DELETE FROM incidents WHERE stored >= revision AND json_extract(entry, '$.end') < ?"
-            self._journal.write([(done, (revision, identity)), (old, (self._clock() - FOLLOWED - SETTLED,))])
-        self._sum_up(database)
+        """Called each second: store what is due, and sum up what is over. Raises what MongoDB says."""
+        self.folds.tick(database)
 
-    def _sum_up(self, database: Database[Any]) -> None:
-        """Tell what is over. Without an incident nothing is asked, but now and then for what a whole instance left behind."""
-        now = self._clock()
-        if now < self._look_at <= now + REST[1]:  # later than that means that the clock was put back
-            return
-        over = {"publishedAt": None, "to": {"$lt": _moment(now - SETTLED)}}
-        told = {"$set": {"publishedAt": _moment(now)}}
-        while (document := database[INCIDENTS].find_one_and_update(over, told)) is not None:
-            self.on_closed(_summary(document, now))
-        # What another worker has prolonged meanwhile is over later than our part of it.
-        open_one = database[INCIDENTS].find_one({"publishedAt": None}, {"to": 1}, sort=[("to", 1)])
-        due = open_one["to"].timestamp() + SETTLED if open_one else math.inf
-        self._look_at = min(max(due, now), now + random.uniform(*REST))
+    def finish(self, database: Database[Any]) -> None:
+        """This worker ends: what its instance has counted is stored. Raises what MongoDB says."""
+        self.folds.finish(database)
+
+    def _summed_up(self, document: Mapping[str, Any]) -> None:
+        self.on_closed(_summary(document, self._clock()))
 
     def read(
         self,
@@ -138,149 +103,104 @@ class IncidentLog:
         limit: int = 100,
         offset: int = 0,
     ) -> IncidentPage:
-        """The incidents that touch the time from ``begin`` to ``end``.
+        """The incidents that touch the time from ``begin`` to ``end``. One that lasts touches all until now, though its last
+        word is some seconds old.
 
         Never raises for a database that is down; raises ``TimeoutError`` if the disk does not answer.
         """
-        rows = self._journal.read("SELECT entry FROM incidents")
-        documents: dict[Any, dict[str, Any]] = {}
-        stored = self._stored(begin, end)
-        for document in stored or ():
-            documents[document["_id"]] = document
-        for (entry,) in rows:
-            if (part := _readable(IncidentPart, entry)) is not None:
-                _merge(documents, part)
+        rows = worker_rows(self._journal.read(ROWS))
+        stored = self._stored(begin, end, rows)
+        documents = stored or []
+        for group in together(rows):
+            _merge(documents, group, self.folds.key())
         now = self._clock()
         found = [
             _summary(document, now)
-            for document in sorted(documents.values(), key=lambda document: document["from"], reverse=True)
-            if (begin is None or document["to"] >= begin) and (end is None or document["from"] <= end)
+            for document in sorted(documents, key=lambda document: document["from"], reverse=True)
+            if (begin is None or _lasts_until(document, now) >= begin) and (end is None or document["from"] <= end)
         ]
         found = [one for one in found if cause in (None, one.cause) and status in (None, one.status)]
         scope: Scope = "instance" if stored is None else "all"
         return IncidentPage(scope, found[offset : offset + limit], more=len(found) > offset + limit)
 
-    def _stored(self, begin: datetime | None, end: datetime | None) -> list[dict[str, Any]] | None:
+    def _stored(
+        self, begin: datetime | None, end: datetime | None, rows: Iterable[WorkerRow]
+    ) -> list[dict[str, Any]] | None:
+        """Of each its sums, and the parts that ``rows`` know better; the newest first."""
         database = self._answering()
         if database is None:
             return None
-        touching: dict[str, Any] = {"to": {"$gte": begin}} if begin else {}
+        touching: dict[str, Any] = {"to": {"$gte": begin - timedelta(seconds=LASTING)}} if begin else {}
         touching |= {"from": {"$lte": end}} if end else {}
+        fields = dict.fromkeys(SHOWN, 1) | self.folds.parts_of(rows)
         try:
             with pymongo.timeout(LIMIT):
-                return list(database[INCIDENTS].find(touching).sort("from", -1).limit(MOST))
+                # By the field that has an index: parts of many instances are too large to be sorted.
+                found = list(database[INCIDENTS].find(touching, fields).sort("to", -1).limit(MOST))
+                moved = [document["_id"] for document in found if document.get("moved")]
+                whole = {one["_id"]: one for one in database[INCIDENTS].find({"_id": {"$in": moved}})} if moved else {}
         except UNANSWERED:
             return None
+        return [whole.get(document["_id"], document) for document in found]
 
 
-def _store(database: Database[Any], part: IncidentPart) -> None:
-    begin, end, shown = _shown(part)
-    near = {
-        "cause": part.cause,
-        "from": {"$lte": _moment(part.end + GAP)},
-        "to": {"$gte": _moment(part.begin - GAP)},
-    }
-    # What has moved with the clock is no longer where it was stored.
-    wanted = {f"parts.{part.id}": {"$exists": True}} if part.moved else near
-    found = database[INCIDENTS].find_one(wanted, {"_id": 1}, sort=[("from", -1)])
-    identity = found["_id"] if found is not None else _head(database, part)
-    changes = {
-        "$min": {"from": begin},
-        "$max": {"to": end},
-        "$set": {"cause": part.cause, f"parts.{part.id}": shown},
-        "$setOnInsert": {"publishedAt": None},
-    }
-    database[INCIDENTS].update_one({"_id": identity}, changes, upsert=True)
+def _merge(documents: list[dict[str, Any]], rows: list[WorkerRow], key: str) -> None:
+    """Let the journals say what they know more than MongoDB."""
+    document = incident_of(rows, documents)
+    if document is None:
+        begun = min(rows, key=lambda row: row.part.begin)
+        part = folded(None, rows)
+        document = {"_id": begun.part.id, "cause": begun.part.cause, "from": part.from_, "to": part.to}
+        documents.append(document)
+    for name, own in by_key(rows, document, key).items():
+        before = part_in(document, name)
+        part = folded(before, own)
+        known = before.counts if before is not None else {}
+        counts = document.get("counts", {})
+        document["counts"] = {
+            each: counts.get(each, 0) + part.counts.get(each, 0) - known.get(each, 0) for each in COUNTED
+        }
+        document["workers"] = document.get("workers", 0) + part.workers - (before.workers if before else 0)
+        document["instances"] = {*document.get("instances", ()), *part.instances}
+        document["releases"] = {*document.get("releases", ()), *part.releases}
+        document["lasting"] = ({*document.get("lasting", ())} - {name}) | ({name} if part.open else set())
+        document["from"], document["to"] = min(document["from"], part.from_), max(document["to"], part.to)
+        document["moved"] = document.get("moved") or part.moved
+        document["parts"] = {**document.get("parts", {}), name: part.to_document()}
 
 
-def _head(database: Database[Any], part: IncidentPart) -> bson.ObjectId:
-    """The incident that this part begins, unless another worker has just begun it: decided in one document, atomically."""
-    begin, end = _moment(part.begin), _moment(part.end)
-    late, early = _moment(part.begin - GAP), _moment(part.end + GAP)
-    fits = {"$and": [{"$gte": ["$to", late]}, {"$lte": ["$from", early]}]}
-    change: list[dict[str, Any]] = [
-        {"$set": {"fits": fits}},
-        {
-            "$set": {
-                "incident": {"$cond": ["$fits", "$incident", bson.ObjectId()]},
-                "from": {"$cond": ["$fits", {"$min": ["$from", begin]}, begin]},
-                "to": {"$cond": ["$fits", {"$max": ["$to", end]}, end]},
-            }
-        },
-    ]
-    wanted = {"_id": part.cause}
-    with contextlib.suppress(
-        DuplicateKeyError
-    ):  # of two upserts at once one may be refused (manual: upsert with unique index)
-        database[HEADS].update_one(wanted, {"$setOnInsert": {"incident": None}}, upsert=True)
-    head: Any = database[HEADS].find_one_and_update(wanted, change, return_document=ReturnDocument.AFTER)
-    identity: bson.ObjectId = head["incident"]
-    return identity
+def _lasts_until(document: Mapping[str, Any], now: float) -> datetime:
+    """Its end, or now, if an instance that was heard of lately has said that it lasts."""
+    end: datetime = document["to"]
+    until = datetime.fromtimestamp(now, end.tzinfo)
+    return max(end, until) if document.get("lasting") and (until - end).total_seconds() < LASTING else end
 
 
-def _merge(documents: dict[Any, dict[str, Any]], part: IncidentPart) -> None:
-    """Add a part that a journal holds to the incident that it belongs to; the journal knows more than MongoDB."""
-    begin, end, shown = _shown(part)
-    for document in documents.values():
-        apart = max((begin - document["to"]).total_seconds(), (document["from"] - end).total_seconds())
-        known = part.id in document.get("parts", {})
-        if known or (document["cause"] == part.cause and apart <= GAP):
-            document["from"], document["to"] = min(document["from"], begin), max(document["to"], end)
-            document["parts"] = {**document.get("parts", {}), part.id: shown}
-            return
-    documents[part.id] = {
-        "_id": part.id,
-        "cause": part.cause,
-        "from": begin,
-        "to": end,
-        "parts": {part.id: shown},
-    }
-
-
-def _shown(part: IncidentPart) -> tuple[datetime, datetime, dict[str, Any]]:
-    """When it begins and ends, and all that is kept of it."""
-    begin, end = _moment(part.begin), _moment(part.end)
-    kept = KeptPart(begin, end, part.instance, part.release, part.counts, part.moved or None)
-    return begin, end, kept.to_document()
-
-
-def _extent(document: Mapping[str, Any], parts: Collection[KeptPart]) -> tuple[datetime, datetime, float]:
+def _extent(document: Mapping[str, Any]) -> tuple[datetime, datetime, float]:
     """From when to when, and for how many seconds: of workers whose clock was set meanwhile, what the longest has seen."""
-    begin = min((part.from_ for part in parts), default=document["from"])
-    end = max((part.to for part in parts), default=document["to"])
-    moved = any(part.moved for part in parts)
-    spans = [part.to - part.from_ for part in parts] if moved else [end - begin]
-    return begin, max(begin, end), max(timedelta(), *spans).total_seconds()
+    begin, end = document["from"], document["to"]
+    if not document.get("moved"):
+        return begin, end, (end - begin).total_seconds()
+    found = (part_in(document, key) for key in document.get("parts", {}))
+    parts: list[InstancePart] = [part for part in found if part is not None]
+    begin = min((part.from_ for part in parts), default=begin)
+    end = max((part.to for part in parts), default=end)
+    return begin, max(begin, end), max((part.seconds for part in parts), default=0.0)
 
 
 def _summary(document: Mapping[str, Any], now: float) -> Incident:
-    found = (_readable(KeptPart, part) for part in document.get("parts", {}).values())
-    parts = [part for part in found if part is not None]
-    counts: Counter[str] = Counter()
-    for part in parts:
-        counts.update(part.counts)
-    begin, end, seconds = _extent(document, parts)
+    begin, end, seconds = _extent(document)
+    counts = document.get("counts", {})
+    lasts = LASTING if document.get("lasting") else GAP
     return Incident(
         id=str(document["_id"]),
         cause=document["cause"],
-        status="open" if -AHEAD < now - end.timestamp() < GAP else "closed",
+        status="open" if -AHEAD < now - end.timestamp() < lasts else "closed",
         from_=begin,
         to=end,
         seconds=round(seconds, 1),
-        **{name: counts[name] for name in COUNTED},
-        workers=len(parts),
-        instances=sorted({part.instance for part in parts}),
-        releases=sorted({part.release for part in parts if part.release}),
+        **{name: counts.get(name, 0) for name in COUNTED},
+        workers=document.get("workers", 0),
+        instances=sorted(document.get("instances", ())),
+        releases=sorted(document.get("releases", ())),
     )
-
-
-def _readable(kind: type[Kept], found: Any) -> Kept | None:
-    """A part that a worker has written, perhaps of another release; None if this one cannot read it."""
-    try:
-        return kind.from_json(orjson.loads(found) if isinstance(found, (bytes, str)) else found)
-    except (ValueError, TypeError):
-        return None
-
-
-def _moment(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)

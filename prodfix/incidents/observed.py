@@ -1,30 +1,36 @@
 """From the loss of the database, or a jump of the error rate, to its end: what this worker sees of it.
 
-Its part of an incident goes into its journal in absolute totals. :mod:`prodfix.incidents.incident_log` makes one record of
-all parts.
+Its part of an incident goes into its journal in absolute totals. :mod:`prodfix.incidents.folding` makes one part of them for
+the instance, and one record of all instances.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import field
 from typing import Literal
 
 import orjson
 
+from prodfix.journal.batch import Unwritten, write_together
 from prodfix.journal.journal import Journal, Statement
+from prodfix.process.per_process import in_each_process
 from prodfix.serialization import Serializable
 from prodfix.slotted import frozen, mutable
 
 IncidentCause = Literal["database_lost", "error_rate"]
 COUNTED = ("failed", "retried", "recovered", "deferred", "replayed", "dead")
-AFTERWARDS = frozenset({"replayed", "dead"})  # what was deferred during an incident is applied after its end
+Ended = Literal["replayed", "dead"]
+"""What becomes of a write that was deferred during an incident, mostly after its end."""
 
 GAP = 10.0  # seconds between two parts of one incident at most: not all workers notice at once
 NOTICED = 5.0  # seconds before an incident in which its first failures were
+SPREAD = 1.0  # seconds by which workers may differ on when the database has come back
+EARLIER = 8  # incidents before the last one, of which a worker's part may still change
 FOLLOWED = 600.0  # seconds after its end in which drained writes still belong to it
 JUMP = 0.5  # seconds by which two clocks may differ between two looks: one that is slewed loses 0.5 ms a second (adjtime(3))
 
@@ -46,6 +52,11 @@ class IncidentPart(Serializable):
     release: str = ""
     counts: dict[str, int] = field(default_factory=dict)
     moved: bool = False
+    open: bool = False
+
+    @property
+    def boot(self) -> str:
+        return self.id.partition(":")[0]
 
 
 @mutable
@@ -66,6 +77,20 @@ class WorkerPart:
     counts: Counter[str] = field(default_factory=Counter)
     revision: int = 1
     written: int = 0
+    earliest: float = math.inf
+    latest: float = -math.inf
+
+    def __post_init__(self) -> None:
+        self._extend()
+
+    def _extend(self) -> None:
+        """By the wall clock as it was then, which is what a write that was kept meanwhile tells."""
+        self.earliest, self.latest = min(self.earliest, self.begin), max(self.latest, self.end)
+
+    def covers(self, kept: float) -> bool:
+        """Whether a write that was deferred then was so during this incident."""
+        early, late = (NOTICED, SPREAD) if self.cause == "database_lost" else (0.0, 0.0)
+        return self.earliest - early <= kept and (self.open or kept <= self.latest + late)
 
     def touch(self, now: float, seen: float) -> None:
         """It is still there, or is over now. It never lasts longer or shorter than it did because a clock was set."""
@@ -73,11 +98,20 @@ class WorkerPart:
         if abs(jump) > JUMP:
             self.begin, self.moved = round(self.begin + jump, 3), True
         self.end, self.seen = max(now, self.begin), seen
+        self._extend()
         self.revision += 1
 
     def entry(self) -> IncidentPart:
         return IncidentPart(
-            self.id, self.cause, self.begin, self.end, self.instance, self.release, dict(self.counts), self.moved
+            self.id,
+            self.cause,
+            self.begin,
+            self.end,
+            self.instance,
+            self.release,
+            dict(self.counts),
+            self.moved,
+            self.open,
         )
 
 
@@ -96,8 +130,12 @@ class Incidents:
         self._journal, self._clock, self._monotonic = journal, clock, monotonic
         self._instance, self._release = instance, release
         self._parts: dict[IncidentCause, WorkerPart] = {}
+        self._past: deque[WorkerPart] = deque(maxlen=EARLIER)  # closed, and not the last of their cause
         self._early: deque[tuple[float, str]] = deque(maxlen=1000)
-        self._lock = threading.Lock()
+        in_each_process(self._renew)
+
+    def _renew(self) -> None:
+        self._lock = threading.Lock()  # a parent's, that another thread held, would never be free
 
     def begin(self, cause: IncidentCause) -> None:
         """An incident begins, or is still there."""
@@ -106,6 +144,8 @@ class Incidents:
             if part is not None and seen - part.seen < GAP:
                 part.open = True
             elif part is None or not part.open:
+                if part is not None:
+                    self._past.append(part)
                 part = self._parts[cause] = self._made(cause, now, seen)
             part.touch(now, seen)
 
@@ -141,12 +181,25 @@ class Incidents:
             self._count("failed", "error_rate")
 
     def count(self, name: str, number: int = 1) -> None:
-        """Count one of :data:`COUNTED` in whatever incident it belongs to."""
+        """Count one of :data:`COUNTED` that happens now, in whatever incident is open."""
         with self._lock:
             for cause in self._parts:
                 self._count(name, cause, number)
-            if name not in AFTERWARDS:
-                self._note(name)
+            self._note(name)
+
+    def ended(self, name: Ended, kept: Sequence[float]) -> None:
+        """Count what became of writes that were deferred at ``kept`` (seconds since the epoch): in the incidents that were there
+        then, until :data:`FOLLOWED` after their end, and in no other."""
+        if not kept or not self._parts:  # as mostly
+            return
+        with self._lock:
+            for part in self._all():
+                if part.open or self._monotonic() - part.seen < FOLLOWED:
+                    _add(part, name, sum(map(part.covers, kept)))
+
+    def _all(self) -> Iterator[WorkerPart]:
+        yield from self._past
+        yield from self._parts.values()
 
     def _note(self, name: str) -> None:
         """Remember what may be the first sign of an incident that is not certain yet."""
@@ -155,9 +208,8 @@ class Incidents:
 
     def _count(self, name: str, cause: IncidentCause, number: int = 1) -> None:
         part = self._parts.get(cause)
-        if part is not None and (part.open or (name in AFTERWARDS and self._monotonic() - part.seen < FOLLOWED)):
-            part.counts[name] += number
-            part.revision += 1
+        if part is not None and part.open:
+            _add(part, name, number)
 
     @property
     def open(self) -> frozenset[IncidentCause]:
@@ -170,15 +222,27 @@ class Incidents:
 
     def flush(self) -> None:
         """Make this worker's parts known to the others. Raises ``JournalUnavailable``."""
+        write_together(self._journal.write, self.unwritten())
+
+    def unwritten(self) -> Unwritten | None:
+        """The same, to be written by the caller."""
         with self._lock:
             for part in self._parts.values():
                 if part.open:
                     part.touch(*self._now())
-            changed = [(part, part.revision) for part in self._parts.values() if part.revision > part.written]
+            changed = [(part, part.revision) for part in self._all() if part.revision > part.written]
             statements: list[Statement] = [
                 (_UPSERT, (part.id, revision, orjson.dumps(part.entry().to_json()))) for part, revision in changed
             ]
-        if statements:
-            self._journal.write(statements)
+
+        def written() -> None:
             for part, revision in changed:
                 part.written = revision
+
+        return Unwritten(statements, written) if statements else None
+
+
+def _add(part: WorkerPart, name: str, number: int) -> None:
+    if number:
+        part.counts[name] += number
+        part.revision += 1

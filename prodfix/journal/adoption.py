@@ -55,10 +55,19 @@ _COUNTS = (
     " SELECT worker, minute, revision, errors, traffic, stored FROM dying.minutes WHERE true"
     " ON CONFLICT (worker, minute) DO UPDATE SET revision=excluded.revision, errors=excluded.errors,"
     " traffic=excluded.traffic, stored=excluded.stored WHERE excluded.revision > revision",
+    "INSERT INTO totals (boot, part, revision, entry) SELECT boot, part, revision, entry FROM dying.totals WHERE true"
+    " ON CONFLICT (boot, part) DO UPDATE SET revision=excluded.revision, entry=excluded.entry"
+    " WHERE excluded.revision > revision",
 )
 _REGRESSIONS = (
     "INSERT INTO regressions (fingerprint, at, entry) SELECT fingerprint, at, entry FROM dying.regressions WHERE true"
     " ON CONFLICT (fingerprint) DO UPDATE SET at=excluded.at, entry=excluded.entry WHERE excluded.at > at",
+)
+# The first one's words stay.
+_KINDS = (
+    "INSERT INTO kinds (fingerprint, at, seen, entry) SELECT fingerprint, at, seen, entry FROM dying.kinds WHERE true"
+    " ON CONFLICT (fingerprint) DO UPDATE SET entry = iif(excluded.at < at, excluded.entry, entry),"
+    " at = min(at, excluded.at), seen = max(seen, excluded.seen)",
 )
 # What a worker's commands were goes with the worker; but this one lives.
 _OWN_ROWS = (
@@ -66,9 +75,10 @@ _OWN_ROWS = (
     *_OTHERS,
     *_COUNTS,
     *_REGRESSIONS,
+    *_KINDS,
     "INSERT OR REPLACE INTO queries (worker, name, at, entry) SELECT worker, name, at, entry FROM dying.queries",
 )
-_MERGED = (*_WRITES, *_OTHERS, *_COUNTS, *_REGRESSIONS)
+_MERGED = (*_WRITES, *_OTHERS, *_COUNTS, *_REGRESSIONS, *_KINDS)
 
 
 class Adoption(Enum):

@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from prodfix.errors import JournalUnavailable
 
 LARGEST = 256  # statements in one commit
 
 Statement = tuple[str, Sequence[Any]]
+
+
+class Unwritten(NamedTuple):
+    """What somebody has for the journal, and ``written``, which is to be called once it is committed."""
+
+    statements: Sequence[Statement]
+    written: Callable[[], None] = lambda: None
+
+
+def write_together(write: Callable[[Sequence[Statement]], None], *parts: Unwritten | None) -> None:
+    """Commit what these have, at once: each commit costs a turn of a native thread, and of the hub. Raises what ``write`` does;
+    none of them is told that it is written then."""
+    found = [part for part in parts if part is not None]
+    if found:
+        write([statement for part in found for statement in part.statements])
+        for part in found:
+            part.written()
 
 
 @dataclass(slots=True, eq=False)

@@ -96,6 +96,9 @@ class JournalFile:
         with contextlib.suppress(OSError, sqlite3.Error):
             self.connection.close()
         self._held.give()
+        if self._lock is not None:
+            with contextlib.suppress(OSError):
+                fcntl.flock(self._lock, fcntl.LOCK_UN)  # a child that has just been forked has the descriptor, too
         self.unlock()
 
     def abandon(self) -> None:

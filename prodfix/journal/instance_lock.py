@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from prodfix.journal.journal import Journal
+from prodfix.process.per_process import this_process
 
 NAME = "lock"
 LOOK = 0.002  # seconds between two looks whether the other one is done
@@ -31,9 +32,15 @@ class InstanceLock:
         except (OSError, TimeoutError):
             yield False
             return
+        process = this_process()
         try:
             yield self._free(descriptor)
         finally:
+            # Not by closing alone: a process forked meanwhile has the descriptor too, and would keep the lock. A greenlet goes on
+            # in there, and must leave it to its parent.
+            if process is this_process():
+                with contextlib.suppress(OSError):
+                    fcntl.flock(descriptor, fcntl.LOCK_UN)
             os.close(descriptor)
 
     def _free(self, descriptor: int) -> bool:

@@ -33,14 +33,17 @@ from prodfix.journal.batch import LARGEST, Batch, Part, Statement
 from prodfix.journal.file import JournalFile, corrupt
 from prodfix.journal.gathering import Gathering, Source
 from prodfix.journal.quarantine import Damage, Quarantine
-from prodfix.journal.reading import Others, others, read_all, waits_elsewhere
+from prodfix.journal.reading import Others, Reading, others, read_each, waits_elsewhere
 from prodfix.journal.store import Store
+from prodfix.process.forks import apart_from_forks
 from prodfix.process.native import Inline, Pool, Task, allocate_lock
-from prodfix.process.per_process import in_each_process
+from prodfix.process.per_process import in_each_process, this_process
 
 __all__ = ["Journal", "Statement"]
 
 Result = TypeVar("Result")
+
+OPENING = 5.0  # seconds that a process waits at its start for a disk that does not answer
 
 
 class Journal:
@@ -51,12 +54,17 @@ class Journal:
         self.boot = ""
         """This process, in every row that it writes; its file may be made anew, what it counted may not count twice."""
         self._store = Store(folder, "")
+        self._parents: list[Store] = []
         self._refused = 0
         self._sources: list[Source] = []
         in_each_process(self._begin)
 
     def _begin(self) -> None:
         self._opened = self._in_memory = False  # a parent's file is the parent's
+        # A parent's connection must not even be closed in here (sqlite.org/howtocorrupt.html section 2.6): it is kept.
+        self._parents.append(self._store)
+        if self._store.file is not None:
+            self._store.file.unlock()
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -65,8 +73,6 @@ class Journal:
 
         ``in_memory``: make none, read none, and begin no thread; what must be on disk is refused.
         """
-        if self._store.file is not None:  # a parent's
-            self._store.file.unlock()
         self.boot = f"{os.getpid()}-{secrets.token_hex(6)}"
         self._joining, self._commit_lock = threading.Lock(), threading.Lock()
         self._waiting: Batch | None = None
@@ -78,7 +84,8 @@ class Journal:
         self._gathering = Gathering(self._commit_gathered, self._sources, alone=not in_memory)
         self._opened = True
         # With the lock: what is gathered meanwhile has a thread of its own, which would make a second file.
-        self._writer.run(self._exclusively, self._store.mend)
+        with contextlib.suppress(TimeoutError):  # it goes on; until it is done, who asks has no answer in time
+            self._alone(self._store.mend, limit=OPENING)
 
     def close(self) -> None:
         """Commit what waits and let go of the file. Rows that are still in it will be adopted by another worker."""
@@ -104,10 +111,21 @@ class Journal:
         return self._store.failure
 
     @property
+    def file_name(self) -> str:
+        """The name of this worker's file, another one after it had to be given up; empty while there is none."""
+        file = self._file
+        return file.name if file is not None else ""
+
+    @property
     def lost(self) -> int:
         """What was offered, and is not kept: neither the disk nor memory took it."""
         gathering = self._gathering.failed if self._opened else 0
         return self._store.lost + self._refused + gathering
+
+    @property
+    def suspect(self) -> bool:
+        """Whether somebody could not read this worker's file, and :meth:`tidy` is to look at it."""
+        return self._store.suspect
 
     @property
     def quarantine(self) -> Quarantine:
@@ -118,6 +136,11 @@ class Journal:
     def other_versions(self) -> int:
         """Files of dead workers that another version of this library must read."""
         return self._store.adoptions.other_versions
+
+    def version(self, *tables: str) -> int:
+        """Another number whenever this worker's rows of these tables (of any, if none is named) have changed: whoever found
+        nothing there need not look again before. What was gathered counts from its commit on."""
+        return self._store.changes.of(*tables)
 
     def damages(self) -> list[Damage]:
         """The files that this worker has put aside since it was last asked."""
@@ -169,18 +192,18 @@ class Journal:
             return False
         return True
 
-    def gather(self, statements: Sequence[Statement]) -> None:
+    def gather(self, statements: Sequence[Statement], *, counted: bool = True) -> None:
         """Commit them soon, with what others write in this hundredth of a second, and wait for none of it
-        (:mod:`prodfix.journal.gathering`). Never raises; what is lost is counted in ``lost``.
+        (:mod:`prodfix.journal.gathering`). Never raises; what is lost is ``counted`` in ``lost``.
 
         What this process reads has them. :meth:`settle` waits for them.
         """
         if self._opened and self._gathering.full:
             self.settle(limit=0.25)  # as slow as a disk that does not answer: memory is bounded
         if self._opened and not self._gathering.full:
-            self._gathering.put(Part(statements, counted=True))
+            self._gathering.put(Part(statements, counted=counted))
         else:
-            self._refused += 1
+            self._refused += counted
 
     def gather_from(self, source: Source) -> Callable[[], None]:
         """Returns what is to be called whenever ``source`` has new totals: then it is asked soon for the statements that make
@@ -249,11 +272,14 @@ class Journal:
 
         gevent's pool would block a second submitter without a limit.
         """
-        lock = self._commit_lock  # a greenlet that waits here goes on in a child, which has another one
+        # A greenlet that waits here goes on in a child, which has another lock, and must not have its parent's file.
+        lock, process = self._commit_lock, this_process()
         if not lock.acquire(timeout=limit):
             raise TimeoutError
         try:
             if self._begun is not None and not self._begun.ended(limit):
+                raise TimeoutError
+            if process is not this_process():
                 raise TimeoutError
             yield
         finally:
@@ -267,7 +293,7 @@ class Journal:
 
     def _exclusively(self, work: Callable[..., Result], *arguments: Any) -> Result:
         """In a native thread, of which there is a second one for what is gathered."""
-        with self._storing:
+        with self._storing, apart_from_forks:
             result: Result = work(*arguments)
             return result
 
@@ -294,23 +320,31 @@ class Journal:
         so for long (:meth:`adopt`, :meth:`tidy`). A process that has opened no journal (the command line) reads the files all
         the same, in its own thread, and writes nothing.
         """
-        rows: list[tuple[Any, ...]] = []
+        (found,) = self.read_each([(query, values)], limit=limit)
+        if complete and not found.complete:
+            raise JournalUnavailable("a journal cannot be read")
+        return found.rows
+
+    def read_each(self, queries: Sequence[Statement], *, limit: float = 2.0) -> list[Reading]:
+        """The same for several questions, of files that are opened once: each answer says what it does not know."""
+        asked = [(query, tuple(values)) for query, values in queries]
         self.settle(limit=min(limit, 0.25))
         if not self._opened:
-            found = read_all(self.folder, query, tuple(values))
-        else:
-            with _in_time():
-                if self._store.memory is not None:  # before the files, which its rows go to
-                    rows = self._alone(self._store.read_memory, query, tuple(values), limit=limit)
-                if self._in_memory:
-                    return rows
-                found = self._readers.run(read_all, self.folder, query, tuple(values), limit=limit)
-            own = self._store.file
-            if own is not None and own.path in found.unread and corrupt(found.unread[own.path]):
-                self._store.suspect = True
-        if complete and found.unread:
-            raise JournalUnavailable("a journal cannot be read")
-        return rows + found.rows
+            return _apart(read_each)(self.folder, asked)
+        memory: list[list[tuple[Any, ...]]] = [[] for _ in asked]
+        with _in_time():
+            if self._store.memory is not None:  # before the files, which its rows go to
+                memory = [self._alone(self._store.read_memory, *one, limit=limit) for one in asked]
+            if self._in_memory:
+                return [Reading(rows) for rows in memory]
+            found = self._readers.run(_apart(read_each), self.folder, asked, limit=limit)
+        own = self._store.file
+        if own is not None and own.path in found[0].unread and corrupt(found[0].unread[own.path]):
+            self._store.suspect = True
+        return [
+            Reading(rows + reading.rows, reading.unread, reading.whole)
+            for rows, reading in zip(memory, found, strict=True)
+        ]
 
     def read_own(self, query: str, values: Sequence[Any] = (), *, limit: float = 5.0) -> list[tuple[Any, ...]]:
         """The rows of ``query`` from this worker's own file, and from its memory: two of a query that counts."""
@@ -338,9 +372,9 @@ class Journal:
         Raises :class:`prodfix.errors.JournalTimeout`.
         """
         if not self._opened:
-            return work(*arguments)
+            return _apart(work)(*arguments)
         with _in_time():
-            return self._readers.run(work, *arguments, limit=limit)
+            return self._readers.run(_apart(work), *arguments, limit=limit)
 
     # -- adoption and upkeep ------------------------------------------------------------------------------------------
 
@@ -359,6 +393,14 @@ class Journal:
             return
         with contextlib.suppress(TimeoutError):
             self._alone(self._store.tidy, limit=5)
+
+
+def _apart(work: Callable[..., Result]) -> Callable[..., Result]:
+    def apart(*arguments: Any) -> Result:
+        with apart_from_forks:
+            return work(*arguments)
+
+    return apart
 
 
 @contextlib.contextmanager

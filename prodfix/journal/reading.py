@@ -19,30 +19,42 @@ PATIENCE = 0.5  # seconds
 
 @mutable
 class Reading:
-    """The rows of all files; and those of which it is not known what they hold, with the reason."""
+    """The rows of all files; and those of which it is not known what they hold, with the reason. Not ``whole``: nor is it known
+    which files there are."""
 
     rows: list[tuple[Any, ...]] = field(default_factory=list)
     unread: dict[Path, sqlite3.Error] = field(default_factory=dict)
+    whole: bool = True
+
+    @property
+    def complete(self) -> bool:
+        return self.whole and not self.unread
 
 
-def read_all(folder: Path, query: str, values: tuple[Any, ...]) -> Reading:
-    """Ask all files of ``folder`` that have our tables. Raises what is wrong with the query."""
-    found = Reading()
+def read_each(folder: Path, queries: Sequence[tuple[str, tuple[Any, ...]]]) -> list[Reading]:
+    """Ask all files of ``folder`` that have our tables. Raises what is wrong with a query.
+
+    Opening the files takes longer than most answers do: for several questions they are opened once."""
+    found: list[Reading] = []
     for _ in range(TRIES):
-        found = Reading()
+        unread: dict[Path, sqlite3.Error] = {}
+        found = [Reading([], unread) for _ in queries]
         try:
-            for path, connection in opened(sorted(folder.glob("*.db")), found.unread):
+            for path, connection in opened(sorted(folder.glob("*.db")), unread):
                 try:
-                    found.rows += connection.execute(query, values).fetchall()
+                    for (query, values), reading in zip(queries, found, strict=True):
+                        reading.rows += connection.execute(query, values).fetchall()
                 except sqlite3.DatabaseError as error:
                     if not unreadable(error):
                         raise
-                    found.unread[path] = error
-            break
+                    unread[path] = error
+            return found
         except FileNotFoundError:
             continue  # adopted between the listing and the opening: its rows are in another file now
         except OSError:
             break  # a folder that this process may not list, a disk that fails
+    for reading in found:
+        reading.whole = False
     return found
 
 

@@ -13,6 +13,7 @@ from prodfix.errors import JournalUnavailable
 from prodfix.journal.adoption import Adoptions, carry
 from prodfix.journal.batch import Batch, Statement
 from prodfix.journal.file import JournalFile, corrupt, error_name, in_memory, unreadable
+from prodfix.journal.news import Changes
 from prodfix.journal.quarantine import Damage
 from prodfix.journal.settled import Settled
 from prodfix.journal.upkeep import Upkeep
@@ -43,6 +44,7 @@ class Store:
         self.suspect = False
         """Set by whoever could not read the file: it is to be looked at."""
         self.adoptions = Adoptions(folder)
+        self.changes = Changes()
         self.settled = Settled()
         self._upkeep = Upkeep()
         self._retry_at = 0.0
@@ -71,11 +73,13 @@ class Store:
         try:
             if self.file is None:
                 self.file, self._upkeep = JournalFile.make(self.folder, self.boot), Upkeep()
+                self.changes.note_all()
                 self.settled.hide(self.file.connection)
             if self.memory is not None:
                 carry(self.memory, self.file.connection)
                 self.memory.close()
                 self.memory = None
+                self.changes.note_all()
             self.failure = None
         except (OSError, sqlite3.Error) as error:
             self._fail(error, whole=_NO_ROOM)
@@ -99,6 +103,7 @@ class Store:
             lost.close()
             self.file, self.failure = made, None
             self.settled.hide(made.connection)
+            self.changes.note_all()
 
     def _fail(self, error: Exception, *, whole: tuple[str, ...] = _WHOLE) -> None:
         self.failure = _told(error)
@@ -171,8 +176,10 @@ class Store:
             if error_name(error) != "SQLITE_FULL" or not file.make_room(reserve=batch.reserve):
                 raise
             _execute(file.connection, [*waiting, *statements])
+        self.changes.note(statements)
         if waiting:
             self.settled.forget(file.connection)
+            self.changes.note(waiting)
 
     def _settle(self, batch: Batch) -> None:
         """While the disk has no room, what is done with waits in memory. That is no error."""
@@ -191,6 +198,7 @@ class Store:
                 memory.close()  # it was not the disk
             raise
         self.memory = memory
+        self.changes.note(statements)
 
     # -- reading ---------------------------------------------------------------------------------------------------------
 
@@ -219,6 +227,8 @@ class Store:
             return 0
         merged, damages = self.adoptions.look(self.file)
         self.damages.extend(damages)
+        if merged or damages:
+            self.changes.note_all()
         return merged
 
     def tidy(self) -> None:

@@ -12,7 +12,7 @@ import sqlite3
 import struct
 import zlib
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 5
 PAGE = 4096
 
 COLUMNS: dict[str, tuple[str, ...]] = {}
@@ -106,6 +106,13 @@ SCHEMA = (
         "stored INTEGER NOT NULL DEFAULT 0",
         key="PRIMARY KEY (worker, minute)",
     ),
+    # Both without a look at the counts, which stand before what is asked for: two days of them are some 20 MB.
+    "CREATE INDEX IF NOT EXISTS minutes_to_store ON minutes (minute) WHERE stored < revision",
+    "CREATE INDEX IF NOT EXISTS minutes_by_time ON minutes (minute)",
+    # Which minutes of other workers MongoDB has, by whoever has stored them: they mark their own rows. Without a seal: what is
+    # gone is found in MongoDB again.
+    "CREATE TABLE IF NOT EXISTS folded (worker TEXT NOT NULL, minute INTEGER NOT NULL, revision INTEGER NOT NULL,"
+    " PRIMARY KEY (worker, minute))",
     _sealed(
         "queries",
         "worker TEXT NOT NULL",
@@ -115,6 +122,15 @@ SCHEMA = (
         key="PRIMARY KEY (worker, name)",
     ),
     _sealed("advice", "fingerprint TEXT PRIMARY KEY", "at REAL NOT NULL", "entry BLOB NOT NULL"),
+    # What each boot has counted for whoever scrapes it; of dead boots their sum.
+    _sealed(
+        "totals",
+        "boot TEXT NOT NULL",
+        "part TEXT NOT NULL",
+        "revision INTEGER NOT NULL",
+        "entry BLOB NOT NULL",
+        key="PRIMARY KEY (boot, part)",
+    ),
     # How a worker is, once a second: of no use a second later, and so without a seal.
     "CREATE TABLE IF NOT EXISTS status (worker TEXT PRIMARY KEY, at REAL NOT NULL, entry BLOB NOT NULL)",
     _sealed(
@@ -126,6 +142,8 @@ SCHEMA = (
     ),
     # Resolved errors that are back: seen by this worker, and told by the one that leads.
     _sealed("regressions", "fingerprint TEXT PRIMARY KEY", "at REAL NOT NULL", "entry BLOB NOT NULL"),
+    # What kinds of errors are called, in the words of the first one, and when one was seen.
+    _sealed("kinds", "fingerprint TEXT PRIMARY KEY", "at REAL NOT NULL", "seen REAL NOT NULL", "entry BLOB NOT NULL"),
     f"PRAGMA user_version={SCHEMA_VERSION}",
     "COMMIT",
 )

@@ -10,7 +10,7 @@ SLACK = 256  # free pages that a file keeps for what comes next: 1 MiB
 STEP = 256  # pages that go back to the disk at once: some milliseconds
 ROWS = 100  # that are looked at, at once
 
-_LOOKED_AT = ("writes", "dead")
+LOOKED_AT = ("writes", "dead")
 """What was promised to somebody."""
 
 
@@ -18,7 +18,7 @@ class Upkeep:
     """Of one file. :meth:`shrink` and :meth:`look` are called often, and each does a little."""
 
     def __init__(self) -> None:
-        self._seen = dict.fromkeys(_LOOKED_AT, 0)
+        self._seen = dict.fromkeys(LOOKED_AT, 0)
 
     def shrink(self, connection: sqlite3.Connection) -> int:
         """Give back room that a backlog has had; how many pages. The file gets shorter with the next checkpoint."""
@@ -32,7 +32,7 @@ class Upkeep:
 
     def look(self, connection: sqlite3.Connection) -> bool:
         """Whether the next rows of what was promised are what was written. Raises ``sqlite3.Error``."""
-        return all([self._look(connection, table) for table in _LOOKED_AT])
+        return all([self._look(connection, table) for table in LOOKED_AT])
 
     def _look(self, connection: sqlite3.Connection, table: str) -> bool:
         query = f"SELECT rowid, {whole(table)} FROM {table} WHERE rowid > ? ORDER BY rowid LIMIT ?"  # noqa: S608 - constants

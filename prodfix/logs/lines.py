@@ -1,7 +1,8 @@
 """The lines of processes that have no application's log: the arbiter's, and those of a worker until it has loaded one.
 
-They have the form of prodfix's lines, and its redactor. Of prodfix only :mod:`prodfix.redaction` may be imported here: the rest
-loads the driver, and in the arbiter, which is never patched, that would make TLS connections of workers hang.
+They have the form of prodfix's lines, and its redactor. Of prodfix only :mod:`prodfix.redaction` and the names of other schemas
+may be imported here: the rest loads the driver, and in the arbiter, which is never patched, that would make TLS connections of
+workers hang.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ import re
 import select
 import time
 import traceback
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
 
+from prodfix.logs.translation import SCHEMAS, Translate
 from prodfix.redaction.redactor import redact_text
 
 STDOUT = 1
@@ -72,7 +75,19 @@ def timestamp() -> str:
 _second = (-1, "")
 
 
+def use(schema: str, service: Mapping[str, str]) -> None:
+    """From now on write lines in the names of ``schema``, if it is one of :data:`prodfix.logs.translation.SCHEMAS`."""
+    global _translate  # noqa: PLW0603 - the arbiter has one console
+    make = SCHEMAS.get(schema)
+    _translate = None if make is None else make(service)
+
+
+_translate: Translate | None = None
+
+
 def encoded(entry: dict[str, Any]) -> bytes:
+    if _translate is not None:
+        entry = _translate(entry)
     return json.dumps(entry, default=str).replace("\x7f", "\\u007f").encode("ascii") + b"\n"
 
 

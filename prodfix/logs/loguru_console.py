@@ -6,6 +6,7 @@ Loaded only where the logging is ours, so that a host that keeps its own needs n
 from __future__ import annotations
 
 import atexit
+import contextlib
 import logging
 import os
 import sys
@@ -20,7 +21,7 @@ from prodfix.logs.lines import timestamp
 from prodfix.logs.sinks import Rendered, Sinks, render
 from prodfix.operations.frames import stack
 from prodfix.redaction.redactor import redact_document
-from prodfix.request.context import current_context
+from prodfix.request.context import current_context, trace_fields
 
 if TYPE_CHECKING:
     from loguru import Message, Record
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _SEEDS = {"debug": "DEBUG", "info": "INFO", "warn": "WARNING", "error": "ERROR"}
 _STEPS = ((logging.INFO, "debug"), (logging.WARNING, "info"), (logging.ERROR, "warn"), (logging.CRITICAL, "error"))
 _NUMBERS = {level: int(getattr(logging, level)) for level in ("INFO", "WARNING", "ERROR", "CRITICAL")}
+_OURS = frozenset({"event", "pid", "stack", "traceId", "spanId"})  # names that say what a line is
 _SHOW_WARNING = warnings.showwarning
 
 
@@ -37,7 +39,7 @@ class LoguruConsole:
     def __init__(self, sinks: Callable[[], Sinks]) -> None:
         self._sinks = sinks
         self._handler: int | None = None  # of loguru's, ours
-        self._least = logging.DEBUG
+        self._least = self._usual = logging.DEBUG
 
     def put(self, level: str, entry: Mapping[str, Any], line: bytes, *, urgent: bool) -> None:
         """By loguru, if it has more to do with it than to hand it back to us: who adds a sink of his own has our lines too."""
@@ -53,16 +55,8 @@ class LoguruConsole:
         ``level`` is the seed's: ``debug``, ``info``, ``warn`` or ``error``.
         """
         logger.remove()
-        self._least = logger.level(_SEEDS[level]).no
-        self._handler = logger.add(
-            self._line_of,
-            level=_SEEDS[level],
-            format="{message}",
-            enqueue=False,
-            backtrace=False,
-            diagnose=False,
-            catch=True,
-        )
+        self._usual = self._least = logger.level(_SEEDS[level]).no
+        self._handler = self._added(self._least)
         logging.root.handlers = [_Intercept()]
         logging.root.setLevel(_SEEDS[level])
         for other in [each for each in logging.root.manager.loggerDict.values() if isinstance(each, logging.Logger)]:
@@ -75,6 +69,36 @@ class LoguruConsole:
         logging.getLogger("pymongo").setLevel(logging.INFO)
         warnings.showwarning = _show_warning
         atexit.register(lambda: self._sinks().flush())  # what a process says that does not come as far as serving
+
+    def _added(self, level: int, wanted: Callable[[Record], bool] | None = None) -> int:
+        return logger.add(
+            self._line_of,
+            level=level,
+            format="{message}",
+            filter=wanted,
+            enqueue=False,
+            backtrace=False,
+            diagnose=False,
+            catch=True,
+        )
+
+    def follow(self, levels: Mapping[str, int]) -> None:
+        """Let single loggers have levels of their own; all others have the usual one, or that of ``root``."""
+        if self._handler is None:
+            return  # not taken over
+        self._least = least = levels.get("root", self._usual)
+        before, found = self._handler, dict(levels)
+
+        def wanted(record: Record) -> bool:
+            name = record["name"] or ""
+            while name and name not in found:
+                name = name.rpartition(".")[0]
+            return record["level"].no >= found.get(name, least)
+
+        # The new one first: what is said in between is said twice, and not lost.
+        self._handler = self._added(min(least, *found.values()), wanted) if found else self._added(least)
+        with contextlib.suppress(ValueError):  # somebody has removed it
+            logger.remove(before)
 
     def _line_of(self, message: Message) -> None:
         try:
@@ -113,13 +137,14 @@ def _entry(record: Record) -> Mapping[str, Any]:
         "level": _level(record["level"].no),
         "message": in_safe_words(record["message"][:8000], error)[:4000],
         "requestId": context.request_id if context else None,
+        **(trace_fields(context) if context is not None else {}),
         "logger": record["name"],
     }
     # `logger.info("{level} of water", level=5)` binds a field too: it must not become the line's own level.
     bound = {
         key: in_safe_words(value, error) if isinstance(value, str) else value for key, value in record["extra"].items()
     }
-    entry |= {key + "_" * (key in entry): value for key, value in redact_document(bound).items()}
+    entry |= {key + "_" * (key in entry or key in _OURS): value for key, value in redact_document(bound).items()}
     if error is not None:
         entry["stack"] = stack(error)
     return entry

@@ -16,7 +16,7 @@ import select
 import stat
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -188,11 +188,23 @@ class SinksStatus(Serializable):
 class Sinks:
     """The console and the category files of one process, each behind a queue and a thread of its own.
 
-    ``news`` takes what is to be told of sinks, if the console is not ours: whoever logs next takes it from there.
+    ``news`` takes what is to be told of sinks, if the console is not ours: whoever logs next takes it from there. ``wrap`` is put
+    around each sink. ``exporter`` has each line of the console too.
     """
 
-    def __init__(self, sinks: Iterable[Sink], *, news: deque[dict[str, Any]] | None = None) -> None:
-        self._outlets = {sink.name: Outlet(sink, self._changed) for sink in sinks}
+    def __init__(
+        self,
+        sinks: Iterable[Sink],
+        *,
+        news: deque[dict[str, Any]] | None = None,
+        wrap: Callable[[Sink], Sink] = lambda sink: sink,
+        exporter: Sink | None = None,
+    ) -> None:
+        self._wrap = wrap
+        self._exporter = Outlet(exporter, self._changed) if exporter is not None else None
+        self._outlets = {sink.name: Outlet(wrap(sink), self._changed) for sink in sinks}
+        if exporter is not None and self._exporter is not None:
+            self._outlets[exporter.name] = self._exporter
         self.dropped = 0  # over all sinks, with what never came as far as one of them
         self.news = news
         self._muted = False
@@ -214,6 +226,13 @@ class Sinks:
             return
         outlet = self._outlets.get(name)
         if outlet is None or not outlet.put(line, urgent=urgent, alone=alone):
+            self.dropped += 1
+        if self._exporter is not None and name == CONSOLE:
+            self.export(line, urgent=urgent)
+
+    def export(self, line: bytes, *, urgent: bool = False) -> None:
+        """Queue a line of the console's, wherever that is, for OpenTelemetry too, if it is to have them."""
+        if self._exporter is not None and not self._muted and not self._exporter.put(line, urgent=urgent):
             self.dropped += 1
 
     def flush(self, limit: float = 2.0) -> bool:
@@ -245,6 +264,7 @@ class Sinks:
 
     def replace(self, sink: Sink) -> None:
         """Use ``sink`` in the place of the one with its name (the command line's console is stderr)."""
+        sink = self._wrap(sink)
         outlet = self._outlets.setdefault(sink.name, Outlet(sink, self._changed))
         outlet.sink = sink  # also for the lines that wait
 

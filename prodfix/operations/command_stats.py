@@ -20,6 +20,7 @@ from prodfix.operations.fingerprints import (
     filter_of,
 )
 from prodfix.process.native import allocate_lock
+from prodfix.process.per_process import in_each_process
 from prodfix.redaction.names import mask_key
 from prodfix.serialization import Serializable
 from prodfix.slotted import frozen, mutable
@@ -89,6 +90,9 @@ class CommandStats:
         # By what of a command makes its key, one word after the other: such a walk takes half of what making a key does.
         self._met: dict[Any, Any] = {}
         self._remembered = 0
+        in_each_process(self._renew)
+
+    def _renew(self) -> None:
         self._lock = allocate_lock()  # around new kinds
 
     @property
@@ -154,6 +158,12 @@ class CommandStats:
 def masked(key: CommandKey) -> CommandKey:
     """The key as it may be shown: names that are data are hidden, and their order is not told apart."""
     return CommandKey(key.operation, key.collection, tuple(sorted({mask_key(name) for name in key.fields})))
+
+
+def micros_at(place: int) -> float:
+    """The duration that a place of :func:`bin_of` stands for."""
+    found: float = _MAPPING.value(place)
+    return found
 
 
 def quantile(parts: Iterable[Iterable[tuple[int, int]]], share: float) -> float | None:

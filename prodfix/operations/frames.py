@@ -21,11 +21,11 @@ from pymongo.synchronous.cursor import Cursor
 from pymongo.synchronous.database import Database
 from pymongo.synchronous.mongo_client import MongoClient
 
-from prodfix import driver
+from prodfix.driver.operation_internals import CLIENT_BULKS, collection_of, filter_of
 from prodfix.errors import chain
 from prodfix.operations.operation import DatabaseOperation, command_of, merges
 from prodfix.operations.shapes import redact_command
-from prodfix.operations.tracebacks import DRIVER, FILES, LONGEST, OURS, Way, walked
+from prodfix.operations.tracebacks import DRIVER, FILES, LONGEST, OURS, Way, shown_at, walked
 from prodfix.redaction.redactor import redact_text
 from prodfix.slotted import frozen
 
@@ -142,7 +142,7 @@ def _client(frame: FrameType) -> MongoClient[Any] | None:
     if isinstance(target, Cursor):
         target = target.collection
     elif isinstance(target, CommandCursor):
-        target = driver.collection_of(target)
+        target = collection_of(target)
     database = target.database if isinstance(target, Collection) else target
     return database.client if isinstance(database, Database) else None
 
@@ -193,10 +193,10 @@ def _describe(frame: FrameType) -> _Described | None:
     if isinstance(target, Cursor):
         return _Described("find", target.collection.name, partial(_find_shape, target))
     if isinstance(target, CommandCursor):
-        return _Described("getMore", getattr(driver.collection_of(target), "name", None))
+        return _Described("getMore", getattr(collection_of(target), "name", None))
     if isinstance(target, Database):
         return _database_method(name, target, values)
-    if isinstance(target, driver.CLIENT_BULKS):
+    if isinstance(target, CLIENT_BULKS):
         return _Described("bulkWrite", _namespaces(target))
     if isinstance(target, (ClientSession, MongoClient)) and not name.startswith("_"):
         return _Described(command_of(name))
@@ -204,7 +204,7 @@ def _describe(frame: FrameType) -> _Described | None:
 
 
 def _find_shape(cursor: Cursor[Any]) -> dict[str, Any]:
-    return redact_command({"find": cursor.collection.name, "filter": driver.filter_of(cursor)})
+    return redact_command({"find": cursor.collection.name, "filter": filter_of(cursor)})
 
 
 def _shape(operation: str, collection: str, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -232,6 +232,16 @@ def _database_method(name: str, database: Database[Any], values: Mapping[str, An
 def _namespaces(bulk: Any) -> str | None:
     names = {str(namespace).partition(".")[2] for namespace in getattr(bulk, "namespaces", ())}
     return ",".join(sorted(names))[:200] or None
+
+
+def standing(frame: FrameType | None) -> tuple[str, ...]:
+    """Where what runs in ``frame`` stands now: its innermost :data:`LONGEST` places as ``file:line in function``, outermost
+    first."""
+    found: list[str] = []
+    while frame is not None and len(found) < LONGEST:
+        found.append(shown_at(frame, frame.f_lineno))
+        frame = frame.f_back
+    return tuple(reversed(found))
 
 
 def name_of(error: BaseException) -> str:

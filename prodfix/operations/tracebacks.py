@@ -75,8 +75,7 @@ def _way(frames: list[FrameType], traceback: TracebackType | None) -> Way:
     codes = tuple(frame.f_code for frame in frames)
     lines = []
     while traceback is not None:
-        code = traceback.tb_frame.f_code
-        lines.append(f"  {_short(code.co_filename)}:{traceback.tb_lineno} in {code.co_name}")
+        lines.append(f"  {shown_at(traceback.tb_frame, traceback.tb_lineno)}")
         traceback = traceback.tb_next
     if len(lines) >= LONGEST:  # with the line above them, which says what was raised
         half = LONGEST // 2
@@ -85,8 +84,8 @@ def _way(frames: list[FrameType], traceback: TracebackType | None) -> Way:
         codes,
         tuple((str(frame.f_globals.get("__name__", "")), frame.f_code.co_name) for frame in frames),
         "\n".join(lines),
-        tuple(map(place_of, codes[-3:])),
-        tuple(place_of(code) for code in codes if _in_application(code.co_filename)),
+        tuple(map(place_of, frames[-3:])),
+        tuple(place_of(frame) for frame in frames if _is_own(frame)),
         driver := tuple(number for number, code in enumerate(codes) if code.co_filename.startswith(DRIVER)),
         tuple(number for number in driver if "full_result" in codes[number].co_varnames),
         frozenset(codes[number].co_name for number in driver),
@@ -94,9 +93,33 @@ def _way(frames: list[FrameType], traceback: TracebackType | None) -> Way:
     )
 
 
-def place_of(code: CodeType) -> str:
+def place_of(frame: FrameType) -> str:
     """``file:function``, without a line, which another release moves."""
-    return f"{_short(code.co_filename)}:{code.co_name}"
+    return f"{_short(_file(frame))}:{frame.f_code.co_name}"
+
+
+def shown_at(frame: FrameType, line: int | None) -> str:
+    """``file:line in function``."""
+    return f"{_short(_file(frame))}:{line or frame.f_code.co_firstlineno} in {frame.f_code.co_name}"
+
+
+def _file(frame: FrameType) -> str:
+    """The file of a frame's code. What is compiled names its source by where it was built, as ``src/gevent/_waiter.py``: that is
+    told as if it were beside the module that was loaded."""
+    name = frame.f_code.co_filename
+    module = None if os.path.isabs(name) or name.startswith("<") else _module_file(frame)
+    return name if module is None else os.path.join(os.path.dirname(module), os.path.basename(name))
+
+
+def _module_file(frame: FrameType) -> str | None:
+    found = frame.f_globals.get("__file__")
+    return found if isinstance(found, str) and os.path.isabs(found) else None
+
+
+def _is_own(frame: FrameType) -> bool:
+    """Whether both the code and the module that runs it are the application's: where a compiled file was built says little."""
+    module = _module_file(frame)
+    return _in_application(_file(frame)) and (module is None or _in_application(module))
 
 
 @lru_cache(4096)

@@ -35,7 +35,8 @@ def used(statm: Path = STATM) -> MemoryUse:
 
 def _resident(statm: Path) -> tuple[float, float] | None:
     try:
-        pages = statm.read_text().split()
+        with open(statm, "rb", buffering=0) as file:  # looked at so often that ``Path.read_text`` would be seen
+            pages = file.read(200).split()
         size = os.sysconf("SC_PAGE_SIZE") / MB
         return round(int(pages[1]) * size, 1), round(int(pages[2]) * size, 1)
     except (OSError, ValueError, IndexError):

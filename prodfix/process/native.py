@@ -157,6 +157,36 @@ class Inline:
     def close(self) -> None: ...
 
 
+def hub_held() -> float:
+    """For how many seconds gevent's hub of this thread has not looked whether something has come, as far as who asks this has
+    seen: 0 for who is the first to ask since then, and without a hub."""
+    global _round, _round_seen
+    hub = _hub_here()
+    if hub is None:
+        return 0.0
+    found, now = hub.loop.iteration, time.monotonic()
+    if found != _round or found < 0:  # libuv counts none
+        _round, _round_seen = found, now
+    return now - _round_seen
+
+
+_round, _round_seen = -1, 0.0  # which round of the hub was seen last, and when first
+
+
+def _hub_here() -> Any:
+    global _find_hub  # noqa: PLW0603 - what was patched stays so
+    if _find_hub is None:
+        if not under_gevent():
+            return None
+        from gevent._hub_local import get_hub_if_exists  # which makes none: a native thread of ours has none
+
+        _find_hub = get_hub_if_exists
+    return _find_hub()
+
+
+_find_hub: Callable[[], Any] | None = None
+
+
 def allocate_lock() -> Any:
     """A lock between native threads. It blocks the hub while held, so it is held for microseconds only."""
     if under_gevent():
@@ -191,7 +221,7 @@ class Alarm:
 
     def here(self) -> bool:
         """Whether this is the thread of that hub. Never in plain Python."""
-        return self._thread == _thread_number() if self._thread is not None else self._find()
+        return self._thread == thread_number() if self._thread is not None else self._find()
 
     def set(self, seconds: float) -> None:
         """Call it in so many seconds, if it is not to be called sooner. For who is :meth:`here`."""
@@ -201,21 +231,18 @@ class Alarm:
             self._timer.start(self._work, update=True)
 
     def _find(self) -> bool:
-        if not under_gevent():
-            return False
-        from gevent._hub_local import get_hub_if_exists  # which makes none: a native thread of ours has none
-
-        hub = get_hub_if_exists()
+        hub = _hub_here()
         if hub is None or not hub.main_hub:
             return False
-        self._hub, self._thread = hub, _thread_number()
+        self._hub, self._thread = hub, thread_number()
         return True
 
 
-def _thread_number() -> int:
+def thread_number() -> int:
+    """Which native thread this is, whatever greenlet runs in it."""
     global _get_ident  # noqa: PLW0603 - found once, as what was patched stays so
     if _get_ident is None:
-        _get_ident = _original("_thread", "get_ident")
+        _get_ident = original("_thread", "get_ident")
     return _get_ident()
 
 
@@ -257,7 +284,7 @@ def run_program(
     hub, and locks that other native threads hold. It is no member of this process's group, whose signals are not for it.
     Raises ``OSError`` if it cannot be started.
     """
-    spawn, waitpid, sleep = _original("os", "posix_spawn"), _original("os", "waitpid"), _original("time", "sleep")
+    spawn, waitpid, sleep = original("os", "posix_spawn"), original("os", "waitpid"), original("time", "sleep")
     files = [
         (os.POSIX_SPAWN_DUP2, stdin, 0),
         (os.POSIX_SPAWN_DUP2, stdout, 1),
@@ -284,7 +311,8 @@ def run_program(
 _LOOK = 0.02  # seconds between two looks at a program that runs
 
 
-def _original(module: str, name: str) -> Any:
+def original(module: str, name: str) -> Any:
+    """What ``module`` had under that name before it was patched."""
     if under_gevent():
         from gevent.monkey import get_original
 

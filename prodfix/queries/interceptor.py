@@ -197,7 +197,7 @@ class QueryInterceptor(CommandListener):
                     _note_end(effects, name, command, event)
             if context is not None:
                 self.last_asked = now
-                self._note(context, key, micros, partly, event)
+                self._note(context, key, micros, partly, event, now)
             if (observer := _observed.get()) is not None:
                 observer.append(_seen(key, command, micros, failed=partly))
             if partly or micros >= self._slow_micros:
@@ -221,8 +221,8 @@ class QueryInterceptor(CommandListener):
                 if name in MAY_CHANGE and (effects := watched_effects()) is not None:
                     _note_end(effects, name, command, event)
                 if context is not None:
-                    self.last_asked = _now()
-                    self._note(context, key, event.duration_micros, failed, event)
+                    self.last_asked = now = _now()
+                    self._note(context, key, event.duration_micros, failed, event, now)
                 if (observer := _observed.get()) is not None:
                     observer.append(_seen(key, command, event.duration_micros, failed=failed))
                 if failed:
@@ -239,12 +239,13 @@ class QueryInterceptor(CommandListener):
         micros: int,
         failed: bool,
         event: CommandSucceededEvent | CommandFailedEvent,
+        ended: float,
     ) -> None:
         # The driver keeps an operation's ID when it sends the command again.
         earlier = _failed.get()[0]
         if earlier is not None and earlier == event.operation_id:
             context.notes.driver_retries += 1
-        if context.notes.count(key, micros, failed) == self._repeats:
+        if context.notes.count(key, micros, failed, ended) == self._repeats:
             self.command_stats.repeat(key)
             self._on_repeat(key, context)
 

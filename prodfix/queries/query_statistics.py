@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, get_args
 
 import orjson
 
+from prodfix.journal.batch import Unwritten, write_together
 from prodfix.journal.journal import Journal, Statement
 from prodfix.operations.command_stats import CommandStats, KindTotals, quantile
 from prodfix.queries.advice import QueryAdvice
@@ -83,13 +84,16 @@ class QueryStatistics:
 
     def store(self) -> None:
         """Make what was counted since the last time known to all workers. Raises ``JournalUnavailable``."""
+        write_together(self._journal.write, self.unwritten())
+
+    def unwritten(self) -> Unwritten | None:
+        """The same, to be written by the caller."""
         upsert = "INSERT OR REPLACE INTO queries (worker, name, at, entry) VALUES (?, ?, ?, ?)"
         statements: list[Statement] = []
         for key, kind in self._command_stats.drain():
             entry = orjson.dumps(KindEntry(key.operation, key.collection, key.fields, kind.totals()).to_json())
             statements.append((upsert, (self.worker, orjson.dumps(list(key)).decode(), time.time(), entry)))
-        if statements:
-            self._journal.write(statements)
+        return Unwritten(statements) if statements else None
 
     def read(
         self,

@@ -20,16 +20,22 @@ from prodfix.operations.frames import frames_of, name_of, places, stack
 from prodfix.operations.operation import DatabaseOperation
 from prodfix.operations.shapes import document_shape
 from prodfix.records.outcomes import Ending
+from prodfix.records.record_indexes import ERROR_LOG
 from prodfix.records.records import Answered, ErrorRecord, facts_of, rules_of, summary
-from prodfix.records.storage import ERROR_LOG, Storage
+from prodfix.records.span_outcome import tell_error, tell_warning
+from prodfix.records.storage import Storage
 from prodfix.request.context import RequestContext, current_context, new_request_id
 from prodfix.signals import error_recorded
 from prodfix.statistics.counters import Counters
+from prodfix.statistics.group_summary import KindWords
+from prodfix.statistics.kinds import words_of
 from prodfix.statistics.storms import Storms
 
 _RECORDED = (
     "__prodfix_recorded__"  # of an exception: the context of the request that it was recorded for, the last time
 )
+
+_REFUSED = frozenset({ErrorCategory.AUTHENTICATION, ErrorCategory.AUTHORIZATION})
 
 
 class ErrorLog:
@@ -45,14 +51,17 @@ class ErrorLog:
         storms: Storms,
         *,
         release: str = "",
+        instance: str = "",
         database_down: Callable[[], bool] = lambda: False,
         sees: Callable[[MongoClient[Any] | None], bool] = lambda client: False,
         on_failure: Callable[[ErrorRecord], None] = lambda record: None,
+        report: Callable[[ErrorRecord], None] | None = None,
     ) -> None:
         self._classifier, self._logs, self._counters = classifier, logs, counters
         self._journal, self._storage, self.storms = journal, storage, storms
-        self._release = release
+        self._release, self._instance = release, instance
         self._database_down, self._sees, self._on_failure = database_down, sees, on_failure
+        self._report = report
         self.failures = 0
         """Steps that failed: most of what they were to do was done all the same."""
 
@@ -85,6 +94,7 @@ class ErrorLog:
                 operation=operation,
                 request_id=context.request_id if context else new_request_id(),
                 release=self._release,
+                instance=self._instance,
                 answered=answered,
             )
 
@@ -120,6 +130,7 @@ class ErrorLog:
             operation=operation,
             request_id=context.request_id if context else new_request_id(),
             release=self._release,
+            instance=self._instance,
             outcome=outcome,
             places=frames.places,
             facts=facts,
@@ -147,6 +158,7 @@ class ErrorLog:
             operation=None,
             request_id=context.request_id if context else new_request_id(),
             release=self._release,
+            instance=self._instance,
             places=(str(facts["model"])[:100],) if "model" in facts else (),
             facts=facts,
         )
@@ -164,6 +176,8 @@ class ErrorLog:
         self.append(record)
         if record.context is not None:
             self._step(lambda: vars(error).__setitem__(_RECORDED, record.context))
+            if record.context.notes.span is not None:
+                self._step(lambda: tell_error(record, error))
         return record
 
     def has(self, error: BaseException, context: RequestContext | None) -> bool:
@@ -185,6 +199,7 @@ class ErrorLog:
             operation=operation,
             request_id=context.request_id if context is not None else request_id,
             release=self._release,
+            instance=self._instance,
             outcome=Ending(meaning, operation, context, seen=self._sees(None)).outcome,
             places=(context.endpoint[:100] if context is not None else "a middleware",),
             answered=Answered("host", status),
@@ -235,6 +250,8 @@ class ErrorLog:
         meaning = replace(record.meaning, severity=Severity.WARN, retryable=False, outcome=None)
         record = replace(record, meaning=meaning, recovered=recovered, facts={**record.facts, **facts})
         self._step(lambda: self._append(record, counted=False))
+        if context is not None and context.notes.span is not None:
+            self._step(lambda: tell_warning(record))
 
     # -- keeping ----------------------------------------------------------------------------------------------------------
 
@@ -252,10 +269,7 @@ class ErrorLog:
         key, disposition = record.key, record.disposition
         stored = disposition == "stored"
         if counted:
-            if record.context is not None:  # whatever its route says: an error has a request, and a line that shows it
-                record.context.notes.uncounted = record.context.notes.unlogged = False
-                record.context.notes.stored = record.context.notes.stored or stored
-            self._step(lambda: self._counters.error(key))
+            self._count(record, stored=stored)
         if record.context is not None and disposition != "counted":
             record.context.notes.answered(record.operation)
         whole = disposition == "counted" or self.storms.admit(key.fingerprint, key.title)
@@ -265,7 +279,7 @@ class ErrorLog:
             insertion = self._storage.insertion_of
             self._step(
                 lambda: self._journal.gather(
-                    insertion(ERROR_LOG, record.id, record.to_bson(whole=whole), record.request_id)
+                    insertion(ERROR_LOG, record.id, record.to_bson(whole=whole), record.request_id, key.fingerprint)
                 )
             )
         if record.meaning.severity is Severity.CRITICAL:
@@ -276,8 +290,24 @@ class ErrorLog:
             self._step(lambda: contextvars.Context().run(settle))
         if counted and record.status >= 500:
             self._step(lambda: self._on_failure(record))
+        report = self._report
+        if report is not None and counted and stored and whole:
+            self._step(lambda: report(record))
         if counted:
             self._step(lambda: error_recorded.send(self, record=record))
+
+    def _count(self, record: ErrorRecord, *, stored: bool) -> None:
+        """In the statistics; of a request that nobody counts only what we are to blame for, and who was refused."""
+        key, notes = record.key, record.context.notes if record.context is not None else None
+        if notes is not None:
+            notes.unlogged = False  # whatever its route says: an error has a line that shows its request
+            notes.stored = notes.stored or stored
+            if notes.uncounted and record.status < 500 and record.meaning.category not in _REFUSED:
+                return
+            notes.uncounted = False
+        user = notes.user_id if notes is not None else None
+        self._step(lambda: self._counters.error(key, user))
+        self._step(lambda: self._counters.kinds.see(key.fingerprint, lambda: _words(record)))
 
     def tell_of_storms(self) -> None:
         """One line for each kind of error that was held back since the last time."""
@@ -285,6 +315,10 @@ class ErrorLog:
             facts = {"fingerprint": fingerprint, "error": title, "suppressed": held}
             # As loud as what it stands for: else it would be silent where only errors are logged.
             self._logs.event(Severity.ERROR, "storm", f"{held} more of the same were not logged", "error", facts=facts)
+
+
+def _words(record: ErrorRecord) -> KindWords:
+    return words_of(record.error_type, record.summary, record.meaning.code, record.places)
 
 
 def _as_answered(meaning: Classification, answered: Answered) -> Classification:

@@ -7,21 +7,26 @@ place in time and not by its number, so that what happens meanwhile moves nothin
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple, TypedDict, Unpack
+from datetime import datetime
+from typing import Any, NamedTuple, Unpack
 
 import bson
 import pymongo
 from bson.codec_options import DatetimeConversion
+from pymongo.errors import OperationFailure
 from pymongo.synchronous.database import Database
 
 from prodfix.connection.status import ConnectionEvent, ConnectionState
 from prodfix.errors import UNANSWERED
 from prodfix.journal.journal import Journal
+from prodfix.records.keeper import ERROR_SAMPLING, IDENTITY, Kept, kept_of
+from prodfix.records.record_indexes import CONNECTION_EVENTS, ERROR_LOG
 from prodfix.records.records import ErrorSummary
-from prodfix.records.storage import CONNECTION_EVENTS, ERROR_LOG
+from prodfix.records.storage import FOR_A_WHILE
+from prodfix.records.wanted_records import CountedErrors, Place, RecordFields, Wanted
 from prodfix.serialization import iso
 from prodfix.slotted import frozen
+from prodfix.sound_fields import FieldTypes, sound
 from prodfix.statistics.windows import Scope
 
 LIMIT = 3.0  # seconds for MongoDB's part of one answer
@@ -29,6 +34,7 @@ CHUNK = 200  # rows that are looked at together
 CHUNKS = 60  # of one answer: 12,000 rows; more are not waited for
 LATE = 5.0  # seconds between a record's own time and that of its row, at most
 OF_REQUEST = 50  # records of one request
+NO_SUCH_INDEX = 2  # BadValue, of a hint
 
 # One record with a date or a text that Python cannot hold must not hide all the others.
 _FORGIVING: bson.CodecOptions[dict[str, Any]] = bson.CodecOptions(
@@ -37,82 +43,13 @@ _FORGIVING: bson.CodecOptions[dict[str, Any]] = bson.CodecOptions(
     unicode_decode_error_handler="replace",
 )
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LATEST = 253_370_764_800_000  # milliseconds: the year 9999
-
-_FIELDS = {
-    "category": "category",
-    "severity": "severity",
-    "code": "code",
-    "fingerprint": "fingerprint",
-    "endpoint": "context.endpoint",
-    "device": "context.deviceType",
-    "user": "context.userId",
-    "event": "event",
+STORED_TYPES: FieldTypes = {
+    **dict.fromkeys(("context", "database", "details", "facts", "recovery"), Mapping),
+    **dict.fromkeys(("category", "severity", "code", "message", "errorType", "fingerprint", "stack"), str),
+    **dict.fromkeys(("requestId", "release", "instance", "outcome", "answeredBy", "event", "worker"), str),
+    "status": int,
+    "trail": list,
 }
-
-
-class RecordFields(TypedDict, total=False):
-    """The fields by which error records are found, and the values that are asked for; None is any."""
-
-    category: str | None
-    severity: str | None
-    code: str | None
-    fingerprint: str | None
-    endpoint: str | None
-    device: str | None
-    user: str | None
-
-
-class Place(NamedTuple):
-    """Where a record stands among all of them: its time, and its ID among those of the same millisecond."""
-
-    at: datetime
-    identity: str
-
-    @classmethod
-    def parse(cls, cursor: str) -> Place:
-        """What :attr:`cursor` has made."""
-        millis, _, identity = cursor.partition("-")
-        return cls(_EPOCH + timedelta(milliseconds=min(int(millis), _LATEST)), identity)
-
-    @property
-    def cursor(self) -> str:
-        """As text: milliseconds since the epoch, a hyphen, the ID."""
-        return f"{(self.at - _EPOCH) // timedelta(milliseconds=1)}-{self.identity}"
-
-    @classmethod
-    def of(cls, document: Mapping[str, Any]) -> Place:
-        return cls(document["timestamp"], str(document["_id"]))
-
-
-@frozen
-class Wanted:
-    """Which records are asked for: from ``begin`` (inclusive) to ``end`` (exclusive), and with these fields' values.
-
-    ``fields`` has names of :class:`RecordFields` or ``event``.
-    """
-
-    begin: datetime | None = None
-    end: datetime | None = None
-    fields: tuple[tuple[str, str], ...] = ()
-
-    def query(self, after: Place | None) -> dict[str, Any]:
-        """For MongoDB."""
-        times = {"$gte": self.begin, "$lt": self.end, "$lte": after.at if after else None}
-        query: dict[str, Any] = {_FIELDS[name]: value for name, value in self.fields}
-        if known := {operator: moment for operator, moment in times.items() if moment is not None}:
-            query["timestamp"] = known
-        if after is not None:
-            earlier = {"timestamp": {"$lt": after.at}}
-            query["$or"] = [earlier, {"timestamp": after.at, "_id": {"$lt": bson.ObjectId(after.identity)}}]
-        return query
-
-    def has(self, document: Mapping[str, Any]) -> bool:
-        """The same for a record of a journal."""
-        at = document["timestamp"]
-        inside = (self.begin is None or at >= self.begin) and (self.end is None or at < self.end)
-        return inside and all(_value(document, _FIELDS[name]) == value for name, value in self.fields)
 
 
 @frozen
@@ -141,6 +78,14 @@ class Page:
         return [StoredEvent.from_json({**record, "_id": str(record["_id"])}) for record in self.records]
 
 
+class OfRequest(NamedTuple):
+    """The records of one request. ``thinned``: they are in journals only, for a while, as there are enough of their kind."""
+
+    records: list[dict[str, Any]]
+    scope: Scope
+    thinned: bool
+
+
 class Lookup:
     """Finds records. ``answering`` is our own database while it answers. Raises ``TimeoutError`` if the disk does not."""
 
@@ -154,12 +99,13 @@ class Lookup:
         end: datetime | None = None,
         after: str | None = None,
         limit: int = 50,
+        counted: CountedErrors | None = None,
         **fields: Unpack[RecordFields],
     ) -> Page:
         """Error records, newest first, from ``begin`` (inclusive) to ``end`` (exclusive). ``after`` is the ``next`` of the page
-        before."""
+        before. ``counted``: only those that the statistics count, and no warning of what was tried again or deferred."""
         values = tuple((name, str(value)) for name, value in fields.items() if value)
-        return self._page(ERROR_LOG, Wanted(begin, end, values), after, limit)
+        return self._page(ERROR_LOG, Wanted(begin, end, values, counted), after, limit)
 
     def connection_events(
         self,
@@ -178,31 +124,109 @@ class Lookup:
         """All error records of one request, newest first, from whichever worker served it."""
         return self.of_request(request_id, most)[0]
 
-    def of_request(self, request_id: str, most: int = OF_REQUEST) -> tuple[list[dict[str, Any]], Scope]:
-        """The same, and what was looked at."""
-        query = "SELECT entry FROM records WHERE collection = ? AND request_id = ? ORDER BY at DESC LIMIT ?"
+    def of_request(self, request_id: str, most: int = OF_REQUEST) -> OfRequest:
+        """The same, what was looked at, and whether they will be here for a while only."""
+        query = "SELECT entry, stored FROM records WHERE collection = ? AND request_id = ? ORDER BY at DESC LIMIT ?"
         rows = self._journal.read(query, (ERROR_LOG, request_id, most))
-        here = [_decoded(entry) for (entry,) in rows]
-        stored, scope = self._stored(ERROR_LOG, {"requestId": request_id}, most)
-        return _merged([here, stored])[:most], scope
+        here = [_decoded(entry) for entry, _ in rows]
+        stored, scope = self._found(ERROR_LOG, {"requestId": request_id}, most)
+        kept = {str(document["_id"]) for document in stored}
+        gone = [str(one["_id"]) not in kept and how == FOR_A_WHILE for one, (_, how) in zip(here, rows, strict=True)]
+        return OfRequest(_merged([here, stored])[:most], scope, bool(gone) and all(gone) and not stored)
+
+    def thinned(self) -> frozenset[str] | None:
+        """The kinds of errors of which only a sample is kept; None if that cannot be learned now, or if it is true of all."""
+        known = self._asked_bounds()
+        if known is None or known.get("floor"):
+            return None
+        return frozenset(str(one["kind"]) for one in known.get("levels", ()))
+
+    def kept(self, fingerprint: str) -> int | None:
+        """How many records there are in MongoDB of one kind; None while that cannot tell."""
+        database = self._answering()
+        if database is None:
+            return None
+        try:
+            with pymongo.timeout(LIMIT):
+                return int(database[ERROR_LOG].count_documents({"fingerprint": fingerprint}))
+        except UNANSWERED:
+            return None
+
+    def kinds_of_user(self, user: str, *, begin: datetime | None = None, end: datetime | None = None) -> set[str]:
+        """The fingerprints of the errors that a user has met, by the records that are kept: in MongoDB, and here."""
+        wanted = Wanted(begin, end, (("user", user),))
+        found: set[str] = set()
+        database = self._answering()
+        if database is not None:
+            try:
+                with pymongo.timeout(LIMIT):
+                    (query,) = wanted.queries(None)
+                    found.update(filter(None, database[ERROR_LOG].distinct("fingerprint", query)))
+            except UNANSWERED:
+                database = None
+        here = self._here(ERROR_LOG, wanted, None, CHUNK * CHUNKS, everything=database is None)
+        return found | {str(record["fingerprint"]) for record in here if record.get("fingerprint")}
+
+    def sampled(self) -> int:
+        """Of how many kinds of errors only a sample is kept in MongoDB, as far as that can be learned now."""
+        return len(self._bounds().get("levels", ()))
+
+    def bounds(self) -> Kept | None:
+        """What the last worker of all instances to keep the bounds has found; None if that cannot be learned now. Workers
+        remember what each of them saw last, which need not be the same."""
+        return kept_of(self._bounds())
+
+    def _bounds(self) -> Mapping[str, Any]:
+        return self._asked_bounds() or {}
+
+    def _asked_bounds(self) -> Mapping[str, Any] | None:
+        """None while MongoDB cannot tell."""
+        database = self._answering()
+        if database is None:
+            return None
+        try:
+            with pymongo.timeout(LIMIT):
+                return database[ERROR_SAMPLING].find_one({"_id": IDENTITY}) or {}
+        except UNANSWERED:
+            return None
 
     def _page(self, collection: str, wanted: Wanted, cursor: str | None, limit: int) -> Page:
         after = Place.parse(cursor) if cursor is not None else None
-        stored, scope = self._stored(collection, wanted.query(after), limit + 1)
+        stored, scope = self._stored(collection, wanted, after, limit + 1)
         here = self._here(collection, wanted, after, limit + 1, everything=scope == "instance")
         found = _merged([stored, here])
         following = Place.of(found[limit - 1]).cursor if len(found) > limit else None
         return Page(found[:limit], following, scope)
 
-    def _stored(self, collection: str, query: Mapping[str, Any], most: int) -> tuple[list[dict[str, Any]], Scope]:
+    def _stored(
+        self, collection: str, wanted: Wanted, after: Place | None, most: int
+    ) -> tuple[list[dict[str, Any]], Scope]:
+        found: list[dict[str, Any]] = []
+        for query in wanted.queries(after):
+            some, scope = self._found(collection, query, most - len(found), wanted.hint)
+            found += some
+            if scope == "instance":
+                return found, scope
+            if len(found) >= most:
+                break
+        return found, "all"
+
+    def _found(
+        self, collection: str, query: Mapping[str, Any], most: int, hint: str | None = None
+    ) -> tuple[list[dict[str, Any]], Scope]:
         database = self._answering()
         if database is None:
             return [], "instance"
         try:
             with pymongo.timeout(LIMIT):
                 stored = database[collection].with_options(codec_options=_FORGIVING)
-                newest = stored.find(query).sort([("timestamp", -1), ("_id", -1)])
-                return list(newest.limit(most)), "all"
+                newest = stored.find(query).sort([("timestamp", -1), ("_id", -1)]).limit(most)
+                try:
+                    return _sound(newest.clone().hint(hint) if hint else newest), "all"
+                except OperationFailure as error:
+                    if error.code != NO_SUCH_INDEX or hint is None:
+                        raise
+                    return _sound(newest), "all"  # it is about to be made, or an operator has removed it
         except UNANSWERED:
             return [], "instance"  # what this instance holds is still right, and the answer says what it covers
 
@@ -256,10 +280,12 @@ def _decoded(entry: bytes) -> dict[str, Any]:
     return document
 
 
-def _value(document: Mapping[str, Any], path: str) -> Any:
-    found: Any = document
-    for name in path.split("."):
-        found = found.get(name) if isinstance(found, Mapping) else None
+def _sound(documents: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Those that have a time, without what is of another type than we write."""
+    found = [sound(document, STORED_TYPES) for document in documents if isinstance(document.get("timestamp"), datetime)]
+    for one in found:
+        if one.get("trail"):
+            one["trail"] = [command for command in one["trail"] if isinstance(command, Mapping)]
     return found
 
 

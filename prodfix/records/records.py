@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -20,9 +21,10 @@ from prodfix.errors import ErrorCategory, FieldError, Outcome, ProdFixError, Sev
 from prodfix.logs.sinks import Rendered, render, renderable
 from prodfix.operations.frames import name_of
 from prodfix.operations.operation import DatabaseOperation
+from prodfix.process.tracing import SpanIds
 from prodfix.redaction.names import mask_key
 from prodfix.redaction.redactor import redact_document, redact_text
-from prodfix.request.context import RequestContext
+from prodfix.request.context import RequestContext, span_ids
 from prodfix.request.devices import DeviceType
 from prodfix.serialization import Description, Serializable, iso_of, json_maker
 from prodfix.slotted import frozen
@@ -99,6 +101,7 @@ class ErrorRecord:
     answered: Answered | None
     timestamp: datetime
     id: bson.ObjectId
+    instance: str
 
     def __init__(
         self,
@@ -117,6 +120,7 @@ class ErrorRecord:
         answered: Answered | None = None,
         timestamp: datetime | None = None,
         id: bson.ObjectId | None = None,
+        instance: str = "",
     ) -> None:
         # All at once: what a frozen dataclass does for each field takes longer than to make all of them known to a log.
         self.__dict__.update(
@@ -135,6 +139,7 @@ class ErrorRecord:
             answered=answered,
             timestamp=timestamp or datetime.now(UTC),
             id=id or bson.ObjectId(),
+            instance=instance,
         )
 
     @property
@@ -230,9 +235,14 @@ class ErrorRecord:
         return {"timestamp": self.timestamp, **fields, "suppressed": True}
 
     @cached_property
+    def span(self) -> SpanIds | None:
+        """The span that was active when the record was first shown, as happens where the error is; ``None`` without a tracer."""
+        return span_ids(self.context) if self.context is not None else None
+
+    @cached_property
     def _fields(self) -> dict[str, Any]:
         notes = self.context.notes if self.context else None
-        return {
+        fields: dict[str, Any] = {
             "requestId": self.request_id,
             "traceId": self.context.trace_id if self.context else None,
             "fingerprint": self.fingerprint,
@@ -246,7 +256,7 @@ class ErrorRecord:
             "stack": self.stack,
             "context": self.context.to_json() if self.context else None,
             "database": self.operation.to_json() if self.operation else None,
-            "trail": notes.trail_json() if notes else [],
+            "trail": notes.trail_json(self.context.begun) if self.context and notes else [],
             "recovery": _attempts(
                 attempted=bool(notes and notes.retries),
                 successful=self.recovered,
@@ -257,7 +267,12 @@ class ErrorRecord:
             "outcome": str(self.outcome) if self.outcome else None,
             "retryable": self.retryable,
             "release": self.release or None,
+            "instance": self.instance or None,
+            "pid": os.getpid(),
         }
+        if notes is not None and notes.span is not None and self.span is not None:
+            fields["spanId"] = self.span.span  # of most there is none, and they are no larger for it
+        return fields
 
 
 @lru_cache(1024)

@@ -17,12 +17,14 @@ from prodfix.operations.command_stats import masked
 from prodfix.operations.fingerprints import CommandKey
 from prodfix.queries.advice import QueryAdvice
 from prodfix.queries.interceptor import CommandRecord
-from prodfix.records.storage import CONNECTION_EVENTS, Storage
+from prodfix.records.record_indexes import CONNECTION_EVENTS
+from prodfix.records.storage import Storage
 from prodfix.redaction.redacted import Redacted
 from prodfix.redaction.redactor import redact_document, redact_text, redact_uri
 from prodfix.request.context import RequestContext
 from prodfix.serialization import iso_of
-from prodfix.signals import error_regressed
+from prodfix.signals import error_escalated, error_kind_appeared, error_regressed
+from prodfix.statistics.decision_orders import DecisionOrder
 
 FILE = "database"
 HINT_PERIOD = 3600.0  # seconds
@@ -67,6 +69,13 @@ class Reports:
     def order(self, order: Mapping[str, Any]) -> None:
         """What an admin has ordered of a deferred write, and this worker has done."""
         self._logs.event(Severity.WARN, "deferred-order", f"a deferred write was {order['result']}", FILE, facts=order)
+
+    def waited(self, order: DecisionOrder, result: str) -> None:
+        """What became of a decision that has waited for MongoDB, and of which its admin was told that it holds."""
+        severity = Severity.INFO if result == "changed" else Severity.WARN
+        told = {"userId": order.by, "method": "WAITED", "endpoint": f"errors {order.action}"}
+        facts = {**told, "fingerprint": order.fingerprint, "result": result}
+        self._logs.event(severity, "audit", f"WAITED errors {order.action}", "auth", facts=facts)
 
     def command(self, record: CommandRecord) -> None:
         """A command from the driver's events: slow, failed, partly failed, sampled, or all of them when debugging."""
@@ -122,6 +131,17 @@ class Reports:
         self._logs.event(Severity.ERROR, "regression", "a resolved error is back", "error", facts={"group": group})
         error_regressed.send(self, group=group)
 
+    def new_kind(self, group: Mapping[str, Any]) -> None:
+        """A kind of error that nobody has seen before."""
+        self._logs.event(Severity.WARN, "new-kind", "a new kind of error", "error", facts={"group": group})
+        error_kind_appeared.send(self, group=group)
+
+    def escalation(self, group: Mapping[str, Any]) -> None:
+        """A kind of error happens more often than its last days predict."""
+        message = "an error happens more often than expected"
+        self._logs.event(Severity.ERROR, "escalation", message, "error", facts={"group": group})
+        error_escalated.send(self, group=group)
+
     def alarm(self, severity: Severity, message: str, facts: Mapping[str, Any]) -> None:
         """Something is wrong with the service, or is no longer; and what became of an alert."""
         files = ("error",) if severity in (Severity.ERROR, Severity.CRITICAL) else ()
@@ -132,12 +152,17 @@ class Reports:
         message = f"incident over after {incident.seconds:.0f} s: {incident.cause}"
         self._logs.event(Severity.WARN, "incident", message, FILE, facts={"incident": incident.to_json()})
 
-    def attempt(self, attempt: int, error: str) -> None:
-        """A ping that failed: the attempt of that number to reach the database since it last answered."""
-        facts = {"category": ErrorCategory.DATABASE_CONNECTION, "attempt": attempt, "error": error}
-        self._logs.event(
-            Severity.WARN, "reconnect", f"attempt {attempt} to reach the database failed", FILE, facts=facts
-        )
+    def attempt(self, attempt: int, number: int, error: str) -> None:
+        """A ping that failed: the attempt of that number to reach the database since it last answered, told for so many."""
+        facts = {
+            "category": ErrorCategory.DATABASE_CONNECTION,
+            "attempt": attempt,
+            "attempts": number,
+            "error": error,
+        }
+        before = f", as did {number - 1} before it" if number > 1 else ""
+        message = f"attempt {attempt} to reach the database failed{before}"
+        self._logs.event(Severity.WARN, "reconnect", message, FILE, facts=facts)
 
     def damage(self, damage: DamageReport) -> None:
         """A journal was damaged: what came home of it and what is gone, told once, by the worker that has adopted it."""
@@ -146,6 +171,15 @@ class Reports:
         lost = f"{least}{gone} acknowledged writes are gone" if gone or not certain else "no acknowledged write is gone"
         message = f"a journal was damaged: {lost}"
         self._logs.event(Severity.CRITICAL, "journal-damaged", message, "error", "database", facts=damage.to_json())
+
+    def refused(self, reason: str | None) -> None:
+        """The database answers and takes nothing of what is ours, for this reason; or it does again."""
+        facts = {"category": ErrorCategory.DATABASE_QUERY, "reason": reason}
+        if reason is None:
+            self._logs.event(Severity.INFO, "storage", "errors and counts are stored again", FILE, facts=facts)
+        else:
+            message = f"errors and counts are not stored: {reason}; they wait on disk"
+            self._logs.event(Severity.ERROR, "storage", message, "error", FILE, facts=facts)
 
     def connection(self, event: ConnectionEvent) -> None:
         """A change of the connection's state, with what Property 1 of the seed asks for."""

@@ -17,8 +17,8 @@ import pymongo
 from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 from pymongo.synchronous.client_session import ClientSession
 
-from prodfix import driver
 from prodfix.classification.server_replies import server_code
+from prodfix.driver.session_transactions import abort, aborted, in_doubt
 from prodfix.operations.operation import TRANSACTION_OVER
 from prodfix.process.per_process import in_each_process
 from prodfix.serialization import Serializable
@@ -60,11 +60,12 @@ class Aborts:
 
     def _begin(self) -> None:
         self._attended = False
+        self._wake: Callable[[], None] = lambda: None
 
-    def attend(self) -> None:
-        """Say that :meth:`work` is called from now on, in this process."""
+    def attend(self, wake: Callable[[], None] = lambda: None) -> None:
+        """Say that :meth:`work` is called from now on, in this process: now and then, and soon after ``wake`` was called."""
         self._waiting.clear()  # a parent's
-        self._attended = True
+        self._attended, self._wake = True, wake
 
     def now(self, session: ClientSession) -> None:
         """Abort at once a transaction whose server has just answered; in the background if that takes long. In a context of its
@@ -92,12 +93,15 @@ class Aborts:
                 self._counts["dropped"] += 1
         elif len(self._waiting) < MOST:
             self._waiting.append((self._clock(), session))
+            self._wake()
         else:
             self._counts["dropped"] += 1
 
-    def work(self) -> None:
-        """Try each that waits; what cannot be reached is tried again the next time, for as long as it may be open."""
+    def work(self) -> bool:
+        """Try each that waits; what cannot be reached is tried again the next time, for as long as it may be open. Whether some
+        wait still."""
         self._work(self._clock() + LIFETIME, LIMIT)
+        return bool(self._waiting)
 
     def finish(self, limit: float = 1.0) -> None:
         """Try for ``limit`` seconds what still waits: this process is about to end."""
@@ -139,7 +143,7 @@ class Aborts:
 def is_open(session: ClientSession) -> bool:
     """Whether a command of the session's transaction was sent, and no abort since. A commit that was answered ended it, but that
     is for the caller to know."""
-    return not session.has_ended and driver.in_doubt(session)
+    return not session.has_ended and in_doubt(session)
 
 
 def answered(error: BaseException) -> bool:
@@ -155,11 +159,11 @@ def _abort(session: ClientSession, limit: float) -> bool:
     found = True
     try:
         with pymongo.timeout(limit):
-            driver.abort(session)
+            abort(session)
     except OperationFailure as error:
         if server_code(error) not in TRANSACTION_OVER:
             raise
         found = False
-    driver.aborted(session)
+    aborted(session)
     session.end_session()
     return found

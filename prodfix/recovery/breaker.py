@@ -21,9 +21,9 @@ from typing import Any, TypeVar
 import pymongo
 from pymongo import errors as mongo
 
-from prodfix import driver
 from prodfix.classification import wrappers
 from prodfix.classification.server_replies import server_code
+from prodfix.driver import csot
 from prodfix.errors import DatabaseUnavailable
 from prodfix.process.per_process import in_each_process
 from prodfix.recovery.sliding_counts import SlidingCounts
@@ -191,7 +191,7 @@ class Breaker:
         probes. A probe has ``PROBE_LIMIT`` seconds at most.
         """
         begun = self._clock()
-        if self._open and self._enter_open(_brief(driver.remaining())):
+        if self._open and self._enter_open(_brief(csot.remaining())):
             return self._probe(operation)
         try:
             result = operation()
@@ -204,7 +204,7 @@ class Breaker:
         return result
 
     def _fail(self, error: Exception, begun: float) -> None:
-        left = driver.remaining()
+        left = csot.remaining()
         brief = left is not None and _brief(left + self._clock() - begun)
         self._leave(False, None if brief and _timed_out(error) else _failed(error))
 

@@ -17,8 +17,8 @@ from typing import TypeVar
 
 from pymongo.errors import OperationFailure
 
-from prodfix import driver
 from prodfix.classification.classifier import classify
+from prodfix.driver import csot
 from prodfix.operations.frames import database_operation
 from prodfix.recovery.turns import Turns
 from prodfix.request.context import current_context
@@ -43,7 +43,7 @@ def pause(number: int) -> float:
 
 def time_left() -> float | None:
     """Seconds left for the database, of the request's deadline and of ``pymongo.timeout``; ``None`` without both."""
-    left = [seconds for seconds in (database_remaining(), driver.remaining()) if seconds is not None]
+    left = [seconds for seconds in (database_remaining(), csot.remaining()) if seconds is not None]
     return max(0.0, min(left)) if left else None
 
 

@@ -7,11 +7,17 @@ from collections import deque
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 
+from prodfix.process.per_process import in_each_process
+
 
 class Turns:
     """Who has a turn hands it to who waits longest: a lock that is only let go of is taken again by who comes by next."""
 
     def __init__(self) -> None:
+        in_each_process(self._begin)
+
+    def _begin(self) -> None:
+        """Who had a turn in the parent may never leave it in here; who does has nobody waiting behind."""
         self._lock = threading.Lock()
         self._waiting: dict[Hashable, deque[threading.Event]] = {}
 
@@ -50,13 +56,15 @@ class Turns:
         with self._lock:
             if called.is_set():
                 return False
-            self._waiting[place].remove(called)
+            queue = self._waiting.get(place, deque())
+            if called in queue:
+                queue.remove(called)
             return True
 
     def _leave(self, place: Hashable) -> None:
         with self._lock:
-            queue = self._waiting[place]
+            queue = self._waiting.get(place)
             if queue:
                 queue.popleft().set()
             else:
-                del self._waiting[place]
+                self._waiting.pop(place, None)

@@ -7,7 +7,8 @@ import re
 from prodfix.patterns import compiled_later
 from prodfix.redaction.rules import MASK, Rule
 
-# Apprise's schemes (apprise 2.3) whose addresses are made of tokens; those of protocols that hide only a user are left out.
+# Apprise's schemes (apprise 2.3), and ours, whose addresses are made of tokens; those of protocols that hide only a user
+# are left out.
 APPRISE = frozenset(
     """46elks acs apprise apprises aprs atalk awswhatsapp azure bale bark barks betterstack blink1 bluesky brevo bsky bulksms
     bulkvs burstsms chanify clickatell clicksend cliq cm d7sms dapnet deltachat deltachats dingtalk discord dot eight00com elks
@@ -19,6 +20,7 @@ APPRISE = frozenset(
     nclouds nctalk nctalks nexmo nostr notica noticas notifiarr notifico notificos notifyapp notifyre ntfy ntfys o365 octopush
     onebot onebots onesignal opsgenie opsimate opsimates pagerduty pagertree parsep parseps pbul pinglet pinglets pingram pjet
     pjets plivo postmark pover prowl psafer psafers push pushdeer pushdeers pushed pushme pushplus pushward pushy qq reddit
+    hook hooks
     resend revolt ringc rocket rockets ryver schan sendgrid sendpulse serwersms ses session sessions seven sfr signal signalgrid
     signals signl4 simplepush sinch slack smsc smseagle smseagles smsmanager smsmgr smstunnel smtp2go sns sogs sparkpost spike
     splunk spugpush spush squadcast stackfield strmlabs synology synologys telesign telnyx tgram threema toot toots trigv trigvs

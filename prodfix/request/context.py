@@ -10,28 +10,27 @@ from collections.abc import Callable, Mapping
 from contextvars import Context, ContextVar
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from prodfix.errors import Outcome
 from prodfix.operations.fingerprints import CommandKey
 from prodfix.operations.operation import DatabaseOperation
 from prodfix.process.per_process import in_each_process
+from prodfix.process.tracing import SpanIds, active_span, ids_of
+from prodfix.redaction.names import mask_key
 from prodfix.redaction.redactor import redact_text
 from prodfix.request.devices import LONGEST, DeviceType, client_hint, device_type, quick_device
 from prodfix.request.effects import Effects
-from prodfix.serialization import Millis, Serializable, iso_of, json_maker
+from prodfix.request.trace_context import PARENT, Carried, baggage, parent_header, trace_state
+from prodfix.serialization import Description, Millis, Serializable, iso_of, json_maker
 from prodfix.slotted import frozen
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
-# W3C Trace Context, section 3.2: nothing follows version 00, and whatever is new another hyphen in a higher one; ff is none.
-_TRACEPARENT = re.compile(
-    r"(?!ff)(?:00(?=.{53}\Z)|(?!00)[0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?", re.ASCII
-)
 _VERSION = re.compile(r"[A-Za-z0-9.+_()-]{1,24}")
-_ZEROS = "0" * 32
 
 TRAIL = 20  # commands of a request that an error record shows
 AT_ONCE = 64  # identities
+_NO_FIELDS: dict[str, str] = {}
 KINDS = 200  # kinds of commands of a request that are told apart
 
 
@@ -43,6 +42,8 @@ class SentCommand(Serializable):
     collection: str | None = None
     duration_ms: Millis = None
     failed: bool = False
+    offset_ms: Annotated[Millis, Description("From the begin of the request to that of the command")] = None
+    fields: Annotated[tuple[str, ...], Description("Names of its filter's fields")] = ()
 
 
 @frozen
@@ -74,7 +75,9 @@ class Notes:
     ``driver_retries`` commands that the driver has sent again by itself. ``identified``: the view has asked for that ID;
     ``stored``: an error of it is kept under its ID; ``conflict_at`` is when (in the monotonic clock's seconds) a write met a
     conflict, None if something may have been applied since; ``holding``: somebody will call :meth:`tell` when the request ends;
-    ``ends``: its deadline, while it is served.
+    ``ends``: its deadline, while it is served; ``carried``: what came along of its caller's trace; ``span``: the application's
+    own of this request, where it has a tracer; ``outcome``: what that was told of the answer, and ``outcome_of`` of which error
+    (its ``id``, as it may hold the request).
 
     Of most requests nothing becomes known: what is here stands in the class until it is another."""
 
@@ -97,8 +100,12 @@ class Notes:
     _held: tuple[DatabaseOperation, Callable[[], None]] | None = None
     ends: Ends | None = None
     device: DeviceType | None = None
+    carried: Carried | None = None
+    span: Any = None
+    outcome: dict[str, Any] | None = None
+    outcome_of: int | None = None
     _kinds: dict[CommandKey, int] | None = None
-    _trail: deque[tuple[CommandKey, int, bool]] | None = None
+    _trail: deque[tuple[CommandKey, int, bool, float]] | None = None
 
     @property
     def effects(self) -> Effects:
@@ -107,13 +114,14 @@ class Notes:
             self.ledger = Effects()
         return self.ledger
 
-    def count(self, key: CommandKey, micros: int, failed: bool) -> int:
-        """Note one command; how many of its kind there were in this request (0 for kinds beyond the limit)."""
+    def count(self, key: CommandKey, micros: int, failed: bool, ended: float) -> int:
+        """Note one command that ended at ``ended``, in the monotonic clock's seconds; how many of its kind there were in this
+        request (0 for kinds beyond the limit)."""
         self.commands += 1
         self.command_micros += micros
         if self._trail is None or self._kinds is None:
             self._trail, self._kinds = deque(maxlen=TRAIL), {}
-        self._trail.append((key, micros, failed))
+        self._trail.append((key, micros, failed, ended))
         seen = self._kinds.get(key, 0)
         if not seen and len(self._kinds) >= KINDS:
             return 0
@@ -138,9 +146,26 @@ class Notes:
             self._held = None
             tell()
 
-    def trail_json(self) -> list[dict[str, Any]]:
-        """The last commands of the request, oldest first: each a :class:`SentCommand`."""
-        return [_sent(key.operation, key.collection, micros / 1e3, failed) for key, micros, failed in self._trail or ()]
+    def trail_json(self, begun: float) -> list[dict[str, Any]]:
+        """The last commands of the request, oldest first: each a :class:`SentCommand`. ``begun``: when the request came."""
+        return [
+            _sent(
+                key.operation,
+                key.collection,
+                micros / 1e3,
+                failed,
+                round(max(0.0, (ended - begun) * 1e3 - micros / 1e3), 3),
+                tuple(sorted({_shown_name(name) for name in key.fields})),
+            )
+            for key, micros, failed, ended in self._trail or ()
+        ]
+
+
+@lru_cache(4096)
+def _shown_name(name: str) -> str:
+    """The name of a filter's field, which may be data where somebody has made a key of it: the key of a command has it as it
+    came."""
+    return redact_text(mask_key(name))
 
 
 class RequestContext(NamedTuple):
@@ -149,7 +174,7 @@ class RequestContext(NamedTuple):
     A tuple, since a frozen dataclass takes ten times as long to make."""
 
     request_id: str
-    trace_id: str
+    first_trace_id: str  # before a tracer has begun its span
     endpoint: str
     method: str
     ip: str
@@ -159,6 +184,17 @@ class RequestContext(NamedTuple):
     at: float  # when it came, in seconds since the epoch
     notes: Notes
     begun: float  # the same in the monotonic clock's
+
+    @property
+    def trace_id(self) -> str:
+        """That of the application's own span, if it has one; else the caller's, or one of its own."""
+        span = self.notes.span
+        if span is None:
+            return self.first_trace_id
+        try:
+            return ids_of(span).trace
+        except Exception:  # noqa: BLE001 - a tracer of somebody's
+            return self.first_trace_id
 
     @property
     def timestamp(self) -> datetime:
@@ -225,6 +261,8 @@ def new_context(
         ip,
         request_id=header("X-Request-ID", ""),
         parent=header("traceparent", ""),
+        state=header("tracestate", ""),
+        baggage=header("baggage", ""),
         agent=header("User-Agent", ""),
         version=header("X-App-Version", ""),
         hint=client_hint(headers),
@@ -233,18 +271,32 @@ def new_context(
 
 
 def made_context(
-    endpoint: str, method: str, ip: str, *, request_id: str, parent: str, agent: str, version: str, hint: str
+    endpoint: str,
+    method: str,
+    ip: str,
+    *,
+    request_id: str,
+    parent: str,
+    agent: str,
+    version: str,
+    hint: str,
+    state: str = "",
+    baggage: str = "",
 ) -> RequestContext:
     """The same from the headers' values, which are empty where there is none. ``hint``: what :func:`client_hint` gave."""
     # Most requests have one of these headers, and what is not there needs no pattern that it might fit.
-    traced = _TRACEPARENT.fullmatch(parent) if parent else None
-    made = _identities.next()
+    traced = PARENT.fullmatch(parent) if parent else None
+    made, notes = _identities.next(), Notes()
+    if traced:
+        notes.carried = Carried(state, baggage, traced[2], traced[3])
+    elif baggage:
+        notes.carried = Carried("", baggage)
     # What the class itself does, without its step in Python.
     return tuple.__new__(
         RequestContext,
         (
             request_id if request_id and _REQUEST_ID.fullmatch(request_id) else made[:32],
-            traced[1] if traced and traced[1] != _ZEROS and traced[2] != _ZEROS[:16] else made[32:],
+            traced[1] if traced else made[32:],
             endpoint,
             method,
             ip,
@@ -252,7 +304,7 @@ def made_context(
             version if version and _VERSION.fullmatch(version) else "",
             hint,
             time.time(),
-            Notes(),
+            notes,
             time.monotonic(),
         ),
     )
@@ -311,6 +363,50 @@ def watched_effects() -> Effects | None:
     return context.notes.effects if context is not None else _background.get()
 
 
+def span_ids(context: RequestContext) -> SpanIds | None:
+    """The trace and the span that are active now, or those of the request's own span; ``None`` where it has none."""
+    own = context.notes.span
+    if own is None:
+        return None
+    try:
+        return ids_of(active_span() or own)
+    except Exception:  # noqa: BLE001 - a tracer of somebody's
+        return None
+
+
+def trace_fields(context: RequestContext) -> dict[str, str]:
+    """``traceId`` and ``spanId`` of a line that is said now: of a request that has a span."""
+    if context.notes.span is None:
+        return _NO_FIELDS
+    ids = span_ids(context)
+    return _NO_FIELDS if ids is None else {"traceId": ids.trace, "spanId": ids.span}
+
+
+def trace_headers() -> dict[str, str]:
+    """What a request to somebody else has to say so that it is found with the one that is served now: ``X-Request-ID``,
+    ``traceparent``, and ``tracestate`` and ``baggage`` as they came, as far as they are valid. Empty outside a request.
+
+    The parent is the active span; without a tracer the caller's, or, where there was none, one of nobody's that has the trace.
+    """
+    context = _current.get()
+    if context is None:
+        return {}
+    carried = context.notes.carried or Carried()
+    ids = span_ids(context)
+    if ids is not None:
+        sampled = context.notes.span.get_span_context().trace_flags
+        parent = parent_header(ids.trace, ids.span, f"{int(sampled):02x}")
+    else:
+        parent = parent_header(context.trace_id, carried.parent or _identities.next()[:16], carried.flags)
+    found = {
+        "X-Request-ID": context.request_id,
+        "traceparent": parent,
+        "tracestate": trace_state(carried.state),
+        "baggage": baggage(carried.baggage),
+    }
+    return {name: value for name, value in found.items() if value}
+
+
 def declare_outcome(outcome: Outcome | None) -> None:
     """Say what has become of the request's writes, where the application knows better than the commands that were seen: after
     it has undone them, say. Holds for this request until it is said anew; ``None`` takes it back."""
@@ -323,7 +419,8 @@ def uncounted(*, logged: bool = True) -> None:
     """Leave the request that is served now out of the statistics of requests: none of the application's own users asks it.
     With ``logged=False`` it leaves no access line either: monitors ask every few seconds, for ever.
 
-    One that ends in an error which is counted is counted and logged all the same: there are no errors without requests.
+    One that ends in an error is logged all the same; and counted, unless its client is to blame for it and was not refused: what
+    an admin has mistyped is no error that the application's users have met, and who tries to come in is one.
     """
     context = _current.get()
     if context is not None:

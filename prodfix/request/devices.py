@@ -9,9 +9,12 @@ counts as one. There is one verdict, in microseconds, for every request and for 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Callable, Mapping
+from functools import cache, lru_cache
+from importlib import import_module
 from typing import Any, Literal
+
+from prodfix.process.native import Pool
 
 DeviceType = Literal["mobile", "desktop", "unknown"]
 
@@ -106,11 +109,21 @@ def description(user_agent: str) -> str | None:
     """Device, system and client in words for somebody who reads a record (``iPhone, iOS 17.1, Mobile Safari 17.1``); ``None`` for
     what says nothing of them. Takes up to a millisecond, and a fifth of a second the first time: not for the path of a request.
     """
-    from user_agents.parsers import parse
-
-    parsed = parse(user_agent[:LONGEST])
+    parsed = _parser()(user_agent[:LONGEST])
     parts = (parsed.get_device(), parsed.get_os(), parsed.get_browser())
     return ", ".join(dict.fromkeys(part for part in parts if part and part != "Other")) or None
+
+
+@cache
+def _parser() -> Callable[[str], Any]:
+    """Loaded in a native thread: ua-parser compiles more than a thousand expressions as it is imported, and for that long a hub
+    would do nothing else."""
+    aside = Pool(1)
+    try:
+        parse: Callable[[str], Any] = aside.run(import_module, "user_agents.parsers").parse
+        return parse
+    finally:
+        aside.close()
 
 
 def client_hint(headers: Mapping[str, str]) -> str:

@@ -10,10 +10,13 @@ from collections.abc import Callable
 
 import orjson
 
+from prodfix.journal.batch import Unwritten, write_together
 from prodfix.journal.journal import Journal, Statement
 from prodfix.process.native import allocate_lock
 from prodfix.process.per_process import in_each_process
+from prodfix.statistics.affected import hash_of
 from prodfix.statistics.counts import Counts, ErrorKey
+from prodfix.statistics.kinds import Kinds
 
 KEYS = 300  # kinds of errors in one minute of one worker; further ones are counted together
 FINISHED = 10  # past minutes that wait for the next flush
@@ -29,8 +32,16 @@ class Counters:
     """Errors are known to all workers some milliseconds after they were counted, requests after a second: both are counted in
     memory, before they are answered."""
 
-    def __init__(self, journal: Journal, *, release: str = "", clock: Callable[[], float] = time.time) -> None:
-        self._journal, self._clock = journal, clock
+    def __init__(
+        self,
+        journal: Journal,
+        *,
+        release: str = "",
+        users_key: bytes = b"",
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._journal, self._clock, self._users_key = journal, clock, users_key
+        self.kinds = Kinds(journal, clock=clock)
         self._releases = frozenset([release] if release else [])
         in_each_process(self._begin)
         self._boot = ""
@@ -51,11 +62,13 @@ class Counters:
         self._counting = allocate_lock()
         self._pending = False
 
-    def error(self, key: ErrorKey) -> None:
-        """Count one error. The journal asks soon for :meth:`pending`, so that all workers know it."""
+    def error(self, key: ErrorKey, user: str | None = None) -> None:
+        """Count one error, of the request of ``user`` if one is known. The journal asks soon for :meth:`pending`, so that all
+        workers know it."""
+        met = hash_of(user, self._users_key) if user else ""
         with self._counting:
             now = self._next_minute()
-            self._counts.count_one(key, round(now, 3), self._releases)
+            self._counts.count_one(key, round(now, 3), self._releases, met)
             self._revision += 1
             self._pending = True
         self._ask()
@@ -70,28 +83,38 @@ class Counters:
             own = [self._row()] if self._revision > self._written else []
             return [row for row, _ in self._finished] + own
 
-    def request(self, endpoint: str, device: str, micros: int, *, failed: bool) -> None:
-        """Count one answered request, in about two microseconds."""
+    def request(
+        self, endpoint: str, device: str, micros: int, *, failed: bool, commands: int = 0, command_micros: int = 0
+    ) -> None:
+        """Count one answered request with the database's commands that it sent, in about two microseconds."""
         with self._counting:
             if self._boot != self._journal.boot or not 0 <= self._clock() - self._minute * 60 < 60:
                 self._next_minute()
-            self._counts.count_request(endpoint, device, micros, failed=failed)
+            self._counts.count_request(
+                endpoint, device, micros, failed=failed, commands=commands, command_micros=command_micros
+            )
             self._revision += 1
 
     def flush(self) -> None:
         """Make known what was counted since the last time. Raises ``JournalUnavailable``; nothing is forgotten then."""
+        write_together(self._journal.write, self.unwritten())
+
+    def unwritten(self) -> Unwritten | None:
+        """The same, to be written by the caller."""
         with self._counting:
             self._next_minute()
             finished, counts, revision, total = self._finished[:], self._counts, self._revision, self._total()
             statements = [row for row, _ in finished]
             if revision > self._written:
                 statements.append(self._row())
-        if statements:
-            self._journal.write(statements)
+
+        def written() -> None:
             with self._counting:
                 self._finished = [row for row in self._finished if row not in finished]
                 if counts is self._counts:
                     self._written, self._known = revision, total
+
+        return Unwritten(statements, written) if statements else None
 
     def _next_minute(self) -> float:
         """The time; in a new minute everything begins at nothing."""

@@ -10,9 +10,12 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Annotated, Literal, Protocol, get_args
 
-from prodfix.serialization import INLINE, Description, Millis, Serializable
+from prodfix.serialization import INLINE, Description, Serializable
 from prodfix.slotted import frozen
-from prodfix.statistics.counts import OTHER, Counts, Traffic
+from prodfix.statistics.affected import Affected, K
+from prodfix.statistics.counts import Counts, Traffic
+from prodfix.statistics.earlier import EarlierWindows
+from prodfix.statistics.route_figures import EndpointFigures, Latency, RequestRates, RouteSort, rates_of, routes_of
 from prodfix.statistics.windows import HOUR, Point, Scope, Window, Windows, moment_of
 
 TimeRange = Literal["1h", "24h", "7d"]
@@ -34,24 +37,34 @@ class Coverage(Serializable):
     window_to: datetime
     workers: int
     dropped: Annotated[int, Description("Errors, events and counted requests that are gone")]
+    partial: Annotated[bool, Description("Some of it could not be read in time; `completeFrom` tells what was")]
+    complete_from: Annotated[
+        datetime | None,
+        Description(
+            "From then on all is in the answer: `windowFrom`, or later if it is partial; null if nothing is whole"
+        ),
+    ]
+    other_errors: Annotated[
+        int, Description("Errors of kinds beyond those that are told apart: in no list of kinds")
+    ] = 0
+    other_kinds: Annotated[
+        int | None,
+        Description(
+            "How many kinds these are, within some 20 % from 24 on; null if an earlier release has counted them"
+        ),
+    ] = 0
 
-
-@frozen
-class Latency(Serializable):
-    """The durations under which that many percent of the requests were."""
-
-    p50: Millis
-    p95: Millis
-    p99: Millis
-
-
-@frozen
-class RequestRates(Serializable):
-    """Requests, and those that were answered with 5xx."""
-
-    requests: int
-    failed_requests: int
-    error_rate: Annotated[float | None, Description("Failed (5xx) of all; null without requests")]
+    @property
+    def others(self) -> str:
+        """What is in no list of kinds, for people; empty if all is."""
+        if not self.other_errors:
+            return ""
+        errors = f"{self.other_errors:,} {'error' if self.other_errors == 1 else 'errors'}"
+        kinds = "further kinds"
+        if self.other_kinds is not None:
+            about = "about " if self.other_kinds >= K else ""
+            kinds = f"{about}{self.other_kinds:,} further {'kind' if self.other_kinds == 1 else 'kinds'}"
+        return f"{errors} of {kinds}, which are counted and not told apart."
 
 
 @frozen
@@ -68,15 +81,6 @@ class DeviceFigures(Serializable):
 
     errors: int
     requests: Annotated[RequestFigures, INLINE]
-
-
-@frozen
-class EndpointFigures(Serializable):
-    """Of one route."""
-
-    endpoint: str
-    errors: int
-    rates: Annotated[RequestRates, INLINE]
 
 
 @frozen
@@ -148,10 +152,14 @@ class CountedWindow:
             top_errors=self._top(),
             requests=_figures(self.counts.whole()),
             devices=self._devices(),
-            endpoints=self._endpoints(),
+            endpoints=routes_of(self.counts)[:ENDPOINTS],
             series=Series(_STEPS[self.time_range], self._points()),
             coverage=self.coverage(),
         )
+
+    def endpoints(self, sort: RouteSort) -> list[EndpointFigures]:
+        """All routes."""
+        return routes_of(self.counts, sort)
 
     def coverage(self) -> Coverage:
         """What an answer that is made of this covers."""
@@ -161,31 +169,30 @@ class CountedWindow:
             window_to=moment_of(self.last + 1),
             workers=self.workers,
             dropped=self.dropped,
+            partial=self.window.complete_from is not None,
+            complete_from=self._complete_from(),
+            other_errors=self.counts.other_errors,
+            other_kinds=_number(self.counts.other_kinds) if self.counts.others else 0,
         )
+
+    def _complete_from(self) -> datetime | None:
+        known = self.window.complete_from
+        if known is None:
+            return moment_of(self.first)
+        return moment_of(known) if known <= self.last else None
 
     def _top(self) -> list[TopError]:
         counts: Counter[tuple[str, str]] = Counter()
         for key, seen in self.counts.errors.items():
             counts[(key.title, key.fingerprint)] += seen.count
         ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-        return [
-            TopError(title, count, None if fingerprint == OTHER else fingerprint)
-            for (title, fingerprint), count in ordered[:TOP]
-        ]
+        return [TopError(title, count, fingerprint) for (title, fingerprint), count in ordered[:TOP]]
 
     def _devices(self) -> dict[str, DeviceFigures]:
         errors = self.counts.errors_by(1)
         known = self.counts.devices
         names = sorted({*errors, *known})
         return {name: DeviceFigures(errors.get(name, 0), _figures(known.get(name, Traffic()))) for name in names}
-
-    def _endpoints(self) -> list[EndpointFigures]:
-        errors = self.counts.errors_by(2)
-        known = self.counts.endpoints
-        busiest = sorted({*errors, *known}, key=lambda name: (-errors.get(name, 0), -known.get(name, [0])[0], name))
-        return [
-            EndpointFigures(name, errors.get(name, 0), _rates(*known.get(name, [0, 0]))) for name in busiest[:ENDPOINTS]
-        ]
 
     def _points(self) -> list[SeriesPoint]:
         step = _STEPS[self.time_range]
@@ -221,6 +228,7 @@ class Statistics:
         gather: Callable[[], None] = lambda: None,
     ) -> None:
         self._windows, self._live, self._gather = windows, live, gather
+        self._earlier = EarlierWindows(windows)
 
     def read(self, time_range: TimeRange) -> CountedWindow:
         """What was counted in the last hour, day or week. Never raises for a database that is down.
@@ -237,11 +245,17 @@ class Statistics:
         dropped = sum(worker.dropped for worker in live)
         return CountedWindow(time_range, first, last, window, len(workers), dropped)
 
+    def before(self, counted: CountedWindow) -> Counts | None:
+        """What was counted in the window before that one: :meth:`prodfix.statistics.earlier.EarlierWindows.read`."""
+        if counted.window.complete_from is not None:
+            return None  # a database that is too slow for one window is not asked for two
+        return self._earlier.read(counted.first, _MINUTES[counted.time_range], counted.window.scope)
 
-def _rates(requests: int, failed: int) -> RequestRates:
-    return RequestRates(requests, failed, round(failed / requests, 6) if requests else None)
+
+def _number(kinds: Affected | None) -> int | None:
+    return kinds.users if kinds is not None else None
 
 
 def _figures(traffic: Traffic) -> RequestFigures:
     latency = Latency(traffic.millis(0.5), traffic.millis(0.95), traffic.millis(0.99))
-    return RequestFigures(_rates(traffic.requests, traffic.failed), latency)
+    return RequestFigures(rates_of(traffic.requests, traffic.failed), latency)

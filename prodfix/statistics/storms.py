@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from prodfix.process.native import allocate_lock
+from prodfix.process.per_process import in_each_process
 from prodfix.slotted import mutable
 from prodfix.statistics.counts import OTHER
 
@@ -32,11 +33,14 @@ class Storms:
     def __init__(self, *, burst: int, rate: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._burst, self._rate, self._clock = burst, rate, clock
         self._buckets: OrderedDict[str, Bucket] = OrderedDict()
-        self._lock = allocate_lock()  # nothing within waits
+        in_each_process(self._renew)
         self._forgotten: list[tuple[str, str, int]] = []
         self._others = 0
         self.held = 0
         """All that were held back so far."""
+
+    def _renew(self) -> None:
+        self._lock = allocate_lock()  # nothing within waits
 
     def admit(self, fingerprint: str, title: str) -> bool:
         """Whether this one is told in full."""

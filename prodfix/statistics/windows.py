@@ -1,126 +1,80 @@
 """What the workers have counted in a window of minutes, read from wherever it is.
 
-A reader takes the document of an hour that is over (``error_hours``), unless a journal of this instance holds a minute that
-it cannot contain yet; such an hour, and the open ones, are summed from their minutes. While MongoDB is down all comes from
-the journals of this instance.
+A reader takes the documents of hours that are over (``error_hours``), and of days (``error_days``), unless a journal of this
+instance holds a minute that they cannot contain yet; such an hour, the open ones, and one that the window begins within are
+summed from the documents of the instances (``error_minutes``). So what is read grows with hours and instances, never with
+workers and their minutes. Of its own instance a reader adds what the journals hold and MongoDB does not have yet. While MongoDB
+is down all comes from the journals.
+
+The newest day is read first: what is too slow is left out, and what was read is told as a part.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import field
-from datetime import UTC, datetime
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
-import orjson
 import pymongo
 from pymongo.synchronous.database import Database
 
-from prodfix.errors import UNANSWERED
+from prodfix.errors import UNANSWERED, answers_late
+from prodfix.journal.instance_identity import InstanceIdentity
 from prodfix.journal.journal import Journal
-from prodfix.slotted import mutable
-from prodfix.statistics.counts import Counts
+from prodfix.process.breather import Breather
+from prodfix.statistics.closed_hours import DAY, ERROR_HOURS, KEPT, ClosedHours, days_of
+from prodfix.statistics.instance_hours import (
+    ERROR_MINUTES,
+    InstanceHour,
+    contents_of,
+    decoded,
+    hour_of,
+    identity_of,
+    open_rows_of,
+    shared,
+    within,
+)
+from prodfix.statistics.window import HOUR, Counted, Point, Scope, Window, moment_of
 
-ERROR_MINUTES = "error_minutes"
-ERROR_HOURS = "error_hours"
+__all__ = [
+    "ERROR_HOURS",
+    "ERROR_MINUTES",
+    "HOUR",
+    "KEPT",
+    "Counted",
+    "Point",
+    "Scope",
+    "Window",
+    "Windows",
+    "moment_of",
+]
 
-HOUR = 60  # minutes
-KEPT = 48 * HOUR  # minutes that are kept as such, in the journals and in MongoDB
 LATEST = 47 * HOUR  # minutes; a minute that is stored later than this could no longer be added to its hour
 GRACE = 3  # minutes after its end until an hour is closed: its last totals are still on their way
-WINDOW_KEYS = 5_000  # kinds of errors in a whole answer
 READ_LIMIT = 3.0  # seconds
-
-KNOWN = 8 * 24  # closed hours whose weights are kept
-SUMS = 2  # of closed hours, that are kept: those of a day and of a week
 
 COLUMNS = "worker, minute, revision, stored, errors, traffic"
 
 
-Version = tuple[tuple[int, int], ...]
-"""Hours and the weights of their documents: what has the same weight has the same content."""
-
-
-Scope = Literal["all", "instance"]
-
-
-class Counted(NamedTuple):
-    """One worker's minute."""
-
-    worker: str
-    minute: int
-    revision: int
-    stored: int
-    errors: Sequence[Any]
-    traffic: dict[str, Any]
-
-
-@mutable
-class Point:
-    """What happened in a few minutes, for a plot."""
-
-    requests: int = 0
-    failed: int = 0
-    errors: dict[str, int] = field(default_factory=dict)
-
-    def add(self, requests: int, failed: int, errors: Iterable[tuple[str, int]]) -> None:
-        self.requests += requests
-        self.failed += failed
-        for category, count in errors:
-            self.errors[category] = self.errors.get(category, 0) + count
-
-
-class Window:
-    """The sum of what a window of minutes holds, with a point for each minute, or for five of them where only hours are
-    known."""
-
-    def __init__(self) -> None:
-        self.counts = Counts(WINDOW_KEYS)
-        self.points: dict[int, Point] = {}
-        self.workers: set[str] = set()
-        self.scope: Scope = "instance"
-
-    def add_minute(self, counted: Counted) -> None:
-        self.counts.add(counted.errors, counted.traffic)
-        self.workers.add(counted.worker.rstrip("+"))
-        self._point(counted.minute).add(*point_of(counted))
-
-    def add_hour(self, document: dict[str, Any]) -> None:
-        self.counts.add(document["errors"], document["traffic"])
-        self.workers.update(document["workers"])
-        for offset, requests, failed, errors in document["series"]:
-            self._point(document["_id"] * HOUR + offset).add(requests, failed, errors)
-
-    def to_document(self) -> dict[str, Any]:
-        """What :meth:`add_hour` adds."""
-        series = [(minute, one.requests, one.failed, list(one.errors.items())) for minute, one in self.points.items()]
-        parts = {"_id": 0, "workers": self.workers, "series": series}
-        return {**parts, "errors": self.counts.error_rows(), "traffic": self.counts.traffic_rows()}
-
-    def _point(self, minute: int) -> Point:
-        return self.points.setdefault(minute, Point())
-
-
-def point_of(counted: Counted) -> tuple[int, int, list[tuple[str, int]]]:
-    devices = counted.traffic.get("devices", ())
-    errors = [(row[0], row[5]) for row in counted.errors]
-    return sum(row[1] for row in devices), sum(row[2] for row in devices), errors
-
-
 class Windows:
-    """Loads windows. ``answering`` is our own database while it answers."""
+    """Loads windows. ``answering`` is our own database while it answers, ``slow`` whether it is there when it does not."""
 
     def __init__(
         self,
         journal: Journal,
         answering: Callable[[], Database[Any] | None],
         *,
+        slow: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._journal, self._answering, self.clock = journal, answering, clock
-        self._sums: dict[Version, dict[str, Any]] = {}
-        self._old: dict[int, int | None] = {}
+        self._journal, self._answering, self._slow, self.clock = journal, answering, slow, clock
+        self.pause = Breather()
+        self.identity = InstanceIdentity(journal)
+        self.closed = ClosedHours(self.now, self.pause)
+
+    def instance(self) -> str:
+        """What this instance's documents are called. Without a folder it is this process alone."""
+        return self.identity.read() or self._journal.boot
 
     def now(self) -> int:
         """The minute that it is."""
@@ -133,118 +87,166 @@ class Windows:
     def load(self, first: int, last: int) -> Window:
         """What the minutes from ``first`` to ``last`` hold; beyond 48 hours whole hours only.
 
-        Never raises for a database that is down. Raises ``TimeoutError`` if the disk does not answer.
+        Never raises for a database that is down, or slow. Raises ``TimeoutError`` if the disk does not answer.
         """
-        # Journals first: a total that is stored and forgotten in between is then found in MongoDB, never in neither.
-        newest = self._held(first, last, "(minute >= ? OR stored < revision)", self.open())
-        window = Window()
+        # Journals first: a total that is stored and marked in between is then found in MongoDB, never in neither.
+        held = self.held(first, last, "stored < revision")
         database = self._answering()
-        if database is not None:
-            try:
-                with pymongo.timeout(READ_LIMIT):
-                    window.add_hour(self._summed(database, self._hours(database, newest, first, last)))
-                    window.scope = "all"
-            except UNANSWERED:
-                window = Window()
-        if window.scope == "instance":
-            newest = self._held(first, last)
-        for counted in newest.values():
+        if database is None:
+            return self._without(first, last)
+        window = Window(first=first, last=last)
+        reading = _WindowReading(self, database, window, held, first, last)
+        try:
+            with pymongo.timeout(READ_LIMIT):
+                reading.read()
+        except UNANSWERED as error:
+            if not answers_late(error) or self._answering() is None:
+                return self._without(first, last)
+            return reading.part() or self._without(first, last, slow=True)
+        window.scope = "all"
+        return window
+
+    def _without(self, first: int, last: int, *, slow: bool = False) -> Window:
+        """What the journals of this instance hold: all that there is while the database is down, and a part of it if the
+        database is there, and too slow."""
+        window = self._of_journals(first, last)
+        if slow or self._slow():
+            window.scope, window.complete_from = "all", last + 1
+        return window
+
+    def _of_journals(self, first: int, last: int) -> Window:
+        window = Window(first=first, last=last)
+        for counted in self.held(first, last).values():
             window.add_minute(counted)
         return window
 
     def recent(self, minutes: int) -> dict[int, Point]:
         """The last minutes as the workers of this instance have counted them, without asking MongoDB."""
-        window, last = Window(), self.now()
-        for counted in self._held(last - minutes + 1, last).values():
-            window.add_minute(counted)
-        return window.points
+        last = self.now()
+        return self._of_journals(last - minutes + 1, last).points
 
-    def _held(self, first: int, last: int, condition: str = "true", *values: int) -> dict[tuple[str, int], Counted]:
+    def rows_of(self, minute: int) -> list[Counted]:
+        """What the journals of this instance hold of a minute, of each worker the newest."""
+        return list(self.held(minute, minute).values())
+
+    def held(self, first: int, last: int, condition: str = "true") -> dict[tuple[str, int], Counted]:
+        """The newest row of each worker and minute from the journals of the instance."""
         query = f"SELECT {COLUMNS} FROM minutes WHERE minute BETWEEN ? AND ? AND {condition}"  # noqa: S608
         newest: dict[tuple[str, int], Counted] = {}
-        for row in self._journal.read(query, (first, last, *values)):
-            keep_newest(newest, counted_of(row))
+        for row in self._journal.read(query, (first, last)):
+            keep_newest(newest, decoded(row))
         return newest
 
-    def _hours(self, database: Database[Any], newest: dict[tuple[str, int], Counted], first: int, last: int) -> Version:
-        """The whole hours that have a document; ``newest`` gets the minutes of all others."""
-        late = self.now() - LATEST
-        incomplete = {minute // HOUR for _, minute in newest if minute > late}
-        closed = range(-(-first // HOUR), min(self.open() // HOUR, (last + 1) // HOUR))
-        there = {hour: weight for hour, weight in self._weights(database, closed) if hour not in incomplete}
-        for key in [key for key in newest if key[1] // HOUR in there]:
-            del newest[key]  # it waited for too long, and will be dropped
-        oldest = self.now() - KEPT
-        ranges = [(max(first, oldest), min(last, closed.start * HOUR - 1))]
-        ranges += [(hour * HOUR, hour * HOUR + HOUR - 1) for hour in closed if hour not in there]
-        ranges.append((max(first, closed.stop * HOUR), last))
-        for counted in stored_minutes(database, _joined(part for part in ranges if oldest <= part[0] <= part[1])):
-            keep_newest(newest, counted)
-        return tuple(there.items())
 
-    def _weights(self, database: Database[Any], hours: range) -> Iterator[tuple[int, int]]:
-        """Of those that have a document. One of which MongoDB takes no minute any more stays as it is, and is asked for once."""
-        changing = (self.now() - KEPT) // HOUR
-        wanted = [hour for hour in hours if hour >= changing or hour not in self._old]
-        found = {
-            row["_id"]: row["weight"] for row in database[ERROR_HOURS].find({"_id": {"$in": wanted}}, {"weight": 1})
-        }
-        known = {hour: weight for hour, weight in self._old.items() if hour >= self.now() // HOUR - KNOWN}
-        self._old = known | {hour: found.get(hour) for hour in wanted if hour < changing}
-        for hour in hours:
-            weight = found.get(hour, self._old.get(hour))
-            if weight is not None:
-                yield hour, weight
+class _WindowReading:
+    """One window's way out of MongoDB, from the newest day to the oldest one."""
 
-    def _summed(self, database: Database[Any], hours: Version) -> dict[str, Any]:
-        """One document of all these hours. They are over, and seldom change: their sum is kept until one of them does."""
-        found = self._sums.get(hours)
-        if found is None:
-            whole = Window()
-            for document in database[ERROR_HOURS].find({"_id": {"$in": [hour for hour, _ in hours]}}):
-                whole.add_hour(document)
-            found = whole.to_document()
-            if len(self._sums) >= SUMS:
-                self._sums.pop(next(iter(self._sums)), None)
-            self._sums[hours] = found
-        return found
+    def __init__(
+        self,
+        windows: Windows,
+        database: Database[Any],
+        window: Window,
+        held: dict[tuple[str, int], Counted],
+        first: int,
+        last: int,
+    ) -> None:
+        self._windows, self._database, self._window, self._held = windows, database, window, held
+        self._first, self._last = first, last
+        self._read_from = last + 1
+        self._found = False
 
+    def read(self) -> None:
+        """Raises what the driver says; :meth:`part` tells what was read until then."""
+        windows, first, last = self._windows, self._first, self._last
+        late = windows.now() - LATEST
+        incomplete = {minute // HOUR for _, minute in self._held if minute > late}
+        closed = range(-(-first // HOUR), min(windows.open() // HOUR, (last + 1) // HOUR))
+        there = dict(windows.closed.weights(self._database, closed))
+        there = {hour: weight for hour, weight in there.items() if hour not in incomplete}
+        for key in [key for key in self._held if key[1] // HOUR in there]:
+            del self._held[key]  # it waited for too long, and will be dropped
+        for day, over, others in days_of(range(first // HOUR, last // HOUR + 1), there):
+            self._add_instances(others)
+            if over:
+                self._read_from = min(self._read_from, max(first, (over[-1] + 1) * HOUR))
+                version = tuple((hour, there[hour]) for hour in over)
+                whole = len(day) == DAY
+                self._window.add_hour(0, windows.closed.summed(self._database, version, whole=whole))
+                self._found = True
+            self._read_from = max(first, day.start * HOUR)
+        self._add_held()  # of hours of which no instance has a document any more
 
-def counted_of(row: Sequence[Any]) -> Counted:
-    worker, minute, revision, stored, errors, traffic = row
-    return Counted(worker, minute, revision, stored, orjson.loads(errors), orjson.loads(traffic))
+    def part(self) -> Window | None:
+        """What was read in time; None if that is nothing."""
+        if not self._found:
+            return None
+        self._add_held()
+        self._window.scope, self._window.complete_from = "all", self._read_from
+        return self._window
+
+    def _add_held(self) -> None:
+        for counted in self._held.values():
+            self._window.add_minute(counted)
+        self._held.clear()
+
+    def _add_instances(self, hours: list[int]) -> None:
+        """Add hours that have no document of their own, instance by instance."""
+        oldest = (self._windows.now() - KEPT) // HOUR
+        hours = [hour for hour in hours if hour >= oldest]
+        if not hours:
+            return
+        own = self._add_own(hours)
+        begun = [hour for hour in hours if hour * HOUR < self._first]  # the one that the window begins within
+        for some in ([hour for hour in hours if hour not in begun], begun):
+            if some:
+                self._add_others(some, own)
+
+    def _add_others(self, hours: list[int], own: set[str]) -> None:
+        fields = shared(hours[0], self._first)
+        for document in self._database[ERROR_MINUTES].find(within(hours), fields).sort("timestamp", -1):
+            if document["_id"] not in own:
+                self._add_other(document)
+                self._windows.pause()
+
+    def _add_other(self, document: Mapping[str, Any]) -> None:
+        """What another release, or a damage, has left there hides nobody else's; the answer says that it is a part."""
+        hour = hour_of(document["_id"])
+        try:
+            workers, contents = [str(worker) for worker in document["workers"]], list(contents_of(document))
+            self._add(hour, workers, contents, open_rows_of(document))
+        except (LookupError, TypeError, ValueError, AttributeError):
+            self._window.complete_from = max(self._window.complete_from or 0, (hour + 1) * HOUR)
+
+    def _add_own(self, hours: list[int]) -> set[str]:
+        """Add those of this instance, of which its journals know more; which these are."""
+        instance = self._windows.instance()
+        rows: dict[int, list[Counted]] = {}
+        for row in self._held.values():
+            if instance and row.minute // HOUR in hours:
+                rows.setdefault(row.minute // HOUR, []).append(row)
+        own = {identity_of(hour, instance): hour for hour in rows}
+        if not own:
+            return set()
+        stored = {one["_id"]: one for one in self._database[ERROR_MINUTES].find({"_id": {"$in": list(own)}})}
+        for identity, hour in own.items():
+            state = InstanceHour(hour, instance, stored.get(identity))
+            for row in rows[hour]:
+                state.put(row, self._windows.rows_of)
+                del self._held[row.worker, row.minute]
+            self._add(hour, state.workers, state.contents())
+        return set(own)
+
+    def _add(self, hour: int, workers: Iterable[str], contents: Iterable[Any], rows: Iterable[Counted] = ()) -> None:
+        for content in contents:
+            self._window.add_part(hour, content, self._first, self._last)
+        for row in rows:
+            if self._first <= row.minute <= self._last:
+                self._window.add_minute(row)
+        self._window.workers.update(workers)
+        self._found = True
 
 
 def keep_newest(newest: dict[tuple[str, int], Counted], counted: Counted) -> None:
     key = (counted.worker, counted.minute)
     if key not in newest or newest[key].revision < counted.revision:
         newest[key] = counted
-
-
-def _joined(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The same minutes in as few ranges as possible."""
-    joined: list[tuple[int, int]] = []
-    for first, last in sorted(ranges):
-        if joined and joined[-1][1] + 1 >= first:
-            joined[-1] = (joined[-1][0], max(joined[-1][1], last))
-        else:
-            joined.append((first, last))
-    return joined
-
-
-def moment_of(minute: int) -> datetime:
-    return datetime.fromtimestamp(minute * 60, UTC)
-
-
-def stored_minutes(database: Database[Any], ranges: Iterable[tuple[int, int]]) -> Iterator[Counted]:
-    # Each range by itself: the embedded server reads the whole collection for an $or.
-    for first, last in ranges:
-        for document in database[ERROR_MINUTES].find(
-            {"timestamp": {"$gte": moment_of(first), "$lte": moment_of(last)}}
-        ):
-            yield stored_minute(document)
-
-
-def stored_minute(document: dict[str, Any]) -> Counted:
-    identity, revision = document["_id"], document["revision"]
-    return Counted(identity["worker"], identity["minute"], revision, revision, document["errors"], document["traffic"])

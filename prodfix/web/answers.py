@@ -13,6 +13,7 @@ from typing import Any
 
 from flask import Response
 from werkzeug.datastructures import Headers
+from werkzeug.http import HTTP_STATUS_CODES
 
 from prodfix.classification.classifications import INTERNAL_ERROR, Classification
 from prodfix.classification.problem_codes import problem_slug
@@ -60,6 +61,8 @@ def answer_to(
     problem = _problem(meaning, record.request_id, record.moment, record.retryable, record.outcome)
     if kind is not None:
         problem["type"] = kind
+    if record.context is not None and record.context.notes.span is not None and record.span is not None:
+        problem["traceId"], problem["spanId"] = record.span
     if detailed and meaning.status >= 500:
         problem["debug"] = record.summary
     if words and meaning.status < 500:
@@ -106,5 +109,7 @@ def _problem(
 
 @lru_cache(256)
 def _named(code: str) -> tuple[str, str]:
-    """The type and the title of a problem."""
-    return "urn:prodfix:" + problem_slug(code), code.replace("_", " ").capitalize()
+    """The type and the title of a problem: of a status without a code of its own, HTTP's name for it."""
+    number = code.removeprefix("HTTP_")
+    name = HTTP_STATUS_CODES.get(int(number)) if number != code and number.isdecimal() else None
+    return "urn:prodfix:" + problem_slug(code), name or code.replace("_", " ").capitalize()

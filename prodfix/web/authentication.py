@@ -73,8 +73,8 @@ def _configured(app: Application, services: Services) -> bool:
     return True
 
 
-def require_role(role: str, *, token: str | None = None) -> Claims:
-    """Let the request go on if its token is valid and has ``role``; what the token says.
+def require_role(*roles: str, token: str | None = None) -> Claims:
+    """Let the request go on if its token is valid and has one of ``roles``; what the token says.
 
     The token is that of the header ``Authorization: Bearer``, or ``token``, if that is given. Raises
     :class:`prodfix.errors.AuthenticationRequired` or :class:`prodfix.errors.Forbidden`, and nothing else, also in a host with
@@ -82,8 +82,8 @@ def require_role(role: str, *, token: str | None = None) -> Claims:
     """
     claims = _claims(current_prodfix) if token is None else verified(current_prodfix.settings, token)
     _note_user(claims)
-    if role not in claims.roles:
-        raise Forbidden(f"the role {role} is missing")
+    if claims.roles.isdisjoint(roles):
+        raise Forbidden(f"the role {' or '.join(roles)} is missing")
     return claims
 
 

@@ -13,12 +13,22 @@ from flask.typing import ResponseReturnValue
 from flask.wrappers import Request, Response
 from werkzeug.wsgi import FileWrapper
 
-from prodfix import driver
+from prodfix.driver import csot
 from prodfix.errors import BodyTimeout, DeadlineExceeded
 from prodfix.process.limits import limit_until
-from prodfix.process.tracing import active_trace_id
+from prodfix.process.tracing import active_span
+from prodfix.records.records import Answered
+from prodfix.records.span_outcome import finish, tell_error
 from prodfix.request import deadlines
-from prodfix.request.context import Ends, RequestContext, current_context, made_context, reset_context, set_context
+from prodfix.request.context import (
+    Ends,
+    RequestContext,
+    current_context,
+    made_context,
+    quick_context,
+    reset_context,
+    set_context,
+)
 from prodfix.request.devices import hint_of
 from prodfix.services import Services
 from prodfix.settings import Settings
@@ -43,7 +53,7 @@ def attach(app: Flask, services: Services, *, deadline: bool) -> None:
     Without it only views that :func:`prodfix.deadline` gives one have a deadline.
     """
 
-    preprocess = app.preprocess_request
+    preprocess, traced = app.preprocess_request, "traces" in services.settings.opentelemetry
 
     def preprocess_request(*given: Any) -> ResponseReturnValue | None:
         """Before every hook of the application."""
@@ -69,7 +79,8 @@ def attach(app: Flask, services: Services, *, deadline: bool) -> None:
             environ[RAISED] = error
             raise
         finally:
-            _follow_trace(environ, context)
+            if traced:
+                _follow_trace(context)
 
     # Around Flask's own steps, and not among the functions that it calls in them: of each of those it finds out anew, for
     # every request, whether it is a coroutine, which takes longer than what ours do. What a step is given is handed on as it
@@ -77,15 +88,20 @@ def attach(app: Flask, services: Services, *, deadline: bool) -> None:
     app.preprocess_request = preprocess_request  # type: ignore[method-assign]
     app.dispatch_request = _ended(app.dispatch_request)  # type: ignore[method-assign]
     app.process_response = _finished(app.process_response)  # type: ignore[method-assign]
-    app.do_teardown_request = _left(app.do_teardown_request)  # type: ignore[method-assign]
+    app.do_teardown_request = _left(app.do_teardown_request, services)  # type: ignore[method-assign]
 
 
-def _follow_trace(environ: dict[str, Any], context: RequestContext) -> None:
+def _follow_trace(context: RequestContext) -> None:
     """A tracer begins its span among the application's own hooks: the request is its trace's from here on."""
-    trace = active_trace_id()
-    if trace is not None and trace != context.trace_id:
-        environ[CONTEXT] = followed = context._replace(trace_id=trace)
-        set_context(followed)  # the scope's token puts back what was there before both
+    span = active_span()
+    if span is None:
+        return
+    try:
+        if span.is_recording():
+            span.set_attribute("prodfix.request_id", context.request_id)
+    except Exception:  # noqa: BLE001 - a tracer of somebody's
+        return
+    context.notes.span = span
 
 
 def _finished(process: Callable[..., Response]) -> Callable[..., Response]:
@@ -100,22 +116,35 @@ def _finished(process: Callable[..., Response]) -> Callable[..., Response]:
     return process_response
 
 
-def _left(teardown: Callable[..., None]) -> Callable[..., None]:
-    """After every teardown function of the application, also if one of them raises."""
+def _left(teardown: Callable[..., None], services: Services) -> Callable[..., None]:
+    """After every teardown function of the application, also if one of them raises; and before them what its span is told."""
 
     def do_teardown_request(*given: Any) -> None:
-        ended = False
+        ended, environ, context = False, _current().environ, quick_context()
+        if context is not None and context.notes.span is not None:
+            if RAISED in environ or UNRECORDED in environ:
+                _tell_span(environ, context, services)
+            finish(context.notes)
         try:
             teardown(*given)
             ended = True
         finally:
-            environ = _current().environ
             scope: _Scope | None = environ.pop(SCOPE, None)
             if scope is not None:
                 # Only the outermost layer records what is left, and tells what waits for that.
                 scope.end(HEAD in environ and (not ended or UNRECORDED in environ or RAISED in environ))
 
     return do_teardown_request
+
+
+def _tell_span(environ: dict[str, Any], context: RequestContext, services: Services) -> None:
+    """A tracer ends its span with the teardown. An error that the host has answered itself is recorded later than that."""
+    error, head = environ.get(UNRECORDED, environ.get(RAISED)), environ.get(HEAD)
+    if error is not None and head is not None and services.settings.enable_error_handler:
+        try:
+            tell_error(services.errors.log.record(error, context, None, Answered("host", head.status)), error)
+        except Exception:  # noqa: BLE001 - a tracer of somebody's
+            services.errors.log.failed()
 
 
 _current: Callable[[], Request] = cast(Any, request)._get_current_object
@@ -202,7 +231,7 @@ class _Scope:
         ends = self._context.notes.ends = begun + seconds, begun + share
         if deadlines.own():  # of whoever asks for this request within this very process
             self._outer = deadlines.begin(ends)
-        self._database = driver.begin_deadline((share, ends[1]))
+        self._database = csot.begin_deadline((share, ends[1]))
         return ends[0]
 
     def end(self, unrecorded: bool = False) -> None:
@@ -216,7 +245,7 @@ class _Scope:
                 notes.ends = None
                 if self._outer is not None:
                     deadlines.stop(self._outer)
-                driver.end_deadline(self._database)
+                csot.end_deadline(self._database)
             reset_context(self._token)
         except ValueError:  # a host that ends a request in another context than it began: nothing to reset here
             pass
@@ -224,13 +253,16 @@ class _Scope:
 
 def _context(current: Request, environ: dict[str, Any]) -> RequestContext:
     rule, header = current.url_rule, environ.get
+    parent = header("HTTP_TRACEPARENT", "")
     platform, mobile = header("HTTP_SEC_CH_UA_PLATFORM"), header("HTTP_SEC_CH_UA_MOBILE")
     return made_context(
         rule.rule if rule is not None else "unmatched",
         current.method[:20],
         current.remote_addr or "",
         request_id=header("HTTP_X_REQUEST_ID", ""),
-        parent=header("HTTP_TRACEPARENT", ""),
+        parent=parent,
+        state=header("HTTP_TRACESTATE", "") if parent else "",
+        baggage=header("HTTP_BAGGAGE", ""),
         agent=header("HTTP_USER_AGENT", ""),
         version=header("HTTP_X_APP_VERSION", ""),
         hint=hint_of(platform or "", mobile or "") if platform or mobile else "",

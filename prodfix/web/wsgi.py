@@ -62,11 +62,16 @@ def _code(status: str) -> int:
 def attach(app: Flask, services: Services, *, answers: bool) -> None:
     """Wrap ``app.wsgi_app``. ``answers``: give an answer instead of the exception, as only the served application may;
     in a host the exception goes on to whoever waits for it there."""
+    attach_layer(WsgiLayer, app, services, answers=answers)
+
+
+def attach_layer(layer: type[WsgiLayer], app: Flask, services: Services, *, answers: bool) -> None:
+    """The same with a kind of layer."""
     if isinstance(app, Application):
         # What is around wsgi_app when it is asked, and not what is now.
-        app.outermost = WsgiLayer(app, services, lambda *asked: app.wsgi_app(*asked), answers=answers)  # noqa: PLW0108
+        app.outermost = layer(app, services, lambda *asked: app.wsgi_app(*asked), answers=answers)  # noqa: PLW0108
     else:
-        app.wsgi_app = WsgiLayer(app, services, app.wsgi_app, answers=answers)  # type: ignore[method-assign]
+        app.wsgi_app = layer(app, services, app.wsgi_app, answers=answers)  # type: ignore[method-assign]
 
 
 class WsgiLayer:
@@ -148,8 +153,15 @@ class WsgiLayer:
             # What never came as far as our hook was not the application's, unless that failed on the way.
             if failed:
                 self._counters.request("unmatched", "unknown", _micros(head.begun), failed=True)
-        elif not context.notes.uncounted:
-            self._counters.request(context.endpoint, context.quick_device, _micros(context.begun), failed=failed)
+        elif not (notes := context.notes).uncounted:
+            self._counters.request(
+                context.endpoint,
+                context.quick_device,
+                _micros(context.begun),
+                failed=failed,
+                commands=notes.commands,
+                command_micros=notes.command_micros,
+            )
 
 
 class _Head:

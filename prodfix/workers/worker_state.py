@@ -1,4 +1,4 @@
-"""How one worker is, for all workers of the instance to read: it stands in its journal as JSON, anew each second.
+"""How one worker is, for all workers of the instance to read: it stands in its journal as JSON, anew when it has changed.
 
 A sibling may be of another release: what it does not say, or says in another way, has its default here.
 """
@@ -12,9 +12,11 @@ from prodfix.connection.status import ConnectionStatus, NetworkConditions, Proce
 from prodfix.idempotency.keys import IdempotencyCounts
 from prodfix.incidents.observed import IncidentCause
 from prodfix.logs.sinks import SinksStatus
+from prodfix.records.storage_refusal import StorageStatus
 from prodfix.recovery.aborts import AbortCounts
 from prodfix.recovery.breaker import BreakerStatus
 from prodfix.recovery.recovery import RecoveryStatus
+from prodfix.reporters.reporter import ReporterStatus
 from prodfix.serialization import INLINE, Description, Serializable
 from prodfix.slotted import frozen
 
@@ -65,7 +67,11 @@ class WorkerState(Serializable):
     commands: CommandCounts = field(default_factory=CommandCounts)
     logs: SinksStatus = field(default_factory=SinksStatus)
     journal: JournalStatus = field(default_factory=JournalStatus)
+    siblings_unseen: Annotated[
+        str | None, Description("Why it does not see the other workers, and so pings for itself; null while it does")
+    ] = None
     idempotency: IdempotencyCounts = field(default_factory=IdempotencyCounts)
+    storage: StorageStatus = field(default_factory=StorageStatus)
     deferred_refused: int = 0
     idle_seconds: Annotated[float | None, Description("Since its requests last asked the database for something")] = (
         None
@@ -75,4 +81,6 @@ class WorkerState(Serializable):
     suppressed: int = 0
     failed_rows: int = 0
     loop_lag_ms: float = 0.0
+    reporters: Annotated[tuple[ReporterStatus, ...], Description("Error trackers that are told of errors")] = ()
+    serves_metrics: Annotated[bool, Description("Whether it has `METRICS_PORT`")] = False
     environment: Annotated[ProcessEnvironment, INLINE] = field(default_factory=ProcessEnvironment)

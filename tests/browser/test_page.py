@@ -21,7 +21,7 @@ from tests.support.waiting import until
 pytestmark = pytest.mark.served
 
 Open = Callable[..., Page]
-PAGES = ("", "/page/errors", "/page/deferred", "/page/database")
+PAGES = ("", "/page/groups", "/page/errors", "/page/deferred", "/page/database")
 PHONE = {"viewport": {"width": 360, "height": 740}}
 
 
@@ -38,13 +38,13 @@ def test_without_a_token_one_ends_at_the_sign_in_and_with_it_on_the_page(open_pa
     wanted = f"{PAGE}/page/errors?category=unknown"
     page.goto(wanted)
     page.wait_for_url("**/diagnostics/sign-in?**")
-    page.get_by_label("Admin token").fill("canary")
+    page.get_by_label("Token of an admin or a viewer").fill("canary")
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("alert")).to_contain_text("not valid")
-    page.get_by_label("Admin token").fill(served.token("user"))
+    page.get_by_label("Token of an admin or a viewer").fill(served.token("user"))
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("alert")).to_contain_text("has not the role")
-    page.get_by_label("Admin token").fill(f"  {served.token()}\n")
+    page.get_by_label("Token of an admin or a viewer").fill(f"  {served.token()}\n")
     page.get_by_role("button", name="Sign in").click()
     page.wait_for_url(f"{served.url}{wanted}")
     expect(page.get_by_role("heading", level=1)).to_have_text("Errors")
@@ -113,13 +113,13 @@ def test_it_refreshes_by_itself(signed_in: Open, served: Served) -> None:
     page.clock.run_for(11_000)
     expect(figure).not_to_have_text(str(before))
     assert int(figure.inner_text()) >= before + 3
-    expect(page.locator("#refreshed")).to_have_text(re.compile(r"As of \d\d:\d\d:\d\d UTC"))
+    expect(page.locator("#refreshed")).to_have_text(re.compile(r"As of \d\d:\d\d:\d\d$"))
     assert said(page) == []
 
 
 def test_a_refresh_keeps_what_is_open_and_where_one_is(signed_in: Open, failed: str) -> None:
     page = signed_in()
-    page.get_by_text("The same as a table").click()
+    page.get_by_text("View as table").click()
     link = page.locator("#table-of-plot a").first
     link.focus()
     with page.expect_response("**/page/overview?**"):
@@ -139,8 +139,8 @@ def test_from_the_plot_to_the_errors_of_its_minute_to_a_request(signed_in: Open,
     page.locator("tbody tr a.mono").first.click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("Request")
     expect(page.locator("article.error").first).to_contain_text("Failure")
-    page.get_by_text("Stack").first.click()
-    expect(page.locator("article.error pre").last).to_contain_text("tests/hosts/broken.py")
+    expect(page.locator("article.error .frame.own").last).to_contain_text("tests/hosts/broken.py")
+    expect(page.locator("article.error .frame.own .here").last).to_contain_text('raise Failure("in the view")')
 
 
 def test_a_request_is_found_by_its_id(signed_in: Open, failed: str) -> None:
@@ -156,18 +156,6 @@ def test_a_request_is_found_by_its_id(signed_in: Open, failed: str) -> None:
     assert said(page) == []
 
 
-def test_a_kind_of_error_is_resolved_and_reopened(signed_in: Open, served: Served) -> None:
-    for _ in range(2):
-        served.get("/broken/view?fail=before")
-    page = signed_in()
-    page.get_by_role("link", name=re.compile("INTERNAL_ERROR .*before")).click()
-    page.get_by_role("button", name="Mark as resolved").click()
-    expect(page.get_by_role("status")).to_contain_text("is resolved")
-    expect(page.locator("h1 .state")).to_have_text("resolved")
-    page.get_by_role("button", name="Reopen").click()
-    expect(page.get_by_role("button", name="Mark as resolved")).to_be_visible()
-
-
 @pytest.mark.parametrize("operation", ["read", "write", "transaction"])
 def test_the_database_can_be_tried(signed_in: Open, operation: str) -> None:
     page = signed_in()
@@ -181,20 +169,22 @@ def test_what_is_wrong_is_shown_with_who_was_told(signed_in: Open, served: Serve
     page = signed_in()
     assert page.locator(".banner.warn").count() == 0
     alerts = page.locator("section", has=page.get_by_role("heading", name="Alerts"))
-    expect(alerts).to_contain_text("Nobody had to be told of anything yet (json #1)")
+    expect(alerts).to_contain_text("No alerts yet. They go to json #1.")
     journal = next((served.folder / "state" / "journal").glob("*.db"))
     with contextlib.closing(sqlite3.connect(journal, timeout=5, isolation_level=None)) as file:
         tables.prepare(file)
         columns = "id, operation, key, entry, attempts, created, reason, facts, at"
         file.execute(f"INSERT INTO dead ({columns}) VALUES ('d', 'gone', '', x'00', 1, 0, '', '', 0)")
-        until(lambda: hook.told, limit=30, what="the alert")
-        told = f"{PAGE}/alerts"
-        until(lambda: served.get(told, served.bearer()).body["sent"] == 1, what="its delivery in the journal")
-        page.get_by_role("button", name="Refresh").click()
-        expect(page.locator(".banner.warn")).to_contain_text("Deferred writes were put aside since 20")
-        expect(alerts.get_by_role("listitem")).to_contain_text("[error] Deferred writes were put aside")
-        expect(alerts.get_by_role("listitem")).to_contain_text("json #1 delivered")
-        file.execute("DELETE FROM dead")
+        try:
+            until(lambda: hook.told, limit=30, what="the alert")
+            told = f"{PAGE}/alerts"
+            until(lambda: served.get(told, served.bearer()).body["sent"] == 1, what="its delivery in the journal")
+            page.get_by_role("button", name="Refresh").click()
+            expect(page.locator(".banner.warn")).to_contain_text("Deferred writes became dead letters since")
+            expect(alerts.get_by_role("listitem")).to_contain_text("[error] Deferred writes became dead letters")
+            expect(alerts.get_by_role("listitem")).to_contain_text("json #1 delivered")
+        finally:
+            file.execute("DELETE FROM dead")
     until(lambda: served.get(told, served.bearer()).body["alarms"] == [], limit=30, what="the end of it")
     page.get_by_role("button", name="Refresh").click()
     expect(page.locator(".banner.warn")).to_have_count(0)
@@ -252,11 +242,6 @@ def test_on_a_phone_nothing_is_wider_than_it(signed_in: Open, failed: str) -> No
     for address in (*(f"{PAGE}{path}" for path in PAGES), f"{PAGE}/page/requests/{failed}", "/diagnostics/sign-in"):
         page.goto(address)
         assert page.evaluate("document.documentElement.scrollWidth") <= 360, address
-    page.goto(PAGE)
-    shown: Any = page.evaluate(
-        "(() => { const p = document.getElementById('plot'); return p.scrollLeft + p.clientWidth })()"
-    )
-    assert shown >= page.evaluate("document.getElementById('plot').scrollWidth") - 1, "the newest is in sight"
 
 
 def test_everything_can_be_reached_by_keyboard(signed_in: Open, failed: str) -> None:
@@ -301,21 +286,26 @@ def test_nothing_comes_from_elsewhere_and_no_script_stands_in_the_page(
 # -- while the database is down: the last, as it kills the server of this file ------------------------------------------------
 
 
+def connection_of(served: Served) -> Any:
+    return served.get(f"{PAGE}/database", served.bearer()).body["connection"]
+
+
 def test_an_outage_is_told_and_the_page_goes_on(
     signed_in: Open, served: Served, database: DatabaseServer, failed: str
 ) -> None:
     page = signed_in()
     expect(page.locator(".banner.good")).to_contain_text("MongoDB answers")
     database.kill()
-    until(lambda: {served.get("/health/db").status for _ in range(6)} == {503}, what="/health/db -> 503 from both")
+    until(lambda: served.all_say(503), what="/health/db -> 503 from both")
     note = {"slug": "later", "title": "A", "body": "", "notebook": "n"}
     kept = served.post("/api/v1/notes", note)
     lost = served.get("/api/v1/notes").headers["X-Request-ID"]
     incident = f"{PAGE}/incidents?cause=database_lost&status=open"
     until(lambda: served.get(incident, served.bearer()).body["incidents"], what="the incident")
+    # Told by all workers within a second of the loss; a second try finds the incident of its first one still open.
+    until(lambda: connection_of(served)["state"] != "connected", what="the loss in the diagnostics")
     page.get_by_role("button", name="Refresh").click()
-    expect(page.locator(".banner.bad").first).to_contain_text("MongoDB does not answer")
-    expect(page.locator(".banner.bad").first).to_contain_text("1 write waits on disk")
+    expect(page.locator(".banner.bad", has_text="MongoDB does not answer")).to_contain_text("1 write waits on disk")
     page.get_by_role("searchbox", name="Request ID").fill(str(lost))
     page.keyboard.press("Enter")
     expect(page.locator("article.error")).to_contain_text("DATABASE_UNAVAILABLE")
@@ -331,8 +321,8 @@ def test_an_outage_is_told_and_the_page_goes_on(
     expect(page.get_by_role("status")).to_contain_text("write: fails")
     expect(page.get_by_role("status")).to_contain_text("DATABASE_UNAVAILABLE")
     database.start()
-    until(lambda: {served.get("/health/db").status for _ in range(6)} == {200}, what="/health/db -> 200 from both")
+    until(lambda: served.all_say(200), what="/health/db -> 200 from both")
     page.get_by_role("link", name="Overview").click()
-    expect(page.locator(".banner.good")).to_contain_text("lost 1 time")
+    expect(page.locator(".banner.good")).to_contain_text(re.compile("of the last hour, lost (once|twice) for"))
     expect(page.locator("#incidents ~ ol")).to_contain_text("database lost")
     assert said(page) == []

@@ -7,17 +7,20 @@ import random
 import secrets
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import bson
 from pymongo import MongoClient
 
 from prodfix.incidents.incident_log import INCIDENTS
-from prodfix.records.storage import CONNECTION_EVENTS, ERROR_LOG
+from prodfix.journal.journal import Journal
+from prodfix.records.record_indexes import CONNECTION_EVENTS, ERROR_LOG
 from prodfix.statistics.counts import Counts, ErrorKey, Seen
 from prodfix.statistics.groups import ERROR_GROUPS
-from prodfix.statistics.minutes import HOUR_KEYS, _document, _hour
-from prodfix.statistics.windows import ERROR_HOURS, ERROR_MINUTES, Counted
+from prodfix.statistics.hours import HOUR_KEYS, Hours
+from prodfix.statistics.instance_hours import ERROR_MINUTES, InstanceHour
+from prodfix.statistics.windows import KEPT, Counted, Windows
 
 HOURS = 24 * 7
 DEVICES = {"mobile": 0.72, "desktop": 0.18, "unknown": 0.10}
@@ -54,10 +57,16 @@ def fill(uri: str, *, records: int = 20_000, seed: int = 7) -> None:
         for minute in range(now - HOURS * 60, now):
             for worker in ("w1", "w2"):
                 hours.setdefault(minute // 60, []).append(_minute(worker, minute, minute in outages, chance))
-        open_hour = (now - 3) // 60
-        database[ERROR_HOURS].insert_many([_hour(hour, rows) for hour, rows in hours.items() if hour < open_hour])
-        recent = [row for hour, rows in hours.items() if hour >= open_hour - 2 for row in rows]
-        database[ERROR_MINUTES].insert_many([_document(row) for row in recent])
+        windows = Windows(Journal(Path("nowhere")), lambda: database)
+        for hour, rows in hours.items():
+            state = InstanceHour(hour, "week")
+            for row in rows:
+                state.put(row, lambda minute: [])
+            state.settle(now)
+            database[ERROR_MINUTES].bulk_write([state.update()])
+            if hour * 60 < windows.open():
+                Hours(windows).close(database, hour)
+        database[ERROR_MINUTES].delete_many({"timestamp": {"$lt": _moment(now - KEPT)}})
         database[ERROR_GROUPS].insert_many(_groups(chance))
         database[INCIDENTS].insert_many(_incidents(sorted(outages)))
         database[CONNECTION_EVENTS].insert_many(_events(sorted(outages)))
@@ -118,20 +127,14 @@ def _incidents(minutes: list[int]) -> list[dict[str, Any]]:
         while last + 1 in minutes:
             last += 1
         counts = {"failed": 212, "retried": 9, "recovered": 3, "deferred": 74, "replayed": 74}
-        part = {
-            "instance": "srv-1",
-            "release": "3f2a9c1",
-            "from": _moment(first),
-            "to": _moment(last + 1),
-            "counts": counts,
-        }
         whole = {
             "cause": "database_lost",
             "from": _moment(first),
             "to": _moment(last + 1),
             "publishedAt": _moment(last + 2),
         }
-        found.append({"_id": bson.ObjectId(), **whole, "parts": {"w1:database_lost:1": part}})
+        seen = {"counts": counts, "workers": 1, "instances": ["srv-1"], "releases": ["3f2a9c1"]}
+        found.append({"_id": bson.ObjectId(), **whole, **seen})
     return found
 
 

@@ -213,9 +213,9 @@ def test_an_answer_that_is_lost_after_the_write_loses_and_doubles_nothing(
     assert served.post("/probe/increment?how=write&number=-1", {}).status == 200
     times = 3
     for number in range(times):
-        for how, command in (("write", "insert"), ("write", "update"), ("plain", "update")):
+        for kind, (how, command) in enumerate((("write", "insert"), ("write", "update"), ("plain", "update"))):
             proxy.lose_reply_of(command, 1)
-            answer = served.post(f"/probe/increment?how={how}&number={number * 10 + len(command)}", {})
+            answer = served.post(f"/probe/increment?how={how}&number={number * 10 + kind}", {})
             assert answer.status == 200, answer.body
     assert len(proxy.lost) == 3 * times
     until(lambda: count(server, "orders") >= 1 + 2 * times, what="all that was accepted")

@@ -39,7 +39,7 @@ def note(slug: str | None = None, notebook: str = "n") -> dict[str, Any]:
 
 def lose(server: DatabaseServer, served: Served) -> None:
     server.kill()
-    until(lambda: {served.get("/health/db").status for _ in range(6)} == {503}, what="/health/db -> 503 from both")
+    until(lambda: served.all_say(503), what="/health/db -> 503 from both")
 
 
 def kept(answers: list[Answer]) -> list[Answer]:
@@ -107,7 +107,7 @@ def test_a_thousand_wait_on_two_workers_and_are_applied_within_five_seconds(
     with ThreadPoolExecutor(8) as pool:
         answers = kept(list(pool.map(lambda n: served.post("/probe/deferrable", {"number": n}), range(1000))))
     server.start()
-    until(lambda: {served.get("/health/db").status for _ in range(4)} == {200}, limit=5, every=0.02, what="the return")
+    until(lambda: served.all_say(200), limit=5, every=0.02, what="the return")
     begun = time.monotonic()
     token = served.bearer()
     until(lambda: served.get(DEFERRED, token).body["waiting"] == 0, what="all applied")

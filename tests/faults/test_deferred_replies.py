@@ -46,7 +46,7 @@ def served(proxy: Proxy, tmp_path: Path) -> Iterator[Served]:
 def written_in_an_outage(served: Served, proxy: Proxy, path: str, bodies: list[Any]) -> list[Answer]:
     """What both workers have taken while the database was away; it is back afterwards."""
     proxy.set("refuse")
-    until(lambda: {served.get("/health/db").status for _ in range(6)} == {503}, what="the loss")
+    until(lambda: served.all_say(503), what="the loss")
     with ThreadPoolExecutor(8) as pool:
         answers = kept(list(pool.map(lambda body: served.post(path, body), bodies)))
     proxy.set("pass")

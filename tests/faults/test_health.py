@@ -121,13 +121,13 @@ def test_fifty_probes_at_once_cost_no_ping(proxy: Proxy, served: Served) -> None
         until(lambda: time.monotonic() > end, limit=seconds + 1)
         return proxy.commands["ping"] - before
 
-    until(lambda: proxy.commands["ping"] > 4, what="both pingers")
+    until(lambda: proxy.commands["ping"] > 4, what="some pings")
     quiet = pings(3)
     with ThreadPoolExecutor(50) as pool:
         asked = [pool.submit(lambda: [served.get("/health/db").status for _ in range(4)]) for _ in range(50)]
         busy = pings(3)
         assert {status for one in asked for status in one.result()} == {200}
-    assert quiet >= 6
+    assert quiet >= 2
     assert busy <= quiet + 3, (quiet, busy)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.served import Answer, Served
+from tests.support.served import Answer, Served, whole
 from tests.support.servers import DatabaseServer
 from tests.support.waiting import until
 
@@ -61,6 +61,11 @@ def instances(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instances]:
         first, second = (Served(folder / name, uri, workers=1, **probe) for name in ("first", "second"))  # type: ignore[arg-type]
         with first, second:
             yield Instances(server, [first, second])
+
+
+@pytest.fixture(autouse=True)
+def well(instances: Instances) -> None:
+    whole(instances.server, *instances.served)
 
 
 def a_key() -> str:

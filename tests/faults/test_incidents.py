@@ -62,7 +62,7 @@ def test_an_outage_is_one_incident_from_its_first_failure_to_its_summary(
 
     server.start()
     until(lambda: served.get("/health/db").status == 200, limit=10, what="/health/db -> 200")
-    until(lambda: told(served), limit=40, what="the summary of the incident")
+    until(lambda: told(served), limit=70, what="the summary of the incident")
     closed = agreed(served, status="closed", failed=len(failed), workers=2)
     (line,) = told(served)
     assert (line["incident"]["failed"], line["incident"]["id"]) == (len(failed), closed["id"])

@@ -35,7 +35,7 @@ def create_app() -> Flask:
     prodfix.init_app(app)
     app.register_blueprint(prodfix.blueprints.health, url_prefix="/hc")
     app.register_blueprint(prodfix.blueprints.operations)
-    if find_spec("pygal"):
+    if find_spec("limits"):
         app.register_blueprint(prodfix.blueprints.diagnostics, url_prefix="/ops")
 
     @app.post("/things")

@@ -4,6 +4,8 @@ from gevent import monkey
 
 monkey.patch_all()
 
+import logging
+import os
 import sys
 from typing import Any
 
@@ -44,6 +46,21 @@ def each() -> Any:
     """One query for each item of a list: the N+1 of every ORM tutorial."""
     found = [current_prodfix.db.orders.find_one({"number": number}) for number in range(int(request.args["times"]))]
     return jsonify({"asked": len(found)})
+
+
+@blueprint.get("/say")
+def say() -> Any:
+    """What a logger of the application says at DEBUG, and who has said it."""
+    logging.getLogger("probe.words").debug("said by %s", os.getpid())
+    return jsonify({"pid": os.getpid()})
+
+
+@blueprint.get("/wait")
+def wait() -> Any:
+    """A request that stands still for a while, with a value that nobody should see."""
+    canary = request.args["canary"]
+    gevent.sleep(float(request.args["seconds"]))
+    return jsonify({"length": len(canary)})
 
 
 @blueprint.get("/find")

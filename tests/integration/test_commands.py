@@ -18,7 +18,7 @@ from flask import Flask
 
 from prodfix import ProdFix, Settings
 from prodfix.cli.read_only import words
-from tests.support.served import INHERITED, REPOSITORY, Served
+from tests.support.served import INHERITED, REPOSITORY, Served, whole
 from tests.support.servers import DatabaseServer
 from tests.support.waiting import until
 
@@ -66,7 +66,8 @@ def as_json(served: Served, *arguments: str) -> Any:
 
 
 @pytest.fixture
-def failed(served: Served) -> str:
+def failed(served: Served, database: DatabaseServer) -> str:
+    whole(database, served)
     request_id = str(served.get("/broken/view").headers["X-Request-ID"])
     until(
         lambda: request_id in str(served.get(f"{DIAGNOSTICS}/errors/records", served.bearer()).body),
@@ -144,7 +145,7 @@ def test_no_text_of_a_user_moves_the_terminals_cursor() -> None:
 
 def test_without_mongodb_they_say_what_this_host_knows(served: Served, database: DatabaseServer, failed: str) -> None:
     database.kill()
-    until(lambda: {served.get("/health/db").status for _ in range(6)} == {503}, what="/health/db -> 503 from both")
+    until(lambda: served.all_say(503), what="/health/db -> 503 from both")
     lost = str(served.get("/api/v1/notes").headers["X-Request-ID"])
     for arguments in (("errors", "top"), ("errors", "tail"), ("queries",), ("request", lost), ("request", failed)):
         done = run(served, *arguments)

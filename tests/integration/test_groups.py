@@ -78,9 +78,31 @@ def test_while_the_old_release_runs_its_errors_are_no_regression_if_an_admin_say
     becomes(served, "/broken/handler", count=2, status="resolved")
 
 
+def test_what_is_ignored_or_noted_is_so_for_every_worker(served: Served) -> None:
+    assert served.get("/broken/view/1").status == 500
+    fingerprint = becomes(served, "/broken/view/<int:number>")["fingerprint"]
+    noted = {"text": "password=hunter2hunter2 in the till", "owner": "team till"}
+    assert change(served, fingerprint, "note", noted).status == 200
+    assert change(served, fingerprint, "ignore", {"until": "2999-01-01T00:00:00Z"}).body == {"changed": True}
+    found = becomes(served, "/broken/view/<int:number>", status="ignored", owner="team till")
+    assert (found["ignored"]["by"], found["ignored"]["until"]) == ("admin", "2999-01-01T00:00:00.000Z")
+    assert "in the till" in found["note"]["text"]
+    assert "hunter2" not in found["note"]["text"]
+    listed = served.get(f"{GROUPS}?status=ignored", served.bearer()).body["groups"]
+    assert [group["fingerprint"] for group in listed] == [fingerprint]
+    assert change(served, fingerprint, "reopen").status == 200
+    becomes(served, "/broken/view/<int:number>", status="open", ignored=None)
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status"),
     [
+        ("nothing/ignore", None, 404),
+        ("nothing/note", {"text": "x"}, 404),
+        ("nothing/note", {}, 404),
+        ("nothing/note", {"text": "x" * 1001}, 422),
+        ("nothing/ignore", {"until": "2000-01-01T00:00:00Z"}, 404),
+        ("nothing/ignore", {"until": 5}, 422),
         ("nothing/resolve", None, 404),
         ("nothing/reopen", None, 404),
         ("nothing/resolve", {"inNextRelease": "yes"}, 422),

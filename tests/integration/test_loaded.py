@@ -13,13 +13,13 @@ pytestmark = pytest.mark.served
 
 # Of these nothing is loaded by health checks and an application's own requests.
 LATER = {
-    "pygal": "the page's plots",
     "limits": "how often an admin may ask",
     "rich": "tables of the command line",
     "prodfix.doctor": "a command",
     "prodfix.cli.read_only": "all commands",
     "apprise": "the program that delivers alerts, which is another process",
     "prodfix.alerts.apprise_program": "the same",
+    "prodfix.alerts.direct_channels": "the same",
     "user_agents": "words for an admin",
     "jwt": "tokens, of who shows one",
     "flask_jwt_extended": "plug-ins that import it",

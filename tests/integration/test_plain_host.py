@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.served import Served
+from tests.support.served import Served, whole
 from tests.support.servers import DatabaseServer
 from tests.support.waiting import until
 
@@ -21,6 +21,11 @@ pytestmark = pytest.mark.served
 def server() -> Iterator[DatabaseServer]:
     with DatabaseServer() as server:
         yield server
+
+
+@pytest.fixture(autouse=True)
+def well(server: DatabaseServer) -> None:
+    whole(server)
 
 
 @pytest.fixture(scope="module", params=["gevent", "gthread"])

@@ -23,14 +23,14 @@ DATABASE_IS_BACK = "## 6. "  # before the commands below this heading the reader
 CHANGING = (
     (re.compile(r"[0-9a-f]{32}|[0-9a-f]{24}"), "<id>"),
     (re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z"), "<time>"),
-    (re.compile(r'("latencyMs":|Retry-After: )[\d.]+'), r"\1<number>"),
+    (re.compile(r'("latencyMs":|"durationMs":|Retry-After: )[\d.]+'), r"\1<number>"),
 )
 
 
-def steps() -> Iterator[tuple[int, str, list[str]]]:
-    """Line, command and expected lines of each command of the page."""
-    for block in blocks(TUTORIAL):
-        if block.language != "console":
+def steps(page: Path = TUTORIAL) -> Iterator[tuple[int, str, list[str]]]:
+    """Line, command and expected lines of each command of the page that is run."""
+    for block in blocks(page):
+        if block.language != "console" or not block.runs:
             continue
         step: tuple[int, str, list[str]] | None = None
         for number, line in enumerate(block.text.splitlines(), block.line):

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
-from itertools import groupby
+from itertools import groupby, pairwise
 from types import SimpleNamespace
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from prodfix.connection import attempts
 from tests.properties.site import Site
 from tests.properties.strategies import lost, moment
 
@@ -19,22 +20,45 @@ def test_every_attempt_is_logged(site: Site, before: int, later: list[Exception 
     attempt numbers.
 
     The driver reconnects by itself and does not say when; an attempt is a ping of ours, which makes the driver try, and its
-    number counts from the last good one.
+    number counts from the last good one. A line stands for itself and for the attempts since the line before it: 1, 2, 4, 8 ...,
+    and the last one before the return. So all are told, each once, and a long outage does not fill the log.
 
     Feature: production-deployment-fix, Property 2
     """
-    outcomes: list[Exception | None] = [*[None] * before, *later]
+    outcomes: list[Exception | None] = [*[None] * before, *later, None]
     _run(site, outcomes)
-    attempts = [entry for entry in site.told() if entry["event"] == "reconnect"]
-    expected = [
-        (number, error) for failed, run in groupby(outcomes, bool) if failed for number, error in enumerate(run, 1)
+    lines = [entry for entry in site.told() if entry["event"] == "reconnect"]
+    runs = [list(run) for failed, run in groupby(outcomes, bool) if failed]
+    told = [
+        (number, type(run[number - 1]).__name__)
+        for run in runs
+        for number in range(1, len(run) + 1)
+        if number & (number - 1) == 0 or number == len(run)
     ]
-    assert [(entry["attempt"], entry["error"].partition(" ")[0]) for entry in attempts] == [
-        (number, type(error).__name__) for number, error in expected
+    assert [(entry["attempt"], entry["error"].partition(" ")[0]) for entry in lines] == told
+    covered = [
+        number for entry in lines for number in range(entry["attempt"] - entry["attempts"] + 1, entry["attempt"] + 1)
     ]
-    assert all(moment(entry["timestamp"]) for entry in attempts)
-    assert [entry["timestamp"] for entry in attempts] == sorted(entry["timestamp"] for entry in attempts)
-    assert attempts == [entry for entry in site.filed("database") if entry["event"] == "reconnect"]
+    assert covered == [number for run in runs for number in range(1, len(run) + 1)]
+    assert all(moment(entry["timestamp"]) for entry in lines)
+    assert [entry["timestamp"] for entry in lines] == sorted(entry["timestamp"] for entry in lines)
+    assert lines == [entry for entry in site.filed("database") if entry["event"] == "reconnect"]
+
+
+@given(st.integers(1, 10_000), st.floats(0.01, 120))
+def test_each_attempt_is_in_one_line_and_there_is_one_each_minute(number: int, seconds: float) -> None:
+    """The same of outages that last: which attempts have a line follows from their numbers.
+
+    Feature: production-deployment-fix, Property 2
+    """
+    each = attempts.lines_each(seconds)
+    told = [one for one in range(1, number + 1) if attempts.has_line(one, each)]
+    assert [attempts.before(one, each) for one in told] == [0, *told[:-1]]
+    assert attempts.before(number + 1, each) == told[-1]
+    assert all(
+        (later - one) * (seconds + attempts.WAIT) <= max(attempts.PERIOD, seconds + attempts.WAIT)
+        for one, later in pairwise(told)
+    )
 
 
 @given(later=pings)
@@ -70,7 +94,8 @@ def _run(site: Site, outcomes: list[Exception | None]) -> None:
 
     coming = list(outcomes)
     admin: Any = SimpleNamespace(admin=SimpleNamespace(command=command))
-    monitor.__init__(lambda: admin, on_event=monitor._on_event, on_attempt=monitor._on_attempt, clock=lambda: now)  # type: ignore[misc]
+    heard = {"on_event": monitor._on_event, "on_attempt": monitor._on_attempt, "on_answer": monitor._on_answer}
+    monitor.__init__(lambda: admin, **heard, clock=lambda: now)  # type: ignore[arg-type,misc]
     for _ in outcomes:
         now += 2.0
         monitor.ping()

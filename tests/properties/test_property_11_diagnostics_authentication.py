@@ -9,6 +9,7 @@ from typing import Any
 import jwt
 from hypothesis import given
 from hypothesis import strategies as st
+from werkzeug.routing import Rule
 
 from prodfix import make_token
 from prodfix.blueprints.diagnostics.guard import COOKIE
@@ -27,10 +28,15 @@ def endpoints(site: Site) -> list[tuple[str, str]]:
     rules = [rule for rule in site.app.url_map.iter_rules() if rule.rule.startswith(PREFIX)]
     assert len(rules) >= 5
     return [
-        (method, adapter.build(rule.endpoint, dict.fromkeys(rule.arguments, "some-id-1")))
+        (method, adapter.build(rule.endpoint, {name: value_of(rule, name) for name in rule.arguments}))
         for rule in rules
         for method in sorted(rule.methods or ())
     ]
+
+
+def value_of(rule: Rule, name: str) -> str:
+    """One that the rule takes: some take one of a few words."""
+    return str(min(getattr(rule._converters[name], "items", ["some-id-1"])))
 
 
 def doors(site: Site) -> list[tuple[str, str]]:

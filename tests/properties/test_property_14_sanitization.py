@@ -283,8 +283,14 @@ def test_nor_do_those_of_a_lost_database(lost_site: Site, error: Exception, path
 @pytest.fixture
 def lost_site(new_site: Callable[..., Site]) -> Site:
     site = new_site(f"mongodb://admin:{PASSWORD}@127.0.0.1:1/shop?tlsCertificateKeyFilePassword={PASSWORD}")
+    monitor = site.services.database.monitor
+
+    def away() -> Any:
+        raise AutoReconnect(f"{HOST}:27017 {PASSWORD}")
+
+    monitor._client = away
     for _ in range(2):
-        site.services.database.monitor._failed(AutoReconnect(f"{HOST}:27017 {PASSWORD}"))  # so that nobody waits for it
+        monitor.ping()  # so that nobody waits for it
     return site
 
 

@@ -13,6 +13,7 @@ import orjson
 import pytest
 
 from prodfix.alerts import agreement, leader_state
+from prodfix.alerts.alert_routing import Routing
 from prodfix.alerts.conditions import JournalUse
 from prodfix.alerts.messages import Origin
 from prodfix.alerts.policy import Policy
@@ -88,7 +89,7 @@ def step_files(patch: pytest.MonkeyPatch) -> None:
 
 def step_claims(patch: pytest.MonkeyPatch) -> None:
     """Each thing that is asked of MongoDB is a step."""
-    for name in ("look", "add", "hold", "release"):
+    for name in ("look_all", "add", "hold", "release"):
         patch.setattr(agreement, name, stepped(getattr(agreement, name)))
 
 
@@ -150,19 +151,25 @@ class Instance:
 
     def _made(self, journal: Journal) -> Alerts:
         workers = Workers(journal, clock=self.clock)
-        workers.read = lambda: [WorkerState.from_json({"worker": journal.boot, "pid": 1, **one}) for one in self.seen]  # type: ignore[method-assign]
+
+        def read(**_: Any) -> list[WorkerState]:
+            return [WorkerState.from_json({"worker": journal.boot, "pid": 1, **one}) for one in self.seen]
+
+        workers.read = read  # type: ignore[method-assign]
         limits: dict[str, Any] = {"max_entries": 10, "max_bytes": 10_000, "memory_limit": lambda: None}
         observer = Observer(journal, workers, instance=self.name, **limits)
         observer._count = lambda: setattr(observer, "_use", self.backlog)  # type: ignore[method-assign]
-        channels = self._options["channels"]
+        options = dict(self._options)
+        routes = {name: options.pop(name) for name in ("routes", "on", "quiet") if name in options}
+        routing = Routing(options.pop("channels"), **routes)
         origin = Origin(self.name, "v1", lambda: "https://example.org/api/v1/diagnostics")
-        policy = Policy(lambda: self.database, origin=origin, report=self._report, **self._options)
+        policy = Policy(lambda: self.database, origin=origin, report=self._report, routing=routing, **options)
         return Alerts(
             journal,
             observer,
             policy,
             origin=origin,
-            channels=channels,
+            routing=routing,
             report=self._report,
             send=self.steps.around(self.programs),
             clock=self.clock,

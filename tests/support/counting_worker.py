@@ -9,9 +9,12 @@ from prodfix.journal.journal import Journal
 from prodfix.records.storage import Storage
 from prodfix.statistics.counters import Counters
 from prodfix.statistics.counts import ErrorKey
+from prodfix.statistics.decision_orders import DecisionOrders
+from prodfix.statistics.escalations import Escalations
 from prodfix.statistics.groups import Groups
 from prodfix.statistics.minutes import Minutes
 from prodfix.statistics.statistics import Statistics
+from prodfix.statistics.triage import Triage
 from prodfix.statistics.windows import Windows
 from prodfix.workers.worker_state import WorkerState
 
@@ -44,21 +47,41 @@ class Worker:
         self.told: list[Mapping[str, Any]] = []
         self.counters = Counters(journal, release=release, clock=clock)
         self.windows = Windows(journal, lambda: self.database, clock=clock)
-        self.minutes = Minutes(journal, self.windows)
-        self.groups = Groups(lambda: self.database, on_regression=self.told.append)
-        self.storage = Storage(journal, lambda: self.database, self.minutes, self.groups, retention_days=3650)
+        self.minutes = Minutes(journal, self.windows, period=0.0)
+        self.orders = DecisionOrders(journal)
+        self.new: list[Mapping[str, Any]] = []
+        self.early: list[Mapping[str, Any]] = []
+        self.escalated: list[Mapping[str, Any]] = []
+        self.groups = Groups(
+            lambda: self.database,
+            kinds=self.counters.kinds,
+            orders=self.orders,
+            on_regression=self.told.append,
+            on_new_kind=self.new.append,
+            on_early_kind=self.early.append,
+            on_escalation=self.escalated.append,
+            clock=clock,
+        )
+        self.triage = Triage(lambda: self.database, self.groups, self.orders)
+        self.escalations = Escalations(self.windows, self.groups, stored=lambda: self.minutes.stored, period=0.0)
+        self.storage = Storage(journal, lambda: self.database, self.minutes, self.groups, retention_days=3650, period=0)
         self.statistics = Statistics(
             self.windows, live=lambda: [WorkerState(worker=journal.boot, dropped=self.minutes.dropped)]
         )
 
-    def error(self, fingerprint: str = "f1", times: int = 1, **parts: str) -> None:
+    def error(self, fingerprint: str = "f1", times: int = 1, user: str | None = None, **parts: str) -> None:
         for _ in range(times):
-            self.counters.error(kind(fingerprint, **parts))
+            self.counters.error(kind(fingerprint, **parts), user)
         self.journal.settle(limit=5)
 
     def request(self, endpoint: str = "/", device: str = "mobile", micros: int = 1000, *, failed: bool = False) -> None:
         self.counters.request(endpoint, device, micros, failed=failed)
         self.counters.flush()
+
+    def end(self) -> None:
+        """What the kernel does when its process ends: its file is nobody's, and what it has led is free."""
+        self.minutes.close()
+        self.journal.close()
 
     def store(self) -> None:
         """Minutes and groups only."""

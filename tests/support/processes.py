@@ -38,6 +38,12 @@ def command(pid: int) -> str:
     return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
 
 
+def cpu_seconds(pid: int) -> float:
+    """What it has used so far, in user mode and in the kernel (proc(5): utime, stime)."""
+    used = _stat(pid)
+    return (int(used[11]) + int(used[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def in_child(work: Callable[[], Any]) -> Any:
     """What ``work`` gives in a process that is forked for it, as JSON."""
     reading, writing = os.pipe()

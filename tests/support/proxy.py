@@ -46,6 +46,7 @@ class Proxy:
         self._links: set[asyncio.StreamWriter] = set()
         self._counts: Counter[str] = Counter()
         self._places: Counter[tuple[str, Any]] = Counter()
+        self._bytes: Counter[tuple[str, str]] = Counter()
         self.delay = 0.0
         self.cut_after = 20
         self.lost: list[str] = []
@@ -72,6 +73,11 @@ class Proxy:
     def sent(self, command: str, collection: str) -> int:
         """How many of these there were for one collection: a worker has writes of its own."""
         return self._places[command, collection]
+
+    @property
+    def traffic(self) -> dict[tuple[str, str], tuple[int, int]]:
+        """Commands and bytes that reached the proxy so far, by command and collection ("" for what is of none)."""
+        return {key: (self._places[key], size) for key, size in tuple(self._bytes.items())}
 
     @property
     def work(self) -> int:
@@ -173,11 +179,11 @@ class Proxy:
         self, reader: asyncio.StreamReader, upstream: asyncio.StreamWriter, names: dict[int, str]
     ) -> None:
         while (message := await _message(reader)) is not None:
-            name, first = _command(message)
+            name, place = _command(message)
             if name:
                 self._counts[name] += 1
-                if isinstance(first, str):
-                    self._places[name, first] += 1
+                self._places[name, place] += 1
+                self._bytes[name, place] += len(message)
                 names[struct.unpack_from("<i", message, 4)[0]] = name
             if self._mode != "blackhole":
                 upstream.write(message)
@@ -240,9 +246,12 @@ async def _message(reader: asyncio.StreamReader) -> bytes | None:
     return None
 
 
-def _command(message: bytes) -> tuple[str, Any]:
-    """The name of a command and its value, mostly a collection; "" for what is no OP_MSG (the first hello is an OP_QUERY)."""
+def _command(message: bytes) -> tuple[str, str]:
+    """The name of a command, and its collection; "" for what is no OP_MSG (the first hello is an OP_QUERY), or is of none."""
     if struct.unpack_from("<i", message, 12)[0] != _OP_MSG or message[20] != 0:
-        return "", None
+        return "", ""
     length = struct.unpack_from("<i", message, 21)[0]
-    return next(iter(bson.decode(message[21 : 21 + length]).items()), ("", None))
+    body = bson.decode(message[21 : 21 + length])
+    name, value = next(iter(body.items()), ("", None))
+    place = value if isinstance(value, str) else body.get("collection", "")  # getMore's value is its cursor's number
+    return name, place if isinstance(place, str) else ""

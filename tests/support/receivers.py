@@ -5,8 +5,6 @@ from __future__ import annotations
 import email
 import email.policy
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -14,6 +12,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import Envelope, Session
 
 from config.ports import free_port
+from tests.support.loopback import Loopback, QuietHandler
 
 
 class Told(NamedTuple):
@@ -61,7 +60,7 @@ class MailServer:
         self._controller.stop()
 
 
-class WebHook:
+class WebHook(Loopback):
     """A real HTTP receiver of JSON. ``status`` is what it answers, with the header ``Location`` if ``location`` says one; it
     waits until it is ``released``. A GET is always answered with 200, and tells nothing."""
 
@@ -71,11 +70,9 @@ class WebHook:
         self.status = 200
         self.location: str | None = None
         self.methods: list[str] = []
-        self.released = threading.Event()
-        self.released.set()
         hook = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(QuietHandler):
             def do_GET(self) -> None:
                 hook.methods.append("GET")
                 self.send_response(200)
@@ -94,28 +91,8 @@ class WebHook:
                     self.send_header("Location", hook.location)
                 self.end_headers()
 
-            def log_message(self, *arguments: Any) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-
-    @property
-    def port(self) -> int:
-        return int(self._server.server_address[1])
+        super().__init__(Handler)
 
     @property
     def url(self) -> str:
         return f"json://127.0.0.1:{self.port}/hook"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.released.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, Self
 from config import ports, tether
 from prodfix import Settings, make_token
 from tests.support import REPOSITORY
+from tests.support.servers import DatabaseServer
 from tests.support.waiting import until
 
 JWT_SECRET_KEY = "a key for the tests only, long enough"
@@ -196,6 +197,19 @@ class Served:
         """The headers of a request with a token for ``role``."""
         return {"Authorization": f"Bearer {self.token(role)}"}
 
+    def all_say(self, status: int) -> bool:
+        """Whether each worker answers ``/health/db`` with this status now. The kernel chooses who is asked: one of two may be so
+        for many times in a row."""
+        waiting, token = set(self.worker_pids()), self.bearer()
+        for _ in range(50 * len(waiting)):
+            answer = self.get("/health/db?verbose", token)
+            if answer.status != status:
+                return False
+            waiting.discard(answer.body["worker"]["pid"])
+            if not waiting:
+                return True
+        return False
+
     def worker_pids(self) -> list[int]:
         return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
 
@@ -247,3 +261,12 @@ def _object(line: str) -> dict[str, Any] | None:
         entry = json.loads(line)
         return entry if isinstance(entry, dict) else None
     return None
+
+
+def whole(database: DatabaseServer, *instances: Served) -> None:
+    """A server that a test has left killed, since it failed meanwhile, is there again: for the next test, and its second try."""
+    if database.running:
+        return
+    database.start()
+    for served in instances:
+        until(lambda served=served: served.all_say(200), what="/health/db -> 200")  # type: ignore[misc]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import logging
+import itertools
 import os
 import secrets
 import subprocess
@@ -11,14 +11,12 @@ import sys
 import textwrap
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flask import Flask
-from loguru import logger
 from pydantic import SecretStr
 from pymongo import MongoClient
 from pymongo.errors import ServerSelectionTimeoutError
@@ -57,12 +55,12 @@ def until() -> Callable[..., Any]:
 
 
 @pytest.fixture
-def open_journal(tmp_path: Path) -> Iterator[Callable[[], Journal]]:
-    """Makes journals of one instance: all of them in one folder."""
+def open_journal(tmp_path: Path) -> Iterator[Callable[..., Journal]]:
+    """Makes journals of one instance: all of them in one folder, or in the one of that name."""
     with contextlib.ExitStack() as stack:
 
-        def make() -> Journal:
-            journal = Journal(tmp_path / "journal")
+        def make(folder: str = "journal") -> Journal:
+            journal = Journal(tmp_path / folder)
             journal.open()
             stack.callback(journal.close)
             return journal
@@ -170,22 +168,6 @@ def serve(make_settings: Callable[..., Settings], own_logging: None) -> Iterator
 
 
 @pytest.fixture
-def own_logging() -> Iterator[None]:
-    """Puts the process's logging back: a served application takes it over."""
-    names = ("gunicorn.error", "gunicorn.access", "werkzeug", "flask.app", "py.warnings")
-    loggers = [logging.root, *map(logging.getLogger, names)]
-    before = [(one, one.handlers[:], one.level, one.propagate) for one in loggers]
-    driver, show, hook = logging.getLogger("pymongo").level, warnings.showwarning, threading.excepthook
-    yield
-    for one, handlers, level, propagate in before:
-        one.handlers, one.propagate = handlers, propagate
-        one.setLevel(level)
-    logging.getLogger("pymongo").setLevel(driver)
-    warnings.showwarning, threading.excepthook = show, hook
-    logger.remove()
-
-
-@pytest.fixture
 def python() -> Callable[..., str]:
     """Runs code in a Python process of its own, with its arguments in ``sys.argv``; what it printed."""
 
@@ -241,9 +223,20 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def make_worker(open_journal: Callable[[], Journal], clock: Clock) -> Callable[..., Worker]:
+def make_worker(open_journal: Callable[..., Journal], clock: Clock) -> Callable[..., Worker]:
     """Makes workers of one instance: ``make_worker(database)``, or without MongoDB."""
     return lambda database=None, **options: Worker(open_journal(), clock, database, **options)
+
+
+@pytest.fixture
+def make_instance(open_journal: Callable[..., Journal], clock: Clock) -> Callable[..., Worker]:
+    """Makes instances of one worker each: ``make_instance(database, clock=...)``."""
+    numbers = itertools.count()
+
+    def make(database: Any = None, *, clock: Clock = clock) -> Worker:
+        return Worker(open_journal(f"instance-{next(numbers)}"), clock, database)
+
+    return make
 
 
 @pytest.fixture

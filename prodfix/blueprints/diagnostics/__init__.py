@@ -7,19 +7,25 @@ from importlib.util import find_spec
 from flask import Blueprint
 from flask.blueprints import BlueprintSetupState
 
-# Said here, and not by the first admin who asks: both are loaded late.
-if missing := [name for name in ("limits", "pygal") if find_spec(name) is None]:
-    raise ImportError(
-        f"the diagnostics need what is not installed ({', '.join(missing)}): pip install 'prodfix[diagnostics]'"
-    )
+# Said here, and not by the first admin who asks: it is loaded late.
+if find_spec("limits") is None:
+    raise ImportError("the diagnostics need limits: pip install limits, or prodfix with its extra diagnostics")
 
-from prodfix import Settings
-from prodfix.blueprints.diagnostics import api, changes, guard, openapi, page, sign_in
+from prodfix import Settings, links_of
+from prodfix.blueprints.diagnostics import api, changes, guard, openapi, pages, runtime, sign_in
+from prodfix.blueprints.diagnostics.pages.error_page import as_page
+from prodfix.blueprints.diagnostics.warming import steps
 
 blueprint = Blueprint("prodfix_diagnostics", __name__, url_prefix=guard.PREFIX)
-guard.attach(blueprint)
-for part in (api, changes, openapi, page):
+guard.attach(blueprint, as_page)
+for part in (api, changes, runtime, openapi, pages):
     blueprint.register_blueprint(part.blueprint)
+
+
+@blueprint.record
+def warm(state: BlueprintSetupState) -> None:
+    """So that nobody waits for the first page of a worker."""
+    links_of(state.app.extensions).warmed_by(lambda: steps(state.app.extensions["prodfix"]))
 
 
 @blueprint.record

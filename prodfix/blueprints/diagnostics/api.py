@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from prodfix import NotFound, current_prodfix
+from prodfix import FieldError, NotFound, current_prodfix
 from prodfix.blueprints.diagnostics import envelopes, parameters
 from prodfix.blueprints.diagnostics.endpoints import blueprint_of, endpoint
 from prodfix.blueprints.diagnostics.paging import after_number, number_of
+from prodfix.blueprints.diagnostics.routes import application_routes
 from prodfix.models import AlertsReport, DatabaseReport, DeferredWrite, ErrorStatistics, RequestReport
 
 blueprint = blueprint_of("api")
@@ -20,7 +21,7 @@ def database() -> DatabaseReport:
     return current_prodfix.diagnostics.report.database()
 
 
-@endpoint(blueprint, "GET", "/errors", ErrorStatistics, query=parameters.InTimeRange)
+@endpoint(blueprint, "GET", "/errors", ErrorStatistics, query=parameters.InTimeRange, operation="getErrorStatistics")
 def errors(query: parameters.InTimeRange) -> ErrorStatistics:
     """How many errors of what kind, from where, out of how many requests.
 
@@ -29,7 +30,9 @@ def errors(query: parameters.InTimeRange) -> ErrorStatistics:
     return current_prodfix.requests.statistics.read(query.time_range).statistics()
 
 
-@endpoint(blueprint, "GET", "/errors/records", envelopes.RecordsPage, query=parameters.RecordsFilter)
+@endpoint(
+    blueprint, "GET", "/errors/records", envelopes.RecordsPage, query=parameters.RecordsFilter, operation="listErrors"
+)
 def records(query: parameters.RecordsFilter) -> envelopes.RecordsPage:
     """Single errors, newest first."""
     page = current_prodfix.errors.lookup.errors(**query.asked())
@@ -38,11 +41,13 @@ def records(query: parameters.RecordsFilter) -> envelopes.RecordsPage:
 
 @endpoint(blueprint, "GET", "/errors/groups", envelopes.GroupsPage, query=parameters.GroupsFilter)
 def groups(query: parameters.GroupsFilter) -> envelopes.GroupsPage:
-    """The kinds of errors, the most frequent first, with their releases and whether they are resolved."""
+    """The kinds of errors: what each is called, how often it happened and whom it met, and what was decided of it.
+
+    A filter chooses kinds; the figures of each are of all that it has in the time range. While MongoDB cannot be asked its
+    `status` is `unknown`, and `status=open` finds those, too: they may be open.
+    """
     statistics, offset = current_prodfix.requests.statistics.read(query.time_range), number_of(query.cursor)
-    found, total = current_prodfix.errors.groups.page(
-        statistics.window, status=query.status, category=query.category, limit=query.limit, offset=offset
-    )
+    found, total = current_prodfix.errors.groups.page(statistics.window, **query.asked(), offset=offset)
     following = offset + len(found)
     return envelopes.GroupsPage(
         groups=found,
@@ -60,7 +65,8 @@ def group(fingerprint: str, query: parameters.InTimeRange) -> envelopes.OneGroup
     if found is None:
         raise NotFound("no such group")
     newest = current_prodfix.errors.lookup.errors(fingerprint=found.fingerprint, limit=10)
-    return envelopes.OneGroup(found, newest.summaries, statistics.coverage())
+    kept = current_prodfix.errors.lookup.kept(found.fingerprint)
+    return envelopes.OneGroup(found, kept, newest.summaries, statistics.coverage())
 
 
 @endpoint(blueprint, "GET", "/requests/<request_id>", RequestReport)
@@ -68,12 +74,36 @@ def request(request_id: str) -> RequestReport:
     """All that is known of one request, from whichever worker or instance served it.
 
     Its errors, the commands that it sent, what was tried again, what became of its deferred writes, and the incident that it
-    fell into. A request that went well leaves no record, and is not found.
+    fell into. A request that went well leaves no record, and is not found. Of a kind of which there are many errors only a sample
+    is kept: `details` say so where it may be one of the others.
     """
-    found = current_prodfix.diagnostics.requests.find(request_id)
+    requests = current_prodfix.diagnostics.requests
+    found = requests.find(request_id)
     if found is None:
-        raise NotFound("no record of this request")
+        sampled = requests.sampled()
+        kinds = "kinds" if sampled != 1 else "kind"
+        told = f"Of {sampled} {kinds} of errors only a sample is kept: this may be one of the others"
+        problems = (FieldError("requestId", "perhaps_thinned", told),) if sampled else ()
+        raise NotFound("no record of this request", problems=problems)
     return found
+
+
+@endpoint(blueprint, "GET", "/endpoints", envelopes.EndpointsPage, query=parameters.EndpointsFilter)
+def endpoints(query: parameters.EndpointsFilter) -> envelopes.EndpointsPage:
+    """The endpoints of the application: which are slow, which fail, and what they ask of the database.
+
+    Of each how many requests there were, how many of them failed, and how long they took; the commands and the time of the
+    database are averages of a request. Those of the diagnostics are none of the application's, and left out.
+    """
+    counted, offset = current_prodfix.requests.statistics.read(query.time_range), number_of(query.cursor)
+    found = application_routes(counted.endpoints(query.sort))
+    following = offset + query.limit
+    return envelopes.EndpointsPage(
+        endpoints=found[offset:following],
+        total=len(found),
+        next=after_number(following if following < len(found) else None),
+        coverage=counted.coverage(),
+    )
 
 
 @endpoint(blueprint, "GET", "/queries", envelopes.QueriesPage, query=parameters.QueriesFilter)
@@ -100,7 +130,7 @@ def incidents(query: parameters.IncidentsFilter) -> envelopes.IncidentsPage:
 
 @endpoint(blueprint, "GET", "/alerts", AlertsReport)
 def alerts() -> AlertsReport:
-    """What is wrong with this instance now, and the last alerts with what became of them."""
+    """What is wrong with this instance now, the last alerts with what became of them, and the rules with what is muted."""
     return current_prodfix.alerts.read()
 
 
@@ -124,6 +154,7 @@ def deferred(query: parameters.Deferred) -> envelopes.DeferredPage:
     return envelopes.DeferredPage(
         scope="instance",
         counts=current_prodfix.diagnostics.report.deferred(),
+        groups=backlog.groups.read(query.state, query.operation),
         entries=page.entries,
         orders=envelopes.Orders(backlog.ordered, backlog.orders()),
         next=after_number(offset + query.limit if page.more else None),

@@ -12,15 +12,19 @@ from pydantic.alias_generators import to_camel
 from prodfix import Outcome
 from prodfix.models import (
     INLINE,
+    OMITTED,
+    BacklogGroup,
     CarriedOut,
     Coverage,
     DeferredCounts,
     DeferredEntry,
     Description,
+    EndpointFigures,
     ErrorSummary,
     FieldProblem,
     GroupSummary,
     Incident,
+    MutedRule,
     QueryPage,
     Scope,
     Serializable,
@@ -72,6 +76,9 @@ class GroupsPage(Serializable):
 @dataclass(frozen=True, slots=True)
 class OneGroup(Serializable):
     group: Annotated[GroupSummary, INLINE]
+    kept: Annotated[
+        int | None, Description("Records of it in MongoDB: the first, the newest, and a sample of the others")
+    ]
     records: list[ErrorSummary]
     coverage: Annotated[Coverage, INLINE]
 
@@ -79,6 +86,26 @@ class OneGroup(Serializable):
 @dataclass(frozen=True, slots=True)
 class Changed(Serializable):
     changed: bool = True
+    pending: Annotated[
+        bool | None,
+        OMITTED,
+        Description("MongoDB is away: it is kept on this instance's disk, and applied when MongoDB answers again"),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointsPage(Serializable):
+    endpoints: list[EndpointFigures]
+    total: int
+    next: Next
+    coverage: Annotated[Coverage, INLINE]
+
+
+@dataclass(frozen=True, slots=True)
+class Muted(Serializable):
+    """What is muted now."""
+
+    mutes: list[MutedRule]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +138,7 @@ class Orders(Serializable):
 class DeferredPage(Serializable):
     scope: Covered
     counts: Annotated[DeferredCounts, INLINE]
+    groups: Annotated[list[BacklogGroup], Description("The largest, by state, operation and reason")]
     entries: list[DeferredEntry]
     orders: Orders
     next: Next

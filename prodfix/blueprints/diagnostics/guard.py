@@ -1,4 +1,5 @@
-"""Who may come in: an admin, with a token in the header; on the page also with the cookie that the sign-in has set.
+"""Who may come in: an admin, or a viewer, who changes nothing, with a token in the header; on the page also with the cookie
+that the sign-in has set.
 
 The API takes no cookie, which a browser sends without being asked; and what is changed on the page needs a token of the form
 besides, that only who can read the page knows. The guard stands before every path below the prefix, whatever the method and
@@ -12,7 +13,7 @@ import hmac
 import re
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, current_app, request, url_for
@@ -25,14 +26,22 @@ if TYPE_CHECKING:
     from prodfix.blueprints.diagnostics.rate_limits import RateLimits
 
 PREFIX = "/api/v1/diagnostics"  # unless an application says otherwise
-ROLE = "admin"
+ROLE, VIEWER = "admin", "viewer"
 COOKIE = "prodfix_admin"
 PAGE = "page"  # the blueprint of it
 SIGN_IN = "sign_in"  # the one that everybody may see
 ADMITTED = "prodfix.admitted"
 _SAFE = ("GET", "HEAD", "OPTIONS")
+_LEAVING = f".{PAGE}.sign_out"  # a POST that changes nothing but the browser's cookie
 _EXTENSION = "prodfix-diagnostics"
 _NOBODY = Claims("anybody", frozenset([ROLE]), None, 0.0)  # with DIAGNOSTICS_AUTH_REQUIRED=false
+
+
+class AsPage(Protocol):
+    """An error's answer for eyes."""
+
+    def __call__(self, response: Response, *, admitted: bool, way_in: str | None = None) -> Response:
+        """``admitted``: who asks may see the service; who may not is shown the ``way_in``."""
 
 
 @dataclass(slots=True)
@@ -41,18 +50,19 @@ class Guarded:
 
     name: str
     prefix: str
+    as_page: AsPage
     limits: RateLimits | None = None
 
 
-def attach(blueprint: Blueprint) -> None:
-    """Guard whatever application the blueprint is registered in."""
+def attach(blueprint: Blueprint, as_page: AsPage) -> None:
+    """Guard whatever application the blueprint is registered in. ``as_page`` makes a page of an error's answer."""
 
     @blueprint.record
     def remember(state: BlueprintSetupState) -> None:
         if _EXTENSION in state.app.extensions:
             raise ValueError("the diagnostics are registered already: they are guarded in one place of an application")
         name = f"{state.name_prefix}.{state.name}".lstrip(".")
-        here = state.app.extensions[_EXTENSION] = Guarded(name, below(state.url_prefix or ""))
+        here = state.app.extensions[_EXTENSION] = Guarded(name, below(state.url_prefix or ""), as_page)
         links_of(state.app.extensions).diagnostics_are_below(here.prefix)
 
     blueprint.before_app_request(admit)
@@ -77,16 +87,37 @@ def guarded() -> Guarded:
 
 
 def admit() -> None:
-    """Let an admin go on. Raises what :func:`prodfix.require_role` raises, and ``TooManyRequests``."""
+    """Let an admin go on, and a viewer who only looks. Raises what :func:`prodfix.require_role` raises, and
+    ``TooManyRequests``."""
     if not _is_here(guarded()):
         return
     uncounted()
     services, cookie = current_prodfix, _cookie()
-    claims = require_role(ROLE, token=cookie) if services.settings.diagnostics_auth_required else _NOBODY
+    claims = require_role(*roles(), token=cookie) if services.settings.diagnostics_auth_required else _NOBODY
     if _on_page() and "Authorization" not in request.headers and request.method not in _SAFE:
         _check_form(cookie)
     request.environ[ADMITTED] = claims
     limits_of_app().spend(services, claims.subject)
+    if request.method not in _SAFE and not (request.endpoint or "").endswith(_LEAVING):
+        require_admin()
+
+
+def roles() -> tuple[str, ...]:
+    """Those that may see the diagnostics. Where a host's own JWTManager decides which tokens are valid, only admins:
+    ``viewer`` is a word that it may have given to its customers."""
+    return (ROLE, VIEWER) if current_prodfix.settings.jwt_verification_key is not None else (ROLE,)
+
+
+def may_change() -> bool:
+    """Whether who asks may do more than look."""
+    claims: Claims | None = request.environ.get(ADMITTED)
+    return claims is not None and ROLE in claims.roles
+
+
+def require_admin() -> None:
+    """For what a viewer may not. Raises :class:`prodfix.Forbidden`."""
+    if not may_change():
+        raise Forbidden(f"the role {VIEWER} changes nothing")
 
 
 def _is_here(place: Guarded) -> bool:
@@ -99,6 +130,9 @@ def _is_here(place: Guarded) -> bool:
 
 
 def _on_page() -> bool:
+    """Whether it is for the page: for one of its views, or for none at all where they are, which does nothing."""
+    if request.url_rule is None:
+        return re.sub("//+", "/", request.path).startswith(f"{guarded().prefix}/{PAGE}/")
     return (request.blueprint or "").rpartition(".")[2] == PAGE
 
 
@@ -178,6 +212,22 @@ def tell(response: Response) -> Response:
             "ip": request.remote_addr,
         }
         current_prodfix.logs.event(Severity.INFO, "audit", f"{request.method[:20]} {rule}", "auth", facts=facts)
-    elif response.status_code == 401 and _on_page() and request.accept_mimetypes["text/html"]:
-        response.headers["Refresh"] = f"0; url={_way_in()}"
+    if response.status_code >= 400 and _is_for_eyes() and _on_page():
+        return _shown(response, admitted=claims is not None)
     return response
+
+
+def _is_for_eyes() -> bool:
+    wanted = request.accept_mimetypes
+    return wanted["text/html"] > wanted["application/json"]
+
+
+def _shown(response: Response, *, admitted: bool) -> Response:
+    """An error as a page, with the way in for who is not."""
+    way_in = None
+    if response.status_code == 401:
+        way_in = _way_in()
+        response.headers["Refresh"] = f"0; url={way_in}"
+    elif not admitted:
+        way_in = url_for(f"{guarded().name}.{SIGN_IN}.form")
+    return guarded().as_page(response, admitted=admitted, way_in=way_in)

@@ -1,4 +1,7 @@
-"""What may be asked: the queries and bodies of the API. Whatever is not here, or has another form, is answered with 422."""
+"""What may be asked: the queries of the API and its pages, and how queries, bodies and forms are read.
+
+Whatever is not here or in :mod:`prodfix.blueprints.diagnostics.change_bodies`, or has another form, is answered with 422.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +10,29 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeVar
 
 from flask import Request
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+)
 from pydantic_core import PydanticCustomError
 
 from prodfix import ConnectionState, DeviceType, ErrorCategory, FieldError, Severity, ValidationFailed
 from prodfix.blueprints.diagnostics.paging import NUMBER, PLACE
 from prodfix.models import (
+    SERVICE,
     BacklogState,
+    CountedErrors,
+    GroupSort,
     GroupState,
     IncidentCause,
     IncidentState,
     QuerySort,
-    TestOperation,
+    RouteSort,
     TimeRange,
 )
 
@@ -45,9 +59,18 @@ def _written(value: Any) -> Any:
     return local + (utc or sign.replace(" ", "+") + offset)
 
 
-def _digits(value: Any) -> Any:
+def digits(value: Any) -> Any:
     """Nothing but digits: ``5.0``, ``1_0`` and ``+5`` are no whole numbers of a query."""
     if isinstance(value, str) and _WHOLE.fullmatch(value) is None:
+        raise PydanticCustomError("int_parsing", "must be a whole number")
+    return value
+
+
+def whole(value: Any) -> Any:
+    """A whole number of JSON, which ``15.0`` is too (JSON Schema 2020-12, section 6.1.1), and neither a text nor a boolean."""
+    if value is None or (isinstance(value, float) and value.is_integer()):
+        return None if value is None else int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
         raise PydanticCustomError("int_parsing", "must be a whole number")
     return value
 
@@ -60,7 +83,7 @@ def _in_time(moment: datetime) -> datetime:
 Moment = Annotated[
     AwareDatetime, BeforeValidator(_written), AfterValidator(_in_time), Field(examples=["2026-11-26T12:00:00Z"])
 ]
-Limit = Annotated[int, Field(ge=1, le=200, description="Entries of one page"), BeforeValidator(_digits)]
+Limit = Annotated[int, Field(ge=1, le=200, description="Entries of one page"), BeforeValidator(digits)]
 
 
 class Parameters(BaseModel):
@@ -101,11 +124,50 @@ class RecordsFilter(InPlaces):
     endpoint: Annotated[Words | None, Field(description="The route's template")] = None
     device: DeviceType | None = None
     user: Annotated[str | None, Field(min_length=1, max_length=128, description="The user's ID")] = None
+    errors: Annotated[
+        CountedErrors | None,
+        Field(
+            description="Only what the statistics count: errors of the `service`, or `all`; without warnings of what was "
+            "retried or deferred"
+        ),
+    ] = None
+
+    def asked(self) -> dict[str, Any]:
+        values = super().asked()
+        return {"counted": values.pop("errors"), **values}
 
 
 class GroupsFilter(InTimeRange, InPages):
-    status: GroupState | None = None
+    status: Annotated[GroupState | None, Field(description="`open` finds what is unknown, too")] = None
     category: ErrorCategory | None = None
+    endpoint: Annotated[Words | None, Field(description="The template of a route on which it has happened")] = None
+    device: Annotated[DeviceType | None, Field(description="On which it has happened")] = None
+    release: Annotated[Words | None, Field(description="In which it has happened")] = None
+    user: Annotated[
+        str | None, Field(min_length=1, max_length=128, description="The ID of a user, by the records that are kept")
+    ] = None
+    q: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            max_length=200,
+            description="Words that stand in its headline, place, endpoints, code or fingerprint, each of them",
+        ),
+    ] = None
+    sort: Annotated[
+        GroupSort,
+        Field(description="Seen first the latest, most often, by most users, or rising most"),
+    ] = "most"
+
+    def asked(self) -> dict[str, Any]:
+        """For :meth:`prodfix.statistics.groups.Groups.page`, whose names for what is asked are the same."""
+        return self.model_dump(exclude={"time_range", "cursor"})
+
+
+class EndpointsFilter(InTimeRange, InPages):
+    sort: Annotated[
+        RouteSort, Field(description="Largest first; `database`: by all the time that an endpoint takes of it")
+    ] = "failing"
 
 
 class ConnectionEventsFilter(InPlaces):
@@ -126,7 +188,7 @@ class QueriesFilter(InPages):
 class Overview(InTimeRange):
     """``errors``: those that the service is to blame for, or all."""
 
-    errors: Literal["service", "all"] = "service"
+    errors: CountedErrors = "service"
 
 
 class Shown(InTimeRange):
@@ -135,33 +197,52 @@ class Shown(InTimeRange):
     done: Annotated[str | None, Field(max_length=20)] = None
 
 
+class KindsShown(GroupsFilter):
+    """Of the page for eyes: what is to be done comes first."""
+
+    time_range: Annotated[TimeRange, Field(alias="timeRange")] = "24h"
+    status: Literal["open", "ignored", "resolved"] = "open"
+    sort: GroupSort = "newest"
+    errors: CountedErrors = "service"
+
+    def asked(self) -> dict[str, Any]:
+        """What is back after it was resolved is open, too. Who names a category means that one, whoever is to blame."""
+        states = ("open", "regressed") if self.status == "open" else (self.status,)
+        asked = {**super().asked(), "status": states}
+        everything = asked.pop("errors") == "all"
+        return asked if everything or self.category is not None else {**asked, "category": SERVICE}
+
+
 class Deferred(InPages):
     state: BacklogState | None = None
     operation: Annotated[Words | None, Field(description="The name that the application registered")] = None
 
 
 class DeferredShown(Deferred):
+    limit: Limit = 25
+    done: Annotated[str | None, Field(max_length=20)] = None
+    count: Annotated[int | None, Field(ge=0), BeforeValidator(digits)] = None
+    left: Annotated[int | None, Field(ge=0), BeforeValidator(digits)] = None
+
+
+class AlertsShown(Parameters):
     done: Annotated[str | None, Field(max_length=20)] = None
 
 
-class Resolution(Parameters):
-    in_next_release: Annotated[
-        bool,
-        Field(alias="inNextRelease", strict=True, description="The releases that have it go on to run for a while"),
-    ] = False
-
-
-class Test(Parameters):
-    operation: TestOperation
+class WorkersShown(Parameters):
+    stacks: bool = False
 
 
 def query_of(request: Request, kind: type[Asked]) -> Asked:
     """The query string as ``kind``. Raises ``ValidationFailed``, also for a name that comes twice."""
-    twice = [name for name in request.args if len(request.args.getlist(name)) > 1]
-    if twice:
-        problems = tuple(FieldError(name[:100], "once", "must be given once") for name in twice[:50])
-        raise ValidationFailed("given twice", problems=problems)
+    _refuse_twice(request)
     return _checked(kind, request.args.to_dict())
+
+
+def shown_of(request: Request, kind: type[Asked]) -> Asked:
+    """As :func:`query_of`, of a form of the page, which sends its empty fields too."""
+    _refuse_twice(request)
+    return _checked(kind, {name: value for name, value in request.args.items() if value.strip()})
 
 
 def body_of(request: Request, kind: type[Asked]) -> Asked:
@@ -172,6 +253,13 @@ def body_of(request: Request, kind: type[Asked]) -> Asked:
 def form_of(request: Request, kind: type[Asked]) -> Asked:
     """A form of the page as ``kind``, without what the page itself puts there. Raises ``ValidationFailed``."""
     return _checked(kind, {name: value for name, value in request.form.items() if name != "csrf"})
+
+
+def _refuse_twice(request: Request) -> None:
+    twice = [name for name in request.args if len(request.args.getlist(name)) > 1]
+    if twice:
+        problems = tuple(FieldError(name[:100], "once", "must be given once") for name in twice[:50])
+        raise ValidationFailed("given twice", problems=problems)
 
 
 def _checked(kind: type[Asked], given: Any) -> Asked:

@@ -7,7 +7,7 @@ import time
 from flask import Blueprint, Response, redirect, request, send_from_directory, url_for
 
 from prodfix import AuthenticationRequired, Forbidden, current_prodfix, require_role, uncounted
-from prodfix.blueprints.diagnostics.guard import COOKIE, ROLE, SIGN_IN, from_here, guarded, limits_of_app
+from prodfix.blueprints.diagnostics.guard import COOKIE, SIGN_IN, VIEWER, from_here, guarded, limits_of_app, roles
 from prodfix.blueprints.diagnostics.html import ASSETS, rendered
 from prodfix.blueprints.diagnostics.security import secured
 
@@ -16,7 +16,7 @@ YEAR = 365 * 24 * 3600
 
 FAILED = {
     "invalid": "This token is not valid: it has ended, was taken back, or is of another service.",
-    "role": f"This token is valid, and has not the role {ROLE}.",
+    "role": "This token is valid, and has not the role admin, nor viewer, which changes nothing.",
     "large": "This token is too large for a cookie. Ask for one with fewer claims, or use the API.",
     "origin": "This form was sent from another page. Send it from here.",
     "empty": "Paste a token.",
@@ -38,6 +38,7 @@ def form() -> Response:
         "sign_in.html",
         failed=FAILED.get(request.args.get("failed", "")),
         following=_following(request.args.get("next")),
+        viewers=VIEWER in roles(),
         insecure=_secure() and not request.is_secure,
     )
     response = Response(page)
@@ -73,7 +74,7 @@ def _look(token: str) -> tuple[str | None, float]:
     if not token:
         return "empty", 0
     try:
-        claims = require_role(ROLE, token=token)
+        claims = require_role(*roles(), token=token)
     except (AuthenticationRequired, Forbidden) as error:
         current_prodfix.errors.log.log_error(error)  # as one with the same token in the header is
         return "role" if isinstance(error, Forbidden) else "invalid", 0

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from prodfix.alert_settings import ALERT_KINDS
+from prodfix.alerts.alert import Alert
 from prodfix.alerts.conditions import (
+    EVENTS,
     LOSS_PERIOD,
     RATES_KNOWN,
     RULES,
+    SETTLED,
     SEVERITIES,
     SHARED,
     JournalUse,
@@ -22,9 +27,11 @@ from prodfix.alerts.conditions import (
 )
 from prodfix.alerts.messages import WORDS
 from prodfix.errors import Severity
+from prodfix.serialization import iso
 from prodfix.workers.worker_state import WorkerState
 
 HOUR = 3600.0
+NOW = 1_800_000_000.0
 
 
 def memory(resident: float | None, shared: float | None = 20.0) -> dict[str, float | None]:
@@ -34,7 +41,7 @@ def memory(resident: float | None, shared: float | None = 20.0) -> dict[str, flo
 def worker(**facts: Any) -> dict[str, Any]:
     """A worker that is well."""
     well = {
-        "connection": {"state": "connected"},
+        "connection": {"state": "connected", "uptime": HOUR},
         "uptimeSeconds": HOUR,
         "incidents": [],
         "losses": 0,
@@ -47,7 +54,7 @@ def worker(**facts: Any) -> dict[str, Any]:
 
 def situation(*workers: dict[str, Any], **facts: Any) -> Situation:
     states = [WorkerState.from_json(one) for one in workers or (worker(),)]
-    return Situation("a", states, **({"journals": JournalUse(0, 0.0)} | facts))
+    return Situation("a", states, **({"now": NOW, "journals": JournalUse(0, 0.0)} | facts))
 
 
 def found(*workers: dict[str, Any], **facts: Any) -> dict[str, dict[str, Any]]:
@@ -67,6 +74,11 @@ def sinks(name: str, reason: str) -> dict[str, Any]:
     return {"sinks": [{"name": "console", "failing": None}, {"name": name, "failing": reason}]}
 
 
+def not_stored(seconds: float, reason: str | None = "DISK_FULL", name: str = "since") -> dict[str, Any]:
+    """For so long."""
+    return {"storage": {"refused": reason, name: iso(datetime.fromtimestamp(NOW - seconds, UTC)), "waiting": 3}}
+
+
 LOST = {"incidents": ["database_lost"], "connection": {"state": "reconnecting"}}
 
 WRONG: list[tuple[str, tuple[dict[str, Any], ...], dict[str, Any], dict[str, Any]]] = [
@@ -74,6 +86,11 @@ WRONG: list[tuple[str, tuple[dict[str, Any], ...], dict[str, Any], dict[str, Any
     ("connection_failures", (worker(losses=2), worker(losses=3)), {}, {"losses": 3, "minutes": 15}),
     ("error_rate", (worker(), worker(incidents=["error_rate"])), {"rates": {"failed": "9 of 10"}}, {"failed": "9 of 10"}),
     ("dead_letters@a", (), {"journals": JournalUse(2, 0.1)}, {"dead": 2}),
+    ("storage_failing", (worker(**not_stored(60.0)), worker(**not_stored(1.0, "OVER_QUOTA"))), {},
+     {"reason": "DISK_FULL", "waiting": 6}),
+    ("storage_failing", (worker(**not_stored(60.0, None, "lostSince")),), {},
+     {"reason": "DIAGNOSTICS_URI does not answer", "waiting": 3}),
+    ("storage_failing", (worker(**not_stored(-HOUR)),), {}, {"reason": "DISK_FULL", "waiting": 3}),  # a clock that was set
     ("log_sink@a", (worker(logs=sinks("error.log", "No space left on device")), worker()), {},
      {"sinks": {"error.log": "No space left on device"}}),
     ("journal_failing@a", (worker(journal={"failing": "OSError 28"}), worker()), {}, {"reason": "OSError 28"}),
@@ -91,6 +108,18 @@ def test_what_is_wrong_is_found_with_its_facts(
     key: str, workers: tuple[dict[str, Any], ...], facts: dict[str, Any], told: dict[str, Any]
 ) -> None:
     assert found(*workers, **facts) == {key: told}
+
+
+def test_what_is_told_late_says_since_when_it_is_so() -> None:
+    workers = worker(**not_stored(70.0)), worker(**not_stored(90.0)), worker(**not_stored(30.0))
+    assert conditions(situation(*workers)).found["storage_failing"].since == NOW - 90.0
+    alert = Alert("storage_failing", "storage_failing")
+    assert alert.see(conditions(situation(*workers)).found["storage_failing"], NOW) == "firing"
+    assert (alert.since, alert.started) == (NOW - 90.0, NOW - 90.0)
+    ahead = conditions(situation(worker(**not_stored(-HOUR)))).found["storage_failing"]
+    again = Alert("storage_failing", "storage_failing")
+    again.see(ahead, NOW)
+    assert again.since == NOW, "a clock was turned back: it is not yet to come"
 
 
 RIGHT: list[tuple[str, tuple[dict[str, Any], ...], dict[str, Any]]] = [
@@ -121,6 +150,13 @@ UNKNOWN: list[tuple[str, tuple[dict[str, Any], ...], dict[str, Any]]] = [
     ("database_lost", (worker(connection={"state": "disconnected"}, uptimeSeconds=1.0),), {}),
     ("connection_failures", (worker(uptimeSeconds=LOSS_PERIOD - 1),), {}),
     ("error_rate", (worker(uptimeSeconds=RATES_KNOWN - 1),), {}),
+    ("error_rate", (worker(**LOST), worker()), {}),  # what fails now is that loss, and nobody compares rates
+    ("storage_failing", (worker(), worker(**not_stored(59.0))), {}),
+    ("storage_failing", (worker(**not_stored(59.0, None, "lostSince")),), {}),
+    ("storage_failing", (worker(), worker(uptimeSeconds=SETTLED - 1)), {}),
+    ("storage_failing", (worker(), worker(connection={"state": "connected", "uptime": SETTLED - 1})), {}),
+    ("storage_failing", (worker(**LOST),), {}),
+    ("storage_failing", (worker(journal={"failing": "OSError 28"}),), {}),
     ("dead_letters@a", (), {"journals": None}),
     ("journal_full@a", (), {"journals": None}),
     ("memory@a", (worker(memory=memory(None, None)),), {"memory_limit": 100.0}),
@@ -148,9 +184,9 @@ def test_without_any_worker_nothing_is_told_of_workers() -> None:
 
 
 def test_every_kind_has_a_severity_and_words() -> None:
-    assert set(SEVERITIES) == set(WORDS) == {*RULES, "regression"}
+    assert set(SEVERITIES) == set(WORDS) == {*RULES, *EVENTS} == set(ALERT_KINDS)
     critical = {kind for kind, severity in SEVERITIES.items() if severity is Severity.CRITICAL}
-    assert critical == {"database_lost", "journal_damaged", "journal_failing", "memory"}
+    assert critical == {"database_lost", "journal_damaged", "journal_failing", "memory", "storage_failing"}
 
 
 @pytest.mark.parametrize("kind", SEVERITIES)

@@ -40,14 +40,29 @@ def test_a_beginning_says_what_it_means_since_when_and_where() -> None:
         "limit MB: 512",
         "instance: web-1",
         "release: v7",
-        "details: https://example.org/api/v1/diagnostics",
+        "details: https://example.org/api/v1/diagnostics?timeRange=1h#workers",
     ]
 
 
 def test_a_subject_names_the_instance_too() -> None:
-    assert messages.subject("database_lost", "end", "critical", ORIGIN) == "[over] The database answers again (web-1)"
-    forged = messages.subject("memory", "begin", "critical", Origin("a\nBcc: x"))
+    ended = messages.subject("database_lost", "end", "critical", ORIGIN, {"workers": "4 of 4"})
+    assert ended == "[over] The database answers again (web-1)"
+    forged = messages.subject("memory", "begin", "critical", Origin("a\nBcc: x"), {})
     assert "\n" not in forged
+
+
+def test_of_one_kind_of_error_a_subject_says_which() -> None:
+    facts = {"error": "INTERNAL_ERROR (KeyError) in shop/cart.py:add", "fingerprint": "f"}
+    told = [messages.subject("new_kind", part, "error", ORIGIN, facts) for part in ("begin", "end")]  # type: ignore[arg-type]
+    assert told == [
+        "[error] A new kind of error: INTERNAL_ERROR (KeyError) in shop/cart.py:add (web-1)",
+        "[over] The new kind of error is resolved or ignored: INTERNAL_ERROR (KeyError) in shop/cart.py:add (web-1)",
+    ]
+    many = messages.subject("new_kind", "begin", "error", ORIGIN, facts | {"kinds": 3, "errors": [facts["error"], "b"]})
+    assert many == "[error] 3 new kinds of errors (web-1)"
+    forged = messages.subject("regression", "begin", "error", ORIGIN, {"error": "a\nBcc: x" + "y" * 10_000})
+    assert "\n" not in forged
+    assert len(forged) < 200
 
 
 def test_an_end_says_how_long_it_lasted() -> None:
@@ -116,7 +131,9 @@ def planted(one: Instance) -> None:
         journal={"failing": secret},
     )
     one.backlog = JournalUse(3, 0.9)
-    one.alerts.regressed({"fingerprint": "f", "message": f"token={CANARY}", "releases": [f"{CANARY}@example.org"]})
+    one.alerts.happened(
+        "regression", {"fingerprint": "f", "message": f"token={CANARY}", "releases": [f"{CANARY}@example.org"]}
+    )
 
 
 def test_no_canary_arrives_or_is_logged_or_kept_with_the_alerts(

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prodfix.alerts import notifications
+from prodfix.alerts.alert_routing import Routing
 from prodfix.alerts.alerts_report import AlertsReport, reported
 from prodfix.alerts.leader_state import LeaderState
 from prodfix.alerts.notifications import KEPT, LATE, LIFE, Delivery, DeliveryResult, Notification, Notifications
@@ -43,7 +44,7 @@ def send(box: Notifications, now: float, *failing: str) -> list[tuple[str, str]]
 
 
 def shown(box: Notifications) -> AlertsReport:
-    return reported(LeaderState({}, box), [], channels=CHANNELS, complete=True)
+    return reported(LeaderState({}, box), [], routing=Routing(CHANNELS), mutes={}, now=NOW, complete=True)
 
 
 def states(box: Notifications, identity: str = "e:begin") -> list[str]:

@@ -41,7 +41,7 @@ def test_while_the_disk_tells_nothing_this_worker_is_seen_and_the_backlog_unknow
         raise TimeoutError
 
     monkeypatch.setattr(journal, "read", hang)
-    found = watch.situation("TimeoutError")
+    found = watch.situation(clock.now, "TimeoutError")
     assert ([worker.pid for worker in found.workers], found.journals, found.disk) == ([7], None, "TimeoutError")
 
 
@@ -57,9 +57,9 @@ def test_what_waits_and_is_dead_is_counted_over_all_files_and_the_fullest_is_tol
     dead = f"INSERT INTO dead ({columns}) VALUES (?, '', '', x'00', 1, 0, '', '', 0)"
     first.write([(dead, ("d1",))])
     second.write([(dead, ("d2",))])
-    found = observer(second, clock).situation()
+    found = observer(second, clock).situation(clock.now)
     assert found.journals == JournalUse(2, 0.4)
-    by_size = observer(second, clock, max_bytes=500).situation()
+    by_size = observer(second, clock, max_bytes=500).situation(clock.now)
     assert by_size.journals is not None
     assert by_size.journals.fullest > 0.5
 
@@ -86,20 +86,20 @@ def test_what_is_compared_is_asked_only_while_too_many_requests_fail(
 ) -> None:
     watch = observer(journal, clock, rates=lambda: {"failed": "9 of 10"})
     put_state(journal, clock.now, incidents=["database_lost"])
-    assert watch.situation().rates == {}
+    assert watch.situation(clock.now).rates == {}
     put_state(journal, clock.now, incidents=["error_rate"])
-    assert watch.situation().rates == {"failed": "9 of 10"}
+    assert watch.situation(clock.now).rates == {"failed": "9 of 10"}
 
     def hang() -> Any:
         raise TimeoutError
 
     monkeypatch.setattr(watch, "_rates", hang)
-    assert watch.situation().rates == {}
+    assert watch.situation(clock.now).rates == {}
 
 
 def test_the_limit_of_memory_is_asked_for_once(journal: Journal, clock: Clock) -> None:
     asked: list[int] = []
     watch = observer(journal, clock, memory_limit=lambda: asked.append(1) or 512.0)
     assert asked == [], "making it opens no file"
-    assert [watch.situation().memory_limit for _ in range(3)] == [512.0] * 3
+    assert [watch.situation(clock.now).memory_limit for _ in range(3)] == [512.0] * 3
     assert asked == [1]

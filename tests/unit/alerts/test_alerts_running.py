@@ -14,6 +14,8 @@ from pydantic import SecretStr
 from prodfix import Services
 from prodfix.blueprints import diagnostics
 from prodfix.journal.journal import Journal
+from prodfix.records.keeper import ERROR_SAMPLING
+from prodfix.statistics.groups import ERROR_GROUPS, KINDS_STATE
 from prodfix.statistics.rates import RECENT
 from prodfix.statistics.windows import Point
 from prodfix.workers.worker_state import AlertsState
@@ -47,8 +49,8 @@ def test_a_dead_letter_is_told_and_that_there_is_none_any_more(
     services.runtime.journal.write([("DELETE FROM dead", ())])
     until(lambda: len(hook.told) == 2, 30.0)
     assert [told.title for told in hook.told] == [
-        "[error] Deferred writes were put aside (web-1)",
-        "[over] No deferred write is put aside (web-1)",
+        "[error] Deferred writes became dead letters (web-1)",
+        "[over] No dead letter is left (web-1)",
     ]
     until(lambda: services.alerts.read().to_json()["sent"] == 2)
     answer = services.alerts.read().to_json()
@@ -99,7 +101,7 @@ def test_what_fails_too_often_is_told_with_its_numbers(services: Services) -> No
         services.requests.counters.request("/", "mobile", 1000, failed=failed)
     services.requests.counters.flush()
     services.errors.incidents.begin("error_rate")
-    found = services.alerts.observer.situation().rates
+    found = services.alerts.observer.situation(time.time()).rates
     assert found == {"failed": "12 of 15 requests in 2 minutes", "before": "0 of 0 requests in 10 minutes"}
     services.runtime.journal.close()
 
@@ -188,7 +190,16 @@ def test_the_settings_reach_the_alerts(serve: Callable[..., Any]) -> None:
     assert alerts.read().to_json()["channels"] == ["json #1", "slack #2"]
     assert (alerts.origin.link(), alerts.origin.release) == ("https://example.org/api/v1/diagnostics", "v7")
     assert (alerts._policy._cool_down, alerts._policy._most) == (420.0, 3)
-    assert alerts.observer.situation().memory_limit == 100.0
+    assert alerts.observer.situation(time.time()).memory_limit == 100.0
     assert alerts.observer._share(5, 0.0) == 1.0
     bare: Services = serve().extensions["prodfix"]
     assert (bare.alerts.read().to_json()["channels"], bare.alerts.origin.link()) == ([], "")
+
+
+def test_the_hour_in_which_every_kind_is_new_begins_with_the_first_start_and_not_with_the_first_error(
+    serve: Callable[..., Any], database_uri: str, database: Any, until: Callable[..., Any]
+) -> None:
+    services: Services = serve(mongodb_uri=SecretStr(database_uri)).extensions["prodfix"]
+    services.start()
+    until(lambda: database[ERROR_SAMPLING].find_one({"_id": KINDS_STATE}), 30.0)
+    assert database[ERROR_GROUPS].count_documents({}) == 0

@@ -78,7 +78,9 @@ def test_the_page_opens_by_cookie_or_header_and_to_nobody_else(app: Application,
     for client in (app.test_client(), with_cookie(app, "canary"), with_cookie(app, token(app, role="user"))):
         answer = client.get(PREFIX + path, headers=HTML)
         assert answer.status_code in (401, 403)
-        assert answer.get_json()["code"] in ("AUTHENTICATION_REQUIRED", "FORBIDDEN")
+        assert answer.mimetype == "text/html"
+        assert any(f">{code}<" in answer.text for code in ("AUTHENTICATION_REQUIRED", "FORBIDDEN"))
+        assert "<nav" not in answer.text, "nothing of the service"
     # A header that is wrong is not made good by a cookie.
     assert with_cookie(app).get(PREFIX + path, headers={"Authorization": "Bearer canary"}).status_code == 401
 
@@ -117,7 +119,15 @@ def test_what_likes_json_better_gets_what_there_is_to_ask(app: Application) -> N
 
 
 @pytest.mark.parametrize(
-    "path", ["/page/database", "/page/groups/x/resolve", "/page/deferred/x/discard", "/page/sign-out"]
+    "path",
+    [
+        "/page/database",
+        "/page/groups/x/resolve",
+        "/page/groups/x/ignore",
+        "/page/groups/x/note",
+        "/page/deferred/x/discard",
+        "/page/sign-out",
+    ],
 )
 def test_what_is_changed_on_the_page_needs_the_forms_own_token(app: Application, path: str) -> None:
     client = with_cookie(app)

@@ -8,7 +8,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prodfix.blueprints.diagnostics.overview import _together
+from prodfix.blueprints.diagnostics.pages.overview import _together
 from prodfix.models import SeriesPoint
 
 

@@ -5,20 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 from click.testing import Result
 from flask import Flask
+from loguru import logger
 from pydantic import SecretStr
 
 from config.ports import free_port
+from prodfix.alert_settings import ALL_RULES, alert_route
+from prodfix.alerts import leader_state
+from prodfix.alerts.alert_routing import Routing
 from prodfix.alerts.alerts_report import AlertsReport, ChannelDelivery, FiringAlert, SentAlert
+from prodfix.alerts.leader_state import LeaderState
 from prodfix.alerts.service import Alerts
 from prodfix.blueprints import diagnostics
 from prodfix.cli import alert_commands as module
+from prodfix.cli.read_only import brief_time
 from prodfix.errors import Severity
+from tests.support.pagers import Pager
 from tests.support.receivers import MailServer, WebHook
 
 CANARY = "canary7f3a"
@@ -111,9 +119,110 @@ def test_the_list_shows_what_is_wrong_and_what_was_sent(
     monkeypatch.setattr(Alerts, "read", lambda self: found)
     shown = run("list").output
     assert shown.splitlines()[0] == "channels: json #1; 1 delivered, 2 given up, 3 held back"
-    assert "2027-01-02 03:04:05  error     A [log] cannot be written  by this instance" in shown
-    assert "2027-01-02 03:04:05  [error] A log cannot be written  json #1 waiting (timeout)" in shown
+    assert f"{brief_time(moment)}  error     A [log] cannot be written  by this instance" in shown
+    assert f"{brief_time(moment)}  [error] A log cannot be written  json #1 waiting (timeout)" in shown
     assert orjson.loads(run("list", "--json").stdout) == found.to_json()
     assert "cannot be read" not in shown
     monkeypatch.setattr(Alerts, "read", lambda self: replace(found, complete=False, alarms=(), alerts=()))
     assert run("list").output.splitlines()[1].startswith("alerts.json of PRODFIX_STATE_DIR/journal cannot be read")
+
+
+def test_a_rule_is_muted_and_unmuted(run: Callable[..., Result]) -> None:
+    done = run("mute", "new_kind", "--for", "ever")
+    assert done.exit_code == 0, done.output
+    assert "muted: new_kind until it is unmuted, by command line (" in done.output
+    assert "; other instances hear of it " in done.output
+    assert "do not know" not in done.output
+    assert done.stderr == "", "the result alone: the audit has the rest"
+    assert "muted: new_kind" in run("list").output
+    (mute,) = orjson.loads(run("mute", "all", "--json").stdout)["mutes"][1:]
+    assert (mute["rule"], mute["until"] is None) == ("all", False)
+    assert "muted: new_kind" in run("unmute", "all").output
+    assert run("unmute", "new_kind").output == "nothing is muted\n"
+
+
+def test_what_is_muted_by_command_is_audited(run: Callable[..., Result], tmp_path: Any) -> None:
+    run("mute", "memory")
+    lines = [orjson.loads(line) for path in tmp_path.rglob("auth.log") for line in path.read_text().splitlines()]
+    (line,) = [line for line in lines if line["endpoint"] == "alerts mute"]
+    assert (line["rule"], line["span"], line["result"], line["method"]) == ("memory", "1h", "changed", "CLI")
+
+
+def test_rules_are_listed_with_who_hears_of_them(run: Callable[..., Result]) -> None:
+    shown = run("rules", urls="hooks://a?rules=memory", alert_rules="-log_sink").output.splitlines()
+    rows = {line.split()[0]: line.split()[1:] for line in shown[1:]}
+    assert rows["memory"] == ["on", "critical", "hooks", "#1"]
+    assert rows["new_kind"] == ["on", "error", "nobody"]
+    assert rows["log_sink"] == ["off", "error", "nobody"]
+    assert len(orjson.loads(run("rules", "--json").stdout)["rules"]) == 13
+
+
+def test_a_test_reaches_hooks_and_pagers_and_leaves_nothing_open(run: Callable[..., Result]) -> None:
+    with Pager() as pager:
+        urls = f"{pager.hook} pagerduty://KEY?api={pager.api} opsgenie://KEY?api={pager.api}"
+        done = run("test", urls=urls, alert_hook_secret=SecretStr("s" * 16))
+        assert done.exit_code == 0, done.output
+        (hooked,) = [one for one in pager.posted if one.path == "/alerts"]
+        assert (hooked.body["alarm"], hooked.body["state"]) == ("test", "test")
+        assert "x-prodfix-signature" in hooked.headers
+        assert (pager.opened, pager.incidents) == (2, {}), "a pager that was tried calls nobody"
+
+
+def test_a_kind_that_is_back_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    facts = {"fingerprint": "f00d", "error": "KeyError"}
+    since, told = datetime(2027, 1, 2, 3, 4, 5, tzinfo=UTC), "A resolved error is back"
+    module._draw_alarms([FiringAlert("f00d", "regression", Severity.ERROR, told, since, facts, "muted")])
+    assert "A resolved error is back: KeyError" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("memry", "there is no rule 'memry'. Did you mean memory?"),
+        ("qqq", "there is no rule 'qqq'. `flask prodfix alerts rules` lists them; `all` is each of them."),
+    ],
+)
+@pytest.mark.parametrize("command", ["mute", "unmute"])
+def test_of_a_rule_that_is_misspelt_it_says_which_was_meant(
+    run: Callable[..., Result], command: str, word: str, told: str
+) -> None:
+    done = run(command, word)
+    assert done.exit_code == 2
+    assert done.stderr.rstrip().endswith(told)
+    assert "dead_letters" not in done.output, "the list of all is long"
+
+
+def test_a_command_without_the_urls_tells_the_channels_of_the_workers(
+    run: Callable[..., Result], tmp_path: Path
+) -> None:
+    assert "channels: none (PRODFIX_ALERT_URLS is not set)" in run("list").output, "the control: nobody has led yet"
+    folder = tmp_path / "var" / "journal"
+    folder.mkdir(parents=True)
+    leading = Routing.made(
+        [alert_route(f"hooks://{CANARY}@a?rules=memory"), alert_route("mailto://b")], ALL_RULES, None
+    )
+    leader_state.write(folder, leader_state.encode(LeaderState(routes=leading.told())))
+    assert CANARY not in (folder / leader_state.FILE).read_text()
+    assert run("list").output.startswith("channels: hooks #1, mailto #2; 0 delivered")
+    rows = {line.split()[0]: line.split()[3:] for line in run("rules").output.splitlines()[1:]}
+    assert rows["memory"] == ["hooks", "#1,", "mailto", "#2"]
+    assert rows["new_kind"] == ["mailto", "#2"]
+    tried = run("test")
+    assert tried.exit_code == 1
+    assert "the workers have hooks #1, mailto #2: set it here" in tried.output
+    assert run("list", urls="json://c").output.startswith("channels: json #1;"), "its own are those that it would use"
+
+
+def test_on_its_terminal_a_command_has_its_result_alone(serve: Callable[..., Any]) -> None:
+    app, said = serve(), []
+    handler = logger.add(said.append)
+    try:
+        services = app.extensions["prodfix"]
+        done = app.test_cli_runner().invoke(args=["prodfix", "alerts", "mute", "memory"])
+        assert done.exit_code == 0, done.output
+        assert said == []
+        services.logs.warn_only(False)
+        services.alerts.unmute("memory", "ann")
+        assert "alerts are not muted any more" in str(said), "the control: a worker says it"
+    finally:
+        logger.remove(handler)

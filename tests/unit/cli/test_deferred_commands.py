@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -204,3 +204,70 @@ def test_journals_of_another_version_are_part_of_what_waits_with_a_sentence(
     begun = time.monotonic()
     drained = run("drain")
     assert (drained.exit_code, time.monotonic() - begun < 30) == (0, True), "and no drain waits for them"
+
+
+# -- all that are alike -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def letters(app: Flask) -> Iterator[Journal]:
+    """Three that were put aside for one reason, and one for another, in the file of a worker that lives."""
+    journal: Journal = app.extensions["prodfix"].runtime.journal
+    journal.open()
+    columns = "id, operation, key, entry, attempts, created, reason, facts, at"
+    sql = f"INSERT INTO dead ({columns}) VALUES (?, 'note', '', x'0500000000', 1, 0, ?, '{{}}', 0)"
+    reasons = ("EXPIRED", "EXPIRED", "REJECTED", "EXPIRED")
+    journal.write([(sql, (f"{number:024x}", reason)) for number, reason in enumerate(reasons)])
+    yield journal
+    journal.close()
+
+
+@pytest.fixture
+def obeying(app: Flask, letters: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its worker looks whenever the command does."""
+    orders = app.extensions["prodfix"].deferral.backlog._orders
+    monkeypatch.setattr(time, "sleep", lambda seconds: orders.obey())
+
+
+def _reasons(journal: Journal) -> list[str]:
+    return sorted(reason for (reason,) in journal.read("SELECT reason FROM dead"))
+
+
+def test_all_that_are_alike_are_discarded_after_a_question(
+    run: Callable[..., Result], letters: Journal, obeying: None
+) -> None:
+    asked = run("discard", "--operation", "note", "--reason", "EXPIRED", input="n\n")
+    assert asked.exit_code == 1
+    assert "3 writes (note, EXPIRED, failed) were accepted from a client. Discard?" in asked.stderr
+    assert len(_reasons(letters)) == 4
+    done = run("discard", "--operation", "note", "--reason", "EXPIRED", "--yes")
+    assert (done.exit_code, done.stdout) == (0, "3 ordered\n"), done.output
+    assert _reasons(letters) == ["REJECTED"]
+
+
+def test_all_that_are_alike_are_tried_again_call_by_call(
+    run: Callable[..., Result], letters: Journal, obeying: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("prodfix.deferral.backlog_groups.MOST_AT_ONCE", 2)
+    done = run("replay", "--operation", "note", "--json")
+    assert (done.exit_code, orjson.loads(done.stdout)["ordered"], orjson.loads(done.stdout)["left"]) == (0, 4, 0)
+    assert _reasons(letters) == []
+
+
+def test_nobody_obeys_and_it_says_so(
+    run: Callable[..., Result], letters: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("prodfix.cli.deferred_alike.OBEYED", 0.05)
+    monkeypatch.setattr("prodfix.cli.deferred_alike.LOOK", 0.01)
+    done = run("replay", "--operation", "note")
+    assert (done.exit_code, done.stdout) == (1, "4 ordered, 4 are not done yet\n")
+    assert "does the service run" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "wrong", [[], ["0" * 24, "--operation", "note"], ["0" * 24, "--reason", "EXPIRED"], ["--reason", "EXPIRED"]]
+)
+def test_one_or_all_that_are_alike_and_not_both(run: Callable[..., Result], letters: Journal, wrong: list[str]) -> None:
+    for command in ("replay", "discard"):
+        assert run(command, *wrong).exit_code == 2
+    assert len(_reasons(letters)) == 4

@@ -85,6 +85,17 @@ def test_for_eyes_no_row_is_missing_or_cut(run: Callable[..., Any], columns: int
     assert all(name in text for name in (*LABELS, "bson.errors.BSONError", "taken for the client's"))
 
 
+def test_at_80_columns_no_name_is_broken(run: Callable[..., Any]) -> None:
+    result = run(columns=80)
+    lines = result.stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    words = set(result.stdout.split())
+    for name, _ in SERVER_CODES.values():
+        assert name in words
+    assert "\u2026" not in result.stdout
+    assert "request's body is read: 400" in " ".join(result.stdout.split())
+
+
 def test_one_of_the_four_tables_alone(run: Callable[..., Any]) -> None:
     shown = run("--kind", "label").stdout
     assert "NoWritesPerformed" in shown

@@ -50,7 +50,9 @@ def test_a_token_is_all_that_is_printed(run: Callable[..., Any]) -> None:
     ("text", "seconds"), [("90s", 90), ("15m", 900), ("12h", 43_200), ("7d", 604_800), ("30d", 2_592_000)]
 )
 def test_a_lifetime_is_a_number_and_a_unit(run: Callable[..., Any], text: str, seconds: int) -> None:
-    claims = decoded(run("token", "--expires", text, "--role", "user", "--subject", "me").stdout.splitlines()[-1])
+    claims = decoded(
+        run("token", "--expires", text, "--role", "user", "--own-role", "--subject", "me").stdout.splitlines()[-1]
+    )
     assert (claims["exp"] - claims["iat"], claims["roles"], claims["sub"]) == (seconds, ["user"], "me")
     assert Lifetime().convert(text, None, None) == timedelta(seconds=seconds)
 
@@ -94,12 +96,14 @@ def test_what_is_missing_is_shown_put_in_place_and_then_no_longer_missing(
         result = run("indexes", command, mongodb_uri=SecretStr(database_uri), app_env="production")
         return result.exit_code, result.stdout
 
-    missing = "notes: create the collection\nnotes: create index by_slug\n"
-    assert indexes("diff") == (1, missing)
-    assert indexes("apply") == (0, missing)
+    missing = "notes: create the collection\nnotes: create index by_slug\nerror_log: create index prodfix_expiry\n"
+    code, told = indexes("diff")
+    assert (code, told.startswith(missing)) == (1, True)
+    assert indexes("apply") == (0, told)
     assert indexes("diff") == (0, "the database is as the models say\n")
     assert indexes("apply") == (0, "nothing to do\n")
     assert "by_slug" in database.notes.index_information()
+    assert "prodfix_user" in database.error_log.index_information()
 
 
 @pytest.mark.parametrize("command", ["diff", "apply"])

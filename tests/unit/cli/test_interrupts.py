@@ -23,6 +23,7 @@ class Interrupted:
         for _ in range(1000):
             pass
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs ignore
 turns = 0
 with {how} as interrupted:
     for turns in range(1, 4):

@@ -18,7 +18,7 @@ import pymongo
 import pytest
 from pymongo import _csot
 
-from prodfix import driver
+from prodfix.driver import csot, missing_names
 from tests.unit.conftest import ROOT
 
 INSTALLED = Path(pymongo.__file__).parents[1]
@@ -37,7 +37,7 @@ def renamed(name: str, *lost: str) -> Renamed:
     return Renamed(rf"\b{name}\b", f"{name}_renamed", frozenset(lost))
 
 
-# Of each of ``driver.NAMES``.
+# Of each of ``missing_names.NAMES``.
 CASES: dict[str, Renamed] = {
     "_csot": renamed("_csot", "time left", "waits for the pool"),
     "MongoClient._retry_internal": renamed("_retry_internal", "breaker", "two tries"),
@@ -45,6 +45,7 @@ CASES: dict[str, Renamed] = {
     "MongoClient._topology": renamed("_topology"),
     "ClientSession._implicit": renamed("_implicit"),
     "MongoClient._retry_policy": renamed("_retry_policy", "third try"),
+    "MongoClient._closed": renamed("_closed", "closed client"),
     "MongoClient(_pool_class)": renamed("_pool_class", "limits of callers", "waits for the pool"),
     "Pool._get_conn": renamed("_get_conn", "waits for the pool"),
     "Pool.connect": Renamed(
@@ -53,17 +54,19 @@ CASES: dict[str, Renamed] = {
         frozenset({"limits of callers", "waits for the pool"}),
         "synchronous/pool.py",
     ),
-    "Pool.active_contexts": renamed("active_contexts"),
     "Connection.apply_timeout": renamed("apply_timeout", "limits of callers"),
+    "Pool.active_contexts": renamed("active_contexts"),
     "_PoolClosedError": renamed("_PoolClosedError", "closed pool"),
     "_ClientBulk": renamed("_ClientBulk", "collections of a client's bulk write"),
+    "Cursor._spec": renamed("_spec", "shape of a query"),
+    "CommandCursor._collection": renamed("_collection", "collection of a getMore"),
     "_TxnState": renamed("_TxnState", "unanswered commit"),
     "ClientSession._transaction": renamed("_transaction", "unanswered commit"),
     "ClientSession._finish_transaction_with_retry": renamed("_finish_transaction_with_retry", "unanswered commit"),
-    "Cursor._spec": renamed("_spec", "shape of a query"),
-    "CommandCursor._collection": renamed("_collection", "collection of a getMore"),
     "_EventListeners": renamed("_EventListeners", "silence of our own clients"),
-    "MongoClient._closed": renamed("_closed", "closed client"),
+    "PeriodicExecutor._skip_sleep": renamed("_skip_sleep", "rest of cursors", "rest of monitors"),
+    "MongoClient._init_background": renamed("_init_background", "rest of cursors"),
+    "MongoClient(_monitor_class)": renamed("_monitor_class", "rest of monitors"),
 }
 FEATURES = frozenset().union(*(case.lost for case in CASES.values()))
 
@@ -87,6 +90,7 @@ SERVED = """
     import sys
     if sys.argv[1]:
         sys.path.insert(0, sys.argv[1])
+    import threading, time
     from pathlib import Path
     import orjson, pymongo
     from flask import Flask
@@ -94,15 +98,24 @@ SERVED = """
     from pymongo import InsertOne, monitoring, pool_shared
     from pymongo.errors import PyMongoError
     from pymongo.monitoring import CommandListener
-    from prodfix import NotFound, ProdFix, Settings, classify, current_prodfix, driver, run_transaction
+    from prodfix import NotFound, ProdFix, Settings, classify, current_prodfix, run_transaction
     from prodfix.connection.checkouts import BoundedPool
     from prodfix.connection.clients import Clients, GatedClient
     from prodfix.doctor import resources
+    from prodfix.driver import csot, hooked_client, missing_names, session_transactions
     from prodfix.errors import DatabaseUnavailable
     from prodfix.operations.frames import database_operation
 
     folder, uri, name = Path(sys.argv[2]), sys.argv[3], sys.argv[4]
     assert not sys.argv[1] or pymongo.__file__.startswith(sys.argv[1])
+
+    sleepers, sleep = set(), time.sleep
+
+    def slept(seconds):
+        sleepers.add(threading.current_thread().name)
+        sleep(seconds)
+
+    time.sleep = slept
 
     # A host is served.
 
@@ -176,7 +189,7 @@ SERVED = """
     overloaded = {"errorCode": 462, "errorLabels": ["SystemOverloadedError", "RetryableError"]}
     works = {}
     with pymongo.timeout(5):
-        works["time left"] = driver.remaining() is not None
+        works["time left"] = csot.remaining() is not None
         things.find_one({}, max_time_ms=300)
         works["limits of callers"] = commands.sent[-1]["maxTimeMS"] <= 300
     works["breaker"], works["waits for the pool"] = bool(calls), bool(lent)
@@ -188,12 +201,12 @@ SERVED = """
     with client.start_session() as session:
         with session.start_transaction():
             things.insert_one({}, session=session)
-        works["unanswered commit"] = driver.in_doubt(session)  # if it had had no answer
+        works["unanswered commit"] = session_transactions.in_doubt(session)  # if it had had no answer
         session.start_transaction()
         things.insert_one({"n": "aborted"}, session=session)
-        assert driver.in_doubt(session)
-        driver.abort(session)
-        driver.aborted(session)
+        assert session_transactions.in_doubt(session)
+        session_transactions.abort(session)
+        session_transactions.aborted(session)
     assert things.find_one({"n": "aborted"}) is None
 
     cursor = things.aggregate([], batchSize=1)
@@ -209,18 +222,20 @@ SERVED = """
     down = True
     works["gate"] = isinstance(failed(lambda: things.find_one({})), DatabaseUnavailable)
     client.close()
-    works["closed client"] = driver.is_closed(client)
+    works["closed client"] = hooked_client.is_closed(client)
 
     monitoring.register(everywhere := Commands())
     clients = Clients(uri, {})
     clients.own.admin.command("buildInfo")
     clients.application.admin.command("buildInfo")
+    works["rest of cursors"] = "pymongo_kill_cursors_thread" not in sleepers
+    works["rest of monitors"] = not any(name.startswith("pymongo_server") for name in sleepers)
     works["silence of our own clients"] = len(everywhere.sent) == 1  # who listens to all clients hears the application's
     clients.close()
 
-    names = [name.name for name in driver.missing()]
+    names = [name.name for name in missing_names.missing()]
     state = services.state().to_json()["driverMissing"]
-    told = [finding.facts["names"] for finding in resources._private_names(driver.missing())]
+    told = [finding.facts["names"] for finding in resources._private_names(missing_names.missing())]
     services.close()
     services.database.clients.close()
     print(orjson.dumps([answers, names, state, told, works]).decode())
@@ -255,7 +270,7 @@ def test_without_a_name_what_it_stands_for_is_lost_and_told_and_nothing_else(
 
 
 def test_each_name_has_a_case() -> None:
-    assert [name.name for name in driver.NAMES] == list(CASES)
+    assert [name.name for name in missing_names.NAMES] == list(CASES)
 
 
 def test_a_deadline_that_is_begun_is_that_of_pymongo_timeout() -> None:
@@ -263,7 +278,7 @@ def test_a_deadline_that_is_begun_is_that_of_pymongo_timeout() -> None:
         return _csot.get_timeout(), pytest.approx(_csot.get_deadline(), abs=0.5), _csot.get_rtt()
 
     def begun(seconds: float) -> Any:
-        return driver.begin_deadline((seconds, time.monotonic() + seconds))
+        return csot.begin_deadline((seconds, time.monotonic() + seconds))
 
     before = now()
     for outer, inner in ((10.0, 5.0), (5.0, 10.0)):
@@ -275,7 +290,7 @@ def test_a_deadline_that_is_begun_is_that_of_pymongo_timeout() -> None:
             ours = begun(inner)
             _csot.set_rtt(0.2)
             assert now()[:2] == wanted[:2]
-            driver.end_deadline(ours)
+            csot.end_deadline(ours)
             assert now() == within
     assert now() == before
 
@@ -285,7 +300,7 @@ def test_a_deadline_that_is_begun_is_that_of_pymongo_timeout() -> None:
 
 def private(tree: ast.AST) -> set[str]:
     """Names of the driver's that a module uses of anything but itself, overrides, imports, or hands over."""
-    known = {re.split(r"[.(]", name.name)[-1].rstrip(")") for name in driver.NAMES}
+    known = {re.split(r"[.(]", name.name)[-1].rstrip(")") for name in missing_names.NAMES}
     found: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
@@ -300,8 +315,8 @@ def private(tree: ast.AST) -> set[str]:
     return {name for name in found & known if name.startswith("_")}
 
 
-def test_no_other_file_of_the_library_has_one() -> None:
+def test_no_other_room_of_the_library_has_one() -> None:
     files = sorted((ROOT / "prodfix").rglob("*.py"))
-    using = {path.name: names for path in files if (names := private(ast.parse(path.read_text())))}
-    assert list(using) == ["driver.py"]
-    assert {"_retry_internal", "_pool_class", "_spec", "_csot"} <= using["driver.py"]  # the control
+    using = {path: names for path in files if (names := private(ast.parse(path.read_text())))}
+    assert {path.parent for path in using} == {ROOT / "prodfix" / "driver"}
+    assert {"_retry_internal", "_pool_class", "_spec", "_csot"} <= set().union(*using.values())  # the control

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from prodfix import driver
 from prodfix.doctor import resources
+from prodfix.driver import hooked_pool, missing_names
+from prodfix.driver.hooked_client import _name_of
+from prodfix.driver.private_names import takes
 
 
 def end(command_name: str) -> Callable[..., str]:
@@ -34,7 +36,7 @@ def end(command_name: str) -> Callable[..., str]:
     ],
 )
 def test_the_end_of_a_transaction_is_known_by_its_command(operation: str, work: Any, name: str) -> None:
-    assert driver._name_of(operation, work) == name
+    assert _name_of(operation, work) == name
 
 
 @pytest.mark.parametrize(
@@ -48,7 +50,7 @@ def test_the_end_of_a_transaction_is_known_by_its_command(operation: str, work: 
     ],
 )
 def test_a_pool_of_a_monitor_is_none_of_the_clients(pool: dict[str, bool], of_monitor: bool) -> None:
-    assert driver.of_monitor(SimpleNamespace(**pool)) is of_monitor
+    assert hooked_pool.of_monitor(SimpleNamespace(**pool)) is of_monitor
 
 
 def test_a_method_that_a_decorator_passes_on_to_is_there() -> None:
@@ -57,16 +59,16 @@ def test_a_method_that_a_decorator_passes_on_to_is_there() -> None:
 
         def other(self, spec: Any) -> None: ...
 
-    assert driver._takes(Owner, "passed", "dbname", "spec")
-    assert driver._takes(Owner, "other", "spec")
-    assert not driver._takes(Owner, "other", "dbname")
-    assert not driver._takes(Owner, "none")
+    assert takes(Owner, "passed", "dbname", "spec")
+    assert takes(Owner, "other", "spec")
+    assert not takes(Owner, "other", "dbname")
+    assert not takes(Owner, "none")
 
 
 def test_the_doctor_tells_of_what_the_driver_does_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert driver.missing() == (), "the pinned driver has all of it"
-    older = tuple(dataclasses.replace(one, there=False) for one in driver.BEHAVIOURS)
-    monkeypatch.setattr(driver, "BEHAVIOURS", older)
-    assert driver.missing() == older
-    (finding,) = resources._private_names(driver.missing())
+    assert missing_names.missing() == (), "the pinned driver has all of it"
+    older = tuple(dataclasses.replace(one, there=False) for one in missing_names.BEHAVIOURS)
+    monkeypatch.setattr(missing_names, "BEHAVIOURS", older)
+    assert missing_names.missing() == older
+    (finding,) = resources._private_names(missing_names.missing())
     assert all(one.lost in str(finding) for one in older)

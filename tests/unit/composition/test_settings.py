@@ -232,7 +232,16 @@ def test_alerts_need_apprise_and_nothing_else_does(env: Any, monkeypatch: pytest
     monkeypatch.setattr("prodfix.settings.importlib.util.find_spec", lambda name: None)
     assert Settings.from_env().alert_channels == ()
     env(ALERT_URLS="mailto://a")
-    with pytest.raises(SettingsError, match=r"ALERT_URLS: needs the package apprise: pip install 'prodfix\[alerts\]'"):
+    with pytest.raises(SettingsError, match="ALERT_URLS: needs the package apprise: pip install apprise, or"):
+        Settings.from_env()
+
+
+def test_signals_that_need_opentelemetry_name_what_to_install(env: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("prodfix.settings.importlib.util.find_spec", lambda name: None)
+    env(OPENTELEMETRY="traces")
+    assert Settings.from_env().opentelemetry == {"traces"}
+    env(OPENTELEMETRY="all")
+    with pytest.raises(SettingsError, match=r"OPENTELEMETRY: .*: pip install opentelemetry-api, or"):
         Settings.from_env()
 
 

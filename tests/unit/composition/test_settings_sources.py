@@ -137,6 +137,13 @@ def test_a_value_that_fits_no_other_is_told_by_the_name_that_it_was_given_under(
     assert set(caught.value.problems) == {"PRODFIX_JWT_SECRET_KEY"}
 
 
+def test_what_a_host_keeps_under_no_text_is_not_ours(tmp_path: Path) -> None:
+    settings = Settings.of_host(
+        {7: "seven", ("a", "b"): None, "PRODFIX_ERROR_BURST": "8", "PRODFIX_STATE_DIR": str(tmp_path)}
+    )
+    assert settings.error_burst == 8
+
+
 def test_by_keyword_nothing_is_read(env: Any) -> None:
     env(ERROR_BURST="7", PRODFIX_ERROR_BURST="8")
     assert Settings().error_burst == Settings.model_fields["error_burst"].default

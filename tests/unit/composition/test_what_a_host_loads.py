@@ -9,7 +9,8 @@ import pytest
 
 NEVER = (
     "gevent", "pydantic", "pydantic_settings", "dotenv", "jwt", "flask_jwt_extended", "tenacity", "loguru", "rich", "apprise",
-    "user_agents", "pygal", "limits", "statistics", "prodfix.doctor", "prodfix.document", "prodfix.cli.read_only",
+    "user_agents", "limits", "statistics", "prodfix.doctor", "prodfix.document", "prodfix.cli.read_only",
+    "prodfix.metrics", "prodfix.assistants", "prometheus_client", "opentelemetry", "sentry_sdk", "rollbar", "mcp",
 )  # fmt: skip
 # Answers an error and a 404 of its own, and uses the driver as far as it goes without a server.
 HOST = """

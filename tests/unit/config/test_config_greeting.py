@@ -2,11 +2,16 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from config.greeting import greeting
+from config.processes import Signals
+from config.supervisor import Supervisor
+from prodfix import Settings
 
 
 def curls(text: str) -> list[list[str]]:
@@ -63,3 +68,14 @@ def test_it_says_where_the_log_is_if_the_terminal_has_not_all_of_it() -> None:
     text = greeting("http://127.0.0.1:8000", database="somewhere", token=None, log=Path("var/log/service.log"))
     assert "var/log/service.log" in text
     assert "service.log" not in greeting("http://127.0.0.1:8000", database="somewhere", token=None)
+
+
+def test_of_what_is_secret_only_the_token_is_printed(make_settings: Callable[..., Settings]) -> None:
+    canary = "canary7f3a"
+    secret = SecretStr(f"hooks://{canary}.example/{canary}")
+    uri = SecretStr(f"mongodb://ann:{canary}@db.example/shop")
+    settings = make_settings(alert_urls=secret, alert_hook_secret=SecretStr(canary * 4), mongodb_uri=uri)
+    text = Supervisor(settings, 8000, Signals())._greeting()
+    assert "db.example" in text, "the control: what it is told of"
+    assert "Admin token: ey" in text
+    assert canary not in text

@@ -131,3 +131,46 @@ def test_the_start_command_says_the_same_as_the_configuration(conf: dict[str, An
     }
     assert given == {name: conf[name] for name in given}
     assert "--graceful-timeout" not in words, "it would win over GRACEFUL_TIMEOUT_MS"
+
+
+FORKED = """
+import os, runpy, signal, sys, time
+from types import SimpleNamespace
+
+conf = runpy.run_path(sys.argv[1])
+signal.signal(signal.SIGTERM, lambda *_: None)  # as the arbiter's, which queues it
+
+
+def spawn():
+    child = os.fork()
+    if not child:
+        time.sleep(0.5)  # the moment between the fork and its hook
+        conf["post_fork"](None, SimpleNamespace(init_process=None))
+        time.sleep(0.5)
+        os._exit(7)
+    return child
+
+
+server = SimpleNamespace(reap_workers=None, spawn_worker=spawn)
+if sys.argv[2] == "shielded":
+    conf["on_starting"](server)
+child = server.spawn_worker()
+os.kill(child, signal.SIGTERM)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+print(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+"""
+
+
+@pytest.mark.parametrize(("how", "code"), [("shielded", "-15"), ("bare", "7")])
+def test_a_worker_is_ended_also_between_its_fork_and_its_hook(how: str, code: str) -> None:
+    """Bare, as the control, it runs the arbiter's handler, and the signal is lost."""
+    done = subprocess.run(
+        [sys.executable, "-c", FORKED, str(PATH), how],
+        cwd=REPOSITORY,
+        env={"MONGODB_URI": "mongodb://127.0.0.1:9/x", "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.stdout.splitlines(), done.stderr) == ([code, "set()"], ""), "nothing stays held back in the arbiter"

@@ -14,10 +14,10 @@ from pymongo import MongoClient, _csot
 from pymongo.errors import WaitQueueTimeoutError
 from pymongo.synchronous.pool import Pool
 
-from prodfix import driver
 from prodfix.classification.classifier import classify
 from prodfix.connection.checkouts import BoundedPool, PoolExhausted
 from prodfix.connection.clients import Clients
+from prodfix.driver.hooked_pool import of_monitor
 from tests.support.recorded_commands import Commands
 from tests.support.waiting import until
 
@@ -109,7 +109,7 @@ def test_making_a_connection_is_no_waiting(
     connect = Pool.connect
 
     def watched(self: Pool, handler: Any = None) -> Any:
-        left.append((_csot.remaining(), driver.of_monitor(self)))
+        left.append((_csot.remaining(), of_monitor(self)))
         return connect(self, handler)
 
     monkeypatch.setattr(Pool, "connect", watched)

@@ -47,6 +47,8 @@ class Lab:
         self.commands_ended: float | None = None  # seconds before now
         self.monitor = ConnectionMonitor(
             lambda: self,  # type: ignore[arg-type,return-value]
+            interval=0.5,
+            max_age=1.5,
             on_event=self.events.append,
             last_command=self.last_command,
             clock=lambda: self.now,
@@ -151,17 +153,26 @@ def test_the_gate_says_why_the_database_is_away_and_whether_waiting_helps(
 def test_a_ping_that_hangs_closes_the_gate_before_it_has_failed(lab: Lab) -> None:
     lab.ping(None)
     seen: list[bool] = []
+    told: set[str] = set()
 
     def hang(name: str) -> None:
-        for _ in range(4):
+        for _ in range(6):
             seen.append(lab.monitor.down)
+            if seen[-1]:
+                with pytest.raises(DatabaseUnavailable) as caught:
+                    lab.monitor.gate()
+                told.add(summary(caught.value))
             lab.now += 0.4
         raise LOST
 
     lab.command = hang  # type: ignore[method-assign]
     lab.monitor.ping()
-    assert seen == [False, False, False, True]
+    assert seen == [False, False, False, True, True, True]
+    assert told == {"DatabaseUnavailable (no answer to a ping within 500 ms)"}, "one title, however long it hangs"
     assert lab.monitor.down
+    with pytest.raises(DatabaseUnavailable) as caught:
+        lab.monitor.gate()
+    assert summary(caught.value) == "DatabaseUnavailable (ServerSelectionTimeoutError)", "the control: it has failed"
 
 
 def test_slow_pings_alone_do_not_stop_an_application_whose_commands_succeed(lab: Lab) -> None:
@@ -380,6 +391,19 @@ def test_after_the_client_is_closed_nothing_is_left(connect: Callable[..., Any],
     client = connect(event_listeners=[counter])
     client.test.notes.find_one()
     client.close()
+    assert counter.totals() == {"total": 0, "out": 0, "waiting": 0, "capacity": 0}
+
+
+def test_clients_of_one_server_are_counted_together_and_the_end_of_one_is_not_that_of_the_others(
+    connect: Callable[..., Any], counter: PoolCounter
+) -> None:
+    first, second = (connect(event_listeners=[counter], maxPoolSize=size) for size in (7, 5))
+    for client in (first, second):
+        client.test.notes.find_one()
+    assert counter.totals() == {"total": 2, "out": 0, "waiting": 0, "capacity": 12}
+    second.close()
+    assert counter.totals() == {"total": 1, "out": 0, "waiting": 0, "capacity": 7}
+    first.close()
     assert counter.totals() == {"total": 0, "out": 0, "waiting": 0, "capacity": 0}
 
 

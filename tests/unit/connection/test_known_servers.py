@@ -9,10 +9,10 @@ from typing import Any
 import pymongo
 import pytest
 from pymongo import ReadPreference, _csot
-from pymongo.client_session_shared import _TxnState
 from pymongo.server_selectors import any_server_selector, writable_server_selector
 
 from prodfix.connection.clients import GatedClient, _only
+from prodfix.driver import session_transactions
 from tests.support.processes import in_child
 
 TRIES = 5  # the driver may describe the deployment anew between two commands
@@ -62,7 +62,7 @@ def test_the_control_a_session_of_the_hosts_is_the_drivers_to_look_at(client: Ga
             notes.insert_one({}, session=session)
         notes.find_one(session=session)
         # The driver ends the state of a transaction as it selects the next server.
-        assert session._transaction.state == _TxnState.NONE
+        assert session._transaction.state == session_transactions._TxnState.NONE
 
 
 def test_a_selector_of_the_hosts_is_asked_each_time(database_uri: str) -> None:

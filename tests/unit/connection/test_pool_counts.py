@@ -12,11 +12,11 @@ import pytest
 from pymongo import MongoClient
 from pymongo.errors import AutoReconnect, WaitQueueTimeoutError
 
-from prodfix import driver
 from prodfix.connection.clients import GatedClient
 from prodfix.connection.pool import PoolCounter, summed
+from prodfix.driver.pool_numbers import COUNTS_POOLS, pool_counts
 
-pytestmark = pytest.mark.skipif(not driver.COUNTS_POOLS, reason="of this driver's pools the events are counted")
+pytestmark = pytest.mark.skipif(not COUNTS_POOLS, reason="of this driver's pools the events are counted")
 
 
 class Case:
@@ -29,7 +29,7 @@ class Case:
 
     @property
     def read(self) -> dict[str, int]:
-        return summed(driver.pool_counts(self.client))
+        return summed(pool_counts(self.client))
 
     def both(self) -> tuple[dict[str, int], dict[str, int]]:
         return self.read, self.counter.totals()
@@ -104,12 +104,12 @@ def test_a_connection_that_breaks_is_gone(case: Callable[..., Case], fail: Any) 
 def test_of_a_closed_client_there_is_nothing(case: Callable[..., Case]) -> None:
     ours = case()
     ours.notes.find_one()
-    assert len(driver.pool_counts(ours.client)) == 1
+    assert len(pool_counts(ours.client)) == 1
     ours.client.close()
-    assert driver.pool_counts(ours.client) == []
+    assert pool_counts(ours.client) == []
 
 
 def test_other_clients_have_none_that_can_be_read(connect: Callable[..., MongoClient[Any]]) -> None:
     client = connect()
     client.admin.command("ping")
-    assert (driver.pool_counts(client), driver.pool_counts(None)) == ([], [])
+    assert (pool_counts(client), pool_counts(None)) == ([], [])

@@ -9,7 +9,14 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr
-from pymongo.errors import AutoReconnect
+from pymongo.errors import (
+    AutoReconnect,
+    ExecutionTimeout,
+    NetworkTimeout,
+    OperationFailure,
+    ServerSelectionTimeoutError,
+    WaitQueueTimeoutError,
+)
 
 from prodfix import make_token
 from prodfix.blueprints import diagnostics, operations
@@ -56,6 +63,59 @@ def test_one_command_tells_for_a_moment_whether_it_can_be_read_from() -> None:
     database.error = None
     clock.now += HOLDS
     assert readable() is database
+
+
+def test_where_nothing_pings_a_server_that_is_not_found_is_lost_and_not_slow() -> None:
+    known_as_lost = False
+    for error, slow in ((ServerSelectionTimeoutError("no server"), False), (NetworkTimeout("no answer"), True)):
+        assert error.timeout
+        database = Asked()
+        database.error = error
+        readable = Readable(lambda database=database: database, lost=lambda: known_as_lost)  # type: ignore[arg-type, misc, return-value]
+        assert (readable(), readable.slow) == (None, slow)
+        pinged = Readable(lambda database=database: database)  # type: ignore[arg-type, misc, return-value]
+        assert (pinged(), pinged.slow) == (None, True), "the control: pings say that it is there"
+    known_as_lost = True
+    assert not readable.slow
+
+
+def _unconnected() -> NetworkTimeout:
+    """As the driver raises it while it makes a connection."""
+    error = NetworkTimeout("127.0.0.1:1: timed out")
+    error._add_error_label("SystemOverloadedError")
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "slow"),
+    [
+        (NetworkTimeout("timed out"), True),
+        (ExecutionTimeout("operation exceeded time limit", 50), True),
+        (WaitQueueTimeoutError("no connection is free"), True),
+        (ServerSelectionTimeoutError("no servers found yet"), False),
+        (_unconnected(), False),
+        (AutoReconnect("refused"), False),
+        (OperationFailure("not allowed", 13), False),
+    ],
+    ids=lambda one: type(one).__name__ if isinstance(one, Exception) else str(one),
+)
+def test_only_one_that_has_a_command_and_does_not_answer_it_in_time_is_slow(error: Exception, slow: bool) -> None:
+    database, clock = Asked(), Clock()
+    readable = Readable(lambda: database, clock=clock, lost=lambda: False)  # type: ignore[arg-type, return-value]
+    database.error = error
+    assert (readable(), readable.slow) == (None, slow)
+    database.error = None
+    clock.now += HOLDS
+    assert (readable(), readable.slow) == (database, False)
+
+
+def test_a_server_that_cannot_be_selected_is_away(nowhere: Any, database: Any, fail: Any) -> None:
+    """What the driver itself says, of one that is not there and of one that does not answer."""
+    away = Readable(nowhere.get_default_database, lost=lambda: False)
+    assert (away(), away.slow) == (None, False)
+    fail("find", **HANG)
+    late = Readable(lambda: database)
+    assert (late(), late.slow) == (None, True), "the control"
 
 
 def test_what_is_known_to_be_down_is_not_asked() -> None:
@@ -105,7 +165,11 @@ def test_every_look_up_answers_within_a_second_while_pings_answer_and_commands_d
         services.database.readable._asked_at = -HOLDS  # nobody has asked before
         status, body, seconds = ask(PREFIX + path)
         assert (status, seconds < 2.5) == (200, True), (path, seconds)
-        assert body.get("scope", "instance") == "instance"
+        # Statistics tell what is slow as a part, and not as an outage.
+        slow = trouble is HANG and path.startswith(("/errors/groups", "/errors")) and "records" not in path
+        assert (body.get("scope", "instance"), body.get("partial", False)) == ("all" if slow else "instance", slow), (
+            path
+        )
     status, body, _ = ask(f"{PREFIX}/requests/{record.request_id}")
     assert body["missing"] == ["errors", "incidents"]
     assert [error["message"] for error in body["errors"]] == ["ValueError: x"]
@@ -117,7 +181,7 @@ def test_every_look_up_answers_within_a_second_while_pings_answer_and_commands_d
     page = app.test_client()
     page.set_cookie("prodfix_admin", token_of(app), path=PREFIX)
     assert "MongoDB cannot be asked now. Look again" in page.get(f"{PREFIX}/page/requests/{REQUEST}").text
-    assert "may know more of its errors, incidents" in page.get(f"{PREFIX}/page/requests/{record.request_id}").text
+    assert "there may be more of its errors, incidents" in page.get(f"{PREFIX}/page/requests/{record.request_id}").text
     fail.off()
 
     def known() -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import orjson
 import pytest
 
 from prodfix.deferral.admin import LONGEST_LIFE, MOST, AdminCommands
+from prodfix.deferral.backlog import Backlog
+from prodfix.deferral.operation_status import OperationStatuses
 from prodfix.deferral.queue import DeferredQueue
-from prodfix.deferral.writes import Write
+from prodfix.deferral.writes import Update, Write
 from prodfix.errors import JournalUnavailable
 from prodfix.journal.journal import Journal
 from tests.support.deferred_notes import dead, note, waiting
@@ -50,6 +53,47 @@ def test_a_dead_letter_is_tried_again(
     assert (waiting(journal), dead(journal)) == ([letter.id], {})
     assert make_drainer(deferred).drain() == 1, "it does not expire again at once"
     assert database.notes.count_documents({}) == 1
+
+
+def test_a_retry_is_no_part_of_an_incident_and_its_tries_add_up(
+    orders: AdminCommands, journal: Journal, make_deferred: Make, make_drainer: Make, database: Any
+) -> None:
+    ended: list[tuple[str, list[float]]] = []
+    deferred = make_deferred(ended=lambda name, kept: ended.extend([(name, kept)] if kept else []))
+    deferred.register("poison", lambda given: [Update("notes", {"_id": given["id"]}, {"$inc": {"text": 1}})])
+    database.notes.insert_one({"_id": 1, "text": "no number"})
+    write, began = Write("poison", {"id": 1, "at": datetime.max}, owner="ada"), time.time()
+    deferred.put(write)
+    kept = time.time()
+    backlog, statuses = Backlog(journal, deferred, orders), told(journal)
+    for tries in (1, 2, 3):
+        make_drainer(deferred).drain()
+        assert dead(journal).keys() == {write.id}
+        assert backlog.show(write.id).entry.attempts == tries
+        assert statuses(write.id).attempts == tries
+        orders.give("replay", write.id, "ada")
+        orders.obey()
+    ((name, moments),) = ended
+    assert name == "dead"
+    assert began <= moments[0] <= kept, "counted where it was deferred, and once"
+    database.notes.update_one({"_id": 1}, {"$set": {"text": 0}})
+    assert make_drainer(deferred).drain() == 1
+    assert statuses(write.id).attempts == 4
+    assert len(ended) == 1, "what an admin has done is his"
+
+
+def test_what_was_applied_is_told_with_when_it_was_deferred(make_deferred: Make, make_drainer: Make) -> None:
+    ended: list[tuple[str, int]] = []
+    deferred = make_deferred(ended=lambda name, kept: ended.append((name, len(kept))))
+    for text in "abc":
+        deferred.put(note(text))
+    make_drainer(deferred).drain()
+    assert ended == [("replayed", 3)]
+
+
+def told(journal: Journal) -> Callable[[str], Any]:
+    """What an owner is told."""
+    return OperationStatuses(journal, lambda: None, configured=False, uptime=lambda: 0.0, retention_days=1).status
 
 
 @pytest.mark.parametrize("where", ["waiting", "dead"])

@@ -11,6 +11,7 @@ import pytest
 
 from prodfix.deferral.admin import AdminCommands
 from prodfix.deferral.backlog import COUNTED, Backlog
+from prodfix.deferral.operation_status import OperationStatuses
 from prodfix.deferral.queue import DeferredQueue
 from prodfix.deferral.waiting import HELD
 from prodfix.deferral.writes import Write
@@ -136,3 +137,48 @@ def test_a_broken_entry_is_still_listed(backlog: Backlog, deferred: DeferredQueu
     journal.write([("UPDATE writes SET entry = x'00'", ())])
     (entry,) = to_json(backlog.page().entries)
     assert backlog.show(entry["operationId"]).arguments == {}
+
+
+@pytest.mark.parametrize("told", ["x''", "'{'", "'[1]'", "'null'"])
+def test_a_dead_letter_whose_facts_are_damaged_is_shown_without_them(
+    backlog: Backlog, deferred: DeferredQueue, writes: list[Write], told: str
+) -> None:
+    def shown(facts: str) -> list[dict[str, Any]]:
+        deferred._journal.write([(f"UPDATE dead SET facts = {facts}", ())])
+        return [entry.facts for entry in backlog.page(state="failed").entries]
+
+    assert shown(told) == [{}, {}]
+    assert shown("""'{"code":11000}'""") == [{"code": 11000}] * 2, "the control"
+
+
+def test_why_a_write_waits_is_told_alike_by_list_group_and_status_and_its_group_can_be_ordered(
+    journal: Journal, deferred: DeferredQueue
+) -> None:
+    lost = [True]
+    backlog = Backlog(journal, deferred, AdminCommands(journal), lambda: lost[0])
+    statuses = OperationStatuses(
+        journal, lambda: None if lost[0] else deferred.database(), configured=False, uptime=float, retention_days=1
+    )
+    writes = [note("a"), note("b")]
+    for write in writes:
+        deferred.put(write)
+    # One was tried, and its connection was lost.
+    journal.write(
+        [("UPDATE writes SET reason = 'DATABASE_UNAVAILABLE', not_before = ? WHERE id = ?", (2e10, writes[0].id))]
+    )
+
+    def reasons(write: Write) -> set[str | None]:
+        (listed,) = (one for one in backlog.page().entries if one.operation_id == write.id)
+        status = statuses.status(write.id)
+        assert status is not None
+        return {listed.reason, backlog.show(write.id).entry.reason, status.reason}
+
+    assert [reasons(write) for write in writes] == [{"DATABASE_UNAVAILABLE"}] * 2
+    assert [(one.reason, one.count) for one in backlog.groups.read()] == [("DATABASE_UNAVAILABLE", 2)]
+    lost[0] = False
+    assert [reasons(write) for write in writes] == [{"DATABASE_UNAVAILABLE"}, {"QUEUED"}]
+    assert {(one.reason, one.count) for one in backlog.groups.read()} == {("DATABASE_UNAVAILABLE", 1), ("QUEUED", 1)}
+    order = {"operation": "note", "state": "waiting"}
+    assert backlog.groups.order("replay", "ada", reason="QUEUED", **order).count == 0, "it rests not"  # type: ignore[arg-type]
+    assert backlog.groups.order("discard", "ada", reason="QUEUED", **order).count == 1  # type: ignore[arg-type]
+    assert backlog.groups.order("replay", "ada", reason="DATABASE_UNAVAILABLE", **order).count == 1  # type: ignore[arg-type]

@@ -167,6 +167,33 @@ def test_what_failed_and_was_applied_at_last_stays_applied(
     assert statuses.find(write.id, None).state == "applied"
 
 
+def test_the_disk_is_asked_only_once_something_may_be_told(
+    deferred: DeferredQueue, make: Make, make_drainer: Make, monkeypatch: pytest.MonkeyPatch, database: Any
+) -> None:
+    asked, journal = [], deferred._journal
+    read = journal.read_own
+    monkeypatch.setattr(journal, "read_own", lambda query, *more: asked.append(query) or read(query, *more))
+    statuses = make()
+
+    def asks() -> int:
+        asked.clear()
+        statuses.store()
+        return len(asked)
+
+    assert asks() > 0, "nobody knows yet"
+    assert asks() > 0, "old ones were looked for, which is a change"
+    journal.write([("INSERT OR REPLACE INTO status (worker, at, entry) VALUES ('w', 0, '')", ())])
+    assert asks() == 0
+    deferred.put(note("a"))
+    make_drainer(deferred).drain()
+    assert asks() > 0, "the control"
+    assert database[OPERATIONS].count_documents({"state": "applied"}) == 1
+    assert asks() > 0, "that it was told is a change, too"
+    assert asks() == 0
+    monkeypatch.setattr(statuses._untold, "_again", 0.0)
+    assert asks() > 0, "and now and then"
+
+
 @pytest.mark.parametrize("live", [True, False])
 def test_while_requests_use_the_database_it_is_told_a_few_at_a_time(
     deferred: DeferredQueue, make: Make, make_drainer: Make, connect: Make, commands: Commands, live: bool

@@ -9,7 +9,9 @@ from typing import Any
 
 import bson
 import pytest
+from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from pymongo.errors import ExecutionTimeout, PyMongoError
+from pymongo.monitoring import CommandListener, CommandStartedEvent
 
 from prodfix.deferral import guards
 from prodfix.deferral import releases as module
@@ -205,6 +207,37 @@ def test_the_marks_that_would_stay_are_removed_when_a_process_ends(
     deferred.database = nowhere.get_default_database
     deferred.releases.close()
     assert len(marks(database)) == LAST
+
+
+class Spans(CommandListener):
+    """Which commands OpenTelemetry's instrumentation would make spans of."""
+
+    def __init__(self) -> None:
+        self.made: list[str] = []
+        self.silent: list[str] = []
+
+    def started(self, event: CommandStartedEvent) -> None:
+        (self.made if is_instrumentation_enabled() else self.silent).append(event.command_name)
+
+    def succeeded(self, event: Any) -> None:
+        pass
+
+    failed = succeeded
+
+
+def test_what_is_removed_is_no_span_and_what_was_applied_is(
+    deferred: DeferredQueue, connect: Callable[..., Any], database: Any
+) -> None:
+    spans = Spans()
+    deferred.database = connect(event_listeners=[spans]).get_default_database
+    count(deferred, ENOUGH)
+    assert (len(spans.made) >= ENOUGH, spans.silent) == (True, [])  # the control
+    spans.made.clear()
+    deferred.releases.work()
+    count(deferred, LAST)
+    deferred.releases.close()
+    assert (set(spans.made), bool(spans.silent), marks(database)) == ({"update"}, True, [])
+    assert len(spans.made) == LAST
 
 
 def test_it_knows_of_so_many_documents_and_marks(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import bson
+import orjson
 import pytest
 from pymongo.errors import ServerSelectionTimeoutError
 
@@ -17,7 +19,10 @@ from prodfix.incidents.incident_log import IncidentLog
 from prodfix.incidents.observed import Incidents
 from prodfix.journal.journal import Journal
 from prodfix.records.lookup import Lookup
-from prodfix.records.storage import ERROR_LOG
+from prodfix.records.record_indexes import ERROR_LOG
+from prodfix.records.storage_refusal import StorageStatus
+from prodfix.workers.worker_state import WorkerState
+from prodfix.workers.workers import Workers
 from tests.support.counting_worker import Worker
 
 AT = 1_800_000_000.0
@@ -44,7 +49,8 @@ def statuses() -> OperationStatuses:
 @pytest.fixture
 def requests(journal: Journal, statuses: OperationStatuses) -> Requests:
     incidents = IncidentLog(journal, lambda: None, clock=lambda: AT + 1000)
-    return Requests(Lookup(journal, lambda: None), statuses, incidents, configured=False)  # type: ignore[arg-type]
+    lookup, workers = Lookup(journal, lambda: None), Workers(journal)
+    return Requests(lookup, statuses, incidents, workers, configured=False)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -179,3 +185,24 @@ def test_while_mongodb_cannot_be_asked_what_is_missing_is_told_and_nothing_is_de
     assert found["missing"] == ["errors", "deferred", "incidents"]
     requests._configured = False
     assert known(requests, "asked-one")["missing"] == [], "the control: there is nobody else to ask"
+
+
+def test_what_is_not_found_may_be_one_of_those_that_are_not_kept(requests: Requests, journal: Journal) -> None:
+    assert requests.sampled() == 0
+    state = WorkerState(storage=StorageStatus(sampled_kinds=3))
+    row = (journal.boot, time.time(), orjson.dumps(state.to_json()))
+    journal.write([("INSERT OR REPLACE INTO status (worker, at, entry) VALUES (?, ?, ?)", row)])
+    assert requests.sampled() == 3
+
+
+def test_a_record_that_is_here_for_a_while_only_says_so(
+    requests: Requests, put: Callable[..., None], journal: Journal
+) -> None:
+    put()
+    found = requests.find("asked-one")
+    assert found is not None
+    assert not found.thinned  # the control
+    journal.write([("UPDATE records SET stored = 2", ())])
+    found = requests.find("asked-one")
+    assert found is not None
+    assert found.thinned

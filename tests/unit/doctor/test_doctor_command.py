@@ -19,7 +19,7 @@ from prodfix.cli.read_only import only_look
 from prodfix.doctor import registry, server
 from prodfix.doctor.checks import FAMILIES
 from prodfix.doctor.findings import Finding, Level, NotApplicable, NotChecked, counted, error, note, warning
-from prodfix.doctor.registry import Check, check, examine, run
+from prodfix.doctor.registry import Check, check, examine, explanation, run
 from prodfix.doctor.subject import Subject
 from tests.support.doctor_cases import CHECKS, Case, examined
 from tests.unit.doctor.test_doctor_disk import worker
@@ -162,8 +162,19 @@ def test_wrong_usage_is_clicks_own(command: Callable[..., Command], arguments: l
 def test_what_could_not_be_checked_for_one_reason_is_one_line(command: Callable[..., Command]) -> None:
     answer = command(mongodb_uri=SecretStr("mongodb://127.0.0.1:9/x"))("doctor", "--only", "database")
     assert len(re.findall("does not answer", answer.stdout)) == 2
-    assert re.search(r"note +7 checks +could not be checked: the database does not answer", answer.stdout)
-    assert answer.stdout.endswith("1 error, 0 warnings, 7 notes\n")
+    assert re.search(r"note +8 checks +could not be checked: the database does not answer", answer.stdout)
+    assert answer.stdout.endswith("1 error, 0 warnings, 8 notes\n")
+
+
+def test_in_a_pipe_no_line_is_padded_and_where_the_uri_comes_from_is_a_line_of_its_own(
+    command: Callable[..., Command],
+) -> None:
+    asked = command(mongodb_uri=SecretStr("mongodb://127.0.0.1:9/x"))
+    for shown in (asked("doctor", "--only", "uri").stdout, asked("doctor", "--list").stdout):
+        assert [line for line in shown.splitlines() if line != line.rstrip()] == []
+    told = asked("doctor", "--only", "uri").stdout
+    assert re.search(r"ok +uri-source +the URI is the one in the application's code", told)
+    assert re.search(r"ok +\d+ checks", told), "the control: what has nothing to tell is one line"
 
 
 def test_one_of_a_kind_is_no_plural() -> None:
@@ -336,6 +347,7 @@ def test_one_is_explained_and_nothing_is_looked_at(
         0,
         "The health routes answer by themselves.\n\nNo redirect, no log-in, no error.\n",
     )
+    assert all("``" not in text for ones in FAMILIES.values() for one in ones for text in (explanation(one), one.good))
     wrong = command(Flask("other"))("doctor", "--explain", "nothing")
     assert wrong.exit_code == 2
     assert "no check has the code 'nothing'" in wrong.stderr

@@ -5,23 +5,26 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from flask import Flask
 from pydantic import SecretStr
-from pymongo import IndexModel
+from pymongo import IndexModel, MongoClient
 
 from prodfix import Document
 from prodfix.deferral.operation_status import OPERATIONS
 from prodfix.diagnostics.selftest import TEST_COLLECTION
+from prodfix.doctor import costs, server
 from prodfix.doctor import database as module
-from prodfix.doctor import server
 from prodfix.doctor.checks import FAMILIES
+from prodfix.doctor.deployment import Deployment
 from prodfix.doctor.findings import Finding
 from prodfix.doctor.server import Hello, Server
-from prodfix.records.storage import ERROR_LOG
+from prodfix.records.record_indexes import ERROR_LOG, RecordIndexes, make
 from tests.support.doctor_cases import Case, findings, judge
+from tests.support.scripted_server import ScriptedServer
 
 PRODUCTION = {"app_env": "production"}
 OWN = "prodfix-own"  # the appname of the client that is asked
@@ -135,6 +138,44 @@ def test_trying_leaves_no_document(look: Callable[[Case], list[Finding]], databa
     assert database[TEST_COLLECTION].count_documents({}) == 0
 
 
+# -- what it costs ----------------------------------------------------------------------------------------------------------
+
+TEN = Deployment(instances=10)
+
+
+@pytest.mark.parametrize(
+    ("case", "quota", "disk"),
+    [
+        (Case("database-cost", "ok", "an instance of 2 workers sends"), None, None),
+        (Case("database-cost", "ok", "25 requests and 4 errors a second", deployment=TEN), None, 10**12),
+        (Case("database-cost", "ok", "an instance of 2 workers sends"), costs.FREE, None),
+        (Case("database-cost", "warning", "a free Atlas cluster's 100 a second", deployment=TEN), costs.FREE, None),
+        (Case("database-cost", "warning", "has stored is"), None, 1000),
+    ],
+    ids=str,
+)
+def test_what_it_costs_is_told_and_more_than_a_tenth_of_a_known_quota_is_a_warning(
+    look: Callable[[Case], list[Finding]],
+    monkeypatch: pytest.MonkeyPatch,
+    database: Any,
+    case: Case,
+    quota: Any,
+    disk: int | None,
+) -> None:
+    database.error_log.insert_many([{"requestId": str(number), "text": "x" * 1000} for number in range(20)])
+    monkeypatch.setattr(costs, "_quota", lambda database: quota)
+    monkeypatch.setattr(costs, "_disk", lambda database: disk)
+    found = look(case)
+    judge(case, found)
+    assert found[0].facts["storedBytes"] > 20_000
+
+
+def test_a_free_cluster_is_known_by_the_command_that_it_alone_answers(database: Any) -> None:
+    assert costs._quota(database) is None
+    with ScriptedServer(lambda command: {"ok": 1.0, "atlasSize": 5}) as server, MongoClient(server.uri) as client:
+        assert costs._quota(client.get_database("x")) is costs.FREE
+
+
 # -- away -------------------------------------------------------------------------------------------------------------------
 
 
@@ -170,6 +211,7 @@ def test_while_it_is_away_only_one_check_complains(
     begun = time.monotonic()
     found = {check.code: findings(Case(check.code, ""), app) for check in FAMILIES["database"]}
     assert time.monotonic() - begun < 15
+    assert found.pop("diagnostics-reachable") == []  # there is none but the application's
     (reachable,) = found.pop("database-reachable")
     assert (reachable.level, "DATABASE_UNAVAILABLE" in reachable.found) == ("error", True)
     for findings_of in found.values():
@@ -234,9 +276,16 @@ def test_what_prodfix_makes_itself_is_as_it_should_be(
     look: Callable[[Case], list[Finding]], app: Callable[..., Flask]
 ) -> None:
     services = app().extensions["prodfix"]
-    services.errors.storage._make_indexes(services.database.clients.own_db)
+    services.errors.storage.indexes.apply(services.database.clients.own_db)
     services.deferral.status._make_index(services.database.clients.own_db)
     case = Case("own-indexes", "ok")
+    judge(case, look(case))
+
+
+def test_an_index_by_which_errors_are_found_is_missed(look: Callable[[Case], list[Finding]], database: Any) -> None:
+    make(database, {ERROR_LOG: RecordIndexes(8, list).wanted()[ERROR_LOG]})
+    database[ERROR_LOG].drop_index("prodfix_user")
+    case = Case("own-indexes", "warning", "missing: error_log.prodfix_user")
     judge(case, look(case))
 
 
@@ -247,8 +296,8 @@ def test_an_index_that_removes_what_is_old_is_missed(look: Callable[[Case], list
 
 
 def test_one_of_another_length_is_an_operators_choice(look: Callable[[Case], list[Finding]], database: Any) -> None:
-    database[ERROR_LOG].create_index([("timestamp", -1)], name="mine", expireAfterSeconds=60)
-    database[ERROR_LOG].create_index("requestId")
+    database[ERROR_LOG].create_index([("timestamp", -1)], name="prodfix_expiry", expireAfterSeconds=60)
+    make(database, {ERROR_LOG: RecordIndexes(8, list).wanted()[ERROR_LOG]})
     case = Case("own-indexes", "note", "error_log.prodfix_expiry")
     judge(case, look(case))
 
@@ -281,3 +330,50 @@ def test_documents_that_prodfix_has_stored_are_known_as_its_own(
     services.close()
     case = Case("collection-names", "ok")
     judge(case, look(case))
+
+
+# -- another database for what is ours ----------------------------------------------------------------------------------------
+
+
+CANARY = "mongodb://canary-user:canary7f3a@127.0.0.1:9/kept"
+
+
+@pytest.mark.parametrize(
+    ("elsewhere", "case"),
+    [
+        (None, Case("diagnostics-reachable", "")),
+        (None, Case("diagnostics-apart", "")),
+        ("the same", Case("diagnostics-apart", "note", "application's own database")),
+        ("beside it", Case("diagnostics-apart", "note", "application's own cluster")),
+        (CANARY, Case("diagnostics-apart", "ok")),
+        ("beside it", Case("diagnostics-reachable", "ok")),
+        (CANARY, Case("diagnostics-reachable", "warning", "does not answer")),
+        (CANARY, Case("database-reachable", "ok")),
+        ("beside it", Case("own-indexes", "ok")),
+        ("beside it", Case("collection-names", "ok")),
+    ],
+    ids=str,
+)
+def test_a_database_of_the_diagnostics_is_looked_at(
+    look: Callable[[Case], list[Finding]], database_uri: str, elsewhere: str | None, case: Case
+) -> None:
+    places = {"the same": database_uri, "beside it": f"{database_uri}_kept"}
+    uri = places.get(elsewhere, elsewhere) if elsewhere is not None else None
+    found = look(replace(case, settings={"diagnostics_uri": SecretStr(uri)} if uri else {}))
+    judge(case, found)
+    assert "canary" not in str(found)
+
+
+def test_indexes_are_looked_for_where_what_is_ours_is(
+    look: Callable[[Case], list[Finding]], database: Any, database_uri: str
+) -> None:
+    kept = database.client[f"{database.name}_kept"]
+    kept[ERROR_LOG].insert_one({"requestId": "r", "category": "c", "severity": "s"})
+    try:
+        settings = {"diagnostics_uri": SecretStr(f"{database_uri}_kept")}
+        case = Case("own-indexes", "warning", "error_log.prodfix_expiry", settings)
+        judge(case, look(case))
+        case = Case("own-indexes", "ok")
+        judge(case, look(case))  # the control: in the application's there is nothing to be missed
+    finally:
+        database.client.drop_database(kept.name)

@@ -13,11 +13,13 @@ import pytest
 from flask import Flask
 from pydantic import SecretStr
 
-from prodfix import driver
 from prodfix.doctor import deployment, resources
 from prodfix.doctor.deployment import Deployment
 from prodfix.doctor.findings import NotChecked
 from prodfix.doctor.launch import Launch, Launched
+from prodfix.doctor.patching import order
+from prodfix.doctor.subject import Subject
+from prodfix.driver.private_names import PrivateName
 from tests.support.doctor_cases import GOOD, GUNICORN, Case, command, findings, ids, judge
 from tests.support.processes import alive
 from tests.support.waiting import until
@@ -124,7 +126,7 @@ def test_an_old_driver_is_an_error(version: tuple[int | str, ...], found: int) -
 
 
 def test_a_driver_without_a_name_that_is_stood_in_loses_what_is_told() -> None:
-    name = driver.PrivateName("Pool._get_conn", "a limit of waits", there=False)
+    name = PrivateName("Pool._get_conn", "a limit of waits", there=False)
     (finding,) = resources._private_names([name])
     assert (finding.level, finding.facts["names"]) == ("warning", ["Pool._get_conn"])
     assert "no Pool._get_conn, so that there is not: a limit of waits" in finding.found
@@ -319,3 +321,15 @@ def test_nothing_of_prodfix_is_loaded_before_the_application(load: Callable[...,
         there = set((tmp_path / "there").read_text().split())
         assert there.isdisjoint({"prodfix", "pymongo", "flask", "loguru"})
         assert "gevent" in there  # the control: it is there, to be watched
+
+
+def test_the_advice_to_a_host_of_threads_is_about_threads() -> None:
+    assert "With those there is nothing to do" in advice_of(unknown(called=False))
+    assert "sync or gthread workers, take monkey.patch_all() out" in advice_of(unknown("pymongo"))
+    assert "if gthread workers are meant" in advice_of(launched(worker_class="gthread"))
+    assert "gthread" not in advice_of(launched(*LATE)), "the control: with gevent it is about gevent alone"
+
+
+def advice_of(seen: Launched) -> str:
+    (finding,) = order(Subject(Flask("host"), {}, launched=lambda: seen))
+    return finding.advice

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from prodfix.doctor.launch import Launched
 from tests.support.doctor_cases import GUNICORN, Case, command, findings, ids, judge
 
 PRODUCTION = {"app_env": "production"}
+HERE = "mongodb://127.0.0.1:9/notes?"
 RANDOM = "q8Vb3mXw-2LrT7hZpK0sYd_N4cJfUaE6"
 
 
@@ -58,11 +60,14 @@ FOUND = [
     Case("deadline-order", "error", "the host kills it", {"graceful_timeout_ms": 30_000}),
     Case("view-deadlines", "warning", "1 view may take longer", prepare=with_view(13)),
     Case("health-age", "error", "looks lost", {"health_max_age_ms": 500}),
+    Case("health-age", "warning", "asks too late", {"health_max_age_ms": 1_500}),
     Case("retries-fit", "warning", "of 5 retries at most 3", {"max_retry_attempts": 5}),
     Case("waits-fit", "note", "SLOW_QUERY_THRESHOLD_MS", {"slow_query_threshold_ms": 9_500}),
     Case("connection-total", "note", "free or shared", {"db_pool_size": 300}),
     Case("connection-total", "warning", "smallest dedicated", {"db_pool_size": 800}),
     Case("connection-total", "warning", "on 40 instances", deployment=Deployment(instances=40)),
+    Case("uri-source", "warning", "`MONGODB_URI`), and is", uri_of(""), environ={"MONGODB_URI": "old"}, served=True),
+    Case("uri-source", "warning", "application's code; another", uri_of(""), environ={"PRODFIX_MONGODB_URI": "old"}),
     Case("write-concern", "error", "w=0", uri_of("w=0")),
     Case("write-concern", "warning", "w=1", uri_of("w=1")),
     Case("write-concern", "warning", "journal=false", uri_of("journal=false")),
@@ -82,6 +87,12 @@ FOUND = [
     Case("token-key-length", "error", "has 7 bytes", {"jwt_secret_key": SecretStr("k8Vb3mX")}),
     Case("token-key-strength", "error", "guessed", PRODUCTION | {"jwt_secret_key": SecretStr("changeme" * 4)}),
     Case("token-key-strength", "note", "guessed", {"jwt_secret_key": SecretStr("changeme" * 4)}),
+    Case("metrics-token-strength", "error", "guessed", PRODUCTION | {"metrics_token": SecretStr("change-me-now-" * 3)}),
+    Case("metrics-token-strength", "note", "guessed", {"metrics_token": SecretStr("change-me-now-" * 3)}),
+    Case(
+        "metrics-port-open", "warning", "other machines", PRODUCTION | {"metrics_port": 9100, "metrics_host": "0.0.0.0"}
+    ),
+    Case("metrics-port-open", "note", "other machines", {"metrics_port": 9100, "metrics_host": "::"}),
     Case("start-commands", "note", "different", deployment=Deployment((command(), command("-w 3 wsgi:app", "render")))),
     Case("gunicorn-limits", "error", "kills after", served=True, launched=with_gunicorn(graceful_timeout=30)),
     Case("gunicorn-limits", "warning", "kills after", launched=with_gunicorn(graceful_timeout=30)),
@@ -130,6 +141,17 @@ SILENT = [
     Case("retries-fit", "ok", settings={"max_retry_attempts": 9, "enable_error_recovery": False}),
     Case("waits-fit", "ok"),
     Case("connection-total", "ok"),
+    Case("uri-source", "ok", "in the application's code", uri_of("")),
+    Case(
+        "uri-source",
+        "ok",
+        "in the environment (`PRODFIX_MONGODB_URI`)",
+        uri_of(""),
+        environ={"PRODFIX_MONGODB_URI": HERE},
+    ),
+    Case("uri-source", "ok", "in app.config (`MONGO_URI`)", uri_of(""), prepare=configured(MONGO_URI=HERE)),
+    Case("uri-source", "ok", "application's code", uri_of(""), prepare=configured(MONGO_URI="the host's other one")),
+    Case("uri-source", "", settings={"mongodb_uri": None}),
     Case("write-concern", "ok", "", uri_of("w=majority&journal=true")),
     Case("write-concern", "", settings={"mongodb_uri": None}),
     Case("retryable", "ok", "", uri_of("retryWrites=true")),
@@ -156,6 +178,16 @@ SILENT = [
     ),
     Case("token-key-length", "ok"),
     Case("token-key-strength", "ok", settings=PRODUCTION | {"jwt_secret_key": SecretStr(RANDOM)}),
+    Case("metrics-token-strength", "ok", settings=PRODUCTION | {"metrics_token": SecretStr(RANDOM)}),
+    Case("metrics-token-strength", ""),
+    Case("metrics-port-open", "ok", settings=PRODUCTION | {"metrics_port": 9100}),
+    Case("metrics-port-open", "ok", settings={"metrics_port": 9100, "metrics_host": "localhost"}),
+    Case(
+        "metrics-port-open",
+        "ok",
+        settings={"metrics_port": 9100, "metrics_host": "0.0.0.0", "metrics_token": SecretStr(RANDOM)},
+    ),
+    Case("metrics-port-open", ""),
     Case("start-commands", "ok", deployment=Deployment((command(), command(source="render.yaml")))),
     Case("start-commands", ""),
     Case("gunicorn-limits", "ok", served=True),
@@ -248,3 +280,34 @@ def test_an_option_name_that_looks_like_data_is_masked(look: Callable[[Case], An
     (finding,) = look(Case("unknown-options", "warning", settings=uri_of(f"{'a1' * 40}=1")))
     assert "a1a1" not in str(finding)
     assert "?key" in finding.found
+
+
+@pytest.mark.parametrize(
+    ("environ", "file", "level", "words"),
+    [
+        ({}, HERE, "ok", "in .env (`MONGODB_URI`)"),
+        ({"MONGODB_URI": HERE}, HERE, "ok", "in .env (`MONGODB_URI`)"),  # flask has put it there
+        (
+            {"MONGODB_URI": HERE},
+            "mongodb://old/x",
+            "warning",
+            "in the environment (`MONGODB_URI`); another one is set in .env",
+        ),
+    ],
+)
+def test_a_uri_from_a_file_is_told_to_be(
+    look: Callable[[Case], Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    environ: dict[str, str],
+    file: str,
+    level: str,
+    words: str,
+) -> None:
+    (tmp_path / ".env").write_text(f"MONGODB_URI={file}\n")
+    monkeypatch.chdir(tmp_path)
+    case = Case("uri-source", level, words, uri_of(""), environ=environ, served=True)
+    found = look(case)
+    judge(case, found)
+    assert "127.0.0.1" not in str(found)
+    assert "old/x" not in str(found)

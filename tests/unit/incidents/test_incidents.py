@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+import bson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prodfix.incidents import incident_log as logs
-from prodfix.incidents.incident_log import INCIDENTS, IncidentLog, IncidentPage
+from prodfix.incidents import folding
+from prodfix.incidents.folding import INCIDENTS, OLD, PERIOD, REST, SETTLED, IncidentFolds
+from prodfix.incidents.incident_log import AHEAD, LASTING, IncidentLog, IncidentPage
 from prodfix.incidents.observed import FOLLOWED, GAP, NOTICED, Incidents, WorkerPart
 from prodfix.journal.journal import Journal
 from prodfix.serialization import iso, to_json
@@ -43,11 +47,22 @@ class Worker:
         self.journal = journal
         self.own = Incidents(journal, instance=instance, release="v1", clock=clock, monotonic=clock.monotonic)
         self.log = IncidentLog(
-            journal, lambda: database, clock=clock, on_closed=lambda one: closed.append(one.to_json())
+            journal,
+            lambda: database,
+            clock=clock,
+            monotonic=clock.monotonic,
+            on_closed=lambda one: closed.append(one.to_json()),
         )
         self._database = database
 
     def store(self) -> None:
+        """As if it were due."""
+        self.own.flush()
+        self.log.folds.fold(self._database)
+        self.log.folds.sum_up(self._database)
+
+    def tick(self) -> None:
+        """As in its loop."""
         self.own.flush()
         self.log.store(self._database)
 
@@ -63,16 +78,28 @@ def closed() -> list[Any]:
 
 
 @pytest.fixture
-def worker(
-    open_journal: Callable[[], Journal], clock: Clock, database: Any, closed: list[Any]
-) -> Callable[..., Worker]:
-    return lambda instance="a": Worker(open_journal(), clock, database, instance, closed)
+def opened(tmp_path: Path) -> Iterator[Callable[[str], Journal]]:
+    """Makes journals: those of one instance in one folder."""
+    with contextlib.ExitStack() as stack:
+
+        def make(instance: str) -> Journal:
+            journal = Journal(tmp_path / instance)
+            journal.open()
+            stack.callback(journal.close)
+            return journal
+
+        yield make
 
 
 @pytest.fixture
-def alone(open_journal: Callable[[], Journal], clock: Clock, closed: list[Any]) -> Callable[..., Worker]:
+def worker(opened: Callable[[str], Journal], clock: Clock, database: Any, closed: list[Any]) -> Callable[..., Worker]:
+    return lambda instance="a": Worker(opened(instance), clock, database, instance, closed)
+
+
+@pytest.fixture
+def alone(opened: Callable[[str], Journal], clock: Clock, closed: list[Any]) -> Callable[..., Worker]:
     """Workers of an instance whose MongoDB is down."""
-    return lambda instance="a": Worker(open_journal(), clock, None, instance, closed)
+    return lambda instance="a": Worker(opened(instance), clock, None, instance, closed)
 
 
 def only(answer: IncidentPage) -> dict[str, Any]:
@@ -93,7 +120,7 @@ def test_the_parts_of_all_workers_are_one_incident(
     clock.now = START + 60
     for one in workers:
         one.own.end("database_lost")
-        one.own.count("replayed", 2)
+        one.own.ended("replayed", [START + 5] * 2)
     for _ in range(3):
         for one in workers:
             one.store()
@@ -103,7 +130,7 @@ def test_the_parts_of_all_workers_are_one_incident(
         assert (incident["workers"], incident["instances"], incident["releases"]) == (3, ["a", "b"], ["v1"])
         assert (incident["seconds"], incident["status"], incident["cause"]) == (60.0, "open", "database_lost")
     assert not closed
-    clock.now += logs.SETTLED + 1
+    clock.now += SETTLED + 1
     for one in workers:
         one.store()
     (told,) = closed
@@ -125,20 +152,28 @@ def test_workers_that_store_at_once_make_one_incident(
     assert only(workers[0].log.read())["failed"] == 6
 
 
+def test_instances_that_store_at_once_make_one_incident(worker: Callable[..., Worker], database: Any) -> None:
+    workers = [worker(f"instance {number}") for number in range(6)]
+    for one in workers:
+        one.own.begin("database_lost")
+        one.own.failed(database=True)
+        one.own.flush()
+    with ThreadPoolExecutor(6) as pool:
+        for task in [pool.submit(one.store) for one in workers]:
+            task.result(30)
+    assert database[INCIDENTS].count_documents({}) == 1
+    assert only(workers[0].log.read())["failed"] == 6
+
+
 def test_without_the_head_each_would_have_its_own(
     worker: Callable[..., Worker], database: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The control: what becomes of workers that look first, and insert then.
-    monkeypatch.setattr(logs, "_head", lambda database, part: part.id)
-    workers = [worker() for _ in range(2)]
-    parts = []
-    for one in workers:
+    # The control: what becomes of instances that look first, and insert then.
+    monkeypatch.setattr(folding, "_head", lambda *_: bson.ObjectId())
+    monkeypatch.setattr(IncidentFolds, "_candidates", lambda *_: [])
+    for one in (worker("a"), worker("b")):
         one.own.begin("database_lost")
-        one.own.flush()
-        parts += one.journal.read_own("SELECT id FROM incidents")
-    monkeypatch.setattr(type(database[INCIDENTS]), "find_one", lambda *_, **__: None)
-    for one in workers:
-        one.log.store(database)
+        one.store()
     assert database[INCIDENTS].count_documents({}) == 2
 
 
@@ -181,6 +216,23 @@ def test_an_outage_that_pauses_for_a_moment_is_one_and_a_later_one_another(
     assert [incident["seconds"] for incident in to_json(one.log.read().incidents)] == [0.0, 5 + GAP - 1 + 5]
 
 
+def test_what_another_instance_sees_is_open_between_two_of_its_updates_and_closed_when_it_is_not_heard_of(
+    worker: Callable[..., Worker], clock: Clock
+) -> None:
+    there, here = worker("a"), worker("b")
+    there.own.begin("error_rate")
+    there.store()
+    clock.now += GAP + 2
+    assert only(here.log.read())["status"] == "open"
+    clock.now += LASTING
+    assert only(here.log.read())["status"] == "closed", "it was killed"
+    there.own.begin("error_rate")
+    there.own.end("error_rate")
+    there.store()
+    clock.now += GAP + 2
+    assert only(here.log.read())["status"] == "closed", "the control: it has ended"
+
+
 def test_causes_are_told_apart(worker: Callable[..., Worker]) -> None:
     one = worker()
     one.own.begin("database_lost")
@@ -196,15 +248,65 @@ def test_drained_writes_belong_to_the_incident_that_deferred_them_and_failures_a
 ) -> None:
     one = alone()
     one.own.begin("database_lost")
+    kept = clock()
     one.own.end("database_lost")
     clock.now += 60
-    for name in ("replayed", "dead", "failed", "retried"):
+    one.own.ended("replayed", [kept])
+    one.own.ended("dead", [kept])
+    for name in ("failed", "retried"):
         one.own.count(name)
     clock.now += FOLLOWED
-    one.own.count("replayed")
+    one.own.ended("replayed", [kept])
     one.own.flush()
     incident = only(one.log.read())
     assert [incident[name] for name in ("replayed", "dead", "failed", "retried")] == [1, 1, 0, 0]
+
+
+def test_what_was_deferred_in_another_incident_or_in_none_changes_no_incident(
+    worker: Callable[..., Worker], clock: Clock
+) -> None:
+    one, moments = worker(), []
+    for cause in ("error_rate", "database_lost", "database_lost"):
+        one.own.begin(cause)
+        clock.now += 30
+        moments.append(clock())
+        one.own.count("deferred")
+        clock.now += 30
+        one.own.end(cause)
+        clock.now += 60
+    one.store()
+    of_none = clock()
+    clock.now += 60
+    for at in (*moments[1:], of_none):
+        one.own.ended("replayed", [at])
+    one.own.ended("dead", [moments[1]])
+    one.store()
+    told = [(found["cause"], found["deferred"], found["replayed"], found["dead"]) for found in all_of(one)]
+    assert told == [("database_lost", 1, 1, 0), ("database_lost", 1, 1, 1), ("error_rate", 1, 0, 0)]
+
+
+def test_a_write_that_was_deferred_before_the_loss_was_certain_belongs_to_it_however_the_clock_is_set(
+    worker: Callable[..., Worker], clock: Clock
+) -> None:
+    one = worker()
+    kept = [clock()]
+    one.own.count("deferred")
+    clock.now += 2
+    one.own.begin("database_lost")
+    clock.now += 10
+    one.own.count("deferred")
+    kept.append(clock())
+    one.own.flush()
+    clock.now, clock.set = clock.now + 10, -3600.0
+    one.own.end("database_lost")
+    one.own.ended("replayed", kept)
+    one.store()
+    assert [only(one.log.read())[name] for name in ("deferred", "replayed")] == [2, 2]
+
+
+def all_of(one: Worker) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = to_json(one.log.read().incidents)
+    return found
 
 
 def test_the_part_of_a_worker_that_died_is_stored_by_another(
@@ -239,28 +341,41 @@ def test_without_an_incident_nothing_is_asked_of_mongodb_and_what_an_instance_le
     other.store()
     other.own.end("database_lost")
     other.store()
-    for _ in range(int(logs.REST[1])):
+    for _ in range(int(REST[1])):
         clock.now += 1
         idle.store()
     assert [one["cause"] for one in closed] == ["database_lost"]
     # The control: with an incident of its own it asks in its time.
     idle.own.begin("error_rate")
     idle.own.end("error_rate")
-    for _ in range(int(logs.SETTLED) + 2):
+    for _ in range(int(SETTLED) + 2):
         idle.store()
         clock.now += 1
     assert [one["cause"] for one in closed] == ["database_lost", "error_rate"]
 
 
-def test_old_parts_leave_the_journal(worker: Callable[..., Worker], clock: Clock) -> None:
-    one = worker()
-    one.own.begin("database_lost")
-    one.own.end("database_lost")
-    one.store()
-    clock.now += FOLLOWED + logs.SETTLED + 1
-    one.own.begin("error_rate")
-    one.store()
-    assert [row[0].split(":")[1] for row in one.journal.read_own("SELECT id FROM incidents")] == ["error_rate"]
+def test_old_parts_leave_the_journals_of_all_workers_once_they_are_stored(
+    worker: Callable[..., Worker], clock: Clock, database: Any
+) -> None:
+    workers = [worker(), worker()]
+    for one in workers:
+        one.own.begin("database_lost")
+        one.own.failed(database=True)
+        one.own.end("database_lost")
+        one.own.flush()
+    clock.now += OLD + PERIOD  # the leader was stopped all the time, and has stored nothing
+    for _ in range(int(OLD + 3 * PERIOD)):
+        clock.now += 1
+        for one in workers:
+            one.tick()
+    assert [one.journal.read_own("SELECT id FROM incidents") for one in workers] == [[], []]
+    assert only(workers[0].log.read())["failed"] == 2
+    # The control: what is not old stays.
+    workers[0].own.begin("error_rate")
+    for _ in range(int(3 * PERIOD)):
+        clock.now += 1
+        workers[0].tick()
+    assert len(workers[0].journal.read_own("SELECT id FROM incidents")) == 1
 
 
 def test_incidents_are_found_by_cause_state_and_time_and_in_pages(worker: Callable[..., Worker], clock: Clock) -> None:
@@ -288,6 +403,30 @@ def test_incidents_are_found_by_cause_state_and_time_and_in_pages(worker: Callab
     pages = [one.log.read(limit=3, offset=offset) for offset in (0, 3, 6)]
     assert [found["cause"] for page in pages for found in to_json(page.incidents)] == everything
     assert [page.more for page in pages] == [True, False, False]
+
+
+@pytest.mark.parametrize("asked", ["a", "b"], ids=["by its own instance", "by another one"])
+def test_one_that_lasts_touches_what_comes_after_its_last_word(
+    worker: Callable[..., Worker], clock: Clock, asked: str
+) -> None:
+    """A worker says each second that it lasts, and its instance each ten; what fails between is part of it."""
+    one, reader = worker("a"), worker(asked)
+    one.own.begin("database_lost")
+    one.store()
+
+    def touched(after: float) -> int:
+        at = datetime.fromtimestamp(clock(), UTC)
+        return len(reader.log.read(begin=at - timedelta(seconds=after), end=at).incidents)
+
+    clock.now += LASTING - 1
+    assert touched(after=0) == 1
+    clock.now += 2
+    assert touched(after=0) == 0, "who has said nothing for so long does not say that it lasts"
+    one.own.begin("database_lost")
+    one.own.end("database_lost")
+    one.store()
+    clock.now += 0.5
+    assert (touched(after=0), touched(after=1)) == (0, 1), "the control: it is over"
 
 
 # -- clocks that are set ----------------------------------------------------------------------------------------------------
@@ -341,15 +480,20 @@ class Kept:
     """A journal of parts, without a disk."""
 
     boot = "worker"
+    folder = Path("/nowhere")
 
     def __init__(self) -> None:
-        self.entries: dict[str, bytes] = {}
+        self.entries: dict[str, tuple[int, bytes]] = {}
 
     def write(self, statements: list[Any]) -> None:
-        self.entries |= {values[0]: values[2] for _, values in statements}
+        self.entries |= {values[0]: values[1:] for _, values in statements}
 
-    def read(self, query: str) -> list[tuple[bytes]]:
-        return [(entry,) for entry in self.entries.values()]
+    def read(self, query: str) -> list[tuple[int, bytes]]:
+        return [*self.entries.values()]
+
+    @staticmethod
+    def aside(work: Callable[..., Any], *arguments: Any) -> Any:
+        return work(*arguments)
 
 
 @given(
@@ -385,9 +529,10 @@ def test_drained_writes_and_early_failures_are_told_by_the_time_that_has_passed(
     one.own.failed(database=True)
     clock.now, clock.set = clock.now + 60, -3600.0
     one.own.begin("database_lost")
+    kept = clock()
     one.own.end("database_lost")
     clock.now, clock.set = clock.now + FOLLOWED + 1, -7200.0
-    one.own.count("replayed")
+    one.own.ended("replayed", [kept])
     one.own.flush()
     assert not one.own.within("database_lost", FOLLOWED)
     assert [only(one.log.read())[name] for name in ("failed", "replayed")] == [0, 0], (
@@ -397,12 +542,12 @@ def test_drained_writes_and_early_failures_are_told_by_the_time_that_has_passed(
 
 def test_an_instance_whose_clock_is_ahead_has_an_open_incident_too(alone: Callable[..., Worker], clock: Clock) -> None:
     one = alone()
-    clock.set = logs.AHEAD / 2
+    clock.set = AHEAD / 2
     one.own.begin("database_lost")
     one.own.flush()
     clock.set = 0.0
     assert only(one.log.read())["status"] == "open"
-    clock.set = -logs.AHEAD
+    clock.set = -AHEAD
     assert only(one.log.read())["status"] == "closed", "a clock that was set back does not keep it open for so long"
 
 

@@ -157,7 +157,7 @@ def test_a_readers_trouble_makes_the_owner_look(
 ) -> None:
     deferred.put(note())
     overwrite(journal, "records")
-    monkeypatch.setattr(upkeep, "_LOOKED_AT", ())
+    monkeypatch.setattr(upkeep, "LOOKED_AT", ())
     journal._store._upkeep._seen.clear()
     journal.tidy()
     assert journal.failure is None, "the control: nobody has read it yet"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import os
+import signal
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +15,7 @@ import pytest
 from prodfix.journal import instance_lock as module
 from prodfix.journal.instance_lock import NAME, InstanceLock
 from prodfix.journal.journal import Journal
+from tests.support.processes import in_child
 
 
 def test_while_one_has_it_nobody_else_does_in_this_process_or_another(
@@ -59,6 +62,34 @@ def test_it_is_given_back_when_the_work_fails(journal: Journal) -> None:
     with pytest.raises(ZeroDivisionError), InstanceLock(journal).taken():
         raise ZeroDivisionError
     with InstanceLock(journal).taken() as mine:
+        assert mine
+
+
+def test_a_process_that_is_forked_meanwhile_does_not_keep_it(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LIMIT", 0.05)
+    with InstanceLock(journal).taken() as mine:
+        child = os.fork()
+        if child == 0:
+            signal.pause()  # with the descriptor
+        assert mine
+    try:
+        with InstanceLock(journal).taken() as mine:
+            assert mine
+            assert in_child(lambda: not module._locked(os.open(journal.folder / NAME, os.O_RDWR)))  # the control
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def test_who_is_copied_into_a_child_leaves_it_to_its_parent(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LIMIT", 0.05)
+    held = InstanceLock(journal).taken()
+    assert held.__enter__()
+    in_child(lambda: held.__exit__(None, None, None))
+    with InstanceLock(journal).taken() as mine:
+        assert not mine
+    held.__exit__(None, None, None)
+    with InstanceLock(journal).taken() as mine:  # the control
         assert mine
 
 

@@ -23,7 +23,7 @@ from prodfix.journal import adoption
 from prodfix.journal import file as journal_file
 from prodfix.journal import store as stores
 from prodfix.journal.batch import LARGEST as BATCH
-from prodfix.journal.batch import Statement
+from prodfix.journal.batch import Statement, Unwritten, write_together
 from prodfix.journal.journal import Journal
 from prodfix.journal.reading import Others
 from prodfix.journal.tables import SCHEMA_VERSION
@@ -100,6 +100,29 @@ def test_what_waits_together_is_committed_once(journal: Journal, until: Callable
             task.result(5)
     assert seen.count("COMMIT") == 1
     assert sorted(ids(journal), key=int) == [str(number) for number in range(30)]
+
+
+def test_what_several_have_is_committed_at_once_and_told_to_none_if_it_is_not(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    insert = "INSERT INTO writes (id, entry, created) VALUES (?, x'00', 0)"
+    written: list[str] = []
+    parts = [Unwritten([(insert, (name,))], lambda name=name: written.append(name)) for name in "ab"]  # type: ignore[misc]
+    before = journal.version("writes")
+    with monkeypatch.context() as refused:
+        refused.setattr(journal, "_opened", False)
+        with pytest.raises(JournalUnavailable):
+            write_together(journal.write, *parts)
+    assert (written, journal.read(ALL)) == ([], [])
+    commits: list[int] = []
+    monkeypatch.setattr(
+        journal, "write", lambda statements, write=journal.write: commits.append(write(statements) or 1)
+    )
+    write_together(journal.write, None, *parts)
+    assert (written, journal.read(ALL), len(commits)) == (["a", "b"], [("a",), ("b",)], 1)
+    assert journal.version("writes") == before + 2
+    write_together(journal.write, None)
+    assert len(commits) == 1, "nothing is nothing"
 
 
 def test_a_large_batch_takes_no_more_with_it(journal: Journal, until: Callable[..., Any]) -> None:

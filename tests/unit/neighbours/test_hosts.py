@@ -7,11 +7,13 @@ import logging
 import secrets
 import sys
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from flask import Flask
+from packaging.version import Version
 
 from prodfix import ProdFix
 from tests.support import REPOSITORY
@@ -130,7 +132,8 @@ def test_by_default_only_what_a_host_leaves_open_is_another_answer(
         assert new.status == old.status, given
         assert "text/html" in dict(old.headers)["Content-Type"]  # it was Flask's own page
         assert "text/html" not in given.get("headers", {}).get("Accept", "")
-    assert sorted(changed) == sorted(LEFT_OPEN[app.import_name.rpartition("_")[0]])
+    name = app.import_name.rpartition("_")[0]
+    assert sorted(changed) == sorted([*LEFT_OPEN[name], *(FAILS_BY_ITSELF if name == "guestbook" else ())])
     for reply in after:
         if reply.status >= 500:
             report = app.extensions["prodfix"].diagnostics.requests.find(reply.request_id)
@@ -138,6 +141,9 @@ def test_by_default_only_what_a_host_leaves_open_is_another_answer(
             assert report.status == reply.status == by_id[reply.request_id].status  # type: ignore[index]
 
 
+# Flask 3.0.0 unpacks a session by the application's JSON, which Flask-PyMongo has replaced: what was flashed is no pair then, and
+# the guestbook's own page fails. From 3.0.1 on it unpacks it itself.
+FAILS_BY_ITSELF = ["/"] if Version(version("Flask")) < Version("3.0.1") else []
 # What Flask would have answered with a page to who is no browser.
 LEFT_OPEN = {
     "guestbook": ["/entries/nobody", "/average", "/entries/ada"],

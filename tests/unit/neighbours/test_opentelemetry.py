@@ -133,7 +133,8 @@ def test_the_control_a_client_that_tells_of_its_commands_has_spans(
 ) -> None:
     loud = SCRIPT.replace(
         "settings = Settings(",
-        "from prodfix import driver\n    driver.keep_listeners = lambda client, wanted: None\n    settings = Settings(",
+        "from prodfix.connection import clients\n    clients.keep_listeners = lambda client, wanted: None\n"
+        "    settings = Settings(",
     )
     found = orjson.loads(python(loud, "after", "adopted", tmp_path, database_uri))
     names = {span[0].rpartition(".")[2] for span in found["spans"] if not span[0].startswith("GET ")}

@@ -155,7 +155,7 @@ FORKED = """
     if sys.argv[1] == "gevent":
         from gevent import monkey
         monkey.patch_all()
-    import os, warnings
+    import os, time, warnings
     import orjson
     from flask import Flask
     from prodfix import ProdFix, Settings, current_prodfix
@@ -185,6 +185,9 @@ FORKED = """
     services.recovery.run(lambda: None)
     found = [facts()]
     assert services.runtime.background.running
+    end = time.monotonic() + 20
+    while not services.runtime.journal.read("SELECT 1 FROM status") and time.monotonic() < end:
+        time.sleep(0.01)  # until it has told its siblings of itself
     reading, writing = os.pipe()
     if os.fork() == 0:
         running, used = services.runtime.background.running, services.database.clients.in_use

@@ -14,8 +14,9 @@ from pymongo import MongoClient
 
 from prodfix.connection.status import ConnectionDetails, ProcessEnvironment
 from prodfix.records import lookup as module
-from prodfix.records.lookup import Lookup, Page, Place, RecordFields
-from prodfix.records.storage import CONNECTION_EVENTS, ERROR_LOG
+from prodfix.records.lookup import Lookup, Page
+from prodfix.records.record_indexes import CONNECTION_EVENTS, ERROR_LOG
+from prodfix.records.wanted_records import Place, RecordFields
 from tests.support.counting_worker import Worker
 from tests.support.scripted_server import ScriptedServer
 
@@ -181,6 +182,63 @@ def test_each_filter_finds_what_has_the_value_and_nothing_else(
     page = lookup(worker).errors(**{name: value})
     assert [record["requestId"] for record in page.records] == ["has it"]
     assert len(lookup(worker).errors().records) == 2  # the control
+
+
+def test_what_is_counted_are_errors_and_no_warnings_of_what_went_well_in_the_end(
+    make_worker: Callable[..., Worker], database: Any
+) -> None:
+    worker = make_worker(database)
+    records = [
+        ("timeout", "error"),
+        ("timeout", "warn"),
+        ("client", "info"),
+        ("unknown", "critical"),
+        ("conflict", "warn"),
+    ]
+    for stored in (True, False):  # in MongoDB, and in the journal
+        for number, (category, severity) in enumerate(records):
+            put(worker, "asked", number + 10 * stored, category=category, severity=severity)
+        if stored:
+            worker.storage.tick()
+    found = lookup(worker)
+    assert minutes(found.errors(counted="service").records) == [13, 10, 3, 0]
+    assert minutes(found.errors(counted="all").records) == [13, 12, 10, 3, 2, 0]
+    assert minutes(found.errors(counted="service", category="timeout").records) == [10, 0]
+    assert minutes(found.errors(counted="service", category="client").records) == [12, 2], "what is named comes first"
+    assert minutes(found.errors(counted="all", severity="warn").records) == [14, 11, 4, 1]
+    assert len(found.errors().records) == 10  # the control
+
+
+def test_which_kinds_are_thinned_is_known_while_mongodb_says_so(
+    make_worker: Callable[..., Worker], database: Any, nowhere: Any
+) -> None:
+    worker = make_worker(database)
+    assert lookup(worker).thinned() == frozenset()
+    database["error_sampling"].insert_one({"_id": "keeper", "levels": [{"kind": "f1", "level": 2}], "floor": 0})
+    assert lookup(worker).thinned() == {"f1"}
+    database["error_sampling"].update_one({"_id": "keeper"}, {"$set": {"floor": 1}})
+    assert lookup(worker).thinned() is None, "all kinds are"
+    for away in (None, nowhere.get_default_database()):
+        worker.database = away
+        assert lookup(worker).thinned() is None
+
+
+@pytest.mark.parametrize("down", [False, True])
+def test_the_kinds_of_a_user_are_those_of_the_records_that_are_kept(
+    make_worker: Callable[..., Worker], database: Any, down: bool
+) -> None:
+    worker = make_worker(database)
+    for number, (user, fingerprint) in enumerate((("ann", "f1"), ("ann", "f2"), ("ben", "f3"), (None, "f4"))):
+        put(worker, "r", -number, context={"userId": user}, fingerprint=fingerprint)
+    worker.storage.tick()
+    put(worker, "r", -5, context={"userId": "ann"}, fingerprint="f5")  # which waits
+    put(worker, "r", -500, context={"userId": "ann"}, fingerprint="f6")
+    put(worker, "r", 0, context={"userId": "ann"})
+    if down:
+        worker.database = None
+    assert lookup(worker).kinds_of_user("ann", begin=NOW - timedelta(hours=1)) == {"f1", "f2", "f5"}
+    assert lookup(worker).kinds_of_user("ann") == {"f1", "f2", "f5", "f6"}
+    assert lookup(worker).kinds_of_user("nobody") == set()
 
 
 @pytest.mark.parametrize("down", [False, True])

@@ -214,7 +214,7 @@ def test_a_record_is_never_larger_than_64_kilobytes(
         error.__cause__ = caught(lambda: recursive(levels, RuntimeError(text)))
     request = context("POST", User_Agent=agent[0] * agent[1], X_App_Version="1.0")
     for _ in range(60):
-        request.notes.count(CommandKey("insert", "notes", ()), 1, False)
+        request.notes.count(CommandKey("insert", "notes", ()), 1, False, request.begun)
     request.notes.user_id = "u" * 256
     made = recorded(caught(lambda: recursive(levels, error)), request, release="v" * 40)
     made = replace(made, operation=DatabaseOperation("find", "c" * 200, document_shape(facts)))

@@ -16,6 +16,7 @@ DOCS = REPOSITORY / "docs"
 PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 TUTORIAL = DOCS / "tutorial.md"  # tests/integration/test_tutorial.py runs its consoles
+CHECKLIST = DOCS / "production-checklist.md"  # tests/integration/test_checklist.py
 MAKE = "make "  # what a recipe runs has tests of its own; that there is such a target, test_docs.py says
 
 # What the blocks of a page take for granted: an application on a real database, and names that an example invents.
@@ -42,12 +43,29 @@ BEFORE = {
     "README.md": "",
     "docs/adopt.md": "",
     "docs/plug-ins.md": "",
+    "docs/metrics.md": "",
     "docs/concepts/errors.md": SERVED + "db, entry, order = current_prodfix.db, {'at': 1}, ObjectId()",
     "docs/concepts/health.md": SERVED,
     "docs/concepts/recovery.md": SERVED + "import gevent\nfetch, numbers = (lambda number: 2 * number), [1, 2]",
     "docs/concepts/transactions.md": SERVED,
     # As a plug-in does, which is loaded before the application is made.
     "docs/concepts/idempotency.md": "import flask_jwt_extended\n" + SERVED,
+    "docs/sentry.md": """
+import json, os, threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+tickets = []
+class Hook(BaseHTTPRequestHandler):
+    def do_POST(self):
+        tickets.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(204)
+        self.end_headers()
+    def log_message(self, *given): ...
+hook = HTTPServer(("127.0.0.1", 0), Hook)
+threading.Thread(target=hook.serve_forever, daemon=True).start()
+os.environ["TICKETS_URL"] = f"http://127.0.0.1:{hook.server_port}/new"
+os.environ["PRODFIX_STATE_DIR"], os.environ["PRODFIX_LOG_DIR"] = folder, folder + "/log"
+""",
+    "docs/assistants.md": "",
     "docs/concepts/deferred-writes.md": SERVED
     + "class Order(Document, collection='orders'):\n    number: int\n    items: list[str]",
 }
@@ -64,8 +82,15 @@ assert client.post("/api/v1/orders", json={"number": 1, "items": ["tea"]}).statu
 assert [order["number"] for order in client.get("/api/v1/orders").json] == [1]
 assert client.post("/api/v1/orders", json={"number": 1, "items": []}).json["code"] == "DUPLICATE_KEY"
 """,
+    "docs/metrics.md": """
+token = app.config["PRODFIX_METRICS_TOKEN"]
+told = app.test_client().get("/metrics", headers={"Authorization": f"Bearer {token}"})
+assert told.status_code == 200
+assert "prodfix_workers 1.0" in told.text
+assert app.test_client().get("/metrics").status_code == 401
+""",
     "docs/concepts/errors.md": "assert db.audit.count_documents({}) == 1",
-    "docs/concepts/health.md": "assert app.test_client().get('/metrics').status_code == 200",
+    "docs/concepts/health.md": "assert app.test_client().get('/version').status_code == 200",
     "docs/concepts/recovery.md": """
 assert [greenlet.get() for greenlet in greenlets] == [2, 4]
 assert newest == []
@@ -87,6 +112,16 @@ assert (first.status_code, copy.status_code, copy.json) == (201, 201, {"paid": T
 assert "Idempotency-Replayed" not in first.headers
 assert copy.headers["Idempotency-Replayed"] == "true"
 """,
+    "docs/sentry.md": """
+app.add_url_rule("/pay", "pay", lambda: 1 // 0)
+answer = app.test_client().get("/pay", headers={"X-Request-ID": "request-0001"})
+assert answer.status_code == 500
+app.extensions["prodfix"].runtime.background.stop()
+assert [(ticket["request"], "ZeroDivisionError" in ticket["title"]) for ticket in tickets] == [("request-0001", True)]
+hook.shutdown()
+hook.server_close()
+""",
+    "docs/assistants.md": "assert messages == []",
     "docs/concepts/deferred-writes.md": """
 client = create_app(settings, [sys.modules[__name__]]).test_client()
 done = client.post("/page", json={"number": 1, "items": ["tea"]})
@@ -171,8 +206,9 @@ def test_the_shell_of_a_page_runs(block: Block, tmp_path: Path, database_uri: st
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_every_console_is_the_tutorials_or_says_why_it_is_not_run() -> None:
-    assert {str(block.page) for block in BLOCKS if block.language == "console" and block.runs} == {str(TUTORIAL)}
+def test_every_console_is_one_that_a_test_runs_or_says_why_it_is_not_run() -> None:
+    run = {str(block.page) for block in BLOCKS if block.language == "console" and block.runs}
+    assert run == {str(TUTORIAL), str(CHECKLIST)}
 
 
 def test_every_reason_is_one() -> None:

@@ -16,7 +16,7 @@ LONGEST_LINE = 127
 LONGEST_PAGE = 70  # lines of a decision
 
 _SPAN = re.compile(r"`([^`\n]+)`")
-_TOP = "prodfix|blueprints|config|tests|benchmarks|docs"
+_TOP = "prodfix|blueprints|config|tests|benchmarks|docs|deploy"
 _FILE = re.compile(rf"(?:{_TOP})/[\w./-]*|\.ci/run|\w[\w.-]*\.(?:py|toml|yaml|txt|md|svg)|Makefile|Procfile")
 _PLACE = re.compile(rf"((?:{_TOP})/[\w./-]+\.py|\w+\.py):([A-Za-z_]\w*(?:\.\w+)*)")
 _DOTTED = re.compile(r"(?:prodfix|blueprints|config)(?:\.\w+)+")
@@ -59,7 +59,7 @@ def is_there(span: str, code: Path = CODE) -> bool:
     if _FILE.fullmatch(span):
         return (code / span).exists()
     if _DOTTED.fullmatch(span):
-        return _module_has(span.split("."), code)
+        return _module_has(span.split("."), code) or _is_said(span, code)
     if span.startswith("make "):
         return f"\n{span.split()[1]}:" in (code / "Makefile").read_text()
     return not _SETTING.fullmatch(span) or span.removeprefix("PRODFIX_") in _capitals(code)
@@ -73,6 +73,11 @@ def _module_has(parts: list[str], code: Path) -> bool:
             file = module if module.is_file() else folder / "__init__.py"
             return not rest or rest in names_in(file) or f'"{rest}"' in file.read_text()
     return False
+
+
+def _is_said(name: str, code: Path) -> bool:
+    """Whether a text of the code's is this: the name of an attribute of a span, say."""
+    return any(f'"{name}"' in file.read_text() for file in (code / "prodfix").rglob("*.py"))
 
 
 _known_capitals: dict[Path, set[str]] = {}

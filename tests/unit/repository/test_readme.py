@@ -35,6 +35,8 @@ def test_it_has_the_order_of_a_readers_questions_and_a_table_of_them() -> None:
         "What an error answer looks like",
         "Health",
         "Diagnostics",
+        "Beside other tools",
+        "Run it",
         "Settings that matter",
         "Limits",
         "All pages",

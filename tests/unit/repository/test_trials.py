@@ -167,7 +167,7 @@ def test_what_stands_on_a_damaged_page_is_told(tmp_path: Path) -> None:
     held = {path: path.read_bytes() for path in journal.folder.glob("*.db*")}
     ways: set[str] = set()
     exposed: set[str] = set()
-    for seed in range(40):
+    for seed in range(160):  # so many that each page has been hit
         for path, content in held.items():
             path.write_bytes(content)
         told, gone = machine.damage(journal.folder, random.Random(seed))

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.datastructures import Headers
 
+from prodfix.operations.fingerprints import CommandKey
 from prodfix.request.context import RequestContext, current_context, new_context, reset_context, set_context
 from prodfix.serialization import iso
 
@@ -165,3 +166,11 @@ def test_a_context_is_not_known_in_another_thread_but_in_a_copy() -> None:
 @given(moment=st.datetimes(timezones=st.just(UTC)))
 def test_times_are_utc_with_milliseconds_and_z(moment: datetime) -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", iso(moment))
+
+
+def test_the_names_of_a_filters_fields_are_told_and_what_looks_like_data_in_them_is_not() -> None:
+    context = new_context(endpoint="/", method="GET", ip="", headers={})
+    key = CommandKey("find", "orders", ("status", "S3d79f4c2f082cdfdcdb48", "anna@example.org"))
+    context.notes.count(key, 2_000, False, context.begun + 0.005)
+    (told,) = context.notes.trail_json(context.begun)
+    assert (told["offsetMs"], told["durationMs"], told["fields"]) == (3.0, 2.0, ["?key", "status"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -308,3 +310,36 @@ def test_who_reads_a_record_is_told_device_system_and_client(agent: str, words: 
 def test_any_agent_has_a_description_or_none(agent: str) -> None:
     found = description(agent)
     assert found is None or 0 < len(found) <= 3 * LONGEST
+
+
+TURNS = """
+from gevent import monkey; monkey.patch_all()
+import sys, gevent
+from prodfix.request.devices import description
+
+turns = 0
+def others():
+    global turns
+    while True:
+        gevent.sleep(0.001)
+        turns += 1
+
+gevent.spawn(others)
+gevent.sleep(0)
+if sys.argv[1] == "control":
+    import user_agents.parsers
+else:
+    assert description("Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X)") == "iPhone, iOS 17.0, Mobile Safari UI/WKWebView"
+print(turns)
+"""
+
+
+def test_the_first_description_lets_other_requests_go_on() -> None:
+    def turns(how: str) -> int:
+        done = subprocess.run(
+            [sys.executable, "-c", TURNS, how], capture_output=True, text=True, timeout=60, check=True
+        )
+        return int(done.stdout)
+
+    assert turns("described") >= 5
+    assert turns("control") <= 1

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from prodfix.statistics.affected import WIDTH, K
 from prodfix.statistics.counts import ENDPOINTS, OTHER, RELEASES, Counts, ErrorKey, Seen, Traffic
 from tests.support.counting_worker import kind
 
@@ -29,15 +30,20 @@ def counts_of(errors: list[tuple[str, str, int]], requests: list[tuple[str, str,
     for fingerprint, device, at in errors:
         counts.count_error(kind(fingerprint, device=device), seen(float(at), f"v{at % 3}"))
     for endpoint, device, micros, failed in requests:
-        counts.count_request(endpoint, device, micros, failed=failed)
+        commands = micros % 4
+        counts.count_request(endpoint, device, micros, failed=failed, commands=commands, command_micros=commands * 7)
     return counts
 
 
 def contents(counts: Counts) -> Any:
     return (
-        {key: (one.count, one.first, one.last, one.releases) for key, one in counts.errors.items()},
+        {key: (one.count, one.first, one.last, one.releases) for key, one in counts.all_errors()},
+        counts.other_kinds,
         {device: (one.requests, one.failed, dict(one.bins)) for device, one in counts.devices.items()},
-        counts.endpoints,
+        {
+            name: (one.requests, one.failed, one.commands, one.command_micros, one.bins)
+            for name, one in counts.routes.items()
+        },
     )
 
 
@@ -60,11 +66,15 @@ def test_parts_that_were_written_and_added_in_any_order_are_what_one_would_have_
 def test_nothing_is_lost_beyond_the_bound_of_kinds(errors: list[tuple[str, str, int]], keys: int) -> None:
     counts = counts_of(errors, [], keys)
     assert counts.total_errors == len(errors)
-    named = [key for key in counts.errors if key.fingerprint != OTHER]
-    assert len(named) <= keys
-    assert len(counts.errors) <= keys + 2  # the rest of each category and device
+    assert len(counts.errors) <= keys
+    assert len(counts.others) <= 2  # the rest of each category and device
+    beyond = {(fingerprint, device) for fingerprint, device, _ in errors} - {
+        (key.fingerprint, key.device) for key in counts.errors
+    }
+    found = counts.other_kinds
+    assert (found.users if found else 0) == len({fingerprint for fingerprint, _ in beyond})
     assert sum(counts.errors_by(1).values()) == len(errors)
-    added = Counts(keys + 2)
+    added = Counts(keys)
     added.add(*written(counts))
     assert contents(added) == contents(counts)
 
@@ -73,7 +83,30 @@ def test_what_is_beyond_the_bound_keeps_its_category_and_device() -> None:
     counts = Counts(1)
     for number in range(3):
         counts.count_error(kind(f"f{number}", category="timeout"), seen())
-    assert list(counts.errors) == [kind("f0", category="timeout"), ErrorKey("timeout", "mobile", OTHER, OTHER, OTHER)]
+    assert list(counts.errors) == [kind("f0", category="timeout")]
+    assert list(counts.others) == [ErrorKey("timeout", "mobile", OTHER, OTHER, OTHER)]
+
+
+@pytest.mark.parametrize("number", [3, 23, 400])
+def test_it_is_said_of_how_many_kinds_errors_are_not_told_apart(number: int) -> None:
+    """Also of what several have counted, each of them some more than once."""
+    whole = Counts(5)
+    for part in range(3):
+        counts = Counts(5)
+        for one in range(5 + number):
+            counts.count_error(kind(f"f{one}"), seen(count=1 + part))
+        whole.add(*written(counts))
+    found = whole.other_kinds
+    assert found is not None
+    assert (whole.other_errors, found.exact) == (6 * number, number < K)
+    assert found.users == number if found.exact else abs(found.users - number) < 0.5 * number
+    assert [row for row in whole.error_rows() if row[3] == OTHER and len(row[11]) > K * WIDTH] == []
+
+
+def test_of_what_an_earlier_release_has_counted_together_nobody_knows_how_many_kinds_it_was() -> None:
+    counts = Counts(5)
+    counts.add([["unknown", "mobile", OTHER, OTHER, OTHER, 7, 1.0, 2.0, []]], {})
+    assert (counts.other_errors, counts.other_kinds, counts.errors) == (7, None, {})
 
 
 def test_of_several_counts_the_frequent_kinds_are_named() -> None:
@@ -90,9 +123,9 @@ def test_endpoints_are_bounded_and_their_requests_are_all_counted() -> None:
     for number in range(ENDPOINTS + 50):
         for _ in range(2):
             counts.count_request(f"/{number}", "mobile", 1000, failed=number % 2 == 0)
-    assert len(counts.endpoints) == ENDPOINTS + 1
-    assert counts.endpoints[OTHER] == [100, 50]
-    assert sum(one[0] for one in counts.endpoints.values()) == counts.whole().requests == 300
+    assert len(counts.routes) == ENDPOINTS + 1
+    assert (counts.routes[OTHER].requests, counts.routes[OTHER].failed) == (100, 50)
+    assert sum(one.requests for one in counts.routes.values()) == counts.whole().requests == 300
 
 
 def test_releases_are_bounded() -> None:

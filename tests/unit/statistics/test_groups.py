@@ -12,6 +12,7 @@ import pytest
 from pymongo.errors import PyMongoError, ServerSelectionTimeoutError
 
 from prodfix.statistics import groups as module
+from prodfix.statistics import known_groups
 from prodfix.statistics.counts import OTHER, RELEASES, Seen
 from prodfix.statistics.groups import ERROR_GROUPS, Group, Groups
 from prodfix.statistics.windows import Counted, Window
@@ -54,20 +55,35 @@ def test_a_group_is_what_has_one_fingerprint(stored: Worker, clock: Clock) -> No
     stored.error(device="desktop", endpoint="/notes")
     stored.error("f2", category="timeout")
     stored.store()
-    assert group(stored).to_json() == {
+    found = group(stored).to_json()
+    assert found == {
         "fingerprint": "f1",
         "message": "title of f1",
+        "headline": "title of f1",
+        "place": "",
+        "code": "",
         "category": "unknown",
         "count": 3,
+        "trend": found["trend"],
+        "users": None,
+        "usersExact": False,
         "firstSeen": iso(begun),
         "lastSeen": iso(begun + 90),
         "releases": ["v1"],
         "devices": {"mobile": 2, "desktop": 1},
         "endpoints": {"/": 2, "/notes": 1},
+        "badges": ["new"],
         "status": "open",
         "resolvedBy": None,
         "resolvedAt": None,
+        "ignored": None,
+        "note": None,
+        "owner": None,
+        "link": None,
+        "escalation": None,
+        "pending": False,
     }
+    assert (sum(found["trend"]), len(found["trend"])) == (3, 24)
     assert [one.fingerprint for one in stored.groups.page(stored.statistics.read("24h").window)[0]] == ["f1", "f2"]
 
 
@@ -121,7 +137,7 @@ def test_a_worker_asks_once_for_all_kinds_and_not_for_each(connect: Callable[...
     database = connect(event_listeners=[commands]).get_default_database()
     groups = Groups(lambda: database)
     groups.store(database, [seen_at(NOW, "v1", fingerprint=f"f{number}") for number in range(50)])
-    assert commands.names == ["update", "find"]
+    assert commands.names == ["update", "findAndModify", "find"]  # when there was a first one is asked once
     assert database[ERROR_GROUPS].count_documents({}) == 50
 
 
@@ -140,7 +156,7 @@ def test_what_a_worker_remembers_is_bounded(database: Any, monkeypatch: pytest.M
 def test_a_resolved_group_that_comes_back_is_a_regression_told_once(stored: Worker, clock: Clock) -> None:
     stored.error()
     stored.store()
-    assert stored.groups.resolve("f1", Window(), by="admin")
+    assert stored.triage.resolve("f1", Window(), by="admin")
     assert group(stored).status == "resolved"
     stored.store()
     assert stored.told == []
@@ -159,14 +175,14 @@ def test_it_is_told_again_when_it_was_resolved_again(stored: Worker, clock: Cloc
         stored.error()
         stored.store()
         assert len(stored.told) == times
-        stored.groups.resolve("f1", Window(), by="admin")
+        stored.triage.resolve("f1", Window(), by="admin")
         clock.now += 60
 
 
 def test_errors_before_it_was_resolved_are_no_regression(stored: Worker, clock: Clock, database: Any) -> None:
     stored.error()
     stored.store()
-    stored.groups.resolve("f1", Window(), by="admin")
+    stored.triage.resolve("f1", Window(), by="admin")
     stored.error()  # an hour ago, and heard of only now
     stored.store()
     Groups(lambda: database, on_regression=stored.told.append).store(database, [seen_at(NOW - 60, "v1")])
@@ -180,7 +196,7 @@ def test_of_many_workers_that_see_it_one_tells(make_worker: Callable[..., Worker
     for _ in range(3):
         for worker in workers:
             worker.told.clear()
-        workers[0].groups.resolve("f1", Window(), by="admin")
+        workers[0].triage.resolve("f1", Window(), by="admin")
         workers[0].clock.now = datetime.now(UTC).timestamp() + 60
         for worker in workers:
             worker.error()
@@ -194,7 +210,7 @@ def test_of_many_workers_that_see_it_one_tells(make_worker: Callable[..., Worker
 def test_resolved_in_the_next_release_ignores_the_old_ones(stored: Worker, database: Any) -> None:
     for release in ("v1", "v2"):
         stored.groups.store(database, [seen_at(NOW - 60, release)])
-    assert stored.groups.resolve("f1", Window(), by="admin", in_next_release=True)
+    assert stored.triage.resolve("f1", Window(), by="admin", in_next_release=True)
     for release in ("v1", "v2"):
         stored.groups.store(database, [seen_at(NOW + 3600, release)])
     assert stored.told == []
@@ -205,7 +221,7 @@ def test_resolved_in_the_next_release_ignores_the_old_ones(stored: Worker, datab
 def test_resolved_at_once_does_not(stored: Worker, database: Any) -> None:
     # The control of the test above.
     stored.groups.store(database, [seen_at(NOW - 60, "v1")])
-    stored.groups.resolve("f1", Window(), by="admin")
+    stored.triage.resolve("f1", Window(), by="admin")
     stored.groups.store(database, [seen_at(NOW + 3600, "v1")])
     assert [one["releases"] for one in stored.told] == [["v1"]]
 
@@ -213,8 +229,8 @@ def test_resolved_at_once_does_not(stored: Worker, database: Any) -> None:
 def test_a_group_can_be_opened_again(stored: Worker, clock: Clock, database: Any) -> None:
     stored.error()
     stored.store()
-    stored.groups.resolve("f1", Window(), by="admin")
-    assert stored.groups.reopen("f1")
+    stored.triage.resolve("f1", Window(), by="admin")
+    assert stored.triage.reopen("f1")
     assert group(stored).status == "open"
     clock.now = NOW + 3600
     stored.error()
@@ -225,8 +241,8 @@ def test_a_group_can_be_opened_again(stored: Worker, clock: Clock, database: Any
 
 
 def test_there_is_nothing_to_resolve_or_reopen_in_what_is_not_there(stored: Worker, database: Any) -> None:
-    assert not stored.groups.resolve("f1", Window(), by="admin")
-    assert not stored.groups.reopen("f1")
+    assert not stored.triage.resolve("f1", Window(), by="admin")
+    assert not stored.triage.reopen("f1")
     assert database[ERROR_GROUPS].count_documents({}) == 0
 
 
@@ -234,7 +250,7 @@ def test_there_is_nothing_to_resolve_or_reopen_in_what_is_not_there(stored: Work
 def test_whoever_resolves_it_is_named_as_he_is(stored: Worker, database: Any, by: str) -> None:
     stored.error()
     stored.store()
-    stored.groups.resolve("f1", Window(), by=by)
+    stored.triage.resolve("f1", Window(), by=by)
     assert database[ERROR_GROUPS].distinct("resolvedBy") == [by]
 
 
@@ -251,9 +267,8 @@ def test_while_mongodb_is_away_the_status_is_unknown_and_the_rest_is_told(
         assert (found.count, found.status) == (2, status)
     for answering in (None, nowhere.get_default_database()):
         stored.database = answering
-        for work in (lambda: stored.groups.resolve("f1", Window(), by="admin"), lambda: stored.groups.reopen("f1")):
-            with pytest.raises(ServerSelectionTimeoutError):
-                work()
+        with pytest.raises(ServerSelectionTimeoutError):
+            stored.triage.resolve("f1", Window(), by="admin")  # of which this instance knows nothing
 
 
 def test_what_the_server_refuses_is_raised_and_comes_again(stored: Worker, database: Any, fail: Any) -> None:
@@ -271,7 +286,7 @@ def test_a_regression_that_could_not_be_seen_is_seen_with_the_next_try(
 ) -> None:
     stored.error()
     stored.store()
-    stored.groups.resolve("f1", Window(), by="admin")
+    stored.triage.resolve("f1", Window(), by="admin")
     clock.now = NOW + 3600
     stored.error()
     fail("findAndModify", errorCode=8000)
@@ -282,15 +297,19 @@ def test_a_regression_that_could_not_be_seen_is_seen_with_the_next_try(
     assert len(stored.told) == 1
 
 
-def test_errors_beyond_the_bound_are_a_group_of_no_document(stored: Worker, database: Any) -> None:
+def test_errors_beyond_the_bound_are_no_kind(stored: Worker, database: Any) -> None:
     stored.error(OTHER)
     stored.store()
-    assert group(stored, OTHER).count == 1
     assert database[ERROR_GROUPS].count_documents({}) == 0
+    window = stored.statistics.read("1h").window
+    assert (stored.groups.page(window), stored.groups.find(OTHER, window)) == (([], 0), None)
+    stored.error("f1")
+    window = stored.statistics.read("1h").window
+    assert [one.fingerprint for one in stored.groups.page(window)[0]] == ["f1"], "the control"
 
 
 def test_an_answer_has_the_most_frequent_groups_and_no_more(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST", 20)
+    monkeypatch.setattr(known_groups, "MOST", 20)
     for number in range(30):
         worker.counters.error(kind(f"{number:03}"))
     worker.error("often", times=2)
@@ -314,7 +333,7 @@ def test_groups_are_found_by_their_state(stored: Worker) -> None:
         stored.error(name)
     stored.store()
     window = stored.statistics.read("24h").window
-    stored.groups.resolve("done", window, by="admin")
+    stored.triage.resolve("done", window, by="admin")
 
     def names(status: Any) -> list[str]:
         return [one.fingerprint for one in stored.groups.page(window, status=status)[0]]
@@ -322,12 +341,20 @@ def test_groups_are_found_by_their_state(stored: Worker) -> None:
     assert (names("resolved"), names("open"), names("regressed")) == (["done"], ["new"], [])
     stored.database = None
     assert (names("resolved"), sorted(names("unknown"))) == ([], ["done", "new"])
+    # Nothing is known to be done: an empty list of what is open would be an all-clear.
+    found, total = stored.groups.page(window, status="open")
+    assert (sorted(one.fingerprint for one in found), {one.status for one in found}, total) == (
+        ["done", "new"],
+        {"unknown"},
+        2,
+    )
+    assert (names("regressed"), names("ignored")) == ([], [])
 
 
 def test_one_group_is_found_in_the_window_or_in_mongodb(stored: Worker, clock: Clock) -> None:
     stored.error("f1", times=3)
     stored.store()
-    stored.groups.resolve("f1", stored.statistics.read("24h").window, by="somebody")
+    stored.triage.resolve("f1", stored.statistics.read("24h").window, by="somebody")
     found = stored.groups.find("f1", stored.statistics.read("24h").window)
     assert found is not None
     shown = found.to_json()
@@ -361,8 +388,8 @@ def test_a_kind_that_was_never_stored_can_be_resolved_if_the_window_has_it(worke
     worker.database = database
     worker.error("f1", 3)
     window = worker.statistics.read("1h").window
-    assert not worker.groups.resolve("f2", window, by="admin")
-    assert worker.groups.resolve("f1", window, by="admin")
+    assert not worker.triage.resolve("f2", window, by="admin")
+    assert worker.triage.resolve("f1", window, by="admin")
     worker.store()
     (group,) = worker.groups.page(worker.statistics.read("1h").window)[0]
     assert (group.status, group.count, worker.told) == ("resolved", 3, [])

@@ -17,11 +17,15 @@ from pymongo.errors import PyMongoError
 
 from prodfix.journal.journal import Journal
 from prodfix.statistics import minutes as module
-from prodfix.statistics.counts import Counts
-from prodfix.statistics.minutes import CLOSED_AT_ONCE, STEP
+from prodfix.statistics.hours import CLOSED_AT_ONCE
+from prodfix.statistics.instance_hours import ERROR_MINUTES, identity_of
+from prodfix.statistics.packing import packed
+from prodfix.statistics.parts import HourPart
 from prodfix.statistics.statistics import TIME_RANGES
-from prodfix.statistics.windows import ERROR_HOURS, ERROR_MINUTES, GRACE, HOUR, KEPT, LATEST
+from prodfix.statistics.window import STEP, Counted, moment_of
+from prodfix.statistics.windows import ERROR_HOURS, GRACE, HOUR, KEPT, LATEST
 from tests.support.counting_worker import BEGIN, MINUTE, Clock, Worker
+from tests.support.stored_counts import hour_contents, revisions, states, window_of
 
 
 class Killed(BaseException):
@@ -30,15 +34,18 @@ class Killed(BaseException):
 
 def hours(database: Any) -> dict[int, int]:
     """The errors of each hour's document."""
-    return {
-        document["_id"] - MINUTE // HOUR: sum(row[5] for row in document["errors"])
-        for document in database[ERROR_HOURS].find()
-    }
+    found = hour_contents(database)
+    return {hour - MINUTE // HOUR: sum(row[5] for row in content["errors"]) for hour, content in found.items()}
+
+
+def total(database: Any) -> int:
+    """The errors that the documents of instances have."""
+    return window_of(*states(database)).counts.total_errors
 
 
 def minutes(database: Any) -> list[tuple[int, int]]:
-    found = [(one["_id"]["minute"] - MINUTE, one["revision"]) for one in database[ERROR_MINUTES].find()]
-    return sorted(found)
+    """Each minute of each worker with its revision."""
+    return sorted((minute - MINUTE, revision) for _, minute, revision in revisions(database))
 
 
 @pytest.fixture
@@ -56,8 +63,132 @@ def test_a_minute_is_stored_as_a_total_and_replaced_by_a_later_one(stored: Worke
         stored.error(times=times)
         stored.store()
     (document,) = database[ERROR_MINUTES].find()
-    assert document["_id"] == {"minute": MINUTE, "worker": stored.journal.boot}
-    assert (document["revision"], document["errors"][0][5], document["timestamp"].timestamp()) == (5, 5, BEGIN)
+    assert document["_id"] == identity_of(MINUTE // HOUR, stored.windows.instance())
+    assert (document["revision"], document["timestamp"].timestamp()) == (2, BEGIN), "one update for each change"
+    (state,) = states(database)
+    assert (window_of(state).counts.total_errors, state.workers) == (5, {stored.journal.boot})
+    assert minutes(database) == [(0, 5)]
+
+
+def test_what_is_over_is_written_once_and_what_grows_again_and_again(
+    stored: Worker, clock: Clock, connect: Callable[..., Any], commands: Any
+) -> None:
+    stored.database = connect(event_listeners=[commands]).get_default_database()
+    sent: list[list[str]] = []
+    for _ in range(9):
+        stored.error()
+        commands.sent.clear()
+        stored.store()
+        (update,) = [one["updates"][0]["u"] for one in commands.sent if one.get("update") == ERROR_MINUTES]
+        fields = sorted(set(update["$set"]) - {"revision", "workers", "timestamp"})
+        sent.append(fields + [f"- {name}" for name in update.get("$unset", ())])
+        clock.now += 41
+    assert sent == [
+        ["minutes.0"],
+        ["minutes.0"],
+        ["minutes.1"],
+        ["minutes.2"],
+        ["minutes.2"],
+        ["minutes.3"],
+        ["minutes.4"],
+        ["minutes.4"],
+        ["minutes.5", "revisions", "sums.0", *(f"- minutes.{offset}" for offset in range(5))],
+    ]
+    (state,) = states(stored.database)
+    assert ({minute - MINUTE for _, minute in state.open}, window_of(state).counts.total_errors) == ({5}, 9)
+
+
+def test_a_minute_whose_rows_stay_as_they_are_is_not_sent_again(
+    make_worker: Callable[..., Worker], clock: Clock, connect: Callable[..., Any], commands: Any
+) -> None:
+    """The control is the other worker's, which has grown."""
+    worker, other = make_worker(connect(event_listeners=[commands]).get_default_database()), make_worker()
+    worker.error()
+    other.error()
+    worker.store()
+    clock.now += 61
+    other.error()
+    commands.sent.clear()
+    worker.store()
+    (update,) = [one["updates"][0]["u"] for one in commands.sent if one.get("update") == ERROR_MINUTES]
+    assert [name for name in update["$set"] if "." in name] == ["minutes.1"]
+    assert "workers" not in update["$set"], "nor is who has counted"
+
+
+def test_what_an_earlier_release_has_stored_of_the_hour_is_read_and_gone_on_with(
+    make_instance: Callable[..., Worker], clock: Clock, database: Any
+) -> None:
+    """It has sent each part again with each minute, and what may grow as rows and as parts."""
+    worker, elsewhere = make_instance(database), make_instance(database)
+
+    def counted(minute: int, times: int, revision: int) -> Counted:
+        row = ["unknown", "mobile", "/", "f1", "title of f1", times, BEGIN, BEGIN, ["v0"]]
+        return Counted("0-old", MINUTE + minute, revision, 0, [row], {"devices": [], "endpoints": [], "routes": []})
+
+    def part(*rows: Counted) -> Any:
+        whole = HourPart()
+        for row in rows:
+            whole.add(row)
+        return whole.to_json()
+
+    over, second, open_one = counted(0, 2, 2), counted(1, 3, 3), counted(2, 4, 4)
+    document = {
+        "_id": identity_of(MINUTE // HOUR, worker.windows.identity.made() or ""),
+        "timestamp": moment_of(MINUTE),
+        "revision": 7,
+        "workers": ["0-old"],
+        "final": packed({"0-old": {MINUTE: 2, MINUTE + 1: 3}}),
+        "parts": {"0": packed(part(over, second))},
+        "rows": packed([["0-old", MINUTE + 2, 4, open_one.errors, open_one.traffic]]),
+        "open": packed({0: part(open_one)}),
+    }
+    database[ERROR_MINUTES].insert_one(document)
+    clock.now += 200
+    assert (worker.total(), elsewhere.total()) == (9, 9)
+    worker.error()
+    worker.store()
+    assert (worker.total(), elsewhere.total(), total(database)) == (10, 10, 10)
+    stored = database[ERROR_MINUTES].find_one()
+    assert set(stored) == {"_id", "timestamp", "workers", "revision", "revisions", "minutes", "parts"}, (
+        "what changed is ours"
+    )
+    clock.now += 300
+    worker.error()
+    worker.store()
+    assert (worker.total(), elsewhere.total(), total(database)) == (11, 11, 11)
+    stored = database[ERROR_MINUTES].find_one()
+    assert (list(stored["sums"]), stored["parts"], stored["revision"]) == (["0"], {}, 9)
+    worker.journal.write([("UPDATE minutes SET stored = revision", ())])
+    clock.now += 3 * 3600
+    worker.store()
+    assert hours(database) == {0: 11}
+
+
+@pytest.mark.parametrize(("weight", "errors"), [(0, 1), (99, 0)])
+def test_an_hour_that_an_earlier_release_has_closed_is_closed_once_more(
+    stored: Worker, clock: Clock, connect: Callable[..., Any], commands: Any, weight: int, errors: int
+) -> None:
+    """As it has left out what this one has stored. The control: a heavier one has all that there is."""
+    stored.database = database = connect(event_listeners=[commands]).get_default_database()
+    hour = MINUTE // HOUR
+    stored.error()
+    stored.store()
+    content = {"workers": ["old"], "series": [], "errors": [], "traffic": {}}
+    old = {
+        "_id": hour,
+        "timestamp": moment_of(MINUTE),
+        "weight": weight,
+        "counts": packed(content),
+        "steps": packed([]),
+    }
+    database[ERROR_HOURS].insert_one(old)
+    clock.now += 2 * 3600
+    stored.store()
+    assert (hours(database), database[ERROR_HOURS].find_one()["form"]) == ({0: errors}, 2)
+    commands.sent.clear()
+    clock.now += 3 * 3600
+    stored.store()
+    assert [one for one in commands.sent if one.get("update") == ERROR_HOURS] == [], "once"
 
 
 def test_what_is_stored_is_handed_on_before_it_is_marked(stored: Worker) -> None:
@@ -140,7 +271,8 @@ def test_what_a_dead_worker_counted_is_stored_too(
         stored.storage.tick()
         answer = stored.answer()
         assert (answer["totalErrors"], answer["requests"], answer["failedRequests"]) == (3, 1, 1)
-    assert [document["_id"]["worker"] for document in database[ERROR_MINUTES].find()] == [dead.journal.boot]
+    (state,) = states(database)
+    assert state.workers == {dead.journal.boot}
 
 
 # -- closing ----------------------------------------------------------------------------------------------------------
@@ -158,10 +290,11 @@ def test_an_hour_is_closed_three_minutes_after_its_end(stored: Worker, clock: Cl
     clock.now += 61  # by then the worker that looks after it has had its turn
     stored.store()
     (document,) = database[ERROR_HOURS].find()
-    assert (document["_id"], document["weight"]) == (MINUTE // HOUR, 6)
-    assert document["workers"] == [stored.journal.boot]
-    assert sorted((row[3], row[5]) for row in document["errors"]) == [("f1", 3), ("f2", 2)]
-    assert document["series"] == [[0, 0, 0, [["unknown", 3]]], [55, 1, 1, [["unknown", 2]]]]
+    content = hour_contents(database)[MINUTE // HOUR]
+    assert (document["_id"], document["weight"]) == (MINUTE // HOUR, 1)
+    assert content["workers"] == [stored.journal.boot]
+    assert sorted((row[3], row[5], row[9]) for row in content["errors"]) == [("f1", 3, [0, 3]), ("f2", 2, [55, 2])]
+    assert content["series"] == [[0, 0, 0, [["unknown", 3]]], [55, 1, 1, [["unknown", 2]]]]
     assert STEP == 5
     database[ERROR_MINUTES].delete_many({})
     stored.journal.write([("DELETE FROM minutes", ())])
@@ -173,14 +306,16 @@ def test_a_late_minute_is_added_to_its_hour(
     stored: Worker, make_worker: Callable[..., Worker], clock: Clock, database: Any
 ) -> None:
     late = make_worker(database)
-    late.error(times=4)
     stored.error()
     stored.store()
     clock.now += 5 * 3600
     stored.store()
     assert hours(database) == {0: 1}
+    clock.now -= 5 * 3600
+    late.error(times=4)  # as in the file of a disk that has failed for so long
+    clock.now += 5 * 3600
     assert stored.total("24h") == 5  # before it is stored ...
-    late.store()
+    stored.store()
     assert hours(database) == {0: 5}
     assert stored.total("24h") == 5  # ... and after
 
@@ -197,10 +332,10 @@ def test_a_few_hours_are_closed_at_once_and_the_rest_next(stored: Worker, clock:
     for _ in range(2 * CLOSED_AT_ONCE + 1):
         stored.error()
         clock.now += 3600
-    for row in stored.journal.read("SELECT worker, minute, revision, errors FROM minutes"):
-        worker, minute, revision, _ = row
-        document = {"_id": {"minute": minute, "worker": worker}, "timestamp": module.moment_of(minute)}
-        database[ERROR_MINUTES].insert_one(document | {"revision": revision, "errors": [], "traffic": {}})
+    for (minute,) in stored.journal.read("SELECT minute FROM minutes"):
+        identity = identity_of(minute // HOUR, "elsewhere")
+        document = {"_id": identity, "timestamp": moment_of(minute), "revision": 1, "workers": [], "final": packed({})}
+        database[ERROR_MINUTES].insert_one(document)
     stored.journal.write([("UPDATE minutes SET stored = revision", ())])
     clock.now += GRACE * 60
     for count in (CLOSED_AT_ONCE, 2 * CLOSED_AT_ONCE, 2 * CLOSED_AT_ONCE + 1):
@@ -237,48 +372,65 @@ def test_a_clock_that_is_put_back_does_not_keep_hours_from_being_closed(
 
 
 def test_a_lighter_document_never_replaces_a_heavier_one(stored: Worker, clock: Clock, database: Any) -> None:
-    stored.error(times=3)
-    stored.store()
+    for _ in range(3):
+        stored.error()
+        stored.store()
     clock.now += 2 * 3600
-    stored.minutes._close(database, MINUTE // HOUR)
+    stored.store()
     assert hours(database) == {0: 3}
     database[ERROR_MINUTES].delete_many({})  # as the server does after 50 hours, or as a reader saw it before
-    document = {"_id": {"minute": MINUTE, "worker": "v"}, "timestamp": module.moment_of(MINUTE), "revision": 2}
-    database[ERROR_MINUTES].insert_one(document | {"errors": [], "traffic": {}})
-    stored.minutes._close(database, MINUTE // HOUR)
+    document = {"_id": identity_of(MINUTE // HOUR, "v"), "timestamp": moment_of(MINUTE), "revision": 2, "workers": []}
+    document["final"] = packed({})
+    database[ERROR_MINUTES].insert_one(document)
+    stored.minutes.hours.close(database, MINUTE // HOUR)
     assert hours(database) == {0: 3}
     database[ERROR_MINUTES].update_one({}, {"$set": {"revision": 4}})  # the control
-    stored.minutes._close(database, MINUTE // HOUR)
+    stored.minutes.hours.close(database, MINUTE // HOUR)
     assert hours(database) == {0: 0}
 
 
-def test_workers_that_close_at_once_leave_the_whole_hour(
-    make_worker: Callable[..., Worker], clock: Clock, database: Any
+def test_instances_that_close_at_once_leave_the_whole_hour(
+    make_instance: Callable[..., Worker], clock: Clock, database: Any
 ) -> None:
-    workers = [make_worker(database) for _ in range(6)]
+    instances = [make_instance(database) for _ in range(6)]
     for round_ in range(4):
-        for number, worker in enumerate(workers):
-            worker.error(times=number + 1)
+        for number, instance in enumerate(instances):
+            instance.error(times=number + 1)
         clock.now += 2 * 3600
         with ThreadPoolExecutor(6) as pool:
-            for task in [pool.submit(worker.store) for worker in workers]:
+            for task in [pool.submit(instance.store) for instance in instances]:
                 task.result(30)
         assert hours(database)[2 * round_] == 21
-    assert {worker.total("24h") for worker in workers} == {84}
+    assert {instance.total("24h") for instance in instances} == {84}
 
 
-def test_a_minute_of_a_worker_whose_clock_is_behind_is_added_to_its_hour(
-    stored: Worker, open_journal: Callable[[], Journal], database: Any
+def test_a_minute_of_an_instance_whose_clock_is_behind_is_added_to_its_hour(
+    make_instance: Callable[..., Worker], database: Any
 ) -> None:
-    ahead = Worker(open_journal(), Clock(BEGIN + (HOUR + GRACE + 1) * 60), database)
-    stored.error()
-    stored.store()
+    behind, ahead = make_instance(database), make_instance(database, clock=Clock(BEGIN + (HOUR + GRACE + 1) * 60))
+    behind.error()
+    behind.store()
     ahead.store()
     assert hours(database) == {0: 1}
-    stored.error()  # by its own clock the hour is still open
-    stored.store()
+    behind.error()  # by its own clock the hour is still open
+    behind.store()
     assert hours(database) == {0: 2}
     assert ahead.total("24h") == 2
+
+
+def test_what_another_release_has_left_hides_nothing(stored: Worker, clock: Clock, database: Any) -> None:
+    hour = MINUTE // HOUR
+    row = ["unknown", "mobile", "/", "f", "title", 900, 0.0, 0.0, []]
+    old = {"timestamp": moment_of(MINUTE), "errors": [row], "traffic": {}}
+    database[ERROR_MINUTES].insert_one({"_id": {"minute": MINUTE, "worker": "old"}, "revision": 900, **old})
+    database[ERROR_HOURS].insert_one({"_id": hour, "weight": 900, "workers": ["old"], "series": [], **old})
+    stored.error()
+    stored.store()
+    assert stored.total() == 1
+    clock.now += 5 * 3600
+    assert stored.total("24h") == 1
+    stored.store()
+    assert (hours(database), stored.total("24h")) == ({0: 1}, 1)
 
 
 # -- all of it, in any order ------------------------------------------------------------------------------------------
@@ -309,9 +461,9 @@ def killed(worker: Worker, when: str) -> Iterator[None]:
             return run
 
         if when == "stored":
-            patched.setattr(module, "_replace", after(module._replace))
+            patched.setattr(module, "_write", after(module._write))
         elif when == "closed":
-            patched.setattr(worker.minutes, "_close", after(worker.minutes._close))
+            patched.setattr(worker.minutes.hours, "close", after(worker.minutes.hours.close))
         elif when == "handed on":
             patched.setattr(worker.groups, "store", after(worker.groups.store))
         elif when == "marked":
@@ -348,7 +500,7 @@ class Instance:
         elif what == "turn":
             self.clock.now += how * 60
         elif what == "replace":  # a worker that was killed, and another in its place
-            worker.journal.close()
+            worker.end()
             self.workers[number] = self.start()
             self.workers[number].database = worker.database
         elif what == "database":
@@ -372,21 +524,20 @@ class Instance:
         for _ in range(2):
             for worker in self.workers:
                 worker.storage.tick()
-        found = {document["_id"]: document for document in self.database[ERROR_HOURS].find()}
-        sums: dict[int, Counts] = {}
-        for one in self.database[ERROR_MINUTES].find():
-            sums.setdefault(one["_id"]["minute"] // HOUR, Counts(999)).add(one["errors"], one["traffic"])
-        for hour, document in found.items():
-            assert sum(row[5] for row in document["errors"]) == sums[hour].total_errors
-            assert sum(row[1] for row in document["traffic"]["devices"]) == sums[hour].whole().requests
-        assert self.database[ERROR_HOURS].count_documents({}) >= len([h for h in sums if h * HOUR + 120 < self.now()])
+        found, kept = hour_contents(self.database), states(self.database)
+        for hour, content in found.items():
+            counts = window_of(*[state for state in kept if state.hour == hour]).counts
+            assert sum(row[5] for row in content["errors"]) == counts.total_errors
+            assert sum(row[1] for row in content["traffic"]["devices"]) == counts.whole().requests
+        over = {state.hour for state in kept if state.hour * HOUR + 120 < self.now()}
+        assert len(found) >= len(over)
 
     def now(self) -> int:
         return self.workers[0].windows.now()
 
     def close(self) -> None:
         for worker in self.workers:
-            worker.journal.close()
+            worker.end()
 
 
 @settings(deadline=None, max_examples=30, suppress_health_check=list(HealthCheck))
@@ -407,12 +558,15 @@ def test_that_test_would_see_a_minute_that_is_marked_before_its_hour_has_it(
 ) -> None:
     # The control: hours are closed after the marks, and the worker is killed in between.
     with contextlib.closing(Instance(tmp_path, database)) as instance:
-        for step in (("count", 0, 1), ("store", 0, ""), ("count", 1, 2), ("turn", 0, 64), ("store", 0, "")):
+        for step in (("count", 0, 1), ("turn", 0, 64), ("store", 0, ""), ("turn", 0, -64), ("count", 1, 2)):
             instance.step(*step)
             instance.check()
         assert database[ERROR_HOURS].count_documents({}) == 1
-        monkeypatch.setattr(instance.workers[1].minutes, "_close", lambda *_: None)
-        instance.step("store", 1, "")
+        instance.step("turn", 0, 64)
+        instance.check()
+        monkeypatch.setattr(instance.workers[0].minutes.hours, "close", lambda *_: None)
+        instance.step("store", 0, "")
+        instance.workers[1].minutes.store(database, lambda *_: None)  # marks its own
         with pytest.raises(AssertionError):
             instance.check()
 

@@ -272,7 +272,7 @@ def test_its_own_views_keep_its_own_answers(adopt: Callable[..., Flask]) -> None
 
 
 def test_a_part_that_loads_flask_jwt_extended_after_the_application_was_made_has_its_rules(
-    make_settings: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    make_settings: Callable[..., Any], own_logging: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = authentication.loaded
     monkeypatch.setattr(authentication, "loaded", lambda *asked: ())

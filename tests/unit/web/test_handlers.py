@@ -139,6 +139,11 @@ def test_aborted_statuses_have_it_too(client: Any, status: int, code: str) -> No
     assert_is_ours(client.get(f"/abort/{status}"), status, code)
 
 
+def test_a_status_without_a_code_of_its_own_has_the_name_that_http_gives_it(client: Any) -> None:
+    titles = [client.get(f"/abort/{status}").get_json()["title"] for status in (406, 418, 502, 404)]
+    assert titles == ["Not Acceptable", "I'm a teapot", "Bad Gateway", "Not found"]
+
+
 def test_so_have_flasks_own_refusals(client: Any) -> None:
     assert_is_ours(client.get("/nowhere"), 404, "NOT_FOUND")
     assert_is_ours(client.delete("/number"), 405, "METHOD_NOT_ALLOWED")

@@ -204,6 +204,28 @@ def test_a_health_check_that_says_503_of_others_is_no_error(host: Flask) -> None
     assert Seen(host, "/return/503").told  # the control
 
 
+def test_what_nobody_counts_is_counted_if_we_are_to_blame_and_not_if_its_client_is(host: Flask) -> None:
+    @host.get("/unseen/<int:status>")
+    def unseen(status: int) -> None:
+        uncounted()
+        abort(status)
+
+    counters = host.extensions["prodfix"].requests.counters
+
+    def counted() -> tuple[int, int, int]:
+        counters.flush()
+        found = host.extensions["prodfix"].requests.statistics.read("1h").statistics().to_json()
+        return found["requests"], found["failedRequests"], found["totalErrors"]
+
+    for status in (400, 404, 405, 422):
+        Seen(host, f"/unseen/{status}")
+    assert counted() == (0, 0, 0)
+    Seen(host, "/unseen/403")
+    assert counted() == (1, 0, 1), "who was refused"
+    Seen(host, "/unseen/500")  # the control
+    assert counted() == (2, 1, 2)
+
+
 def test_what_a_middleware_answers_has_an_id_too(adopt: Callable[..., Flask]) -> None:
     app = made()
     inner = app.wsgi_app

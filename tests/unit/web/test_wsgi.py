@@ -346,7 +346,7 @@ def counted(app: Flask) -> tuple[dict[str, list[int]], dict[str, int]]:
     services = app.extensions["prodfix"]
     services.requests.counters.flush()
     counts = services.requests.statistics.read("1h").counts
-    return dict(counts.endpoints), counts.errors_by(2)
+    return {name: [one.requests, one.failed] for name, one in counts.routes.items()}, counts.errors_by(2)
 
 
 def test_an_applications_own_routes_below_health_are_counted_and_health_checks_are_not(

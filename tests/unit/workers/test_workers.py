@@ -9,11 +9,13 @@ from typing import Any
 import orjson
 import pytest
 
+from prodfix.instance.heartbeat import Heartbeat
 from prodfix.journal.journal import Journal
 from prodfix.logs.sinks import SinksStatus, SinkStatus
+from prodfix.process.memory import MemoryUse
 from prodfix.recovery.breaker import BreakerState, BreakerStatus
 from prodfix.workers.worker_state import JournalStatus, WorkerState
-from prodfix.workers.workers import Workers, breaker_of, connection_of, journal_of, sinks_of
+from prodfix.workers.workers import Workers, breaker_of, connection_of, journal_of, lasting, sinks_of
 
 
 def worker(journal: Journal, name: str, age: float = 0, **connection: Any) -> None:
@@ -147,3 +149,63 @@ def test_a_row_that_cannot_be_read_hides_no_other(workers: Workers, journal: Jou
     journal.write([("INSERT OR REPLACE INTO status VALUES (?, ?, ?)", (name, moment, entry))])
     assert "a" in {one.worker for one in workers.read()}
     assert len(workers.read()) == 2 - (entry != b"{}")
+
+
+def beating(name: str, **facts: Any) -> Heartbeat:
+    return Heartbeat(name, time.monotonic(), **facts)
+
+
+def test_whose_heart_beats_lives_however_long_ago_it_has_written(journal: Journal) -> None:
+    worker(journal, "alive", age=3600)
+    worker(journal, "gone", age=3600)
+    beats = [beating("alive")]
+    workers = Workers(journal, beats=lambda: beats)
+    assert [one.worker for one in workers.read()] == ["alive"]
+    beats.clear()
+    assert workers.read() == []
+
+
+def test_what_goes_on_by_itself_is_told_as_of_now_though_nobody_writes_it(journal: Journal) -> None:
+    worker(journal, "a", age=100)
+    now = time.monotonic()
+    beat = beating("a", begun=now - 500, asked=now - 7, lag_ms=3.5, round_trip_ms=1.25)
+    (found,) = Workers(journal, beats=lambda: [beat]).read()
+    assert (found.loop_lag_ms, found.network.round_trip_ms) == (3.5, 1.25)
+    assert found.uptime_seconds == pytest.approx(500, abs=5)
+    assert found.idle_seconds == pytest.approx(7, abs=5)
+    assert found.connection.uptime == pytest.approx(109, abs=5)
+
+
+def test_lasting_is_all_but_what_goes_on_by_itself() -> None:
+    state = live()
+    later = replace(
+        state,
+        uptime_seconds=9.0,
+        idle_seconds=2.0,
+        loop_lag_ms=4.0,
+        connection=replace(state.connection, uptime=99.0),
+        network=replace(state.network, round_trip_ms=7.0),
+        environment=replace(state.environment, memory=MemoryUse(1.0, 1.0, 1.0)),
+    )
+    assert lasting(state) == lasting(later)
+    assert lasting(state) != lasting(replace(state, losses=1))
+    assert lasting(state) != lasting(replace(state, connection=replace(state.connection, checked_out=2)))
+
+
+def test_who_need_not_know_at_once_asks_the_journals_only_after_a_change(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version: list[object | None] = [1]
+    workers, asked = Workers(journal, version=lambda: version[0]), []
+    read = journal.read
+    monkeypatch.setattr(journal, "read", lambda *query: asked.append(1) or read(*query))
+    for changed in (False, False, True, False):
+        version[0] = 2 if changed else version[0]
+        workers.read(fresh=False)
+    assert len(asked) == 2
+    workers.read()
+    assert len(asked) == 3
+    version[0] = None
+    workers.read(fresh=False)
+    workers.read(fresh=False)
+    assert len(asked) == 5, "while nobody can say"

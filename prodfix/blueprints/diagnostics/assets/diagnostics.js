@@ -3,11 +3,6 @@
 
 const overview = document.getElementById("overview");
 
-function newestFirst() {
-  const plot = document.getElementById("plot");
-  if (plot) plot.scrollLeft = plot.scrollWidth;
-}
-
 function keepFresh() {
   const told = document.getElementById("refreshed");
   const button = document.getElementById("refresh");
@@ -15,8 +10,10 @@ function keepFresh() {
   let timer, last = new Date();
 
   function tell(failed) {
-    const at = last.toISOString().slice(11, 19) + " UTC";
-    told.textContent = failed ? `Not refreshed since ${at}` : `As of ${at}`;
+    const at = document.createElement("time"); // which shell.js tells as all others
+    [at.dateTime, at.title, at.dataset.seconds] = [last.toISOString(), last.toISOString(), ""];
+    at.textContent = localTime(last, true);
+    told.replaceChildren(failed ? "Not refreshed since " : "As of ", at);
     told.classList.toggle("stale", failed);
   }
 
@@ -26,16 +23,12 @@ function keepFresh() {
 
   function replace(html) {
     const kept = open();
-    const scrolled = document.getElementById("plot")?.scrollLeft;
     const href = overview.contains(document.activeElement) && document.activeElement.getAttribute("href");
     const same = () => [...overview.querySelectorAll(`[href="${CSS.escape(href)}"]`)];
     const number = href ? same().indexOf(document.activeElement) : -1; // the plot and its table lead to the same
     overview.innerHTML = html;
     for (const id of kept) document.getElementById(id)?.setAttribute("open", "");
     if (href) same()[number]?.focus({ preventScroll: true });
-    const plot = document.getElementById("plot");
-    if (plot && scrolled !== undefined) plot.scrollLeft = scrolled;
-    else newestFirst();
   }
 
   async function refresh() {
@@ -66,5 +59,44 @@ function keepFresh() {
   schedule();
 }
 
-newestFirst();
 if (overview) keepFresh();
+
+// -- copy buttons: `data-copy` is the ID of what has the text -----------------------------------------------------------------
+
+async function copy(button) {
+  const from = document.getElementById(button.dataset.copy);
+  const words = button.textContent;
+  try {
+    await navigator.clipboard.writeText(from.value ?? from.textContent);
+    button.textContent = "Copied";
+  } catch {
+    // No clipboard without HTTPS: then it is shown and chosen, to be copied by hand.
+    const folded = from.closest("details");
+    if (folded) [folded.hidden, folded.open] = [false, true];
+    from.focus();
+    if (from.select) from.select();
+    button.textContent = "Copy it from there";
+  }
+  setTimeout(() => (button.textContent = words), 2500);
+}
+
+for (const button of document.querySelectorAll("button.copy[data-copy]")) {
+  button.hidden = false;
+  const instead = document.getElementById(button.dataset.copy)?.closest("details.menu");
+  if (instead) instead.hidden = true; // which is for who has no script
+  button.setAttribute("aria-live", "polite");
+  button.addEventListener("click", () => copy(button));
+}
+
+// -- menus close by Escape, and by a click elsewhere ---------------------------------------------------------------------------
+
+for (const menu of document.querySelectorAll("details.menu")) {
+  document.addEventListener("click", (event) => {
+    if (menu.open && !menu.contains(event.target) && !event.target.closest(".copy")) menu.open = false;
+  });
+  menu.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || !menu.open) return;
+    menu.open = false;
+    menu.querySelector("summary").focus();
+  });
+}

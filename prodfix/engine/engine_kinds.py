@@ -1,0 +1,110 @@
+"""What an engine has of kinds of errors: their groups, what admins decide of them, and who is told of new ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pymongo.synchronous.database import Database
+
+from prodfix.alerts.kind_events import OF_CLIENTS
+from prodfix.alerts.service import Alerts
+from prodfix.engine.engine_databases import EngineDatabases
+from prodfix.journal.journal import Journal
+from prodfix.process.lazy import Lazy, made_once
+from prodfix.records.lookup import Lookup
+from prodfix.records.reports import Reports
+from prodfix.statistics.counters import Counters
+from prodfix.statistics.decision_orders import DecisionOrder, DecisionOrders
+from prodfix.statistics.escalations import Escalations
+from prodfix.statistics.groups import Groups
+from prodfix.statistics.minutes import Minutes
+from prodfix.statistics.triage import Triage, WaitedResult
+from prodfix.statistics.windows import Window, Windows, moment_of
+
+
+class EngineKinds(Lazy):
+    """``lookup``, ``reports`` and ``alerts`` are asked for when something is told: they are made of what is here. ``kept``: what
+    is ours goes to a database."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        databases: EngineDatabases,
+        counters: Counters,
+        windows: Windows,
+        minutes: Minutes,
+        *,
+        lookup: Callable[[], Lookup],
+        reports: Callable[[], Reports],
+        alerts: Callable[[], Alerts],
+        kept: bool,
+    ) -> None:
+        super().__init__()
+        self._journal, self._databases, self._counters = journal, databases, counters
+        self._windows, self._minutes = windows, minutes
+        self._lookup, self._reports, self._alerts, self._kept = lookup, reports, alerts, kept
+
+    @made_once
+    def groups(self) -> Groups:
+        return Groups(
+            self._databases.diagnostics,
+            kinds=self._counters.kinds,
+            orders=self.orders,
+            on_regression=self._regressed,
+            on_new_kind=self._new_kind,
+            on_early_kind=self._early_kind,
+            on_escalation=self._escalated,
+            kinds_of=self._kinds_of,
+        )
+
+    @made_once
+    def orders(self) -> DecisionOrders | None:
+        """None where nobody could ever apply them."""
+        return DecisionOrders(self._journal) if self._kept else None
+
+    @made_once
+    def triage(self) -> Triage:
+        return Triage(self._databases.diagnostics, self.groups, self.orders, on_waited=self._waited)
+
+    @made_once
+    def escalations(self) -> Escalations:
+        return Escalations(self._windows, self.groups, stored=lambda: self._minutes.stored)
+
+    def store(self, database: Database[Any]) -> None:
+        """What waits for MongoDB, and what is to be decided of what it has. Raises what MongoDB says."""
+        self.groups.begun(database)  # from the first start on, and not from the first error on: that one is news
+        self.triage.apply(database)
+        self.escalations.look(database)
+
+    def _kinds_of(self, user: str, window: Window) -> set[str]:
+        begin, end = window.first, window.last
+        return self._lookup().kinds_of_user(
+            user,
+            begin=None if begin is None else moment_of(begin),
+            end=None if end is None else moment_of(end + 1),
+        )
+
+    # -- what is told upwards ---------------------------------------------------------------------------------------------
+
+    def _regressed(self, group: Mapping[str, Any]) -> None:
+        self._reports().regression(group)
+        self._alerts().happened("regression", group)
+
+    def _new_kind(self, group: Mapping[str, Any]) -> None:
+        self._reports().new_kind(group)
+        if group.get("category") not in OF_CLIENTS:  # which are answered with 4xx, and call nobody
+            self._alerts().happened("new_kind", group)
+
+    def _early_kind(self, group: Mapping[str, Any]) -> None:
+        """In the first hour of all: no news of its own, but whoever has just set up alerts waits for one."""
+        if group.get("category") not in OF_CLIENTS:
+            self._alerts().happened("new_kind", {**group, "early": True})
+
+    def _waited(self, order: DecisionOrder, result: WaitedResult) -> None:
+        self._reports().waited(order, result)
+
+    def _escalated(self, group: Mapping[str, Any]) -> None:
+        self._reports().escalation(group)
+        if group.get("category") not in OF_CLIENTS:
+            self._alerts().happened("escalating", group)

@@ -1,0 +1,1 @@
+"""Error trackers of somebody else's, and what they are told."""
