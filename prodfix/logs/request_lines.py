@@ -71,6 +71,8 @@ class RequestLines:
         """In this thread."""
         end, wanted = self._clock() + TIME, request_id.encode()
         found: dict[tuple[object, ...], RequestLine] = {}  # what stands in several files once
+        # Of lines of one millisecond only the file that has all of them knows which came first.
+        order: dict[tuple[object, ...], int] = {}
         searched, complete = 0, True
         for path, name in self._files(since):
             room = min(OF_ONE, MOST_BYTES - searched)
@@ -83,9 +85,13 @@ class RequestLines:
             for line in _lines_with(wanted, data):
                 one = _line(line, request_id, name)
                 if one is not None and len(found) < MOST_LINES:
-                    found.setdefault((one.at, one.event, one.message), one)
-        lines = sorted(found.values(), key=lambda one: one.at or datetime.fromtimestamp(since, UTC))
-        return RequestLog(lines, complete)
+                    key = (one.at, one.event, one.message)
+                    found.setdefault(key, one)
+                    if name == f"{WHOLE}.log":
+                        order.setdefault(key, len(order))
+        begun = datetime.fromtimestamp(since, UTC)
+        keys = sorted(found, key=lambda key: (found[key].at or begun, order.get(key, 0)))
+        return RequestLog([found[key] for key in keys], complete)
 
     def _files(self, since: float) -> Iterator[tuple[Path, str]]:
         """The newest first, those that were rotated among them."""

@@ -62,6 +62,20 @@ def test_they_are_found_in_all_files_and_stand_in_the_order_of_time(
     assert log.complete
 
 
+def test_lines_of_one_millisecond_stand_as_in_the_file_that_has_them_all(
+    lines: RequestLines, write: Callable[..., None]
+) -> None:
+    first, second = entry(3, level="warn", event="query", message="slow"), entry(3)
+    write("error.log", second)
+    write("database.log", first)
+    assert [one.event for one in found(lines).lines] == ["error", "query"], "as it is without it"
+    write("service.log", first, second)
+    assert [(one.event, one.file) for one in found(lines).lines] == [
+        ("query", "database.log"),
+        ("error", "error.log"),
+    ]
+
+
 @pytest.mark.parametrize("schema", ["ecs", "otel"])
 def test_they_are_found_in_whatever_names_they_are_written(
     lines: RequestLines, write: Callable[..., None], schema: str
