@@ -1,7 +1,8 @@
 """Limits of what greenlets wait for: one timer of a hub for all of them.
 
 Nearly every block that has a limit ends long before it. So a block is only noted when it begins, and forgotten when it ends.
-The timer runs until the first of those that it knows of may be over, looks then, and goes on for the next one.
+The timer runs until the first of those that it knows of may be over, looks then, and goes on for the next one. What is in the
+middle of a critical section is ended right after it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,11 @@ import math
 import time
 from typing import Any
 
+from prodfix.process.critical_sections import in_critical_section
 from prodfix.process.native import under_gevent
+
+SOON = 0.001  # seconds until it is looked again whether a greenlet may be interrupted
+LATEST = 5.0  # seconds after its end that a block is ended all the same: who has the lock that it waits for is stuck
 
 _HERE = "prodfix_limits"  # of a hub, which is a native thread's own
 _INNERMOST = "prodfix_limit"  # of a greenlet: the limit of the innermost block that it is in
@@ -95,10 +100,16 @@ class _Limits:
     def _end(self, limit: Limit) -> None:
         from gevent import Timeout
 
-        if limit in self.running:  # else its block has ended meanwhile
-            self.remove(limit)
-            limit.raised = Timeout()
-            limit.greenlet.throw(limit.raised)
+        if limit not in self.running:  # its block has ended meanwhile
+            return
+        now = time.monotonic()
+        if now < limit.ends + LATEST and in_critical_section(limit.greenlet):
+            if now + SOON < self._fires:
+                self._start(now + SOON)
+            return
+        self.remove(limit)
+        limit.raised = Timeout()
+        limit.greenlet.throw(limit.raised)
 
 
 def start_limit(seconds: float) -> Limit | None:

@@ -1,0 +1,55 @@
+"""Moments at which a greenlet must not be interrupted, as a lock or a count of others would be wrong for ever after.
+
+CPython's ``threading.Condition`` and PyMongo's pools are made for threads, which nothing can interrupt. Under gevent each
+lock that they take is a place where an exception can come in:
+
+- ``Condition.wait`` takes its lock again before it returns. Interrupted there, the ``with`` around it releases a lock that
+  another has by then, and that one fails with ``RuntimeError: Semaphore released too many times``.
+- A waiter that has been notified and is interrupted before it runs takes the notice with it: nobody else is woken.
+- gevent yields whenever a lock is tried without waiting (gevent#1464), which ``Condition.notify`` does while it holds it.
+- A pool that gives a connection back takes its lock several times, and counts between (PYTHON-2334): interrupted there, a
+  place in the pool is lost.
+
+Each of them lasts for as long as somebody else holds a lock that is never held while something is waited for.
+"""
+
+from __future__ import annotations
+
+import threading
+from types import CodeType, FrameType
+from typing import Any
+
+_ENTERS = threading.Condition.__enter__.__code__
+_WAITS = threading.Condition.wait.__code__
+
+
+def _codes(*names: str) -> frozenset[CodeType]:
+    """Of those methods of conditions that this Python has: the names with an underscore are its own."""
+    methods = (getattr(threading.Condition, name, None) for name in names)
+    return frozenset(method.__code__ for method in methods if method is not None)
+
+
+_BALANCED = _codes("_acquire_restore", "_release_save", "_is_owned")
+
+
+def in_critical_section(greenlet: Any) -> bool:
+    """Whether ``greenlet``, which is suspended, is at such a moment."""
+    frame: FrameType | None = greenlet.gr_frame
+    only_locks = True  # no socket, no sleep: what is compiled has no frame, gevent.thread has the one of its lock
+    while frame is not None and (module := _module(frame)).startswith("gevent."):
+        only_locks = only_locks and module == "gevent.thread"
+        frame = frame.f_back
+    if frame is None:
+        return False
+    if frame.f_code in _BALANCED:
+        return True
+    if frame.f_code is _WAITS:
+        waiter = frame.f_locals.get("waiter")
+        return waiter is not None and not waiter.locked()
+    if frame.f_code is _ENTERS:
+        frame = frame.f_back
+    return only_locks and frame is not None and _module(frame).startswith("pymongo.")
+
+
+def _module(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__"))
