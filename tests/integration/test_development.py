@@ -141,7 +141,7 @@ def test_a_request_to_stop_ends_every_child_and_is_no_failure(running: Developme
 def test_a_killed_supervisor_leaves_no_orphan(running: Development) -> None:
     children = descendants(running.process.pid)
     running.ends(signal.SIGKILL)
-    until(lambda: ended(children), limit=15, what="the end of all children")
+    until(lambda: ended(children), what="the end of all children")
 
 
 def test_the_application_goes_on_without_the_database_and_finds_it_again(running: Development) -> None:
