@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from prodfix.journal import tables
 from tests.browser.conftest import PAGE, sign_in
@@ -131,6 +131,41 @@ def test_a_refresh_keeps_what_is_open_and_where_one_is(signed_in: Open, failed: 
         page.get_by_role("button", name="Refresh").dispatch_event("click")
     expect(page.locator("#table-of-plot")).to_have_attribute("open", "")
     expect(page.locator("#table-of-plot a").first).to_be_focused()
+
+
+SHOWN = """() => { window.shown = []; const overview = document.getElementById("overview");
+    new MutationObserver(() => window.shown.push(overview.innerText)).observe(overview, { childList: true }) }"""
+
+
+@pytest.mark.parametrize("asked_again", [True, False])
+def test_an_answer_that_another_one_has_overtaken_is_not_shown(signed_in: Open, asked_again: bool) -> None:
+    """The control: without a second refresh the answer to the first one is shown, however late it is."""
+    page = signed_in()
+    page.evaluate(SHOWN)
+    asked: list[Route] = []
+    page.route("**/page/overview?**", lambda route: asked.append(route))  # noqa: PLW0108 - a built-in one is refused
+
+    def refresh() -> None:
+        before = len(asked)
+        page.get_by_role("button", name="Refresh").dispatch_event("click")
+        until(lambda: page.wait_for_timeout(20) or len(asked) > before, what="a refresh")
+
+    def answer(number: int, words: str) -> None:
+        with page.expect_response("**/page/overview?**") as answered:
+            asked[number].fulfill(body=f"<p>{words}</p>")
+        answered.value.finished()
+
+    refresh()
+    if asked_again:
+        refresh()
+        answer(1, "second")
+        expect(page.locator("#overview")).to_have_text("second")
+    answer(0, "first")
+    refresh()
+    answer(-1, "last")
+    expect(page.locator("#overview")).to_have_text("last")
+    assert page.evaluate("window.shown") == ["second" if asked_again else "first", "last"]
+    assert said(page) == []
 
 
 def test_from_the_plot_to_the_errors_of_its_minute_to_a_request(signed_in: Open, failed: str) -> None:
