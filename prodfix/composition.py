@@ -51,7 +51,6 @@ from prodfix.services import (
     Services,
 )
 from prodfix.settings import Settings
-from prodfix.signals import error_recorded
 from prodfix.statistics.statistics import Statistics
 from prodfix.statistics.storms import Storms
 from prodfix.workers.worker_state import WorkerState
@@ -218,6 +217,7 @@ class Composition(Lazy):
     @made_once
     def error_log(self) -> ErrorLog:
         engine = self.engine
+        metrics = engine.metrics.own
         made = ErrorLog(
             self.classifier,
             engine.logs,
@@ -231,9 +231,8 @@ class Composition(Lazy):
             sees=_weakly(self, Composition._sees),
             on_failure=lambda record: engine.incidents.failed(database=record.meaning.of_database),
             report=engine.report if engine.reporting.queues else None,
+            tally=metrics.recorded if metrics is not None else None,
         )
-        if engine.metrics.own is not None:
-            error_recorded.connect(engine.metrics.own.recorded, made)
         return self._tenant.logs(made)
 
     @made_once

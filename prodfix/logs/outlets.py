@@ -76,9 +76,8 @@ class Outlet:
         self._telling = False  # that it fails has been told, and not yet that it works again
         self._quiet_until = 0.0
         self._begun: float | None = None  # when the write that is running began
-        self._writing = 0  # lines of that write
         self._put = self._taken = 0  # bytes; each is changed by a step that no other Python thread can interrupt
-        self._marks: list[Any] = []
+        self._handed = self._done = 0  # lines to the thread, and which of them it has tried to write; as the bytes
         self._starting = allocate_lock()
         self._unhurried = allocate_lock()  # released by whoever cannot wait for more lines
         self._unhurried.acquire()
@@ -95,8 +94,8 @@ class Outlet:
     @property
     def waiting(self) -> int:
         """How many lines are put and not yet written; after a flush in vain, what it could not write."""
-        handed = max(0, self._queue.qsize() - len(self._marks)) + self._writing if self.running else 0
-        return handed + len(self._gathered)
+        # Not by the length of the queue: between that and the write a line is in neither.
+        return self._handed - self._done + len(self._gathered)
 
     @property
     def untold(self) -> int:
@@ -162,6 +161,7 @@ class Outlet:
         if not self.running:
             self._start()
         self._put += len(line)
+        self._handed += 1
         self._queue.put(line)
         if urgent or self._queue.qsize() > LONGEST_BATCH or self._put - self._taken >= LARGEST_BATCH:
             self._hurry()
@@ -174,7 +174,6 @@ class Outlet:
         if not self.running:
             return mark  # nothing was put, or all of it is written
         mark.acquire()
-        self._marks.append(mark)
         self._queue.put(mark)
         self._hurry()
         return mark
@@ -212,7 +211,6 @@ class Outlet:
                     getattr(self.sink, "close", lambda: None)()
                 return
             if mark is not None:
-                self._marks.remove(mark)
                 mark.release()
             self._unhurried.acquire(True, GATHERING)
 
@@ -223,7 +221,6 @@ class Outlet:
         size = 0
         while isinstance(item, bytes):
             lines.append(item)
-            self._writing = len(lines)
             size += len(item)
             if len(lines) >= LONGEST_BATCH or size >= LARGEST_BATCH or not queue.qsize():
                 return lines, None
@@ -233,6 +230,7 @@ class Outlet:
     def _write(self, data: bytes, lines: int) -> None:
         self._try(data, lines)
         self._taken += len(data)
+        self._done += lines
         if self._failure:
             self._tell_failing(self._failure)
         elif self._telling or (self.untold and time.monotonic() >= self._quiet_until):
@@ -248,7 +246,7 @@ class Outlet:
             self._failure = os.strerror(number) if number else type(error).__name__
             written = data.count(b"\n", 0, error.written) if isinstance(error, PartlyWritten) else 0
             self.lost += max(0, lines - written)
-        self._begun, self._writing = None, 0
+        self._begun = None
 
     def _tell_failing(self, reason: str) -> None:
         if not self._telling and (now := time.monotonic()) >= self._quiet_until:

@@ -185,6 +185,13 @@ class SinksStatus(Serializable):
     sinks: tuple[SinkStatus, ...] = ()
 
 
+def _flushed(outlets: Iterable[Outlet], limit: float) -> bool:
+    end = time.monotonic() + limit
+    marks = [outlet.mark() for outlet in outlets]
+    # The hub is blocked here, on purpose: this runs when a process ends, and nothing else should run any more.
+    return all([mark.acquire(True, max(0.0, end - time.monotonic())) for mark in marks])
+
+
 class Sinks:
     """The console and the category files of one process, each behind a queue and a thread of its own.
 
@@ -240,10 +247,7 @@ class Sinks:
 
         What is not written by then is counted as ``waiting``; its thread goes on as long as the process does.
         """
-        end = time.monotonic() + limit
-        marks = [outlet.mark() for outlet in self._outlets.values()]
-        # The hub is blocked here, on purpose: this runs when a process ends, and nothing else should run any more.
-        return all([mark.acquire(True, max(0.0, end - time.monotonic())) for mark in marks])
+        return _flushed(self._outlets.values(), limit)
 
     def close(self, limit: float = 2.0) -> bool:
         """Flush for the last time; what a sink did not get, and will not, is told on the others. Whether all got all."""
@@ -253,7 +257,8 @@ class Sinks:
             if lines:
                 self._tell(name, "warn", f"{name}: {lines} lines lost at the end of the process", lost=lines)
         if any(missing.values()):
-            self.flush(limit / 4)
+            # Not for those once more: the others had what is told of them only when the time was over.
+            _flushed([outlet for name, outlet in self._outlets.items() if not missing[name]], limit)
         for outlet in self._outlets.values():
             outlet.end()
         return not any(missing.values())

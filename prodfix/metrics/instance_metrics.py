@@ -110,8 +110,8 @@ class Metrics:
     def _living(self) -> Mapping[int, str]:
         return {state.pid: state.worker for state in self._workers.read()}
 
-    def recorded(self, log: object, record: ErrorRecord) -> None:
-        """Count an error that was recorded: a receiver of :data:`prodfix.signals.error_recorded`."""
+    def recorded(self, record: ErrorRecord) -> None:
+        """Count an error that was recorded."""
         self.tallies.error(record.meaning.category.value, record.meaning.code)
 
     # -- what is told ---------------------------------------------------------------------------------------------------------

@@ -56,12 +56,13 @@ class ErrorLog:
         sees: Callable[[MongoClient[Any] | None], bool] = lambda client: False,
         on_failure: Callable[[ErrorRecord], None] = lambda record: None,
         report: Callable[[ErrorRecord], None] | None = None,
+        tally: Callable[[ErrorRecord], None] | None = None,
     ) -> None:
         self._classifier, self._logs, self._counters = classifier, logs, counters
         self._journal, self._storage, self.storms = journal, storage, storms
         self._release, self._instance = release, instance
         self._database_down, self._sees, self._on_failure = database_down, sees, on_failure
-        self._report = report
+        self._report, self._tally = report, tally
         self.failures = 0
         """Steps that failed: most of what they were to do was done all the same."""
 
@@ -293,6 +294,10 @@ class ErrorLog:
         report = self._report
         if report is not None and counted and stored and whole:
             self._step(lambda: report(record))
+        # Not a receiver of the signal: another one's that raises would keep it from this one.
+        tally = self._tally
+        if tally is not None and counted:
+            self._step(lambda: tally(record))
         if counted:
             self._step(lambda: error_recorded.send(self, record=record))
 

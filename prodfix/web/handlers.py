@@ -21,7 +21,7 @@ from prodfix.classification.classifications import Classification
 from prodfix.errors import ClientError, ErrorCategory, Forbidden, Severity
 from prodfix.records.records import Answered, ErrorRecord
 from prodfix.request.context import current_context, new_request_id
-from prodfix.services import Services
+from prodfix.services import EXTENSION, Services
 from prodfix.web.answer_policy import AnswerPolicy, marked, unless_the_host
 from prodfix.web.answers import JSON, PROBLEM, REQUEST_ID, answer_to, last_resort
 from prodfix.web.host_answers import OURS, RAISED, UNRECORDED
@@ -46,11 +46,6 @@ def attach(app: Flask, services: Services, policy: AnswerPolicy) -> None:
             return _refused(app, services, error)
         return respond(services, error)
 
-    @got_request_exception.connect_via(app, weak=False)
-    def remember(sender: Flask, exception: BaseException, **_: Any) -> None:
-        if has_request_context():
-            request.environ[UNRECORDED] = exception  # until it is recorded; a host's own handler does not
-
     for kind, handler in (
         (HTTPException, unless_the_host(app, lambda error: _http(app, services, policy, error))),
         (ClientError, marked(refuse)),
@@ -59,6 +54,18 @@ def attach(app: Flask, services: Services, policy: AnswerPolicy) -> None:
     ):
         if kind not in registered:
             app.register_error_handler(kind, handler)
+
+
+def _remember(sender: Any, exception: BaseException, **_: Any) -> None:
+    services = getattr(sender, "extensions", {}).get(EXTENSION)
+    if services is not None and services.settings.enable_error_handler and has_request_context():
+        request.environ[UNRECORDED] = exception  # until it is recorded; a host's own handler does not
+
+
+# One receiver for all applications: of one for each, something would stay behind when its application is gone. And with a
+# sender that the garbage collector may take, whoever disconnects a receiver of this signal at that moment fails: blinker
+# goes through all senders then ("dictionary changed size during iteration").
+got_request_exception.connect(_remember, weak=False)
 
 
 def _always_4xx(services: Services) -> Iterator[type[BaseException]]:

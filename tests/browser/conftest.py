@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from tests.browser import chromium
 from tests.browser.chromium import Said
@@ -18,6 +18,8 @@ from tests.support.servers import DatabaseServer
 from tests.support.waiting import until
 
 PAGE = "/api/v1/diagnostics"
+LIMIT = 15_000  # ms for what is awaited: longer than the time between two refreshes
+expect.set_options(timeout=LIMIT)
 
 
 @pytest.fixture(scope="session")
@@ -71,7 +73,11 @@ def failed(well: Served) -> str:
     """The ID of a request that has failed, and that the statistics have."""
     request_id = str(well.get("/broken/view").headers["X-Request-ID"])
     shown = f"{PAGE}/errors/records?limit=200"
-    until(lambda: request_id in str(well.get(shown, well.bearer()).body), what="the error's record")
+
+    def known() -> bool:  # by each worker, whichever shows the page
+        return all(request_id in str(well.get(shown, well.bearer()).body) for _ in range(6))
+
+    until(known, what="the error's record")
     return request_id
 
 
@@ -84,7 +90,7 @@ def open_page(browser: Browser, well: Served) -> Iterator[Callable[..., Page]]:
         context = browser.new_context(base_url=well.url, **options)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(LIMIT)
         page.said = Said(page)  # type: ignore[attr-defined]
         return page
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
@@ -21,15 +20,15 @@ LIST = f"{PAGE}/page/groups"
 
 
 def broken(served: Served, place: str) -> str:
-    """The fingerprint of the kind whose error this request is, once the list has it."""
+    """The fingerprint of the kind whose error this request is, once the list of each worker has it."""
     served.get(f"/broken/{place}")
     name = {"view?fail=before": "before", "view/3": "numbered"}.get(place, place)
 
-    def known() -> Any:
+    def listed() -> str | None:
         found = served.get(f"{PAGE}/errors/groups?limit=200", served.bearer()).body["groups"]
         return next((one["fingerprint"] for one in found if one["message"].endswith(f"broken.py:{name}")), None)
 
-    return str(until(known, what=f"the kind of {place}"))
+    return str(until(lambda: all(listed() for _ in range(6)) and listed(), what=f"the kind of {place}"))
 
 
 def row(page: Page, fingerprint: str) -> Locator:

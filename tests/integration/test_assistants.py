@@ -150,7 +150,7 @@ def test_every_line_of_stdout_is_the_protocols_in_a_host_without_gevent(served: 
             answers[answer["id"]] = answer["result"]
         process.stdin.close()
         assert process.stdout.read() == ""
-        assert process.wait(15) == 0
+        assert process.wait(30) == 0
     assert answers[0]["serverInfo"]["name"] == "prodfix"
     assert "never instructions" in answers[0]["instructions"]
     assert "ignore_error" not in {tool["name"] for tool in answers[1]["tools"]}

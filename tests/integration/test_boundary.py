@@ -36,7 +36,7 @@ def test_every_failure_has_one_answer_and_one_record(served: Served, path: str) 
     answer = served.get(path, {"X-Request-ID": f"fails-{path.rpartition('/')[2].replace('?', '-').replace('=', '-')}"})
     assert (answer.status, answer.body["code"]) == (500, "INTERNAL_ERROR")
     assert answer.headers["X-Request-ID"] == answer.body["requestId"]
-    (record,) = until(lambda: records(served, answer.body["requestId"]), limit=5, what="a record")
+    (record,) = until(lambda: records(served, answer.body["requestId"]), what="a record")
     assert (record["errorType"], record["context"]["endpoint"].startswith("/broken/")) == ("Failure", True)
     for found in served.looked_up(answer.body["requestId"]):
         assert [error["fingerprint"] for error in found["errors"]] == [record["fingerprint"]]
@@ -52,7 +52,7 @@ def test_an_answer_that_is_made_is_not_thrown_away_by_what_fails_after_it(served
         again = served.request("GET", "/broken/stream/whole", connection=kept)
     assert answer.headers["X-Request-ID"] == "teardown-1"
     assert set(again.body.split()) == {again.headers["X-Request-ID"]}
-    (record,) = until(lambda: records(served, "teardown-1"), limit=5, what="a record")
+    (record,) = until(lambda: records(served, "teardown-1"), what="a record")
     assert record["message"] == "Failure: at the end of the request"
 
 
@@ -61,7 +61,7 @@ def test_a_body_that_breaks_off_is_cut_and_recorded(served: Served) -> None:
         served.get("/broken/stream/2", {"X-Request-ID": "breaks-off"})
     assert cut.value.partial == b"part 0\npart 1\n"
     assert b"<html" not in cut.value.partial
-    (record,) = until(lambda: records(served, "breaks-off"), limit=5, what="a record")
+    (record,) = until(lambda: records(served, "breaks-off"), what="a record")
     assert record["message"] == "Failure: in the stream"
     assert "Error handling request" not in served.stdout()
     assert served.get("/broken/fine").status == 200
@@ -78,7 +78,7 @@ def test_a_background_greenlet_that_fails_is_recorded(served: Served) -> None:
     def told() -> list[dict[str, Any]]:
         return [line for line in served.stdout_lines() if line.get("message") == "Failure: in the background"]
 
-    (record,) = until(told, limit=5, what="a record")
+    (record,) = until(told, what="a record")
     assert (record["event"], record["errorType"], record["category"]) == ("error", "Failure", "unknown")
     assert "Traceback" not in served.stdout() + (served.folder / "stderr.txt").read_text()
 

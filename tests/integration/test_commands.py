@@ -128,7 +128,7 @@ def test_the_tail_goes_on_with_what_comes_until_it_is_ended(served: Served, fail
             later = str(served.get("/broken/view/7").headers["X-Request-ID"])
             reads_until(later)
             process.send_signal(signal.SIGINT)
-            assert process.wait(15) == 0, process.stderr and process.stderr.read()
+            assert process.wait(30) == 0, process.stderr and process.stderr.read()
         finally:
             process.kill()
     identities = [json.loads(line)["id"] for line in lines]

@@ -24,12 +24,21 @@ import pytest
 
 from config.embedded import EmbeddedDatabase
 from config.ports import free_port
+from config.supervisor import (
+    APPLICATION_END_LIMIT,
+    APPLICATION_START_LIMIT,
+    DATABASE_END_LIMIT,
+    DATABASE_START_LIMIT,
+    LOG_END_LIMIT,
+)
 from tests.support.processes import alive, command, descendants
 from tests.support.servers import REPOSITORY
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.served
 
+START_LIMIT = DATABASE_START_LIMIT + APPLICATION_START_LIMIT
+END_LIMIT = APPLICATION_END_LIMIT + DATABASE_END_LIMIT + LOG_END_LIMIT + 10
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR")
 
 
@@ -65,7 +74,7 @@ class Development:
         if self.process.poll() is None:
             self.process.terminate()
         try:
-            self.process.wait(40)
+            self.process.wait(END_LIMIT)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -74,7 +83,7 @@ class Development:
     def output(self) -> str:
         return self._output.read_text()
 
-    def says(self, text: str, *, limit: float = 30) -> Self:
+    def says(self, text: str, *, limit: float = START_LIMIT) -> Self:
         def look() -> bool:
             ended = self.process.poll()
             assert ended is None or text in self.output(), f"ended with {ended}: {self.output()}"
@@ -83,7 +92,7 @@ class Development:
         until(look, limit=limit, what=f"the message {text!r}")
         return self
 
-    def ends(self, number: signal.Signals | None = None, *, limit: float = 40) -> int:
+    def ends(self, number: signal.Signals | None = None, *, limit: float = END_LIMIT) -> int:
         if number is not None:
             self.process.send_signal(number)
         return self.process.wait(limit)
@@ -141,7 +150,7 @@ def test_a_request_to_stop_ends_every_child_and_is_no_failure(running: Developme
 def test_a_killed_supervisor_leaves_no_orphan(running: Development) -> None:
     children = descendants(running.process.pid)
     running.ends(signal.SIGKILL)
-    until(lambda: ended(children), limit=15, what="the end of all children")
+    until(lambda: ended(children), what="the end of all children")
 
 
 def test_the_application_goes_on_without_the_database_and_finds_it_again(running: Development) -> None:
@@ -268,7 +277,7 @@ def test_on_a_terminal_the_greeting_is_last_and_the_log_is_short(tmp_path: Path,
     development = Development(tmp_path, LOG_FORMAT=form, TERM="xterm")
     development.stdout = terminal.descriptor
     with development:
-        until(lambda: "Ctrl-C ends everything." in terminal.text, limit=30, what="the greeting")
+        until(lambda: "Ctrl-C ends everything." in terminal.text, limit=START_LIMIT, what="the greeting")
         until(development.healthy, what="a healthy database")
         (pid,) = re.findall(r"kill -9 (\d+)", terminal.text)
         assert int(pid) == development.child("-m config.database_server")

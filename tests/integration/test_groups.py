@@ -38,7 +38,7 @@ def becomes(served: Served, endpoint: str, **facts: Any) -> dict[str, Any]:
         one = found[0][0] if len(found[0]) == 1 else {}
         return one if one and all(other == [one] for other in found) and one.items() >= facts.items() else None
 
-    group: dict[str, Any] = until(same, limit=15, what=f"one group of {endpoint} with {facts} from every worker")
+    group: dict[str, Any] = until(same, what=f"one group of {endpoint} with {facts} from every worker")
     return group
 
 

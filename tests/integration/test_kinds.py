@@ -44,7 +44,7 @@ def same(served: Served, scope: str, **facts: Any) -> dict[str, Any]:
         right = one and all(other == [one] for other in told) and one.items() >= facts.items()
         return one if right and {answer.body["scope"] for answer in answers} == {scope} else None
 
-    answered: dict[str, Any] = until(found, limit=20, what=f"{facts} from every worker")
+    answered: dict[str, Any] = until(found, what=f"{facts} from every worker")
     return answered
 
 
@@ -71,7 +71,7 @@ def test_both_workers_say_the_same_and_take_decisions_with_the_database_up_down_
         same(served, "all", link=link)
 
         proxy.set("refuse")
-        until(lambda: served.get("/health/db").status == 503, limit=20, what="the database to be down")
+        until(lambda: served.get("/health/db").status == 503, what="the database to be down")
         assert served.get("/broken/view").status == 500
         away = same(served, "instance", count=6, status="unknown", pending=False)
         assert (away["headline"], away["place"], away["code"]) == (known["headline"], known["place"], known["code"])

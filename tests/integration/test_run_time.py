@@ -27,12 +27,8 @@ def served(database_server: str, tmp_path_factory: pytest.TempPathFactory) -> It
     limits = {"DIAGNOSTICS_TEST_RATE_LIMIT": "1000/minute"}
     folder = tmp_path_factory.mktemp("run-time")
     with Served(folder, uri, application="tests.hosts.probe:app", **limits) as application:
-        until(lambda: len(pids(application)) == 2, what="two workers")
+        until(lambda: len(application.worker_pids()) == 2 and application.all_say(200), what="two workers")
         yield application
-
-
-def pids(served: Served) -> set[int]:
-    return {served.get("/probe/say").body["pid"] for _ in range(10)}
 
 
 def command(served: Served, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -58,7 +54,7 @@ def test_both_workers_say_where_they_stand(served: Served) -> None:
         waiting.join()
     assert (answer.status, answer.body["silent"]) == (200, [])
     workers = answer.body["workers"]
-    assert {one["pid"] for one in workers} == pids(served)
+    assert {one["pid"] for one in workers} == set(served.worker_pids())
     for one in workers:
         places = [place for stack in one["stacks"] for place in stack["places"]]
         assert any(place.startswith("prodfix/process/loops.py:") for place in places)
@@ -72,7 +68,7 @@ def test_both_workers_say_where_they_stand(served: Served) -> None:
 
 def test_a_worker_that_does_not_answer_is_told_of_in_time(served: Served) -> None:
     """A stopped one stands for one whose hub is blocked."""
-    alive = pids(served)
+    alive = set(served.worker_pids())
     stopped = min(alive)
     os.kill(stopped, signal.SIGSTOP)
     try:
@@ -98,13 +94,13 @@ def said(served: Served) -> set[str]:
 
 
 def test_a_logger_of_both_workers_says_more_for_a_while(served: Served) -> None:
-    wanted = {f"said by {pid}" for pid in pids(served)}
+    wanted = {f"said by {pid}" for pid in served.worker_pids()}
     assert said(served) == set()
     order = {"logger": "probe.words", "level": "debug", "minutes": 5}
     answer = served.post(f"{DIAGNOSTICS}/log-level", order, served.bearer())
     assert [one["logger"] for one in answer.body["levels"]] == ["probe.words"]
-    until(lambda: said(served) == wanted, what="both workers say more", limit=20)
+    until(lambda: said(served) == wanted, what="both workers say more")
     assert command(served, "log-level", "probe.words", "usual").returncode == 0
-    until(lambda: said(served) == set(), what="none says it any more", limit=20)
+    until(lambda: said(served) == set(), what="none says it any more")
     audits = [line for line in served.log_lines("auth") if line.get("loggerName") == "probe.words"]
     assert [line["loggerLevel"] for line in audits] == ["debug", "usual"]

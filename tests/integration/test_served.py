@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.processes import alive
-from tests.support.served import REPOSITORY, Served
+from tests.support.served import REPOSITORY, START_LIMIT, Served
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.served
@@ -24,7 +24,6 @@ def test_a_worker_that_is_killed_is_replaced_also_when_preloading_is_asked_for(
         os.kill(before[0], signal.SIGKILL)
         until(
             lambda: len(served.worker_pids()) == 2 and before[0] not in served.worker_pids(),
-            limit=15,
             what="a worker in the place of the killed one",
         )
         assert served.get("/health/live").status == 200
@@ -89,7 +88,7 @@ def test_a_worker_that_cannot_boot_ends_the_server_and_tells_no_secret(
     served.launch()
     assert served._process is not None
     try:
-        assert served._process.wait(20) == expected
+        assert served._process.wait(START_LIMIT) == expected
     finally:
         served.stop(limit=5)
     printed = served.stdout()
@@ -121,10 +120,10 @@ def test_a_worker_that_has_no_handlers_yet_ends_on_sigterm(tmp_path: Path, datab
     served = Served(tmp_path, database_uri, workers=1, options=("-c", str(conf)))
     served.launch()
     try:
-        until((tmp_path / "booting").exists, limit=20, what="a worker between fork and its handlers")
+        until((tmp_path / "booting").exists, limit=START_LIMIT, what="a worker between fork and its handlers")
         (worker,) = served.worker_pids()
     finally:
-        code = served.stop(limit=10)
+        code = served.stop(limit=20)  # below the arbiter's own patience
     assert code == 0, "the arbiter waited for a worker that had lost the signal"
     assert not alive(worker)
 

@@ -80,14 +80,14 @@ class Site:
 
     def clear(self) -> None:
         """Forget what was logged."""
-        self.services.logs.sinks.flush()
+        assert self.services.logs.sinks.flush(30)
         self.console.data.clear()
         for path in self.folder.glob("log/*.log"):
             os.truncate(path, 0)
 
     def told(self) -> list[dict[str, Any]]:
         """The entries on the console."""
-        self.services.logs.sinks.flush()
+        assert self.services.logs.sinks.flush(30)
         return [json.loads(line) for line in self.console.data.splitlines()]
 
     def errors(self) -> list[dict[str, Any]]:
@@ -96,12 +96,12 @@ class Site:
 
     def filed(self, name: str) -> list[dict[str, Any]]:
         """The entries of one log file."""
-        self.services.logs.sinks.flush()
+        assert self.services.logs.sinks.flush(30)
         path = self.folder / "log" / f"{name}.log"
         return [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
 
     def written(self) -> bytes:
         """Everything that was written: console, log files, journal."""
-        self.services.logs.sinks.flush()
+        assert self.services.logs.sinks.flush(30)
         files = [path.read_bytes() for path in sorted(self.folder.rglob("*")) if path.is_file()]
         return b"\n".join([self.console.data, *files])

@@ -26,23 +26,21 @@ logged = errors(driver_errors, client_errors, own_errors, python_errors)
 class Outlets:
     """A console and log files, each of which can be broken, for the error log of a site."""
 
-    def __init__(self, site: Site, folder: Path, console: int) -> None:
-        self.site, self.folder, self.console = site, folder, console
+    def __init__(self, site: Site, folder: Path, console: int, full: int) -> None:
+        self.site, self.folder, self.console, self.full = site, folder, console, full
         (folder / "broken").write_text("a file, where a folder is wanted")
 
     def log(self, error: Exception, broken: frozenset[str]) -> tuple[str, Sinks]:
         """Log ``error`` once; the ID of its request, and the sinks that took it."""
         folder = self.folder / ("broken" if "files" in broken else "log")
-        console = os.open("/dev/full", os.O_WRONLY) if "console" in broken else self.console
+        console = self.full if "console" in broken else self.console
         sinks = Sinks([Console(console), *category_files(folder, max_bytes=10**9, keep=1, daily=False)])
         error_log: ErrorLog = self.site.services.errors.log
         context = new_context(endpoint="/x", method="GET", ip="", headers={})
         record = error_log.record(error, context)
         self.site.services.logs.sinks = sinks
         error_log.append(record)
-        assert sinks.flush()
-        if "console" in broken:
-            os.close(console)
+        assert sinks.flush(30)
         return record.request_id, sinks
 
     def on_console(self, identity: str) -> bool:
@@ -58,8 +56,10 @@ class Outlets:
 
 @pytest.fixture
 def outlets(site: Site, tmp_path: Path) -> Iterator[Outlets]:
-    with (tmp_path / "console").open("wb") as console:
-        yield Outlets(site, tmp_path, console.fileno())
+    # Open for as long as something may be logged: another file would get the number, and then the lines.
+    with (tmp_path / "console").open("wb") as console, open("/dev/full", "wb") as full:
+        yield Outlets(site, tmp_path, console.fileno(), full.fileno())
+        assert site.services.logs.sinks.flush(30)
 
 
 @given(error=logged)
@@ -138,8 +138,8 @@ def test_with_one_sink_failing_every_other_one_has_every_line(site: Site, many: 
         site.services.logs.sinks = sinks = Sinks(kept[fails].values())
         for record in records:
             log.append(record)
-        assert sinks.flush()
-        assert sinks.flush()  # what the first one's writes had to tell
+        assert sinks.flush(30)
+        assert sinks.flush(30)  # what the first one's writes had to tell
     for name in NAMES:
         assert kept[True][name].requests == ([] if name == broken else kept[False][name].requests)
     missing = len(kept[False][broken].requests)

@@ -189,7 +189,7 @@ def test_nobody_forges_a_line(site: Site, ways: Callable[[Site, str], int], word
     logging.root.handlers = [each for each in logging.root.handlers if not type(each).__module__.startswith("_pytest")]
     site.clear()
     expected = ways(site, words)
-    site.services.logs.sinks.flush()
+    assert site.services.logs.sinks.flush(30)
     told = site.console.data.decode()
     assert len(told.splitlines()) == told.count("\n") == expected
     assert all(isinstance(json.loads(line), dict) for line in told.splitlines())

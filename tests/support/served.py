@@ -189,7 +189,7 @@ class Served:
             answers = [self.get(path, token) for _ in range(times)]
             return [answer.body for answer in answers] if all(answer.status == 200 for answer in answers) else None
 
-        found = until(asked, limit=5, every=0.02, what=f"request {request_id} in the diagnostics of every worker")
+        found = until(asked, every=0.02, what=f"request {request_id} in the diagnostics of every worker")
         assert found is not None
         return found
 

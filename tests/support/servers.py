@@ -24,7 +24,7 @@ from tests.support import REPOSITORY
 
 # What runs the server: `make ranges` runs the tests with versions, and on interpreters, that it does not know.
 SERVER_PYTHON = os.environ.get("DATABASE_SERVER_PYTHON", sys.executable)
-START_LIMIT = 30.0
+START_LIMIT = 60.0
 STOP_LIMIT = 10.0
 # Of a test's own client. A server that stands still is a failure within seconds, and not when the test's time is over.
 CLIENT_LIMITS = {"serverSelectionTimeoutMS": 5000, "socketTimeoutMS": 10_000}

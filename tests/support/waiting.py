@@ -11,13 +11,16 @@ Found = TypeVar("Found")
 
 
 def until(look: Callable[[], Found], *, limit: float = 30.0, every: float = 0.05, what: str = "it") -> Found:
-    """The first true value of ``look()``; fails when there is none within ``limit`` seconds."""
+    """The first true value of ``look()``; fails when there is none within ``limit`` seconds: of a look that began after them."""
     end = time.monotonic() + limit
-    while not (found := look()):
-        if time.monotonic() > end:
+    while True:
+        begun = time.monotonic()
+        if found := look():
+            return found
+        # A look may be as long as the limit where a machine is busy, and what it saw may be as old.
+        if begun > end:
             raise AssertionError(f"{what} did not happen within {limit:.1f} s; last seen: {found!r}")
         time.sleep(every)
-    return found
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,6 @@ import secrets
 import subprocess
 import sys
 import textwrap
-import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -30,7 +28,7 @@ from prodfix.journal.journal import Journal
 from prodfix.logs.sinks import Console
 from prodfix.recovery.transactions import Transactions
 from prodfix.web.application import Application
-from tests.support import REPOSITORY
+from tests.support import REPOSITORY, waiting
 from tests.support.counting_worker import Clock, Worker
 from tests.support.deferred_notes import steps
 from tests.support.receivers import MailServer, WebHook
@@ -42,11 +40,7 @@ KEY = "0123456789abcdef0123456789abcdef"
 
 def wait_until(fact: Callable[[], Any], limit: float = 30.0) -> Any:
     """The first true answer of ``fact``; fails after ``limit`` seconds."""
-    end = time.monotonic() + limit
-    while not (answer := fact()):
-        assert time.monotonic() < end, "it did not happen in time"
-        threading.Event().wait(0.005)
-    return answer
+    return waiting.until(fact, limit=limit, every=0.005)
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ def job(url: str, channel: str = "one #1", **more: Any) -> dict[str, Any]:
     return whole | {"title": "[critical] Tïtle", "body": "Line *one*\nseverity: critical & <b>"} | more
 
 
-def send(*jobs: dict[str, Any], limit: float = 20.0) -> list[DeliveryResult]:
+def send(*jobs: dict[str, Any], limit: float = delivery.LIMIT) -> list[DeliveryResult]:
     file = os.memfd_create("results", os.MFD_CLOEXEC)
     try:
         delivery.send(jobs, file, limit=limit)
@@ -45,7 +45,7 @@ def send(*jobs: dict[str, Any], limit: float = 20.0) -> list[DeliveryResult]:
     return sorted(delivery.with_missing(jobs, found, "no_result"), key=lambda result: result.channel)
 
 
-def reasons(*jobs: dict[str, Any], limit: float = 20.0) -> list[str | None]:
+def reasons(*jobs: dict[str, Any], limit: float = delivery.LIMIT) -> list[str | None]:
     return [result.reason for result in send(*jobs, limit=limit)]
 
 
@@ -130,14 +130,17 @@ def test_one_that_never_answers_holds_nobody_up(mail: MailServer, hook: WebHook)
     hook.released.clear()
     begun = time.monotonic()
     assert reasons(job(hook.url, "1"), job(mail.url, "2")) == ["timeout", None]
-    assert time.monotonic() - begun < 20
+    assert time.monotonic() - begun < delivery.LIMIT, "its own limit has ended it, and not that of all"
 
 
 def test_at_the_limit_it_is_over_and_what_has_arrived_is_told(mail: MailServer, hook: WebHook) -> None:
+    begun = time.monotonic()
+    assert reasons(job(mail.url)) == [None]
+    limit = 4 + 3 * (time.monotonic() - begun)  # a busy machine needs seconds to start the program
     hook.released.clear()
     begun = time.monotonic()
-    assert reasons(job(f"{hook.url}?rto=60", "1"), job(mail.url, "2"), limit=8.0) == ["no_result", None]
-    assert time.monotonic() - begun < 12
+    assert reasons(job(f"{hook.url}?rto=60", "1"), job(mail.url, "2"), limit=limit) == ["no_result", None]
+    assert time.monotonic() - begun < limit + 4
 
 
 def test_alerts_of_one_channel_arrive_in_order(hook: WebHook) -> None:

@@ -56,7 +56,7 @@ def test_a_dead_letter_is_told_and_that_there_is_none_any_more(
     answer = services.alerts.read().to_json()
     assert answer["alarms"] == []
     assert answer["sender"] == {"worker": services.runtime.journal.boot, "pid": services.state().pid}
-    services.logs.sinks.flush()
+    assert services.logs.sinks.flush(30)
     (line,) = [line for line in error_lines(tmp_path) if line["event"] == "alarm"]
     assert (line["severity"], line["alarm"], line["dead"]) == ("error", "dead_letters@web-1", 1)
 
@@ -91,7 +91,7 @@ def test_a_regression_is_logged_and_left_for_the_sender(services: Services, tmp_
     other = Journal(services.runtime.journal.folder)
     assert other.read("SELECT fingerprint FROM regressions") == [("f",)]
     services.runtime.journal.close()
-    services.logs.sinks.flush()
+    assert services.logs.sinks.flush(30)
     assert [line["event"] for line in error_lines(tmp_path)] == ["regression"]
 
 

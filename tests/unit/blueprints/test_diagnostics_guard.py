@@ -318,7 +318,7 @@ def test_a_store_that_fails_is_done_without_and_told_once(serve: Serve, monkeypa
 @pytest.fixture
 def audit(app: Application) -> Callable[[], list[dict[str, Any]]]:
     def read() -> list[dict[str, Any]]:
-        app.extensions["prodfix"].logs.sinks.flush()
+        assert app.extensions["prodfix"].logs.sinks.flush(30)
         path = app.extensions["prodfix"].settings.log_dir / "auth.log"
         lines = path.read_text().splitlines() if path.exists() else []
         return [entry for entry in map(json.loads, lines) if entry["event"] == "audit"]

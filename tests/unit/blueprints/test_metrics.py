@@ -11,6 +11,7 @@ from flask import Flask
 from prodfix import Settings, SettingsError
 from prodfix.blueprints import metrics
 from prodfix.metrics.admission import REFUSALS
+from prodfix.signals import error_recorded
 from tests.support.scrapes import problems, scrape
 
 TOKEN = "metrics-0123456789-abcdefghijklmnop"
@@ -51,6 +52,29 @@ def test_whoever_has_the_token_is_told_in_the_format_he_asks_for(app: Any) -> No
     other = client.get("/metrics", headers={**BEARER, "Accept": "application/openmetrics-text"})
     assert other.content_type == "application/openmetrics-text; version=1.0.0; charset=utf-8"
     assert problems(other.text) == []
+
+
+def test_no_receiver_that_raises_keeps_an_error_from_the_metrics(app: Any) -> None:
+    """Receivers of a signal are called in no order, and none is after one that has raised."""
+    client, log = app.test_client(), app.extensions["prodfix"].errors.log
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+    called: list[int] = []
+
+    def broken(number: int) -> Callable[..., None]:
+        def receiver(*_: Any, **__: Any) -> None:
+            called.append(number)
+            raise RuntimeError
+
+        return receiver
+
+    receivers = [broken(number) for number in range(20)]
+    for receiver in receivers:
+        error_recorded.connect(receiver, sender=log)
+    client.get("/notes/broken")
+    for receiver in receivers:
+        error_recorded.disconnect(receiver)
+    assert (len(called), log.failures) == (1, 1), "the control: what is a receiver is not always called"
+    assert scrape(client.get("/metrics", headers=BEARER).text).total("prodfix_errors_total") == 1
 
 
 def test_no_value_of_a_user_is_told(app: Any) -> None:

@@ -108,7 +108,7 @@ def test_health_tells_a_viewer_more(app: Application) -> None:
 def test_what_a_viewer_tried_is_written_down(app: Application) -> None:
     app.test_client().post(f"{PREFIX}/test", json={"operation": "find"}, headers=bearer(app, "viewer"))
     services = app.extensions["prodfix"]
-    services.logs.sinks.flush()
+    assert services.logs.sinks.flush(30)
     lines = map(json.loads, (services.settings.log_dir / "auth.log").read_text().splitlines())
     (line,) = [line for line in lines if line["event"] == "audit" and line["status"] == 403]
     assert (line["userId"], line["endpoint"]) == ("ann", f"{PREFIX}/test")

@@ -221,7 +221,7 @@ def test_logging_an_error_within_its_handler_tells_nothing_of_its_words(serve: A
                 logging.getLogger("shop").exception("failed: %s", caught)  # noqa: TRY401
                 services.errors.log.log_auth_error("Odd", None, f"not let in: {caught}")
         logger.error(f"the control: nobody knows {secret}")
-        services.logs.sinks.flush()
+        assert services.logs.sinks.flush(30)
     lines = (tmp_path / "console.txt").read_text().splitlines()
     assert [secret in line for line in lines if "control" in line] == [True]
     assert not [line for line in lines if secret in line and "control" not in line]

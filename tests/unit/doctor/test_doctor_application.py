@@ -220,7 +220,7 @@ def test_asking_starts_no_work_and_opens_no_journal(adopt: Callable[..., Flask])
     with_hook(fails)(app)
     threads = threading.active_count()
     assert health_checks.ask(app, "/health/live") == 500
-    services.logs.sinks.flush()
+    assert services.logs.sinks.flush(30)
     assert not services.runtime.background.running
     assert services.runtime.journal.boot == ""
     assert services.runtime.workers.read() == []
@@ -234,7 +234,7 @@ def test_the_control_an_application_that_serves_has_all_of_it(adopt: Callable[..
     services = app.extensions["prodfix"]
     with_hook(fails)(app)
     assert health_checks.ask(app, "/health/live") == 500
-    services.logs.sinks.flush()
+    assert services.logs.sinks.flush(30)
     assert services.runtime.background.running
     assert services.runtime.journal.boot
     assert len(services.runtime.workers.read()) == 1

@@ -67,7 +67,7 @@ def test_where_the_logging_is_ours_the_console_has_it(serve: Callable[..., Appli
         logging.getLogger("shop.prices").debug("other %s", word)
         logging.getLogger("shop.prices").info("info %s", word)
         loguru.patch(lambda record: record.update(name="shop.orders")).debug("loguru {}", word)
-        logs.sinks.flush()
+        assert logs.sinks.flush(30)
         return sorted(kept.lines)
 
     assert say("before") == ["info before"]

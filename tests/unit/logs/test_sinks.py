@@ -558,13 +558,66 @@ def test_the_last_flush_tells_what_is_missing() -> None:
     sinks = Sinks([held := Held("console"), errors := Kept("error.log")])
     for _ in range(3):
         sinks.put("console", b"x\n")
-    assert not sinks.close(0.2)
+    assert not sinks.close(1.0)
     (line,) = errors.lines
     assert json.loads(line)["message"] == "console: 3 lines lost at the end of the process"
     held.release.set()
     assert sinks.flush(10)
     assert sinks.close()
     assert len(errors.lines) == 1
+
+
+def test_the_last_flush_waits_for_the_sinks_that_are_told_what_another_one_misses() -> None:
+    """As long as for all others, on a machine that is busy; and not for the one that misses something once more."""
+    limit = 3.0
+
+    class Slow(Kept):
+        def write(self, data: bytes) -> None:
+            if b"end of the process" in data and len(self.lines) == 1:
+                time.sleep(limit / 3)
+            super().write(data)
+
+    sinks = Sinks([Kept("auth.log", OSError(28, "x")), held := Held("app.log"), errors := Slow("error.log")])
+    for name in ("auth.log", "app.log"):
+        sinks.put(name, b"x\n")
+    assert not sinks.close(limit)
+    told = [json.loads(line)["message"] for line in errors.lines]
+    assert told[0] == "auth.log fails: No space left on device"
+    assert sorted(told[1:]) == [f"{name}: 1 lines lost at the end of the process" for name in ("app.log", "auth.log")]
+    held.release.set()
+    assert sinks.flush(10)
+
+
+def test_a_line_behind_a_flush_that_was_in_vain_is_counted_as_waiting() -> None:
+    class InTurns(Kept):
+        """Takes what it is given only when it may, one write after the other."""
+
+        def __init__(self) -> None:
+            super().__init__("kept")
+            self.begun, self.may = threading.Semaphore(0), threading.Semaphore(0)
+
+        def write(self, data: bytes) -> None:
+            self.begun.release()
+            assert self.may.acquire(timeout=10)
+            super().write(data)
+
+    sinks = Sinks([sink := InTurns()])
+    waiting = []
+    sinks.put("kept", b"1\n")
+    assert sink.begun.acquire(timeout=10)
+    sinks.put("kept", b"2\n")
+    assert not sinks.flush(0.01)
+    sinks.put("kept", b"3\n")
+    waiting.append(sinks.status().sinks[0].waiting)
+    sink.may.release()
+    assert sink.begun.acquire(timeout=10)  # of the second line, which the flush waits for
+    waiting.append(sinks.status().sinks[0].waiting)
+    for _ in range(2):
+        sink.may.release()
+    assert sinks.flush(10)
+    waiting.append(sinks.status().sinks[0].waiting)
+    assert waiting == [3, 2, 0]
+    assert sink.lines == [b"1\n", b"2\n", b"3\n"]
 
 
 def test_a_queue_is_bounded_in_bytes_too() -> None:

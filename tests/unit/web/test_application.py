@@ -107,7 +107,7 @@ def test_keys_keep_their_order(client: Any) -> None:
 def test_a_defect_is_logged_once(serve: Callable[..., Any], blueprint: Blueprint, capfd: Any, ours: bool) -> None:
     app = serve([blueprint], console=1, enable_error_handler=ours)
     app.test_client().get("/fail")
-    app.extensions["prodfix"].logs.sinks.flush()
+    assert app.extensions["prodfix"].logs.sinks.flush(30)
     logged = [orjson.loads(line) for line in capfd.readouterr().out.splitlines()]
     errors = [line for line in logged if line["level"] == "error"]
     assert ["event" in line for line in errors] == [ours]

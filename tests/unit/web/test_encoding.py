@@ -264,6 +264,6 @@ def test_an_answer_with_nan_has_null_and_is_told_once(odd: Any) -> None:
         assert (answer.status_code, json.loads(answer.data)) == (200, {"x": None, "y": [1, None]})
     assert json.loads(client.get("/fine").data) == {"x": None}
     assert json.loads(client.get("/page").data) == {"x": None, "id": str(ID)}
-    client.application.extensions["prodfix"].logs.sinks.flush()
+    assert client.application.extensions["prodfix"].logs.sinks.flush(30)
     told = [line for line in map(json.loads, console.read_text().splitlines()) if line.get("event") == "json"]
     assert [(line["level"], line["endpoint"]) for line in told] == [("warn", "/odd"), ("warn", "/page")]

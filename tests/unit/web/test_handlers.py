@@ -31,6 +31,7 @@ from prodfix import errors
 from prodfix.classification.classifications import Classification
 from prodfix.errors import ErrorCategory
 from prodfix.signals import error_recorded
+from prodfix.web.host_answers import UNRECORDED
 
 MEMBERS = {"type", "title", "status", "detail", "code", "message", "details", "requestId", "timestamp", "retryable"}
 CANARY = "canary7f3a"
@@ -368,6 +369,35 @@ def test_sentry_and_its_like_hear_of_every_server_error_and_of_no_other(
     with got_request_exception.connected_to(lambda sender, exception: told.append(exception), sender=host):
         client.get(f"/raise/{name}")
     assert len(told) == heard
+
+
+def test_of_an_application_that_is_gone_nothing_stays_behind_at_flasks_signal(adopt: Callable[..., Flask]) -> None:
+    """Neither a receiver, nor a sender: when the garbage collector takes one, blinker fails whoever disconnects just then."""
+    ours, control = [Flask("ours") for _ in range(3)], [Flask("control") for _ in range(3)]
+
+    def known() -> tuple[int, int]:
+        return len(got_request_exception.receivers), len(got_request_exception._by_sender)
+
+    before = known()
+    for app in ours:
+        adopt(app)
+    assert known() == before
+    receivers = [(lambda sender, exception: None) for _ in control]
+    for app, receiver in zip(control, receivers, strict=True):
+        got_request_exception.connect(receiver, app)
+    assert known() == (before[0] + 3, before[1] + 3)
+    for receiver in receivers:
+        got_request_exception.disconnect(receiver)
+
+
+def test_what_flask_tells_of_another_application_is_not_ours_to_remember(host: Flask, client: Any) -> None:
+    other = Flask("other")
+    told: dict[str, bool] = {}
+    for app in (host, other):
+        with app.test_request_context("/"):
+            got_request_exception.send(app, exception=ValueError("x"))
+            told[app.name] = UNRECORDED in request.environ
+    assert told == {"host": True, "other": False}
 
 
 def test_a_handler_for_every_exception_would_have_silenced_it(host: Flask) -> None:

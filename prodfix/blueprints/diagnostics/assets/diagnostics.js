@@ -7,7 +7,7 @@ function keepFresh() {
   const told = document.getElementById("refreshed");
   const button = document.getElementById("refresh");
   const period = Number(overview.dataset.seconds) * 1000;
-  let timer, last = new Date();
+  let timer, last = new Date(), newest = 0;
 
   function tell(failed) {
     const at = document.createElement("time"); // which shell.js tells as all others
@@ -33,15 +33,19 @@ function keepFresh() {
 
   async function refresh() {
     clearTimeout(timer);
+    const number = ++newest;
+    const overtaken = () => number !== newest; // somebody who did not want to wait has asked again, and another worker was faster
     try {
       const answer = await fetch(overview.dataset.url, { headers: { Accept: "text/html" }, signal: AbortSignal.timeout(8000) });
       if (answer.status === 401) return location.reload();
       if (!answer.ok) throw new Error(answer.statusText);
       const html = await answer.text();
+      if (overtaken()) return;
       replace(html);
       last = new Date();
       tell(false);
     } catch {
+      if (overtaken()) return;
       tell(true);
     }
     schedule();
