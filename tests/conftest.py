@@ -77,7 +77,7 @@ def database_server() -> Iterator[str]:
     if given := os.environ.get("TEST_MONGODB_URI"):
         yield given
         return
-    with DatabaseServer(ttl_sweep=1.0) as server:
+    with DatabaseServer() as server:
         yield server.uri
 
 
