@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from pymongo import MongoClient
 
 from config import ports
-from tests.support import scheduling, taken_over
+from tests.support import imports, scheduling, taken_over
 from tests.support.servers import CLIENT_LIMITS, DatabaseServer
 
 # `prodfix` gives the same answer each time, as a gate must; `search` looks for what nobody has thought of yet:
@@ -40,6 +41,19 @@ if WORKER:
 def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):  # of a process of xdist, and of none that a test in it has started
         config.pluginmanager.register(scheduling.Priority(), "priority")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, Any, Any]:
+    """What is collected stays until the end: the collector looks at nothing of it, neither meanwhile nor with every test."""
+    gc.disable()
+    try:
+        if WORKER:
+            imports.import_in_turns(session.config, scheduling.number_of(WORKER), int(COUNT))
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -77,7 +91,7 @@ def database_server() -> Iterator[str]:
     if given := os.environ.get("TEST_MONGODB_URI"):
         yield given
         return
-    with DatabaseServer(ttl_sweep=1.0) as server:
+    with DatabaseServer() as server:
         yield server.uri
 
 

@@ -64,8 +64,9 @@ class Classifier:
         self._plain: dict[type[BaseException], bool] = {}
         self._known: dict[tuple[type[BaseException], Way], Classification] = {}
 
-    def classify(self, error: BaseException) -> Classification:
-        """What ``error`` means. Never raises; what is not known is ``INTERNAL_ERROR``."""
+    def classify(self, error: BaseException, way: Way | None = None) -> Classification:
+        """What ``error`` means. Never raises; what is not known is ``INTERNAL_ERROR``. ``way``: of its traceback, for who has
+        it."""
         kind = type(error)
         plain = self._plain.get(kind)
         if plain is None:
@@ -74,7 +75,8 @@ class Classifier:
         if not plain or came_from(error) is not None or not web_errors.by_class(error):
             return self._at(0, error)
         # Then its class and its way through the code decide, and most go a way that others went before.
-        way, _ = walked(error.__traceback__)
+        if way is None:
+            way, _ = walked(error.__traceback__)
         known = self._known.get((kind, way))
         if known is None:
             known = self._known[kind, way] = self._at(0, error)

@@ -59,10 +59,11 @@ def driver_call(
     while within is not None:
         around.insert(0, within)
         within = within.f_back if within.f_code.co_filename.startswith(_LAYERS) else None
-    return _call(_walk(error), known, around)
+    return _call(walk(error), known, around)
 
 
-def _walk(error: BaseException) -> list[Walked]:
+def walk(error: BaseException) -> list[Walked]:
+    """Each error of its chain, nearest first, with the way of its traceback and its frames."""
     return [(link, *walked(link.__traceback__)) for link in chain(error)]
 
 
@@ -97,18 +98,18 @@ def frames_of(
     *,
     whole: bool,
     known: DatabaseOperation | None = None,
-    chained: Sequence[BaseException] | None = None,
+    links: Sequence[Walked] | None = None,
 ) -> ErrorFrames:
-    """All of that; without ``whole`` neither stack nor places, which say nothing where the client is at fault. ``chained``: the
-    error's chain, for who has it."""
-    links = [(link, *walked(link.__traceback__)) for link in chained or chain(error)]
+    """All of that; without ``whole`` neither stack nor places, which say nothing where the client is at fault. ``links``: what
+    :func:`walk` gave, for who has it."""
+    links = links or walk(error)
     kind, call = name_of(error), _call(links, known)
     return ErrorFrames(kind, call, _stack(links), _places(links)) if whole else ErrorFrames(kind, call)
 
 
 def database_operation(error: BaseException) -> DatabaseOperation | None:
     """The operation of :func:`driver_call`."""
-    return _operation(_drivers(_walk(error)))
+    return _operation(_drivers(walk(error)))
 
 
 class _Described(NamedTuple):
@@ -259,7 +260,7 @@ def stack(error: BaseException) -> str:
 
     No message, no local value and no source line: all three hold data of users. Paths begin where a package does.
     """
-    return _stack(_walk(error))
+    return _stack(walk(error))
 
 
 def _stack(links: Sequence[Walked]) -> str:
@@ -273,7 +274,7 @@ def _stack(links: Sequence[Walked]) -> str:
 def places(error: BaseException) -> list[str]:
     """Where in the application ``error`` went through, outermost first: ``file:function``, without lines, which another
     release moves. Where no code of the application is involved, the last places of anything else."""
-    return list(_places(_walk(error)))
+    return list(_places(walk(error)))
 
 
 def _places(links: Sequence[Walked]) -> tuple[str, ...]:

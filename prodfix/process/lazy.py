@@ -21,8 +21,21 @@ class Lazy:
 
 
 if TYPE_CHECKING:
-    made_once = cached_property
+    made_once = memoized = cached_property
 else:
+
+    class memoized:
+        """``functools.cached_property`` in half of its instructions, on the way of every error: it has no lock, as Python's had
+        before 3.12, and asks for nothing twice. Two threads that come together make two of it."""
+
+        def __init__(self, make: Any) -> None:
+            self._make, self._name, self.__doc__ = make, make.__name__, make.__doc__
+
+        def __get__(self, instance: Any, owner: Any = None) -> Any:
+            if instance is None:
+                return self
+            made = instance.__dict__[self._name] = self._make(instance)
+            return made
 
     class made_once(cached_property):
         """``functools.cached_property`` of a :class:`Lazy`: since Python 3.12 two threads would make two of it."""

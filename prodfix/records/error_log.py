@@ -13,12 +13,13 @@ from pymongo import MongoClient
 from prodfix.classification.classifications import INTERNAL_ERROR, INVALID, UNAUTHENTICATED, Classification
 from prodfix.classification.classifier import Classifier
 from prodfix.classification.wording import in_safe_words
-from prodfix.errors import ErrorCategory, FieldError, PartlyApplied, Severity, chain
+from prodfix.errors import ErrorCategory, FieldError, PartlyApplied, Severity
 from prodfix.journal.journal import Journal
 from prodfix.logs.logs import Logs
-from prodfix.operations.frames import frames_of, name_of, places, stack
+from prodfix.operations.frames import frames_of, name_of, places, stack, walk
 from prodfix.operations.operation import DatabaseOperation
 from prodfix.operations.shapes import document_shape
+from prodfix.operations.tracebacks import Way
 from prodfix.records.outcomes import Ending
 from prodfix.records.record_indexes import ERROR_LOG
 from prodfix.records.records import Answered, ErrorRecord, facts_of, rules_of, summary
@@ -106,10 +107,11 @@ class ErrorLog:
         known: DatabaseOperation | None,
         answered: Answered | None,
     ) -> ErrorRecord:
-        meaning, claimed = self.meaning(error), self._classifier.claims(error)
+        walked = walk(error)
+        meaning, claimed = self.meaning(error, walked[0][1]), self._classifier.claims(error)
         failed = context.notes.failed if context else None
-        links = chain(error)
-        frames = frames_of(error, whole=meaning.category is not ErrorCategory.CLIENT, known=failed, chained=links)
+        links = [link for link, _, _ in walked]
+        frames = frames_of(error, whole=meaning.category is not ErrorCategory.CLIENT, known=failed, links=walked)
         call = frames.call
         operation = call.operation if known is None and call is not None else known
         outcome = Ending(
@@ -138,9 +140,10 @@ class ErrorLog:
             answered=answered,
         )
 
-    def meaning(self, error: BaseException) -> Classification:
-        """The table's row; a timeout while the database is known to be down is that, and not a slow query."""
-        meaning = self._classifier.classify(error)
+    def meaning(self, error: BaseException, way: Way | None = None) -> Classification:
+        """The table's row; a timeout while the database is known to be down is that, and not a slow query. ``way``: of its
+        traceback, for who has it."""
+        meaning = self._classifier.classify(error, way)
         if meaning.category is ErrorCategory.TIMEOUT and meaning.of_database and self._database_down():
             return self._classifier.unreachable(meaning)
         return meaning
@@ -176,9 +179,12 @@ class ErrorLog:
         record = self.record(error, context or current_context(), None, answered)
         self.append(record)
         if record.context is not None:
-            self._step(lambda: vars(error).__setitem__(_RECORDED, record.context))
+            try:
+                vars(error)[_RECORDED] = record.context
+            except Exception:  # noqa: BLE001 - an exception of somebody's that keeps nothing
+                self.failures += 1
             if record.context.notes.span is not None:
-                self._step(lambda: tell_error(record, error))
+                self._step(lambda told: tell_error(told, error), record)
         return record
 
     def has(self, error: BaseException, context: RequestContext | None) -> bool:
@@ -250,23 +256,24 @@ class ErrorLog:
         record = self.record(error, context)
         meaning = replace(record.meaning, severity=Severity.WARN, retryable=False, outcome=None)
         record = replace(record, meaning=meaning, recovered=recovered, facts={**record.facts, **facts})
-        self._step(lambda: self._append(record, counted=False))
+        self._step(partial(self._append, counted=False), record)
         if context is not None and context.notes.span is not None:
-            self._step(lambda: tell_warning(record))
+            self._step(tell_warning, record)
 
     # -- keeping ----------------------------------------------------------------------------------------------------------
 
     def append(self, record: ErrorRecord) -> None:
         """Count it, log it, store it if its kind is stored, and tell of it. Never raises; what cannot be kept is counted."""
-        self._step(lambda: self._append(record, counted=True))
+        self._step(self._append, record)
 
-    def _step(self, work: Callable[[], object]) -> None:
+    def _step(self, work: Callable[[ErrorRecord], object], record: ErrorRecord) -> None:
+        # What is done with a record and no more: what a lambda holds for each step takes longer than most of them.
         try:
-            work()
+            work(record)
         except Exception:  # noqa: BLE001 - the answer matters more than its record, and each step than the one before
             self.failures += 1
 
-    def _append(self, record: ErrorRecord, *, counted: bool) -> None:
+    def _append(self, record: ErrorRecord, *, counted: bool = True) -> None:
         key, disposition = record.key, record.disposition
         stored = disposition == "stored"
         if counted:
@@ -275,44 +282,59 @@ class ErrorLog:
             record.context.notes.answered(record.operation)
         whole = disposition == "counted" or self.storms.admit(key.fingerprint, key.title)
         if disposition != "counted" and whole:
-            self._step(lambda: self._logs.emit(record.meaning.severity, record.to_entry(), *record.files))
+            self._step(self._show, record)
         if stored:
-            insertion = self._storage.insertion_of
-            self._step(
-                lambda: self._journal.gather(
-                    insertion(ERROR_LOG, record.id, record.to_bson(whole=whole), record.request_id, key.fingerprint)
-                )
-            )
+            self._step(self._store if whole else self._store_little, record)
         if record.meaning.severity is Severity.CRITICAL:
             # Waiting for the commit (no fsync) makes the error known to every worker before its own client hears of it, and what
             # is not committed by then is so with the next ones. Of all others they hear some milliseconds later.
             # The request's deadline may have passed, and must not end what tells of it.
-            settle = partial(self._journal.settle, limit=0.25)
-            self._step(lambda: contextvars.Context().run(settle))
+            self._step(self._settle, record)
         if counted and record.status >= 500:
-            self._step(lambda: self._on_failure(record))
+            self._step(self._on_failure, record)
         report = self._report
         if report is not None and counted and stored and whole:
-            self._step(lambda: report(record))
+            self._step(report, record)
         # Not a receiver of the signal: another one's that raises would keep it from this one.
         tally = self._tally
         if tally is not None and counted:
-            self._step(lambda: tally(record))
-        if counted:
-            self._step(lambda: error_recorded.send(self, record=record))
+            self._step(tally, record)
+        if counted and error_recorded.receivers:
+            self._step(self._send, record)
+
+    def _show(self, record: ErrorRecord) -> None:
+        self._logs.emit(record.meaning.severity, record.to_entry(), *record.files)
+
+    def _store(self, record: ErrorRecord, *, whole: bool = True) -> None:
+        entry, fingerprint = record.to_bson(whole=whole), record.key.fingerprint
+        self._journal.gather(self._storage.insertion_of(ERROR_LOG, record.id, entry, record.request_id, fingerprint))
+
+    def _store_little(self, record: ErrorRecord) -> None:
+        self._store(record, whole=False)
+
+    def _settle(self, record: ErrorRecord) -> None:
+        contextvars.Context().run(partial(self._journal.settle, limit=0.25))
+
+    def _send(self, record: ErrorRecord) -> None:
+        error_recorded.send(self, record=record)
 
     def _count(self, record: ErrorRecord, *, stored: bool) -> None:
         """In the statistics; of a request that nobody counts only what we are to blame for, and who was refused."""
-        key, notes = record.key, record.context.notes if record.context is not None else None
+        notes = record.context.notes if record.context is not None else None
         if notes is not None:
             notes.unlogged = False  # whatever its route says: an error has a line that shows its request
             notes.stored = notes.stored or stored
             if notes.uncounted and record.status < 500 and record.meaning.category not in _REFUSED:
                 return
             notes.uncounted = False
-        user = notes.user_id if notes is not None else None
-        self._step(lambda: self._counters.error(key, user))
-        self._step(lambda: self._counters.kinds.see(key.fingerprint, lambda: _words(record)))
+        self._step(self._count_error, record)
+        self._step(self._name_kind, record)
+
+    def _count_error(self, record: ErrorRecord) -> None:
+        self._counters.error(record.key, record.context.notes.user_id if record.context is not None else None)
+
+    def _name_kind(self, record: ErrorRecord) -> None:
+        self._counters.kinds.see(record.key.fingerprint, lambda: _words(record))
 
     def tell_of_storms(self) -> None:
         """One line for each kind of error that was held back since the last time."""

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -21,6 +21,7 @@ from prodfix.errors import ErrorCategory, FieldError, Outcome, ProdFixError, Sev
 from prodfix.logs.sinks import Rendered, render, renderable
 from prodfix.operations.frames import name_of
 from prodfix.operations.operation import DatabaseOperation
+from prodfix.process.lazy import memoized
 from prodfix.process.tracing import SpanIds
 from prodfix.redaction.names import mask_key
 from prodfix.redaction.redactor import redact_document, redact_text
@@ -153,12 +154,12 @@ class ErrorRecord:
         """Whether the client should send it again. Not after a write that was, or may have been, applied."""
         return self.meaning.retryable and self.outcome in (None, Outcome.NOT_APPLIED)
 
-    @cached_property
+    @memoized
     def moment(self) -> str:
         """The timestamp as text."""
         return iso_of(self.timestamp.timestamp())
 
-    @cached_property
+    @memoized
     def _kind(self) -> tuple[str, str]:
         return _kind_of(self.error_type, self.meaning.category, self.meaning.code, self.places)
 
@@ -172,7 +173,7 @@ class ErrorRecord:
         """16 hexadecimal digits: the same for the same type, category and way through the application."""
         return self._kind[0]
 
-    @cached_property
+    @memoized
     def key(self) -> ErrorKey:
         """As what it is counted."""
         context, category = self.context, self.meaning.category
@@ -210,12 +211,12 @@ class ErrorRecord:
         """The same with its ``_id``, encoded; or without ``whole`` what is kept in a storm of its kind."""
         return self._document[1] if whole else self._encoded(self.to_log_entry())
 
-    @cached_property
+    @memoized
     def _entry(self) -> Rendered:
         head = {"timestamp": self.moment, "level": str(self.meaning.severity), "event": "error"}
         return Rendered(*capped(head | self._fields, render))
 
-    @cached_property
+    @memoized
     def _document(self) -> tuple[dict[str, Any], bytes]:
         document = {"timestamp": self.timestamp, **self._fields}
         if self._entry["facts"] is not document["facts"]:  # the line was too large: as JSON this is shorter
@@ -234,37 +235,40 @@ class ErrorRecord:
             fields["database"] = replace(self.operation, query=None).to_json()
         return {"timestamp": self.timestamp, **fields, "suppressed": True}
 
-    @cached_property
+    @memoized
     def span(self) -> SpanIds | None:
         """The span that was active when the record was first shown, as happens where the error is; ``None`` without a tracer."""
         return span_ids(self.context) if self.context is not None else None
 
-    @cached_property
+    @memoized
     def _fields(self) -> dict[str, Any]:
-        notes = self.context.notes if self.context else None
+        # Each name that is read more than once is read once: this is made of every error.
+        context, meaning, operation, outcome = self.context, self.meaning, self.operation, self.outcome
+        notes = context.notes if context is not None else None
+        retries = notes.retries if notes is not None else 0
         fields: dict[str, Any] = {
             "requestId": self.request_id,
-            "traceId": self.context.trace_id if self.context else None,
-            "fingerprint": self.fingerprint,
-            "category": str(self.meaning.category),
-            "severity": str(self.meaning.severity),
-            "code": self.meaning.code,
+            "traceId": context.trace_id if context is not None else None,
+            "fingerprint": self._kind[0],
+            "category": str(meaning.category),
+            "severity": str(meaning.severity),
+            "code": meaning.code,
             "status": self.status,
             "answeredBy": self.answered.by if self.answered is not None else None,
             "message": self.summary,
             "errorType": self.error_type,
             "stack": self.stack,
-            "context": self.context.to_json() if self.context else None,
-            "database": self.operation.to_json() if self.operation else None,
-            "trail": notes.trail_json(self.context.begun) if self.context and notes else [],
+            "context": context.to_json() if context is not None else None,
+            "database": operation.to_json() if operation is not None else None,
+            "trail": notes.trail_json(context.begun) if context is not None and notes is not None else [],
             "recovery": _attempts(
-                attempted=bool(notes and notes.retries),
+                attempted=retries > 0,
                 successful=self.recovered,
-                attempts=notes.retries if notes else 0,
-                driver_retries=notes.driver_retries if notes else 0,
+                attempts=retries,
+                driver_retries=notes.driver_retries if notes is not None else 0,
             ),
             "facts": dict(self.facts),
-            "outcome": str(self.outcome) if self.outcome else None,
+            "outcome": str(outcome) if outcome is not None else None,
             "retryable": self.retryable,
             "release": self.release or None,
             "instance": self.instance or None,

@@ -120,15 +120,18 @@ class Storage:
         if not sent:
             self._untidy += 1
             return statements
-        gone = MADE_ROOM if self._bytes + len(entry) > LARGEST_WAITING else int(self._waiting >= WAITING)
-        gone = min(gone, self._waiting)
+        gone, size = 0, len(entry)
+        if self._bytes + size > LARGEST_WAITING:
+            gone = min(MADE_ROOM, self._waiting)
+        elif self._waiting >= WAITING:
+            gone = 1
         if gone:
             oldest = "SELECT id FROM records WHERE stored = 0 ORDER BY at LIMIT ?"
             statements.insert(0, (f"DELETE FROM records WHERE id IN ({oldest})", (gone,)))  # noqa: S608 - no value is in the text
             self._bytes -= gone * self._bytes // self._waiting  # counted exactly with the next tick
             self.dropped += gone
         self._waiting += 1 - gone
-        self._bytes += len(entry)
+        self._bytes += size
         if self._waiting >= CROWD:
             self.sampling.crowded = True
         return statements

@@ -274,7 +274,6 @@ def made_context(
     endpoint: str,
     method: str,
     ip: str,
-    *,
     request_id: str,
     parent: str,
     agent: str,
@@ -324,7 +323,7 @@ class _Identities:
             return self._left.pop()
         except IndexError:
             many = os.urandom(32 * AT_ONCE).hex()
-            self._left.extend(many[start : start + 64] for start in range(64, len(many), 64))
+            self._left.extend([many[start : start + 64] for start in range(64, len(many), 64)])
             return many[:64]
 
 

@@ -84,15 +84,13 @@ class Counters:
             return [row for row, _ in self._finished] + own
 
     def request(
-        self, endpoint: str, device: str, micros: int, *, failed: bool, commands: int = 0, command_micros: int = 0
+        self, endpoint: str, device: str, micros: int, failed: bool, commands: int = 0, command_micros: int = 0
     ) -> None:
         """Count one answered request with the database's commands that it sent, in about two microseconds."""
         with self._counting:
             if self._boot != self._journal.boot or not 0 <= self._clock() - self._minute * 60 < 60:
                 self._next_minute()
-            self._counts.count_request(
-                endpoint, device, micros, failed=failed, commands=commands, command_micros=command_micros
-            )
+            self._counts.count_request(endpoint, device, micros, failed, commands, command_micros)
             self._revision += 1
 
     def flush(self) -> None:

@@ -111,7 +111,6 @@ class Counts:
         endpoint: str,
         device: str,
         micros: int,
-        *,
         failed: bool,
         commands: int = 0,
         command_micros: int = 0,

@@ -88,10 +88,11 @@ def unless_the_host(app: Flask, handler: Handler) -> Handler:
     def choose(error: Any) -> Any:
         environ: dict[str, Any] = request.environ if has_request_context() else {}
         chosen, tried = environ.get(_CHOOSING, (None, ()))
-        found = (registered.get(kind) for kind in type(error).__mro__)
-        left = (one for one in found if one is not None and (chosen is not error or one not in tried))
-        hosts = next((one for one in left if not is_ours(one)), None)
-        if hosts is None:
+        for kind in type(error).__mro__:  # no generators: this is asked for every error
+            hosts = registered.get(kind)
+            if hosts is not None and (chosen is not error or hosts not in tried) and not is_ours(hosts):
+                break
+        else:
             return handler(error)
         before = environ.get(_CHOOSING)
         environ[_CHOOSING] = error, (*(tried if chosen is error else ()), hosts)

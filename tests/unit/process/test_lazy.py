@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from prodfix.process.lazy import Lazy, made_once
+from prodfix.process.lazy import Lazy, made_once, memoized
 
 THREADS = 8
 
@@ -81,3 +81,21 @@ def test_what_is_being_made_in_a_parent_does_not_lock_its_child() -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     release.set()
     thread.join(10)
+
+
+@pytest.mark.parametrize(("how", "times"), [(memoized, 1), (cached_property, 1), (property, 2)])
+def test_what_is_memoized_is_made_once_for_each_instance_as_functools_does_it(how: Any, times: int) -> None:
+    class Odd:
+        made = 0
+
+        @how
+        def one(self) -> int:
+            """Says how often it was made."""
+            self.made += 1
+            return self.made
+
+    first, second = Odd(), Odd()
+    assert [(first.one, first.one), (second.one,)] == [(1, times), (1,)]
+    assert (Odd.one.__doc__, isinstance(Odd.one, how)) == ("Says how often it was made.", True)
+    first.__dict__.pop("one", None)
+    assert first.one == times + 1, "what was forgotten is made anew"

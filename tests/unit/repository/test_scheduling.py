@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support import REPOSITORY
+from tests.support import REPOSITORY, imports
 from tests.support.scheduling import FIRST, chosen, kind_of, number_of
 
 MODULES = [
@@ -52,3 +52,21 @@ def test_what_comes_first_is_there() -> None:
 
 def test_a_worker_of_xdist_has_its_number_in_its_name() -> None:
     assert [number_of("gw0"), number_of("gw12")] == [0, 12]
+
+
+def test_each_process_imports_all_modules_and_begins_with_a_part_of_its_own() -> None:
+    modules = imports.modules_of([REPOSITORY / "tests" / "unit", REPOSITORY / "tests" / "faults"], REPOSITORY)
+    assert {"tests.unit.repository.test_scheduling", "tests.faults.test_health"} <= set(modules)
+    assert not [name for name in modules if "test_" not in name], "what is no test is imported by those that need it"
+    turns = [imports.in_turn(modules, number, 5) for number in range(5)]
+    assert [sorted(turn) for turn in turns] == [sorted(modules)] * 5
+    parts = [turn[: len(modules) // 5] for turn in turns]
+    assert len({name for part in parts for name in part}) == 5 * (len(modules) // 5)
+    assert [imports.in_turn([], 3, 5), imports.in_turn(["one"], 4, 5)] == [[], ["one"]]
+
+
+def test_a_file_is_asked_for_alone_and_once() -> None:
+    folder = REPOSITORY / "tests" / "unit" / "repository"
+    name = "tests.unit.repository.test_scheduling"
+    assert imports.modules_of([folder / "test_scheduling.py"] * 2, REPOSITORY) == [name]
+    assert imports.modules_of([folder / "test_scheduling.py", folder], REPOSITORY).count(name) == 1
