@@ -65,7 +65,8 @@ class LeaderState:
             self.quiet_dropped += 1
             return
         known = {"kind": alert.kind, "severity": str(alert.severity), "since": alert.since, "until": alert.until}
-        self.quiet.append(known | {"kinds": len(alert.members) or 1, "error": alert.facts.get("error", "")})
+        kinds = {"kinds": len(alert.members) or 1, "more": "more" in alert.facts}
+        self.quiet.append(known | kinds | {"error": alert.facts.get("error", "")})
 
     def prune(self, now: float) -> None:
         """Forget what is old: the file is bounded."""

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from prodfix.alert_settings import AlertKind
-from prodfix.alerts.alert import MOST_MEMBERS
 from prodfix.errors import Severity
 from prodfix.redaction.redactor import redact_text
 from prodfix.serialization import iso
@@ -153,13 +152,15 @@ def link_to(kind: NotificationKind, facts: Mapping[str, Any], origin: Origin) ->
     return f"{base}/page/groups/{facts.get('fingerprint', '')}?timeRange=7d"
 
 
-def title(kind: AlertKind, part: AlertPart, severity: str, *, kinds: int = 1) -> str:
+def title(kind: AlertKind, part: AlertPart, severity: str, *, kinds: int = 1, more: bool = False) -> str:
+    """``more``: there are more than these ``kinds`` of errors, which are not counted or not told apart."""
     words = WORDS[kind]
     if part == "end":
         return f"[over] {words.end}"
-    if kind == "new_kind" and kinds > 1:
-        return f"[{severity}] {'at least ' if kinds >= MOST_MEMBERS else ''}{kinds} new kinds of errors"
-    return f"[{severity}] {words.begin}{': more of them' if part == 'more' else ''}"
+    begin = (
+        f"{'at least ' if more else ''}{kinds} new kinds of errors" if kind == "new_kind" and kinds > 1 else words.begin
+    )
+    return f"[{severity}] {begin}{': more of them' if part == 'more' else ''}"
 
 
 def subject(kind: AlertKind, part: AlertPart, severity: str, origin: Origin, facts: Mapping[str, Any]) -> str:
@@ -167,7 +168,8 @@ def subject(kind: AlertKind, part: AlertPart, severity: str, origin: Origin, fac
     kinds = facts.get("kinds", 1)
     error = _shown(facts.get("error", ""))[:LONGEST_NAME] if kinds == 1 else ""
     named = f": {error}" if error else ""
-    return clean(f"{title(kind, part, severity, kinds=kinds)}{named} ({_shown(origin.instance)})")
+    words = title(kind, part, severity, kinds=kinds, more="more" in facts)
+    return clean(f"{words}{named} ({_shown(origin.instance)})")
 
 
 def body(
@@ -207,7 +209,7 @@ def summary(entries: Sequence[Mapping[str, Any]], dropped: int, origin: Origin) 
     told = "alert was" if number == 1 else "alerts were"
     lines = [f"{number} {told} held back in the hours of quiet; what is still there is told by itself.", ""]
     for one in entries:
-        words = title(one["kind"], "begin", one["severity"], kinds=one.get("kinds", 1))
+        words = title(one["kind"], "begin", one["severity"], kinds=one.get("kinds", 1), more=one.get("more", False))
         ended = f" until {moment(one['until'])}" if one.get("until") is not None else ""
         what = f": {_shown(one['error'])}" if one.get("error") else ""
         lines.append(f"{moment(one['since'])}{ended} {words}{what}")

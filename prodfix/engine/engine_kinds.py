@@ -54,6 +54,7 @@ class EngineKinds(Lazy):
             on_regression=self._regressed,
             on_new_kind=self._new_kind,
             on_early_kind=self._early_kind,
+            on_further_kinds=self._further_kinds,
             on_escalation=self._escalated,
             kinds_of=self._kinds_of,
         )
@@ -100,6 +101,10 @@ class EngineKinds(Lazy):
         """In the first hour of all: no news of its own, but whoever has just set up alerts waits for one."""
         if group.get("category") not in OF_CLIENTS:
             self._alerts().happened("new_kind", {**group, "early": True})
+
+    def _further_kinds(self, numbers: Mapping[str, int]) -> None:
+        if number := sum(number for category, number in numbers.items() if category not in OF_CLIENTS):
+            self._alerts().further_kinds(number)
 
     def _waited(self, order: DecisionOrder, result: WaitedResult) -> None:
         self._reports().waited(order, result)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from pymongo.synchronous.database import Database
 
 from prodfix.statistics.counts import OTHER, RELEASES, ErrorKey, Seen, seen_of
 from prodfix.statistics.decision_orders import DecisionOrders
+from prodfix.statistics.further_kinds import FurtherKinds
 from prodfix.statistics.group_summary import Group, GroupSummary, KindWords, moment
 from prodfix.statistics.kinds import Kinds
 from prodfix.statistics.known_groups import ERROR_GROUPS, LIMIT, KnownGroups
@@ -61,13 +62,15 @@ class Groups(KnownGroups):
         on_regression: Callable[[Facts], None] = lambda group: None,
         on_new_kind: Callable[[Facts], None] = lambda group: None,
         on_early_kind: Callable[[Facts], None] = lambda group: None,
+        on_further_kinds: Callable[[Mapping[str, int]], None] = lambda numbers: None,
         on_escalation: Callable[[Facts], None] = lambda group: None,
         kinds_of: Callable[[str, Window], Collection[str]] = lambda user, window: (),
         clock: Callable[[], float] = time.time,
     ) -> None:
         super().__init__(answering, kinds=kinds, orders=orders, kinds_of=kinds_of, clock=clock)
         self.on_regression, self.on_new_kind, self.on_escalation = on_regression, on_new_kind, on_escalation
-        self.on_early_kind = on_early_kind
+        self.on_early_kind, self.on_further_kinds = on_early_kind, on_further_kinds
+        self._further = FurtherKinds()
         self._known: dict[tuple[str, frozenset[str]], Known] = {}
         self._begun: float | None = None
 
@@ -80,8 +83,13 @@ class Groups(KnownGroups):
 
     # -- storing ----------------------------------------------------------------------------------------------------------
 
-    def store(self, database: Database[Any], minutes: Iterable[Counted]) -> None:
+    def store(self, database: Database[Any], minutes: Sequence[Counted]) -> None:
         """Bring the groups of these minutes up to date, with one bulk of what is news. Raises what MongoDB says."""
+        self._store(database, minutes)
+        if further := self._further.grown(minutes):
+            self.on_further_kinds(further)
+
+    def _store(self, database: Database[Any], minutes: Iterable[Counted]) -> None:
         found = self._newer(minutes)
         if not found:
             return
@@ -175,7 +183,9 @@ class Groups(KnownGroups):
             return
         early = self._clock() - self.begun(database) < GRACE.total_seconds()
         tell = self.on_early_kind if early else self.on_new_kind
-        for key, seen in {key.fingerprint: (key, seen) for key, seen in found if key.fingerprint in new}.values():
+        told = {key.fingerprint: (key, seen) for key, seen in found if key.fingerprint in new}.values()
+        self._further.note(told)
+        for key, seen in told:
             known = words.get(key.fingerprint) or Group(key.fingerprint, key.title, key.category, seen).told()
             tell(
                 {

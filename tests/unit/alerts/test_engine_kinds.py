@@ -28,3 +28,13 @@ def test_in_the_first_hour_a_new_kind_is_no_line_and_no_signal_but_may_be_an_ale
     made.groups.on_early_kind({"fingerprint": "f", "message": "m", "category": category, "releases": []})
     assert reports.new_kind.call_count == 0
     assert [call.args[1]["early"] for call in alerts.happened.call_args_list] == [True] * told
+
+
+@pytest.mark.parametrize(
+    ("numbers", "told"), [({"unknown": 3, "timeout": 2, "client": 70}, [5]), ({"client": 70, "validation": 2}, [])]
+)
+def test_of_kinds_that_are_not_told_apart_clients_errors_do_not_count(numbers: dict[str, int], told: list[int]) -> None:
+    alerts, parts = Mock(), [Mock() for _ in range(5)]
+    made: Any = EngineKinds(*parts, lookup=Mock(), reports=Mock(), alerts=lambda: alerts, kept=False)
+    made.groups.on_further_kinds(numbers)
+    assert [call.args[0] for call in alerts.further_kinds.call_args_list] == told

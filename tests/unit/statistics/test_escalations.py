@@ -13,7 +13,7 @@ import pytest
 from prodfix.statistics import escalations as module
 from prodfix.statistics.groups import ERROR_GROUPS, GroupSummary
 from prodfix.statistics.predictions import CHANCE, DAY, LEAST, Usual, chernoff, garwood, usual_of
-from tests.support.counting_worker import HOUR, Clock, Worker
+from tests.support.counting_worker import HOUR, Clock, Worker, kind
 
 WEEK = 7 * DAY
 NOON = 60 * 24 * 20_000 + 12 * 60  # a minute
@@ -394,3 +394,49 @@ def test_a_new_kind_is_told_once_over_all_instances_and_not_in_the_first_hour(
         "category": "timeout",
         "releases": ["v1"],
     }
+
+
+def test_of_new_kinds_it_is_told_how_many_more_there_are_that_are_not_told_apart(
+    worker: Worker, clock: Clock, database: Any
+) -> None:
+    """700 in one minute of one worker: 300 are told apart."""
+    worker.database = database
+    worker.error()
+    worker.store()
+    clock.now = (clock.now + 2 * HOUR) // 60 * 60
+    for number in range(300):
+        worker.counters.error(kind(f"k{number}"))
+    worker.journal.settle(limit=5)
+    worker.store()
+    assert (len(worker.new), worker.further) == (300, []), "the control: nothing is hidden yet"
+    for number in range(300, 700):
+        worker.counters.error(kind(f"k{number}"))
+    worker.journal.settle(limit=5)
+    worker.store()
+    ((category, number),) = worker.further[-1].items()
+    assert (len(worker.new), category) == (300, "unknown")
+    assert 400 * 0.5 < number < 400 * 1.7, "an estimate, within 21 % mostly"
+    said = len(worker.further)
+    worker.counters.error(kind("k699"))
+    worker.journal.settle(limit=5)
+    worker.store()
+    assert len(worker.further) == said, "a kind that was there already is none more"
+
+
+def test_what_is_not_told_apart_beside_nothing_new_is_no_news(worker: Worker, clock: Clock, database: Any) -> None:
+    worker.database = database
+    clock.now = clock.now // 60 * 60
+    for minute in range(2):
+        for number in range(300):
+            worker.counters.error(kind(f"k{number}"))
+        if minute:
+            worker.counters.error(kind("another"))
+        worker.journal.settle(limit=5)
+        worker.store()
+        clock.now += 60
+    assert worker.further == [], "it may be one that is known"
+    for number in range(301):
+        worker.counters.error(kind(f"n{number}"))
+    worker.journal.settle(limit=5)
+    worker.store()
+    assert worker.further == [{"unknown": 1}], "the control: few are exact"
