@@ -22,3 +22,7 @@ has seen before, by one worker only; not within the first hour of all, in which 
 error_escalated = _signals.signal("prodfix.error-escalated")
 """Sent with ``group`` (fingerprint, message, headline, place, code, category, releases, escalation) when a kind of error happens
 more often than its last days predict, by one worker only."""
+
+error_unignored = _signals.signal("prodfix.error-unignored")
+"""Sent with ``group`` (fingerprint, message, headline, place, code, category, releases, ignoredUntil) when what a kind of error
+was ignored until has come, by one worker only: so many more of it, or its first error after a time."""

@@ -46,6 +46,7 @@ class EventRows:
         """Seen by this worker, and to be told by the leader."""
         entry = {"fingerprint": group["fingerprint"], "error": group["message"], "releases": group["releases"]}
         entry |= {"early": True} if group.get("early") else {}
+        entry |= {"ignoredUntil": group["ignoredUntil"]} if "ignoredUntil" in group else {}
         figures = group.get("escalation") or {}
         entry |= {name: figures[name] for name in _ESCALATION if name in figures}
         row = (row_key(kind, group["fingerprint"]), now, orjson.dumps(entry))

@@ -63,6 +63,12 @@ WORDS: dict[AlertKind, Words] = {
         "The error that was back is resolved, ignored or opened again",
         "An admin had marked this kind of error as done. The diagnostics have its records.",
     ),
+    "unignored": Words(
+        "An ignored kind of error is open again",
+        "The kind of error that was ignored is decided of again",
+        "What it was ignored until has come: so many more of it, or a time after which it has happened again. Resolve it,"
+        " ignore it again, or open it: that ends this alert.",
+    ),
     "dead_letters": Words(
         "Deferred writes became dead letters",
         "No dead letter is left",
@@ -105,7 +111,8 @@ WORDS: dict[AlertKind, Words] = {
 # In their order.
 _LABELS = {
     "failed": "failed", "before": "failed before that", "workers": "workers", "kinds": "kinds of errors",
-    "more": "further kinds", "errors": "the first of them", "error": "error", "releases": "releases", "seen": "seen",
+    "more": "further kinds", "errors": "the first of them", "error": "error",
+    "ignoredUntil": "ignored until", "releases": "releases", "seen": "seen",
     "losses": "losses", "minutes": "within minutes", "expected": "expected", "bound": "escalates above",
     "days": "judged by its last days", "fingerprint": "fingerprint", "dead": "put aside", "waiting": "records that wait",
     "sinks": "sinks", "reason": "reason", "percent": "percent used", "files": "damaged files",

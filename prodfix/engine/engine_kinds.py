@@ -56,6 +56,7 @@ class EngineKinds(Lazy):
             on_early_kind=self._early_kind,
             on_further_kinds=self._further_kinds,
             on_escalation=self._escalated,
+            on_unignored=self._unignored,
             kinds_of=self._kinds_of,
         )
 
@@ -113,3 +114,8 @@ class EngineKinds(Lazy):
         self._reports().escalation(group)
         if group.get("category") not in OF_CLIENTS:
             self._alerts().happened("escalating", group)
+
+    def _unignored(self, group: Mapping[str, Any]) -> None:
+        """Whatever it is: somebody has asked for it to be told then."""
+        self._reports().unignored(group)
+        self._alerts().happened("unignored", group)

@@ -7,7 +7,8 @@ it fades (:data:`prodfix.statistics.decisions.FADING`). Whoever has looked last 
 escalation may end, or counts that are stored are not counted yet.
 
 A kind that is younger than a day has no history, and does not escalate. One that is ignored until it does is judged by what was
-before that was decided, and by the errors after it; one that is ignored otherwise is not judged at all.
+before that was decided, and by the errors after it; one that is ignored otherwise is not judged at all. What has come that it
+was ignored until, whoever looks tells: so many more, or, after a time, the first of it.
 """
 
 from __future__ import annotations
@@ -20,10 +21,18 @@ from typing import Any
 import pymongo
 from pymongo.synchronous.database import Database
 
+from prodfix.serialization import iso
 from prodfix.statistics.decisions import FADING, Escalation, decision_of, escalation_of
 from prodfix.statistics.group_summary import NEW
 from prodfix.statistics.groups import ERROR_GROUPS, ERROR_SAMPLING, KINDS_STATE, Groups
-from prodfix.statistics.ignored_counts import after_decision, before_decision, decided_in, is_counting, lacks_history
+from prodfix.statistics.ignored_counts import (
+    after_decision,
+    before_decision,
+    decided_in,
+    is_counting,
+    is_timed,
+    lacks_history,
+)
 from prodfix.statistics.predictions import DAY, LEAST, usual_of
 from prodfix.statistics.window import HOUR
 from prodfix.statistics.windows import Window, Windows
@@ -89,6 +98,7 @@ class Escalations:
         documents = self._with_history(database, list(found.values()))
         with pymongo.timeout(LIMIT):
             left = [self._judge(database, one, hour.trends.get(one["_id"], {}), last) for one in documents]
+            self._end_timed(database, documents, hour)
             return self._count_ignored(database, documents, hour) or any(left)
 
     def _with_history(self, database: Database[Any], documents: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -167,15 +177,7 @@ class Escalations:
             change["$unset"] = {"ignored": ""}
         changed = database[ERROR_GROUPS].find_one_and_update(fresh, change)
         if changed is not None:
-            self._groups.on_escalation(
-                {
-                    "fingerprint": changed["_id"],
-                    "message": changed["title"],
-                    **{name: changed.get(name, "") for name in ("headline", "place", "code", "category")},
-                    "releases": sorted(changed.get("releases", ())),
-                    "escalation": found.to_json(),
-                }
-            )
+            self._groups.on_escalation(_facts(changed) | {"escalation": found.to_json()})
 
     def _forget(self, database: Database[Any], document: Mapping[str, Any]) -> None:
         """One that has faded, as nobody had looked for a while, or that nobody need look at any more."""
@@ -185,6 +187,31 @@ class Escalations:
     @staticmethod
     def _write(database: Database[Any], document: Mapping[str, Any], change: Mapping[str, Any]) -> None:
         database[ERROR_GROUPS].update_one({"_id": document["_id"]}, change)
+
+    # -- ignored until a time ---------------------------------------------------------------------------------------------
+
+    def _end_timed(self, database: Database[Any], documents: Collection[Mapping[str, Any]], hour: Window) -> None:
+        """What has happened again after the time until which it was ignored is open for good; what has not for a week is open,
+        and no news any more."""
+        now = self._time()
+        for one in documents:
+            if not is_timed(one) or one["ignored"]["until"] > now:
+                continue
+            until = one["ignored"]["until"]
+            minute = int(until.timestamp() // 60)
+            if one["lastSeen"] > until or any(point > minute for point in hour.trends.get(one["_id"], {})):
+                self._unignore(database, one, {}, iso(until))
+            elif now - until > timedelta(minutes=WEEK):
+                self._write(database, one, {"$unset": {"watched": ""}})
+
+    def _unignore(
+        self, database: Database[Any], document: Mapping[str, Any], known: Mapping[str, Any], until: str
+    ) -> None:
+        """Only the first to say so tells. ``known``: what must still stand there."""
+        query = {"_id": document["_id"], "ignored.at": document["ignored"]["at"], **known}
+        changed = database[ERROR_GROUPS].find_one_and_update(query, {"$unset": {"ignored": "", "watched": ""}})
+        if changed is not None:
+            self._groups.on_unignored(_facts(changed) | {"ignoredUntil": until})
 
     # -- ignored until so many more ---------------------------------------------------------------------------------------
 
@@ -209,10 +236,13 @@ class Escalations:
             later = later or (left > 0 and any(minute > until for minute in points))
             if until <= counted:
                 continue
-            query = {"_id": one["_id"], "ignored.at": ignored["at"], "ignored.countedTo": counted}
+            known = {"ignored.countedTo": counted}
+            if left <= 0:
+                self._unignore(database, one, known, f"{ignored['more']} more")
+                continue
+            query = {"_id": one["_id"], "ignored.at": ignored["at"], **known}
             fields = {"ignored.left": left, "ignored.countedTo": until}
-            over = {"$unset": {"ignored": "", "watched": ""}}
-            database[ERROR_GROUPS].update_one(query, {"$set": fields} if left > 0 else over)
+            database[ERROR_GROUPS].update_one(query, {"$set": fields})
         return later
 
     def _time(self) -> datetime:
@@ -245,4 +275,14 @@ def _ended(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _watched(document: Mapping[str, Any]) -> bool:
-    return is_counting(document) or lacks_history(document)
+    return is_counting(document) or is_timed(document) or lacks_history(document)
+
+
+def _facts(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What is told of a kind."""
+    return {
+        "fingerprint": document["_id"],
+        "message": document["title"],
+        **{name: document.get(name, "") for name in ("headline", "place", "code", "category")},
+        "releases": sorted(document.get("releases", ())),
+    }

@@ -50,7 +50,8 @@ class Groups(KnownGroups):
     """Those that are known, and how they come to be: stored, and told of.
 
     ``on_regression`` is told of a resolved group that is back, ``on_new_kind`` of one that nobody has seen before: each once over
-    all workers and instances, by the one that has stored it first.
+    all workers and instances, by the one that has stored it first. ``on_further_kinds`` is told by category how many kinds are
+    not told apart beside such new ones, and again if they are more. ``on_unignored``: what one was ignored until has come.
     """
 
     def __init__(
@@ -64,12 +65,14 @@ class Groups(KnownGroups):
         on_early_kind: Callable[[Facts], None] = lambda group: None,
         on_further_kinds: Callable[[Mapping[str, int]], None] = lambda numbers: None,
         on_escalation: Callable[[Facts], None] = lambda group: None,
+        on_unignored: Callable[[Facts], None] = lambda group: None,
         kinds_of: Callable[[str, Window], Collection[str]] = lambda user, window: (),
         clock: Callable[[], float] = time.time,
     ) -> None:
         super().__init__(answering, kinds=kinds, orders=orders, kinds_of=kinds_of, clock=clock)
         self.on_regression, self.on_new_kind, self.on_escalation = on_regression, on_new_kind, on_escalation
         self.on_early_kind, self.on_further_kinds = on_early_kind, on_further_kinds
+        self.on_unignored = on_unignored
         self._further = FurtherKinds()
         self._known: dict[tuple[str, frozenset[str]], Known] = {}
         self._begun: float | None = None

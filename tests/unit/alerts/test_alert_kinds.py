@@ -286,6 +286,28 @@ def test_what_is_back_or_escalates_is_wrong_now_until_it_is_over(
     assert sorted(title for title in one.titles if "[over]" in title) == (sorted(ends) if how == "told" else [])
 
 
+@pytest.mark.parametrize("how", ["resolved", "ignored", "opened"])
+def test_what_was_ignored_until_something_is_told_when_it_has_come_until_an_admin_decides_anew(
+    make: Make, database: Any, clock: Clock, how: str
+) -> None:
+    one = make()
+    stored(database, 1, decided={"state": moment(START - 60)})
+    one.alerts.happened("unignored", {**kind(1), "ignoredUntil": "9 more"})
+    wait(one, 2 * COMPARE_PERIOD)
+    begun = of("[error] An ignored kind of error is open again", 1)
+    assert (one.titles, now_wrong(one)) == ([begun], [("unignored", "by this instance")]), "nobody has decided since"
+    assert "error: KeyError: '1'\nignored until: 9 more\n" in one.programs.arrived[-1]["body"]
+    facts: dict[str, Any] = {
+        "resolved": {"resolvedAt": moment(clock.now)},
+        "ignored": {"ignored": {"by": "ann", "at": moment(clock.now)}},
+        "opened": {"decided": {"state": moment(clock.now)}},
+    }[how]
+    stored(database, 1, **facts)
+    wait(one, COMPARE_PERIOD)
+    assert one.titles[1:] == [of("[over] The kind of error that was ignored is decided of again", 1)]
+    assert now_wrong(one) == []
+
+
 def test_what_nobody_wanted_to_hear_of_is_not_wrong_now(make: Make, database: Any) -> None:
     stored(database, 1, ignored={"by": "ann", "at": moment(START - 60)}, regressedAt=moment(START))
     one = make()

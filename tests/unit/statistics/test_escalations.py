@@ -305,6 +305,7 @@ def test_what_is_ignored_until_so_many_more_counts_each_once(
         group = shown(old)
         lefts.append(group.ignored.left if group.ignored is not None else None)
     assert lefts == [9, 9, 6, 6, 6, 6, 2, 2, 2]
+    assert old.unignored == [], "the control: two are left"
     clock.now += 5 * HOUR  # nobody looks for a while, and meanwhile it happens
     old.error(times=2)
     old.minutes.finish()
@@ -312,10 +313,58 @@ def test_what_is_ignored_until_so_many_more_counts_each_once(
     clock.now += 4 * 60
     look(old)
     assert (shown(old).status, shown(old).ignored) == ("open", None)
+    look(old)
+    (told,) = old.unignored
+    assert told == {
+        **dict.fromkeys(("headline", "place", "code"), ""),
+        "fingerprint": "f1",
+        "message": "title of f1",
+        "category": "unknown",
+        "releases": ["v1"],
+        "ignoredUntil": "9 more",
+    }
     ignore(old, clock, monkeypatch, more=9)
     old.triage.reopen("f1")
     look(old)
     assert "watched" not in old.database[ERROR_GROUPS].find_one({"_id": "f1"})
+
+
+def test_what_was_ignored_until_a_time_is_told_once_when_it_happens_after_it(
+    old: Worker, clock: Clock, monkeypatch: pytest.MonkeyPatch, make_instance: Callable[..., Worker]
+) -> None:
+    other = make_instance(old.database)
+    until = datetime.fromtimestamp(clock.now + 2 * HOUR, UTC)
+    ignore(old, clock, monkeypatch, until=until)
+    clock.now += 60
+    old.error()
+    look(old)
+    clock.now += 2 * HOUR
+    look(old)
+    assert (shown(old).status, old.unignored) == ("open", []), "it has not happened since"
+    clock.now += 60
+    old.error()
+    for worker in (old, other, old):
+        look(worker)
+    (told,) = old.unignored + other.unignored
+    assert (told["fingerprint"], told["ignoredUntil"]) == (
+        "f1",
+        until.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+    )
+    document = old.database[ERROR_GROUPS].find_one({"_id": "f1"})
+    assert "ignored" not in document
+    assert "watched" not in document
+
+
+def test_what_does_not_come_back_within_a_week_of_that_time_is_watched_no_more(
+    old: Worker, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ignore(old, clock, monkeypatch, until=datetime.fromtimestamp(clock.now + HOUR, UTC))
+    look(old)
+    assert old.database[ERROR_GROUPS].find_one({"_id": "f1"})["watched"], "the control"
+    clock.now += 8 * 24 * HOUR
+    look(old)
+    assert "watched" not in old.database[ERROR_GROUPS].find_one({"_id": "f1"})
+    assert old.unignored == []
 
 
 def test_its_own_minute_counts_and_goes_on_though_nothing_more_is_stored(
