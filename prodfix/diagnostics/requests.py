@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import pymongo
 
-from prodfix.classification.classifications import NETWORK_TIMED_OUT
+from prodfix.classification.classifications import of_database
 from prodfix.deferral.operation_status import OperationAnswer, OperationStatuses
 from prodfix.errors import UNANSWERED, ErrorCategory, JournalUnavailable, NotKnownNow, Outcome
 from prodfix.incidents.incident_log import Incident, IncidentLog
@@ -218,6 +218,5 @@ def _fits(incident: Incident, records: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def _of_database(record: Mapping[str, Any]) -> bool:
-    """As :attr:`prodfix.classification.classifications.Classification.of_database`, of what is stored."""
-    slow = record.get("category") == ErrorCategory.TIMEOUT and record.get("code") != NETWORK_TIMED_OUT.code
-    return slow or record.get("category") == ErrorCategory.DATABASE_CONNECTION
+    """Of what is stored, where anything may stand."""
+    return of_database(str(record.get("category")), str(record.get("code")))

@@ -14,13 +14,14 @@ was ignored until, whoever looks tells: so many more, or, after a time, the firs
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pymongo
 from pymongo.synchronous.database import Database
 
+from prodfix.classification.classifications import of_database
 from prodfix.serialization import iso
 from prodfix.statistics.decisions import FADING, Escalation, decision_of, escalation_of
 from prodfix.statistics.group_summary import NEW
@@ -47,10 +48,20 @@ LIMIT = 3.0  # seconds for what is written
 
 class Escalations:
     """``stored`` is another number whenever this worker has stored counts of its instance: who stores none does not look, unless
-    its last look has left something."""
+    its last look has left something. ``outages`` tells from when to when the database was away, between two moments in seconds
+    since the epoch: what failed by that is no escalation."""
 
-    def __init__(self, windows: Windows, groups: Groups, *, stored: Callable[[], int], period: float = PERIOD) -> None:
+    def __init__(
+        self,
+        windows: Windows,
+        groups: Groups,
+        *,
+        stored: Callable[[], int],
+        outages: Callable[[float, float], Sequence[tuple[float, float]]] = lambda begin, end: (),
+        period: float = PERIOD,
+    ) -> None:
         self._windows, self._groups, self._stored, self._period = windows, groups, stored, period
+        self._outages = outages
         self._seen, self._due_at, self._left = 0, 0.0, False
         self._hour = -1
         self._week: Mapping[str, Mapping[int, int]] = {}
@@ -96,10 +107,28 @@ class Escalations:
             found = {one["_id"]: one for one in groups.find({"_id": {"$in": many}})}
             found |= {one["_id"]: one for one in groups.find({"watched": True}).limit(MOST)}
         documents = self._with_history(database, list(found.values()))
+        trends = self._without_outages(documents, hour)
         with pymongo.timeout(LIMIT):
-            left = [self._judge(database, one, hour.trends.get(one["_id"], {}), last) for one in documents]
+            left = [self._judge(database, one, trends.get(one["_id"], {}), last) for one in documents]
             self._end_timed(database, documents, hour)
             return self._count_ignored(database, documents, hour) or any(left)
+
+    def _without_outages(
+        self, documents: Collection[Mapping[str, Any]], hour: Window
+    ) -> Mapping[str, Mapping[int, int]]:
+        """The trends of the hour; of kinds that say that the database is away without the minutes in which it was: that has a
+        cause of its own, which is told."""
+        own = [one["_id"] for one in documents if of_database(str(one.get("category")), str(one.get("code")))]
+        if not any(hour.trends.get(kind) for kind in own):
+            return hour.trends
+        last = self._windows.now()
+        outages = self._outages((last - HOUR + 1) * 60.0, (last + 1) * 60.0)
+        away = {minute for begin, end in outages for minute in range(int(begin // 60), int(end // 60) + 1)}
+        found = {kind: hour.trends.get(kind, {}) for kind in own}
+        return {
+            **hour.trends,
+            **{kind: {m: n for m, n in points.items() if m not in away} for kind, points in found.items()},
+        }
 
     def _with_history(self, database: Database[Any], documents: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         """Of those that are ignored until they escalate, note once what was before that: later it could not be told from what

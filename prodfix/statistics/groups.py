@@ -17,6 +17,7 @@ from pymongo import IndexModel, ReturnDocument, UpdateOne
 from pymongo.errors import DuplicateKeyError
 from pymongo.synchronous.database import Database
 
+from prodfix.serialization import iso_of
 from prodfix.statistics.counts import OTHER, RELEASES, ErrorKey, Seen, seen_of
 from prodfix.statistics.decision_orders import DecisionOrders
 from prodfix.statistics.further_kinds import FurtherKinds
@@ -197,6 +198,7 @@ class Groups(KnownGroups):
                     **known._asdict(),
                     "category": key.category,
                     "releases": sorted(seen.releases),
+                    "at": iso_of(seen.first),
                 }
             )
 
@@ -226,7 +228,8 @@ class Groups(KnownGroups):
         changed = database[ERROR_GROUPS].find_one_and_update(back, {"$set": {"regressedAt": moment(at)}})
         if changed is not None:
             told = {"fingerprint": changed["_id"], "message": changed["title"], "releases": sorted(releases)}
-            self.on_regression(told)
+            kind = {name: changed.get(name, "") for name in ("code", "category")}
+            self.on_regression(told | kind | {"at": iso_of(at)})
 
     def look_back(self, database: Database[Any], fingerprint: str) -> None:
         """Whether a group that was resolved while MongoDB was away is back already: what has happened since then is stored."""

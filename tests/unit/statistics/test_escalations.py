@@ -155,6 +155,22 @@ def test_it_is_told_once_with_its_figures_and_ends_by_itself(
     assert len(old.escalated) == 2, "another one"
 
 
+@pytest.mark.parametrize(
+    ("category", "away", "escalates"),
+    [("database_connection", 60.0, False), ("database_connection", -600.0, True), ("unknown", 60.0, True)],
+)
+def test_what_fails_because_the_database_is_away_is_no_escalation(
+    old: Worker, clock: Clock, category: str, away: float, escalates: bool
+) -> None:
+    """``away``: seconds until the end of an outage that began a minute before that."""
+    old.database[ERROR_GROUPS].update_one({"_id": "f1"}, {"$set": {"category": category, "code": "C"}})
+    outage = (clock.now + away - 120, clock.now + away)
+    old.escalations._outages = lambda begin, end: [outage]
+    old.error(times=65)
+    look(old)
+    assert len(old.escalated) == int(escalates)
+
+
 def test_what_is_new_does_not_escalate(worker: Worker, database: Any) -> None:
     worker.database = database
     worker.error(times=500)

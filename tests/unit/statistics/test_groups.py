@@ -165,7 +165,9 @@ def test_a_resolved_group_that_comes_back_is_a_regression_told_once(stored: Work
         stored.error()
         stored.store()
         clock.now += 60
-    assert stored.told == [{"fingerprint": "f1", "message": "title of f1", "releases": ["v1"]}]
+    at = datetime.fromtimestamp(NOW + 3600, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    facts = {"code": "", "category": "unknown", "releases": ["v1"], "at": at}
+    assert stored.told == [{"fingerprint": "f1", "message": "title of f1", **facts}]
     assert group(stored).status == "regressed"
 
 
