@@ -12,6 +12,7 @@ from prodfix.redaction.redactor import redact_text
 from prodfix.serialization import iso
 from prodfix.slotted import frozen
 
+HeldBy = Literal["quiet", "muted"]
 AlertPart = Literal["begin", "more", "end", "summary"]
 NotificationKind = Literal[AlertKind, "summary"]
 """Of what is told: of a rule, or what the hours of quiet have held back."""
@@ -210,11 +211,15 @@ def body(
     return clean("\n".join(lines))
 
 
-def summary(entries: Sequence[Mapping[str, Any]], dropped: int, origin: Origin) -> tuple[str, str]:
-    """The title and the text of what the hours of quiet have held back, and is over. ``dropped``: those that are not listed."""
+_MEANWHILE: Mapping[HeldBy, str] = {"quiet": "in the hours of quiet", "muted": "while muted"}
+_THE_REST: Mapping[HeldBy, str] = {"quiet": "what is still there is told by itself", "muted": "the mute has ended"}
+
+
+def summary(entries: Sequence[Mapping[str, Any]], dropped: int, why: HeldBy, origin: Origin) -> tuple[str, str]:
+    """The title and the text of what was held back, and is over or only happened. ``dropped``: those that are not listed."""
     number = len(entries) + dropped
     told = "alert was" if number == 1 else "alerts were"
-    lines = [f"{number} {told} held back in the hours of quiet; what is still there is told by itself.", ""]
+    lines = [f"{number} {told} held back {_MEANWHILE[why]}; {_THE_REST[why]}.", ""]
     for one in entries:
         words = title(one["kind"], "begin", one["severity"], kinds=one.get("kinds", 1), more=one.get("more", False))
         ended = f" until {moment(one['until'])}" if one.get("until") is not None else ""
@@ -222,7 +227,7 @@ def summary(entries: Sequence[Mapping[str, Any]], dropped: int, origin: Origin) 
         lines.append(f"{moment(one['since'])}{ended} {words}{what}")
     lines += [f"and {dropped} more"] * bool(dropped)
     lines += ["", *_lines(_whence(origin, link_to("summary", {}, origin)))]
-    return clean(f"[summary] {number} in the hours of quiet ({_shown(origin.instance)})"), clean("\n".join(lines))
+    return clean(f"[summary] {number} {_MEANWHILE[why]} ({_shown(origin.instance)})"), clean("\n".join(lines))
 
 
 def trial(origin: Origin, now: float) -> tuple[str, str]:
