@@ -21,7 +21,7 @@ from prodfix.queries.query_statistics import QueryFigures, QueryPage, QuerySort
 from prodfix.records.lookup import StoredEvent
 from prodfix.records.records import ErrorSummary
 from prodfix.records.wanted_records import SERVICE, CountedErrors
-from prodfix.request.context import SentCommand
+from prodfix.request.notes import SentCommand
 from prodfix.serialization import INLINE, OMITTED, Description, Serializable, inlined, to_json
 from prodfix.statistics.counts import Counts, ErrorKey
 from prodfix.statistics.decisions import Escalation, GroupState, Ignored, Note

@@ -20,8 +20,10 @@ from prodfix.incidents.observed import NOTICED
 from prodfix.logs.request_lines import RequestLines, RequestLog
 from prodfix.records.lookup import Lookup, shown
 from prodfix.records.records import ErrorSummary, RecoveryAttempts
-from prodfix.request.context import ErrorContext, SentCommand, is_request_id
+from prodfix.request.context import ErrorContext
 from prodfix.request.devices import description
+from prodfix.request.identities import is_request_id
+from prodfix.request.notes import SentCommand
 from prodfix.serialization import INLINE, Description, Serializable
 from prodfix.slotted import frozen
 from prodfix.workers.workers import Workers
