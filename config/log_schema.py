@@ -18,7 +18,8 @@ from prodfix.operations.operation import DatabaseOperation
 from prodfix.queries.advice import QueryAdvice
 from prodfix.records.records import RecoveryAttempts
 from prodfix.recovery.breaker import BreakerStatus
-from prodfix.request.context import ErrorContext, SentCommand
+from prodfix.request.context import ErrorContext
+from prodfix.request.notes import SentCommand
 from prodfix.serialization import inlined
 
 Schema = dict[str, Any]

@@ -47,10 +47,11 @@ if TYPE_CHECKING:
     from prodfix.recovery.recovery import Recovery
     from prodfix.redaction.redactor import redact_document, redact_text, redact_uri
     from prodfix.reporters.reporter import ErrorReporter
-    from prodfix.request.context import RequestContext, current_context, declare_outcome, trace_headers, uncounted
+    from prodfix.request.context import RequestContext, current_context, declare_outcome, uncounted
     from prodfix.request.deadlines import deadline, in_request
     from prodfix.request.devices import DeviceType, device_type
     from prodfix.request.effects import auxiliary_writes
+    from prodfix.request.outgoing_trace import trace_headers
     from prodfix.serialization import iso
     from prodfix.services import Services, current_prodfix, run_transaction
     from prodfix.settings import Environment, Settings, SettingsError
@@ -68,7 +69,8 @@ _NAMES = {
     "connection.clients": "Clients",
     "connection.monitor": "ConnectionMonitor",
     "connection.status": "ConnectionState ConnectionStatus HealthCheckResult",
-    "request.context": "RequestContext current_context declare_outcome trace_headers uncounted",
+    "request.context": "RequestContext current_context declare_outcome uncounted",
+    "request.outgoing_trace": "trace_headers",
     "access_tokens": "Claims make_token",
     "request.deadlines": "deadline in_request",
     "deferral.operation_status": "OperationStatus",

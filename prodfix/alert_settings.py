@@ -11,8 +11,8 @@ from urllib.parse import unquote
 from prodfix.slotted import frozen
 
 AlertKind = Literal[
-    "database_lost", "connection_failures", "error_rate", "new_kind", "escalating", "regression", "dead_letters",
-    "storage_failing", "log_sink", "journal_failing", "journal_full", "journal_damaged", "memory",
+    "database_lost", "connection_failures", "error_rate", "new_kind", "escalating", "regression", "unignored",
+    "dead_letters", "storage_failing", "log_sink", "journal_failing", "journal_full", "journal_damaged", "memory",
 ]  # fmt: skip
 ALERT_KINDS: tuple[AlertKind, ...] = get_args(AlertKind)
 ALL_RULES = frozenset(ALERT_KINDS)

@@ -21,11 +21,11 @@ from prodfix.queries.query_statistics import QueryFigures, QueryPage, QuerySort
 from prodfix.records.lookup import StoredEvent
 from prodfix.records.records import ErrorSummary
 from prodfix.records.wanted_records import SERVICE, CountedErrors
-from prodfix.request.context import SentCommand
+from prodfix.request.notes import SentCommand
 from prodfix.serialization import INLINE, OMITTED, Description, Serializable, inlined, to_json
 from prodfix.statistics.counts import Counts, ErrorKey
 from prodfix.statistics.decisions import Escalation, GroupState, Ignored, Note
-from prodfix.statistics.group_list import GroupSort
+from prodfix.statistics.group_list import GroupFilter, GroupSort
 from prodfix.statistics.group_summary import Group, GroupSummary
 from prodfix.statistics.rates import RECENT as ERROR_RATE_MINUTES
 from prodfix.statistics.route_figures import EndpointFigures, RouteSort
@@ -68,6 +68,7 @@ __all__ = [
     "Escalation",
     "FieldProblem",
     "Group",
+    "GroupFilter",
     "GroupSort",
     "GroupState",
     "GroupSummary",

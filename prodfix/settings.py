@@ -5,16 +5,12 @@ Names and defaults are those of the seed's configuration section; what prodfix a
 name, without its value.
 """
 
-import contextlib
 import importlib.util
 import os
-import re
-import secrets
 import socket
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -39,6 +35,7 @@ from prodfix.checked_record import (
     ValidationError,
     field_validator,
 )
+from prodfix.development_key import SHORTEST_JWT_KEY, DevelopmentKeyError, shared_key
 from prodfix.settings_sources import Given
 from prodfix.settings_values import (
     alert_urls,
@@ -59,8 +56,6 @@ from prodfix.settings_values import (
     web_address,
     words,
 )
-
-SHORTEST_JWT_KEY = 32  # bytes; RFC 7518 section 3.2 asks HS256 for a key of at least the hash's size
 
 
 class SettingsError(Exception):
@@ -448,7 +443,11 @@ class Settings(CheckedRecord):
     def _with_development_key(self) -> Self:
         if self.jwt_secret_key is not None or self.production:
             return self  # in production a key of one instance's disk would be another one on the next
-        return self.model_copy(update={"jwt_secret_key": SecretStr(_shared_key(self.state_dir / "jwt.key"))})
+        try:
+            key = shared_key(self.state_dir / "jwt.key")
+        except DevelopmentKeyError as error:
+            raise SettingsError({"STATE_DIR": str(error)}) from None
+        return self.model_copy(update={"jwt_secret_key": SecretStr(key)})
 
 
 def _routes(urls: SecretStr | None) -> tuple[AlertRoute, ...]:
@@ -470,47 +469,3 @@ def _of_extra(secret: SecretStr | None, distribution: str, extra: str) -> Secret
     if importlib.util.find_spec(package) is None:
         raise ValueError(f"needs the package {package}: pip install {distribution}, or prodfix with its extra {extra}")
     return SecretStr(secret.get_secret_value().strip())
-
-
-def named_for_host(text: str) -> str:
-    """With the names that settings have in a host. What stands in quotation marks or backticks is meant as it is."""
-    return _names().sub(lambda name: settings_sources.PREFIX + name[0], text)
-
-
-@cache
-def _names() -> re.Pattern[str]:
-    fields = set(Settings.model_fields) - settings_sources.PLATFORM - settings_sources.SERVED_ONLY
-    longest_first = "|".join(sorted(map(str.upper, fields), key=len, reverse=True))
-    return re.compile(rf"(?<![\w`\"])(?:{longest_first})(?!\w)")
-
-
-def _shared_key(path: Path) -> str:
-    """The key in ``path``; made there first, atomically, so that workers that start together agree on one."""
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not path.exists():
-            _make_key(path)
-        key = path.read_bytes().decode("utf-8", "replace").strip()
-    except OSError as error:
-        problem = f"cannot be used ({error.strerror}); name a directory that this user may make and write, or set JWT_SECRET_KEY"
-        raise SettingsError({"STATE_DIR": problem}) from None
-    if len(key.encode()) < SHORTEST_JWT_KEY:
-        problem = (
-            f"its file jwt.key is shorter than {SHORTEST_JWT_KEY} bytes; remove STATE_DIR/jwt.key, a new one is made"
-        )
-        raise SettingsError({"STATE_DIR": problem})
-    return key
-
-
-def _make_key(path: Path) -> None:
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(6)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_urlsafe(48))
-            file.flush()
-            os.fsync(file.fileno())  # a name that outlives a crash without its content would be an empty key
-        with contextlib.suppress(FileExistsError):
-            os.link(draft, path)
-    finally:
-        draft.unlink()

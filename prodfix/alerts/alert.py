@@ -128,12 +128,22 @@ class Alert:
     def join(self, facts: Mapping[str, Any], at: float) -> None:
         """Another kind of error of the same sort, until this one is told: it counts them and names the first few."""
         if self.full:
-            self.facts["more"] = "not counted"
             return
         self.members.append(str(facts.get("fingerprint", "")))
         named = [*self.facts.get("errors", [self.facts.get("error")]), facts.get("error")][:NAMED]
         self.facts |= {"kinds": len(self.members), "errors": named}
         self.since = self.started = min(self.since, at)
+        if len(self.members) == MOST_MEMBERS:  # who comes now, until it is told, is not counted
+            self.facts["more"] = "not counted"
+
+    def add_further(self, number: int) -> None:
+        """Beside the kinds that it counts so many are not told apart. Whoever has heard of those alone is told that once."""
+        before = self.facts.get("further", 0)
+        if self.full or number <= before:
+            return
+        self.facts |= {"further": number, "more": f"about {number:,}, not told apart"}
+        if not before and self.owed is None and self.notified is not None:
+            self.owed, self.level, self.held = "more", self.notified_level + 1, False
 
     @property
     def full(self) -> bool:

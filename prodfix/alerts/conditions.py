@@ -76,9 +76,10 @@ EVENTS: dict[AlertKind, Severity] = {
     "new_kind": Severity.ERROR,
     "escalating": Severity.ERROR,
     "regression": Severity.ERROR,
+    "unignored": Severity.ERROR,
 }
 """What happens and does not last: of a kind of error, told once, and over when an admin has decided of it."""
-LASTING: frozenset[AlertKind] = frozenset({"escalating", "regression"})
+LASTING: frozenset[AlertKind] = frozenset({"escalating", "regression", "unignored"})
 """Those of them that stand among what is wrong now until they are over, whether anybody was told or not."""
 SEVERITIES: dict[AlertKind, Severity] = {**EVENTS}
 RULES: dict[AlertKind, Rule] = {}

@@ -18,6 +18,9 @@ from prodfix.journal.news import News
 from prodfix.workers.workers import KNOWN
 
 MOST_ALERTS = 500  # each event of a kind of error is one
+FURTHER = (
+    "further:new_kind"  # the row of kinds that are not told apart: no event of a kind, so an older release skips it
+)
 NEWS = 3600.0  # seconds in which such an event is told by the worker that saw it
 _ESCALATION = ("seen", "expected", "bound", "minutes", "days")  # how it was decided that a kind escalates, in figures
 
@@ -43,9 +46,15 @@ class EventRows:
         """Seen by this worker, and to be told by the leader."""
         entry = {"fingerprint": group["fingerprint"], "error": group["message"], "releases": group["releases"]}
         entry |= {"early": True} if group.get("early") else {}
+        entry |= {"ignoredUntil": group["ignoredUntil"]} if "ignoredUntil" in group else {}
         figures = group.get("escalation") or {}
         entry |= {name: figures[name] for name in _ESCALATION if name in figures}
         row = (row_key(kind, group["fingerprint"]), now, orjson.dumps(entry))
+        self._journal.offer([(_OLD, (now - NEWS,)), (_PUT, row)], limit=DISK_LIMIT)
+
+    def put_further(self, number: int, now: float) -> None:
+        """So many kinds are not told apart beside the new ones that were put just before."""
+        row = (FURTHER, now, orjson.dumps({"further": number}))
         self._journal.offer([(_OLD, (now - NEWS,)), (_PUT, row)], limit=DISK_LIMIT)
 
     def forget(self) -> None:
@@ -57,6 +66,8 @@ class EventRows:
         begun = []
         told = {member for alert in state.alerts.values() if alert.kind == "new_kind" for member in alert.members}
         for row, at, content in self._rows(now):
+            if row == FURTHER and "new_kind" in on:
+                _add_further(state, int(orjson.loads(content)["further"]), at)
             event = event_of_row(row)
             if event is None or event[0] not in on:
                 continue
@@ -108,3 +119,10 @@ def _gathered(state: LeaderState, entry: Mapping[str, Any], at: float, now: floa
         rest = state.gathered_at + pause if 0 <= now - state.gathered_at < pause else 0.0
         made.due = max(now + GATHERED, rest)
     return made
+
+
+def _add_further(state: LeaderState, number: int, at: float) -> None:
+    """To the alert of the new kinds that came with them: rows of one hour are read again and again, so it must be that one."""
+    begun = [one for one in state.alerts.values() if one.kind == "new_kind" and one.since <= at <= one.since + NEWS]
+    if begun:
+        max(begun, key=lambda one: one.since).add_further(number)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from prodfix.alerts.alert import Alert
-from prodfix.alerts.messages import AlertPart, Origin, link_to, moment
+from prodfix.alerts.messages import AlertPart, HeldBy, Origin, link_to, moment
 from prodfix.redaction.redactor import redact_document
 
 _STATES: Mapping[AlertPart, str] = {"begin": "firing", "more": "firing", "end": "resolved", "summary": "summary"}
@@ -33,7 +33,8 @@ def event_of(alert: Alert, part: AlertPart, origin: Origin) -> dict[str, Any]:
     }
 
 
-def summary_event(entries: list[dict[str, Any]], dropped: int, since: float, origin: Origin) -> dict[str, Any]:
+def summary_event(entries: list[dict[str, Any]], dropped: int, why: HeldBy, origin: Origin) -> dict[str, Any]:
+    """``entries``: at least one, the oldest first."""
     told = [
         {"alarm": one["kind"], "severity": one["severity"], "since": moment(one["since"])}
         | ({"until": moment(one["until"])} if one.get("until") is not None else {})
@@ -43,11 +44,11 @@ def summary_event(entries: list[dict[str, Any]], dropped: int, since: float, ori
         "alarm": "summary",
         "state": "summary",
         "severity": "info",
-        "since": moment(since),
+        "since": moment(entries[0]["since"]),
         "first": None,
         "until": None,
         "url": link_to("summary", {}, origin),
-        "facts": {"alerts": told, "more": dropped},
+        "facts": {"alerts": told, "more": dropped, "heldBy": why},
         "dedupKey": dedup_key(f"summary@{origin.instance}", origin),
         **_origin(origin),
     }

@@ -1,4 +1,5 @@
-"""What happens to a kind of error: it is new, it escalates, it is back. And what admins have decided of it, which ends it.
+"""What happens to a kind of error: it is new, it escalates, it is back, or ignored no more. And what admins have decided of it,
+which ends it.
 
 Whether a kind is new is told by the groups (:meth:`prodfix.statistics.groups.Groups.begun`): a database that was not watched
 before knows no kind. So in the hour after any instance first watched it the first one is told as at any time, for whoever waits
@@ -74,7 +75,7 @@ def over(alert: Alert, known: Mapping[str, KnownKind]) -> bool:
 
 
 def decided(alert: Alert, known: Mapping[str, KnownKind]) -> bool:
-    """Whether all that the event is of was resolved or ignored after it happened; or, of an error that is back, opened again. A
+    """Whether all that the event is of was resolved or ignored after it happened; or, of one that is open again, opened. A
     kind that MongoDB does not have was not."""
     return bool(alert.members) and all(
         fingerprint in known and _after(known[fingerprint], alert) for fingerprint in alert.members
@@ -95,7 +96,10 @@ def _after(known: KnownKind, alert: Alert) -> bool:
     one = known.decision
     if one.status == "ignored" and one.ignored is not None:
         return _seconds(one.ignored.at) >= alert.since
-    if one.status == "open" and alert.kind == "regression":  # it is open work now, and nobody said that it was done
+    if one.status == "open" and alert.kind in (
+        "regression",
+        "unignored",
+    ):  # it is open work now, and nobody said that it was done
         return known.decided_at >= alert.since
     return one.status == "resolved" and one.resolved_at is not None and _seconds(one.resolved_at) >= alert.since
 

@@ -30,7 +30,7 @@ FILE = "alerts.json"
 LOCK = "alerts.leader"
 KEPT = 2 * 86_400.0  # seconds in which what is resolved is remembered, for the cool-down
 KEPT_EVENTS = 7 * 86_400.0  # seconds in which an event that was told waits for its end
-MOST_QUIET = 50  # alerts that the summary of the hours of quiet lists
+MOST_HELD = 50  # alerts that the summary of the hours of quiet lists, or of a mute
 
 
 @mutable
@@ -48,24 +48,27 @@ class Totals:
 @mutable
 class LeaderState:
     """Alerts by key, notifications by ID. ``quiet``: what the hours of quiet have held back, and is over; ``quiet_dropped`` more
-    are not kept. ``gathered_at``: when a new kind of error was told last. ``routes``: the channels of who leads, by name, with
-    their rules, for a command that does not have the URLs."""
+    are not kept. ``muted`` and ``muted_dropped``: the same of events that a mute holds back. ``gathered_at``: when a new kind of
+    error was told last. ``routes``: the channels of who leads, by name, with their rules, for a command that does not have the
+    URLs."""
 
     alerts: dict[str, Alert] = field(default_factory=dict)
     notifications: dict[str, Notification] = field(default_factory=dict)
     totals: Totals = field(default_factory=Totals)
     quiet: list[dict[str, Any]] = field(default_factory=list)
     quiet_dropped: int = 0
+    muted: list[dict[str, Any]] = field(default_factory=list)
+    muted_dropped: int = 0
     gathered_at: float = 0.0
     routes: dict[str, list[str]] = field(default_factory=dict)
 
     def hold_quiet(self, alert: Alert) -> None:
         """It was there in the hours of quiet, and is told after them."""
-        if len(self.quiet) >= MOST_QUIET:
-            self.quiet_dropped += 1
-            return
-        known = {"kind": alert.kind, "severity": str(alert.severity), "since": alert.since, "until": alert.until}
-        self.quiet.append(known | {"kinds": len(alert.members) or 1, "error": alert.facts.get("error", "")})
+        self.quiet_dropped += _held(self.quiet, alert)
+
+    def hold_muted(self, alert: Alert) -> None:
+        """It has happened while nobody wanted to hear of it, and is told when that ends."""
+        self.muted_dropped += _held(self.muted, alert)
 
     def prune(self, now: float) -> None:
         """Forget what is old: the file is bounded."""
@@ -75,6 +78,16 @@ class LeaderState:
             if alert.state == "resolved" and alert.owed is None and max(alert.until or 0.0, alert.since) < now - kept:
                 del self.alerts[key]
         notifications.prune(self.notifications, now)
+
+
+def _held(entries: list[dict[str, Any]], alert: Alert) -> bool:
+    """Whether there are too many already, and it is only counted."""
+    if len(entries) >= MOST_HELD:
+        return True
+    known = {"key": alert.key, "kind": alert.kind, "severity": str(alert.severity)}
+    kinds = {"kinds": len(alert.members) or 1, "more": "more" in alert.facts, "error": alert.facts.get("error", "")}
+    entries.append({**known, "since": alert.since, "until": alert.until, **kinds})
+    return False
 
 
 @cache

@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from prodfix.alert_settings import AlertKind
-from prodfix.alerts.alert import MOST_MEMBERS
 from prodfix.errors import Severity
 from prodfix.redaction.redactor import redact_text
 from prodfix.serialization import iso
 from prodfix.slotted import frozen
 
+HeldBy = Literal["quiet", "muted"]
 AlertPart = Literal["begin", "more", "end", "summary"]
 NotificationKind = Literal[AlertKind, "summary"]
 """Of what is told: of a rule, or what the hours of quiet have held back."""
@@ -64,6 +64,12 @@ WORDS: dict[AlertKind, Words] = {
         "The error that was back is resolved, ignored or opened again",
         "An admin had marked this kind of error as done. The diagnostics have its records.",
     ),
+    "unignored": Words(
+        "An ignored kind of error is open again",
+        "The kind of error that was ignored is decided of again",
+        "What it was ignored until has come: so many more of it, or a time after which it has happened again. Resolve it,"
+        " ignore it again, or open it: that ends this alert.",
+    ),
     "dead_letters": Words(
         "Deferred writes became dead letters",
         "No dead letter is left",
@@ -106,7 +112,8 @@ WORDS: dict[AlertKind, Words] = {
 # In their order.
 _LABELS = {
     "failed": "failed", "before": "failed before that", "workers": "workers", "kinds": "kinds of errors",
-    "more": "further kinds", "errors": "the first of them", "error": "error", "releases": "releases", "seen": "seen",
+    "more": "further kinds", "errors": "the first of them", "error": "error",
+    "ignoredUntil": "ignored until", "releases": "releases", "seen": "seen",
     "losses": "losses", "minutes": "within minutes", "expected": "expected", "bound": "escalates above",
     "days": "judged by its last days", "fingerprint": "fingerprint", "dead": "put aside", "waiting": "records that wait",
     "sinks": "sinks", "reason": "reason", "percent": "percent used", "files": "damaged files",
@@ -153,13 +160,15 @@ def link_to(kind: NotificationKind, facts: Mapping[str, Any], origin: Origin) ->
     return f"{base}/page/groups/{facts.get('fingerprint', '')}?timeRange=7d"
 
 
-def title(kind: AlertKind, part: AlertPart, severity: str, *, kinds: int = 1) -> str:
+def title(kind: AlertKind, part: AlertPart, severity: str, *, kinds: int = 1, more: bool = False) -> str:
+    """``more``: there are more than these ``kinds`` of errors, which are not counted or not told apart."""
     words = WORDS[kind]
     if part == "end":
         return f"[over] {words.end}"
-    if kind == "new_kind" and kinds > 1:
-        return f"[{severity}] {'at least ' if kinds >= MOST_MEMBERS else ''}{kinds} new kinds of errors"
-    return f"[{severity}] {words.begin}{': more of them' if part == 'more' else ''}"
+    begin = (
+        f"{'at least ' if more else ''}{kinds} new kinds of errors" if kind == "new_kind" and kinds > 1 else words.begin
+    )
+    return f"[{severity}] {begin}{': more of them' if part == 'more' else ''}"
 
 
 def subject(kind: AlertKind, part: AlertPart, severity: str, origin: Origin, facts: Mapping[str, Any]) -> str:
@@ -167,7 +176,8 @@ def subject(kind: AlertKind, part: AlertPart, severity: str, origin: Origin, fac
     kinds = facts.get("kinds", 1)
     error = _shown(facts.get("error", ""))[:LONGEST_NAME] if kinds == 1 else ""
     named = f": {error}" if error else ""
-    return clean(f"{title(kind, part, severity, kinds=kinds)}{named} ({_shown(origin.instance)})")
+    words = title(kind, part, severity, kinds=kinds, more="more" in facts)
+    return clean(f"{words}{named} ({_shown(origin.instance)})")
 
 
 def body(
@@ -201,19 +211,23 @@ def body(
     return clean("\n".join(lines))
 
 
-def summary(entries: Sequence[Mapping[str, Any]], dropped: int, origin: Origin) -> tuple[str, str]:
-    """The title and the text of what the hours of quiet have held back, and is over. ``dropped``: those that are not listed."""
+_MEANWHILE: Mapping[HeldBy, str] = {"quiet": "in the hours of quiet", "muted": "while muted"}
+_THE_REST: Mapping[HeldBy, str] = {"quiet": "what is still there is told by itself", "muted": "the mute has ended"}
+
+
+def summary(entries: Sequence[Mapping[str, Any]], dropped: int, why: HeldBy, origin: Origin) -> tuple[str, str]:
+    """The title and the text of what was held back, and is over or only happened. ``dropped``: those that are not listed."""
     number = len(entries) + dropped
     told = "alert was" if number == 1 else "alerts were"
-    lines = [f"{number} {told} held back in the hours of quiet; what is still there is told by itself.", ""]
+    lines = [f"{number} {told} held back {_MEANWHILE[why]}; {_THE_REST[why]}.", ""]
     for one in entries:
-        words = title(one["kind"], "begin", one["severity"], kinds=one.get("kinds", 1))
+        words = title(one["kind"], "begin", one["severity"], kinds=one.get("kinds", 1), more=one.get("more", False))
         ended = f" until {moment(one['until'])}" if one.get("until") is not None else ""
         what = f": {_shown(one['error'])}" if one.get("error") else ""
         lines.append(f"{moment(one['since'])}{ended} {words}{what}")
     lines += [f"and {dropped} more"] * bool(dropped)
     lines += ["", *_lines(_whence(origin, link_to("summary", {}, origin)))]
-    return clean(f"[summary] {number} in the hours of quiet ({_shown(origin.instance)})"), clean("\n".join(lines))
+    return clean(f"[summary] {number} {_MEANWHILE[why]} ({_shown(origin.instance)})"), clean("\n".join(lines))
 
 
 def trial(origin: Origin, now: float) -> tuple[str, str]:

@@ -5,8 +5,9 @@ instance decides for itself. What concerns one instance is decided by what its o
 
 Before that: what no channel hears of (:mod:`prodfix.alerts.alert_routing`), what an admin has muted
 (:mod:`prodfix.alerts.mutes`) and what the hours of quiet hold back is not told, and not claimed. What is muted is told if it
-is still there when the mute ends; of the hours of quiet one summary tells what is over by then. Critical alerts pass them. An
-end passes all of these: nobody is called for it, and what a pager has open it calls people for.
+is still there when the mute ends, and of events one summary tells then; of the hours of quiet that tells what is over by then,
+too. Critical alerts pass them. An end passes all of these: nobody is called for it, and what a pager has open it calls people
+for.
 
 Whoever leads is told by a lock on the disk, so nothing is sent to MongoDB to lead. An instance that sees something tells so
 every 15 seconds, in a document of its own; what cannot be told yet is tried again after ten. One that sees nothing asks once in
@@ -64,7 +65,7 @@ class Policy:
 
     def notify(self, state: LeaderState, now: float, mutes: MuteMap) -> None:
         """Make the notifications that are owed and may be made now."""
-        self._silences.sum_up(state, now)
+        self._silences.sum_up(state, now, mutes)
         for alert in sorted(state.alerts.values(), key=lambda alert: (alert.since, alert.key)):
             if alert.owed in ("begin", "more") and self._silences.keeps(state, alert, now, mutes):
                 continue

@@ -202,7 +202,8 @@ class Alerts:
     def _log(self, alert: Alert, change: Change) -> None:
         firing = change == "firing"
         kinds = len(alert.members) or 1
-        title = messages.title(alert.kind, "begin" if firing else "end", alert.severity, kinds=kinds)
+        part: messages.AlertPart = "begin" if firing else "end"
+        title = messages.title(alert.kind, part, alert.severity, kinds=kinds, more="more" in alert.facts)
         facts = {
             "alarm": alert.key,
             "state": change,
@@ -220,6 +221,11 @@ class Alerts:
         leader."""
         if kind in self.routing.on:
             self._events.put(kind, group, self._clock())
+
+    def further_kinds(self, number: int) -> None:
+        """Beside new kinds so many are not told apart: whoever is told of those hears of that."""
+        if "new_kind" in self.routing.on:
+            self._events.put_further(number, self._clock())
 
     def _see_events(self, state: LeaderState, now: float) -> None:
         for alert in self._events.see(state, self.routing.on, now):

@@ -18,6 +18,7 @@ from prodfix.records.lookup import shown
 from prodfix.serialization import Serializable
 from prodfix.services import Services
 from prodfix.slotted import frozen
+from prodfix.statistics.group_list import GroupFilter
 from prodfix.statistics.statistics import ErrorStatistics
 from prodfix.statistics.triage import TriageResult
 from prodfix.statistics.windows import Window
@@ -92,7 +93,9 @@ def list_errors(services: Services, given: asked.KindsAsked, by: str) -> answers
     the time range, users affected, first and last time, releases, endpoints, and whether it is open, resolved, regressed or
     ignored, new or escalating. While MongoDB cannot be asked that is unknown, and status=open finds those, too."""
     read = services.requests.statistics.read(given.time_range)
-    found, total = services.errors.groups.page(read.window, **given.model_dump(exclude={"time_range"}))
+    paged = given.model_dump(include={"sort", "limit", "offset"})
+    wanted = GroupFilter(**given.model_dump(exclude={"time_range", *paged}))
+    found, total = services.errors.groups.page(read.window, wanted, **paged)
     return answers.ErrorKinds(found, total, _next(given.offset, len(found), total), read.coverage())
 
 

@@ -32,10 +32,8 @@ class Classification:
 
     @property
     def of_database(self) -> bool:
-        """Whether it says that the database is away or slow. A timeout of a call to somebody else does not."""
-        if self.category is ErrorCategory.TIMEOUT:
-            return self.code != NETWORK_TIMED_OUT.code
-        return self.category is ErrorCategory.DATABASE_CONNECTION
+        """As :func:`of_database`."""
+        return of_database(self.category, self.code)
 
     def __post_init__(self) -> None:
         if self.severity is None:
@@ -47,6 +45,13 @@ class Classification:
         """Whether somebody else was at the same data, and nothing was applied: the database works, and the same again may
         succeed within milliseconds. That is no outage, and never a reason to wait for the end of one."""
         return (self.category, self.code, self.outcome) == (CONTENDED.category, CONTENDED.code, CONTENDED.outcome)
+
+
+def of_database(category: str, code: str) -> bool:
+    """Whether an error with these says that the database is away or slow. A timeout of a call to somebody else does not."""
+    if category == ErrorCategory.TIMEOUT:
+        return code != NETWORK_TIMED_OUT.code
+    return category == ErrorCategory.DATABASE_CONNECTION
 
 
 Row = Classification | Callable[[Any], Classification]

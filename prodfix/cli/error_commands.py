@@ -26,7 +26,7 @@ from prodfix.records.wanted_records import Place
 from prodfix.serialization import to_json
 from prodfix.services import Services, current_prodfix
 from prodfix.statistics.decisions import GroupState
-from prodfix.statistics.group_list import GROUP_SORTS, GroupSort
+from prodfix.statistics.group_list import GROUP_SORTS, GroupFilter, GroupSort
 from prodfix.statistics.statistics import TIME_RANGES, Coverage, TimeRange
 
 _TITLES = {
@@ -81,7 +81,7 @@ def top(
     with looking() as services:
         read = services.requests.statistics.read(time_range)
         found, total = services.errors.groups.page(
-            read.window, status=status, category=category, q=q, sort=sort, limit=limit
+            read.window, GroupFilter(status=status, category=category, q=q), sort=sort, limit=limit
         )
         statistics = read.statistics()
     if as_json:

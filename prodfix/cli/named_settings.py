@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from prodfix.services import current_prodfix
-from prodfix.settings import named_for_host
+from prodfix.settings_names import named_for_host
 
 
 def named(text: str) -> str:

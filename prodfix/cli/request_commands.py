@@ -13,7 +13,7 @@ from prodfix.deferral.operation_status import OperationAnswer
 from prodfix.diagnostics.requests import RequestReport
 from prodfix.errors import NotKnownNow
 from prodfix.records.records import RecoveryAttempts
-from prodfix.request.context import SentCommand
+from prodfix.request.notes import SentCommand
 
 
 @click.command("request")

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import pymongo
 
-from prodfix.classification.classifications import NETWORK_TIMED_OUT
+from prodfix.classification.classifications import of_database
 from prodfix.deferral.operation_status import OperationAnswer, OperationStatuses
 from prodfix.errors import UNANSWERED, ErrorCategory, JournalUnavailable, NotKnownNow, Outcome
 from prodfix.incidents.incident_log import Incident, IncidentLog
@@ -20,8 +20,10 @@ from prodfix.incidents.observed import NOTICED
 from prodfix.logs.request_lines import RequestLines, RequestLog
 from prodfix.records.lookup import Lookup, shown
 from prodfix.records.records import ErrorSummary, RecoveryAttempts
-from prodfix.request.context import ErrorContext, SentCommand, is_request_id
+from prodfix.request.context import ErrorContext
 from prodfix.request.devices import description
+from prodfix.request.identities import is_request_id
+from prodfix.request.notes import SentCommand
 from prodfix.serialization import INLINE, Description, Serializable
 from prodfix.slotted import frozen
 from prodfix.workers.workers import Workers
@@ -218,6 +220,5 @@ def _fits(incident: Incident, records: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def _of_database(record: Mapping[str, Any]) -> bool:
-    """As :attr:`prodfix.classification.classifications.Classification.of_database`, of what is stored."""
-    slow = record.get("category") == ErrorCategory.TIMEOUT and record.get("code") != NETWORK_TIMED_OUT.code
-    return slow or record.get("category") == ErrorCategory.DATABASE_CONNECTION
+    """Of what is stored, where anything may stand."""
+    return of_database(str(record.get("category")), str(record.get("code")))

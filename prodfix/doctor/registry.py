@@ -10,7 +10,7 @@ from dataclasses import replace
 from prodfix.doctor.findings import Finding, Level, NotApplicable, NotChecked
 from prodfix.doctor.subject import Subject
 from prodfix.redaction.redactor import redact_document, redact_text
-from prodfix.settings import named_for_host
+from prodfix.settings_names import named_for_host
 from prodfix.slotted import frozen
 
 Look = Callable[[Subject], Iterator[Finding]]

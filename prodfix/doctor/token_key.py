@@ -8,11 +8,11 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 
+from prodfix.development_key import SHORTEST_JWT_KEY
 from prodfix.doctor.findings import Finding, NotApplicable, error, note, warning
 from prodfix.doctor.registry import check
 from prodfix.doctor.subject import Subject
 from prodfix.links import links_of
-from prodfix.settings import SHORTEST_JWT_KEY
 
 MAKE = "Make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(48))'"
 LEAST_BITS = 90.0

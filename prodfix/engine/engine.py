@@ -33,6 +33,7 @@ from prodfix.engine.tenants import Tenants
 from prodfix.idempotency.keys import Idempotency
 from prodfix.incidents.incident_log import IncidentLog
 from prodfix.incidents.observed import Incidents
+from prodfix.incidents.outages import Outages
 from prodfix.journal.journal import Journal
 from prodfix.logs.logs import Logs
 from prodfix.logs.uncaught import Uncaught
@@ -265,6 +266,7 @@ class Engine(Lazy):
             lookup=lambda: self.lookup,
             reports=lambda: self.reports,
             alerts=lambda: self.alerts,
+            outages=Outages(lambda: self.incident_log),
             kept=self.uri is not None,
         )
 

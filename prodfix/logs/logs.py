@@ -25,7 +25,8 @@ from prodfix.logs.translated import Translated, translated, translation_of
 from prodfix.logs.translation import Translate
 from prodfix.operations.frames import stack
 from prodfix.redaction.redactor import redact_document
-from prodfix.request.context import current_context, trace_fields
+from prodfix.request.context import current_context
+from prodfix.request.outgoing_trace import trace_fields
 from prodfix.settings import Settings
 
 if TYPE_CHECKING:

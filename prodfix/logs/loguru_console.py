@@ -21,7 +21,8 @@ from prodfix.logs.lines import timestamp
 from prodfix.logs.sinks import Rendered, Sinks, render
 from prodfix.operations.frames import stack
 from prodfix.redaction.redactor import redact_document
-from prodfix.request.context import current_context, trace_fields
+from prodfix.request.context import current_context
+from prodfix.request.outgoing_trace import trace_fields
 
 if TYPE_CHECKING:
     from loguru import Message, Record

@@ -35,8 +35,8 @@ def give_way(
     sleep: Callable[[float], None] = time.sleep,
     tries: int = TRIES,
 ) -> None:
-    """Let requests go on, if background work has kept gevent's hub from looking for them for :data:`HELD` seconds. Costs next
-    to nothing otherwise, and nothing elsewhere: a thread lets go of Python's lock by itself."""
+    """Let requests go on, if background work, or the reading of a body, has kept gevent's hub from looking for them for
+    :data:`HELD` seconds. Costs next to nothing otherwise, and nothing elsewhere: a thread lets go of Python's lock by itself."""
     while held() >= HELD and tries > 0:
         _yield(sleep)
         tries -= 1

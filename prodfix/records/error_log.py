@@ -25,7 +25,8 @@ from prodfix.records.record_indexes import ERROR_LOG
 from prodfix.records.records import Answered, ErrorRecord, facts_of, rules_of, summary
 from prodfix.records.span_outcome import tell_error, tell_warning
 from prodfix.records.storage import Storage
-from prodfix.request.context import RequestContext, current_context, new_request_id
+from prodfix.request.context import RequestContext, current_context
+from prodfix.request.identities import new_request_id
 from prodfix.signals import error_recorded
 from prodfix.statistics.counters import Counters
 from prodfix.statistics.group_summary import KindWords

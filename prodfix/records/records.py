@@ -25,8 +25,9 @@ from prodfix.process.lazy import memoized
 from prodfix.process.tracing import SpanIds
 from prodfix.redaction.names import mask_key
 from prodfix.redaction.redactor import redact_document, redact_text
-from prodfix.request.context import RequestContext, span_ids
+from prodfix.request.context import RequestContext
 from prodfix.request.devices import DeviceType
+from prodfix.request.outgoing_trace import span_ids
 from prodfix.serialization import Description, Serializable, iso_of, json_maker
 from prodfix.slotted import frozen
 from prodfix.statistics.counts import ErrorKey

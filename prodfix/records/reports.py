@@ -23,7 +23,7 @@ from prodfix.redaction.redacted import Redacted
 from prodfix.redaction.redactor import redact_document, redact_text, redact_uri
 from prodfix.request.context import RequestContext
 from prodfix.serialization import iso_of
-from prodfix.signals import error_escalated, error_kind_appeared, error_regressed
+from prodfix.signals import error_escalated, error_kind_appeared, error_regressed, error_unignored
 from prodfix.statistics.decision_orders import DecisionOrder
 
 FILE = "database"
@@ -141,6 +141,11 @@ class Reports:
         message = "an error happens more often than expected"
         self._logs.event(Severity.ERROR, "escalation", message, "error", facts={"group": group})
         error_escalated.send(self, group=group)
+
+    def unignored(self, group: Mapping[str, Any]) -> None:
+        """What a kind of error was ignored until has come: it is open again."""
+        self._logs.event(Severity.WARN, "unignored", "an ignored error is open again", "error", facts={"group": group})
+        error_unignored.send(self, group=group)
 
     def alarm(self, severity: Severity, message: str, facts: Mapping[str, Any]) -> None:
         """Something is wrong with the service, or is no longer; and what became of an alert."""

@@ -14,7 +14,7 @@ from prodfix.classification.server_replies import server_code
 from prodfix.errors import DatabaseUnavailable, DeadlineExceeded, chain
 from prodfix.logs.span_events import LONGEST
 from prodfix.records.records import ErrorRecord
-from prodfix.request.context import Notes
+from prodfix.request.notes import Notes
 
 _MOMENTS = ((DeadlineExceeded, "prodfix.deadline"), (DatabaseUnavailable, "prodfix.unavailable"))
 """Of these the span has an event that says so by name: a deadline that has passed, and a breaker or monitor that refused."""

@@ -13,7 +13,8 @@ from typing import Any, ParamSpec, TypeVar
 
 from prodfix.errors import DeadlineExceeded
 from prodfix.process.limits import Limit, innermost_limit, start_limit
-from prodfix.request.context import Ends, current_context
+from prodfix.request.context import current_context
+from prodfix.request.notes import Ends
 
 JOURNAL_SHARE = 0.5  # seconds of each deadline that are kept for the journal: the database never gets them
 ANSWERING = 0.5  # seconds that a view has at least, to answer, once a shielded block is over

@@ -57,7 +57,7 @@ def changes_of(order: DecisionOrder) -> Iterator[DecisionChange]:
         yield DecisionChange("state", at, {}, (*RESOLVED, "ignored"))
     elif order.action == "ignore":
         ignored: dict[str, Any] = {"by": by, "at": at, "until": order.until}
-        watched: dict[str, Any] = {}
+        watched = {"watched": True} if order.until is not None else {}
         if order.more is not None:
             # Counted from its own minute on, without what that had already; see prodfix.statistics.escalations.
             counted = int(at.timestamp() // 60) - 1

@@ -7,23 +7,33 @@ it fades (:data:`prodfix.statistics.decisions.FADING`). Whoever has looked last 
 escalation may end, or counts that are stored are not counted yet.
 
 A kind that is younger than a day has no history, and does not escalate. One that is ignored until it does is judged by what was
-before that was decided, and by the errors after it; one that is ignored otherwise is not judged at all.
+before that was decided, and by the errors after it; one that is ignored otherwise is not judged at all. What has come that it
+was ignored until, whoever looks tells: so many more, or, after a time, the first of it.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pymongo
 from pymongo.synchronous.database import Database
 
+from prodfix.classification.classifications import of_database
+from prodfix.serialization import iso
 from prodfix.statistics.decisions import FADING, Escalation, decision_of, escalation_of
 from prodfix.statistics.group_summary import NEW
 from prodfix.statistics.groups import ERROR_GROUPS, ERROR_SAMPLING, KINDS_STATE, Groups
-from prodfix.statistics.ignored_counts import after_decision, before_decision, decided_in, is_counting, lacks_history
+from prodfix.statistics.ignored_counts import (
+    after_decision,
+    before_decision,
+    decided_in,
+    is_counting,
+    is_timed,
+    lacks_history,
+)
 from prodfix.statistics.predictions import DAY, LEAST, usual_of
 from prodfix.statistics.window import HOUR
 from prodfix.statistics.windows import Window, Windows
@@ -38,10 +48,20 @@ LIMIT = 3.0  # seconds for what is written
 
 class Escalations:
     """``stored`` is another number whenever this worker has stored counts of its instance: who stores none does not look, unless
-    its last look has left something."""
+    its last look has left something. ``outages`` tells from when to when the database was away, between two moments in seconds
+    since the epoch: what failed by that is no escalation."""
 
-    def __init__(self, windows: Windows, groups: Groups, *, stored: Callable[[], int], period: float = PERIOD) -> None:
+    def __init__(
+        self,
+        windows: Windows,
+        groups: Groups,
+        *,
+        stored: Callable[[], int],
+        outages: Callable[[float, float], Sequence[tuple[float, float]]] = lambda begin, end: (),
+        period: float = PERIOD,
+    ) -> None:
         self._windows, self._groups, self._stored, self._period = windows, groups, stored, period
+        self._outages = outages
         self._seen, self._due_at, self._left = 0, 0.0, False
         self._hour = -1
         self._week: Mapping[str, Mapping[int, int]] = {}
@@ -87,9 +107,28 @@ class Escalations:
             found = {one["_id"]: one for one in groups.find({"_id": {"$in": many}})}
             found |= {one["_id"]: one for one in groups.find({"watched": True}).limit(MOST)}
         documents = self._with_history(database, list(found.values()))
+        trends = self._without_outages(documents, hour)
         with pymongo.timeout(LIMIT):
-            left = [self._judge(database, one, hour.trends.get(one["_id"], {}), last) for one in documents]
+            left = [self._judge(database, one, trends.get(one["_id"], {}), last) for one in documents]
+            self._end_timed(database, documents, hour)
             return self._count_ignored(database, documents, hour) or any(left)
+
+    def _without_outages(
+        self, documents: Collection[Mapping[str, Any]], hour: Window
+    ) -> Mapping[str, Mapping[int, int]]:
+        """The trends of the hour; of kinds that say that the database is away without the minutes in which it was: that has a
+        cause of its own, which is told."""
+        own = [one["_id"] for one in documents if of_database(str(one.get("category")), str(one.get("code")))]
+        if not any(hour.trends.get(kind) for kind in own):
+            return hour.trends
+        last = self._windows.now()
+        outages = self._outages((last - HOUR + 1) * 60.0, (last + 1) * 60.0)
+        away = {minute for begin, end in outages for minute in range(int(begin // 60), int(end // 60) + 1)}
+        found = {kind: hour.trends.get(kind, {}) for kind in own}
+        return {
+            **hour.trends,
+            **{kind: {m: n for m, n in points.items() if m not in away} for kind, points in found.items()},
+        }
 
     def _with_history(self, database: Database[Any], documents: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         """Of those that are ignored until they escalate, note once what was before that: later it could not be told from what
@@ -167,15 +206,7 @@ class Escalations:
             change["$unset"] = {"ignored": ""}
         changed = database[ERROR_GROUPS].find_one_and_update(fresh, change)
         if changed is not None:
-            self._groups.on_escalation(
-                {
-                    "fingerprint": changed["_id"],
-                    "message": changed["title"],
-                    **{name: changed.get(name, "") for name in ("headline", "place", "code", "category")},
-                    "releases": sorted(changed.get("releases", ())),
-                    "escalation": found.to_json(),
-                }
-            )
+            self._groups.on_escalation(_facts(changed) | {"escalation": found.to_json()})
 
     def _forget(self, database: Database[Any], document: Mapping[str, Any]) -> None:
         """One that has faded, as nobody had looked for a while, or that nobody need look at any more."""
@@ -185,6 +216,31 @@ class Escalations:
     @staticmethod
     def _write(database: Database[Any], document: Mapping[str, Any], change: Mapping[str, Any]) -> None:
         database[ERROR_GROUPS].update_one({"_id": document["_id"]}, change)
+
+    # -- ignored until a time ---------------------------------------------------------------------------------------------
+
+    def _end_timed(self, database: Database[Any], documents: Collection[Mapping[str, Any]], hour: Window) -> None:
+        """What has happened again after the time until which it was ignored is open for good; what has not for a week is open,
+        and no news any more."""
+        now = self._time()
+        for one in documents:
+            if not is_timed(one) or one["ignored"]["until"] > now:
+                continue
+            until = one["ignored"]["until"]
+            minute = int(until.timestamp() // 60)
+            if one["lastSeen"] > until or any(point > minute for point in hour.trends.get(one["_id"], {})):
+                self._unignore(database, one, {}, iso(until))
+            elif now - until > timedelta(minutes=WEEK):
+                self._write(database, one, {"$unset": {"watched": ""}})
+
+    def _unignore(
+        self, database: Database[Any], document: Mapping[str, Any], known: Mapping[str, Any], until: str
+    ) -> None:
+        """Only the first to say so tells. ``known``: what must still stand there."""
+        query = {"_id": document["_id"], "ignored.at": document["ignored"]["at"], **known}
+        changed = database[ERROR_GROUPS].find_one_and_update(query, {"$unset": {"ignored": "", "watched": ""}})
+        if changed is not None:
+            self._groups.on_unignored(_facts(changed) | {"ignoredUntil": until})
 
     # -- ignored until so many more ---------------------------------------------------------------------------------------
 
@@ -209,10 +265,13 @@ class Escalations:
             later = later or (left > 0 and any(minute > until for minute in points))
             if until <= counted:
                 continue
-            query = {"_id": one["_id"], "ignored.at": ignored["at"], "ignored.countedTo": counted}
+            known = {"ignored.countedTo": counted}
+            if left <= 0:
+                self._unignore(database, one, known, f"{ignored['more']} more")
+                continue
+            query = {"_id": one["_id"], "ignored.at": ignored["at"], **known}
             fields = {"ignored.left": left, "ignored.countedTo": until}
-            over = {"$unset": {"ignored": "", "watched": ""}}
-            database[ERROR_GROUPS].update_one(query, {"$set": fields} if left > 0 else over)
+            database[ERROR_GROUPS].update_one(query, {"$set": fields})
         return later
 
     def _time(self) -> datetime:
@@ -245,4 +304,14 @@ def _ended(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _watched(document: Mapping[str, Any]) -> bool:
-    return is_counting(document) or lacks_history(document)
+    return is_counting(document) or is_timed(document) or lacks_history(document)
+
+
+def _facts(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What is told of a kind."""
+    return {
+        "fingerprint": document["_id"],
+        "message": document["title"],
+        **{name: document.get(name, "") for name in ("headline", "place", "code", "category")},
+        "releases": sorted(document.get("releases", ())),
+    }

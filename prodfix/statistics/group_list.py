@@ -24,25 +24,25 @@ _KEYS: dict[GroupSort, Callable[[Group], tuple[float, ...]]] = {
 
 @frozen
 class GroupFilter:
-    """What is asked for: each part that is not None must be so. ``fingerprints``: one of these; ``q``: each of its words stands
-    in the headline, the place, an endpoint, the code or the fingerprint."""
+    """Which kinds are asked for: each part that is not None must be so, or must have happened there. ``category`` and ``status``:
+    one of these, where there are several. ``user``: whom it has met, by the records that are kept. ``q``: each of its words
+    stands in the headline, the place, an endpoint, the code or the fingerprint."""
 
+    status: GroupState | Collection[GroupState] | None = None
     category: str | Collection[str] | None = None
     endpoint: str | None = None
     device: str | None = None
     release: str | None = None
-    fingerprints: Collection[str] | None = None
+    user: str | None = None
     q: str | None = None
-    status: GroupState | Collection[GroupState] | None = None
 
     def counted(self, group: Group) -> bool:
-        """As far as that can be seen of what was counted."""
+        """As far as that can be seen of what was counted, which does not tell whom it has met."""
         return (
             (self.category is None or group.category in self._categories)
             and (self.endpoint is None or self.endpoint in group.endpoints)
             and (self.device is None or self.device in group.devices)
             and (self.release is None or self.release in group.seen.releases)
-            and (self.fingerprints is None or group.fingerprint in self.fingerprints)
         )
 
     @property
@@ -69,6 +69,9 @@ class GroupFilter:
         words = group.told()
         text = "\n".join((*words, group.title, group.fingerprint, *group.endpoints)).casefold()
         return all(word in text for word in self.q.casefold().split())
+
+
+ALL_GROUPS = GroupFilter()
 
 
 def groups_of(window: Window, fingerprint: str | None = None) -> dict[str, Group]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -17,8 +17,10 @@ from pymongo import IndexModel, ReturnDocument, UpdateOne
 from pymongo.errors import DuplicateKeyError
 from pymongo.synchronous.database import Database
 
+from prodfix.serialization import iso_of
 from prodfix.statistics.counts import OTHER, RELEASES, ErrorKey, Seen, seen_of
 from prodfix.statistics.decision_orders import DecisionOrders
+from prodfix.statistics.further_kinds import FurtherKinds
 from prodfix.statistics.group_summary import Group, GroupSummary, KindWords, moment
 from prodfix.statistics.kinds import Kinds
 from prodfix.statistics.known_groups import ERROR_GROUPS, LIMIT, KnownGroups
@@ -49,7 +51,8 @@ class Groups(KnownGroups):
     """Those that are known, and how they come to be: stored, and told of.
 
     ``on_regression`` is told of a resolved group that is back, ``on_new_kind`` of one that nobody has seen before: each once over
-    all workers and instances, by the one that has stored it first.
+    all workers and instances, by the one that has stored it first. ``on_further_kinds`` is told by category how many kinds are
+    not told apart beside such new ones, and again if they are more. ``on_unignored``: what one was ignored until has come.
     """
 
     def __init__(
@@ -61,13 +64,17 @@ class Groups(KnownGroups):
         on_regression: Callable[[Facts], None] = lambda group: None,
         on_new_kind: Callable[[Facts], None] = lambda group: None,
         on_early_kind: Callable[[Facts], None] = lambda group: None,
+        on_further_kinds: Callable[[Mapping[str, int]], None] = lambda numbers: None,
         on_escalation: Callable[[Facts], None] = lambda group: None,
+        on_unignored: Callable[[Facts], None] = lambda group: None,
         kinds_of: Callable[[str, Window], Collection[str]] = lambda user, window: (),
         clock: Callable[[], float] = time.time,
     ) -> None:
         super().__init__(answering, kinds=kinds, orders=orders, kinds_of=kinds_of, clock=clock)
         self.on_regression, self.on_new_kind, self.on_escalation = on_regression, on_new_kind, on_escalation
-        self.on_early_kind = on_early_kind
+        self.on_early_kind, self.on_further_kinds = on_early_kind, on_further_kinds
+        self.on_unignored = on_unignored
+        self._further = FurtherKinds()
         self._known: dict[tuple[str, frozenset[str]], Known] = {}
         self._begun: float | None = None
 
@@ -80,8 +87,13 @@ class Groups(KnownGroups):
 
     # -- storing ----------------------------------------------------------------------------------------------------------
 
-    def store(self, database: Database[Any], minutes: Iterable[Counted]) -> None:
+    def store(self, database: Database[Any], minutes: Sequence[Counted]) -> None:
         """Bring the groups of these minutes up to date, with one bulk of what is news. Raises what MongoDB says."""
+        self._store(database, minutes)
+        if further := self._further.grown(minutes):
+            self.on_further_kinds(further)
+
+    def _store(self, database: Database[Any], minutes: Iterable[Counted]) -> None:
         found = self._newer(minutes)
         if not found:
             return
@@ -175,7 +187,9 @@ class Groups(KnownGroups):
             return
         early = self._clock() - self.begun(database) < GRACE.total_seconds()
         tell = self.on_early_kind if early else self.on_new_kind
-        for key, seen in {key.fingerprint: (key, seen) for key, seen in found if key.fingerprint in new}.values():
+        told = {key.fingerprint: (key, seen) for key, seen in found if key.fingerprint in new}.values()
+        self._further.note(told)
+        for key, seen in told:
             known = words.get(key.fingerprint) or Group(key.fingerprint, key.title, key.category, seen).told()
             tell(
                 {
@@ -184,6 +198,7 @@ class Groups(KnownGroups):
                     **known._asdict(),
                     "category": key.category,
                     "releases": sorted(seen.releases),
+                    "at": iso_of(seen.first),
                 }
             )
 
@@ -213,7 +228,8 @@ class Groups(KnownGroups):
         changed = database[ERROR_GROUPS].find_one_and_update(back, {"$set": {"regressedAt": moment(at)}})
         if changed is not None:
             told = {"fingerprint": changed["_id"], "message": changed["title"], "releases": sorted(releases)}
-            self.on_regression(told)
+            kind = {name: changed.get(name, "") for name in ("code", "category")}
+            self.on_regression(told | kind | {"at": iso_of(at)})
 
     def look_back(self, database: Database[Any], fingerprint: str) -> None:
         """Whether a group that was resolved while MongoDB was away is back already: what has happened since then is stored."""

@@ -7,6 +7,7 @@ it: what came after it, in the same minute, is the rest.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from prodfix.statistics.predictions import DAY, usual_of
@@ -51,6 +52,12 @@ def is_counting(document: Mapping[str, Any]) -> bool:
     """Whether it is ignored until so many more of it."""
     ignored = document.get("ignored")
     return isinstance(ignored, Mapping) and (ignored.get("left") or 0) > 0
+
+
+def is_timed(document: Mapping[str, Any]) -> bool:
+    """Whether it is ignored until a time."""
+    ignored = document.get("ignored")
+    return isinstance(ignored, Mapping) and isinstance(ignored.get("until"), datetime)
 
 
 def lacks_history(document: Mapping[str, Any]) -> bool:

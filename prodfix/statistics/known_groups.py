@@ -6,7 +6,7 @@ Only those that are shown are told in full. A list counts all of its kinds, and 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -19,8 +19,16 @@ from prodfix.sound_fields import sound
 from prodfix.statistics.counts import Seen
 from prodfix.statistics.decision_changes import decides_state, with_orders
 from prodfix.statistics.decision_orders import DecisionOrder, DecisionOrders, pending_by_kind
-from prodfix.statistics.decisions import GROUP_TYPES, OPEN, UNKNOWN, Decision, GroupState, decision_of
-from prodfix.statistics.group_list import GroupFilter, GroupSort, groups_of, most_frequent, ordered, with_trends
+from prodfix.statistics.decisions import GROUP_TYPES, OPEN, UNKNOWN, Decision, decision_of
+from prodfix.statistics.group_list import (
+    ALL_GROUPS,
+    GroupFilter,
+    GroupSort,
+    groups_of,
+    most_frequent,
+    ordered,
+    with_trends,
+)
 from prodfix.statistics.group_summary import NEW, Group, GroupSummary, KindWords, moment
 from prodfix.statistics.kinds import Kinds
 from prodfix.statistics.window import Window
@@ -49,65 +57,46 @@ class KnownGroups:
     def page(
         self,
         window: Window,
+        wanted: GroupFilter = ALL_GROUPS,
         *,
-        status: GroupState | Collection[GroupState] | None = None,
-        category: str | Collection[str] | None = None,
-        endpoint: str | None = None,
-        device: str | None = None,
-        release: str | None = None,
-        user: str | None = None,
-        q: str | None = None,
         sort: GroupSort = "most",
         limit: int = MOST,
         offset: int = 0,
     ) -> tuple[list[GroupSummary], int]:
         """Groups of a window, the greatest by ``sort`` first, and how many there are in all. Of more than :data:`MOST` the rare
-        ones are left out. Only those that are so, or that have happened there; their figures are of all that they have in the
-        window. ``category`` and ``status``, or one of these: what MongoDB cannot tell of may be open, and is found as such,
-        too. ``user``: by the records that are kept. Never raises for a database that is down.
+        ones are left out. Their figures are of all that they have in the window. What MongoDB cannot tell the status of may be
+        open, and is found as such, too.
         """
-        wanted = self._wanted(window, user, category, endpoint, device, release, q, status)
         if sort == "most" and not wanted.asks_what_is_stored:
-            found = most_frequent(filter(wanted.counted, groups_of(window).values()), MOST)
-            chosen = found[offset : offset + limit]
-            self._know(chosen)
+            found = self._counted(window, wanted)
+            shown = found[offset : offset + limit]
+            self._know(shown)
         else:
-            found = self._chosen(window, wanted, sort)
-            chosen = found[offset : offset + limit]
-        return self.summaries(chosen, window), len(found)
+            found = self.chosen(window, wanted, sort=sort)
+            shown = found[offset : offset + limit]
+        return self.summaries(shown, window), len(found)
 
-    def chosen(
-        self,
-        window: Window,
-        *,
-        category: str | Collection[str] | None = None,
-        endpoint: str | None = None,
-        device: str | None = None,
-        release: str | None = None,
-        user: str | None = None,
-        q: str | None = None,
-        sort: GroupSort = "most",
-    ) -> Sequence[Group]:
-        """All of them in any state, with what was decided of each: for a list that counts them, and has a page of them told by
+    def chosen(self, window: Window, wanted: GroupFilter = ALL_GROUPS, *, sort: GroupSort = "most") -> Sequence[Group]:
+        """All of them, with what was decided of each: for a list that counts them, and has a page of them told by
         :meth:`summaries`."""
-        return self._chosen(window, self._wanted(window, user, category, endpoint, device, release, q, None), sort)
+        found = self._counted(window, wanted)
+        self._know(found)
+        if sort == "trend":
+            with_trends(found, window)
+        return ordered(filter(wanted.known, found), sort)
 
     def summaries(self, groups: Sequence[Group], window: Window) -> list[GroupSummary]:
         """What is shown of some of :meth:`chosen`."""
         with_trends(groups, window)
         return [group.summary() for group in groups]
 
-    def _wanted(self, window: Window, user: str | None, *asked: Any) -> GroupFilter:
-        category, endpoint, device, release, q, status = asked
-        fingerprints = None if user is None else self._kinds_of(user, window)
-        return GroupFilter(category, endpoint, device, release, fingerprints, q, status)
-
-    def _chosen(self, window: Window, wanted: GroupFilter, sort: GroupSort) -> Sequence[Group]:
-        found = most_frequent(filter(wanted.counted, groups_of(window).values()), MOST)
-        self._know(found)
-        if sort == "trend":
-            with_trends(found, window)
-        return ordered(filter(wanted.known, found), sort)
+    def _counted(self, window: Window, wanted: GroupFilter) -> Sequence[Group]:
+        """The most frequent that are so as far as the counts and the records tell."""
+        found: Iterable[Group] = filter(wanted.counted, groups_of(window).values())
+        if wanted.user is not None:
+            met = self._kinds_of(wanted.user, window)
+            found = (group for group in found if group.fingerprint in met)
+        return most_frequent(found, MOST)
 
     def find(self, fingerprint: str, window: Window) -> GroupSummary | None:
         """One group: as often as it happened in ``window``, which may be never. None if nobody knows it."""

@@ -20,7 +20,8 @@ from werkzeug.exceptions import BadRequest, HTTPException, InternalServerError, 
 from prodfix.classification.classifications import Classification
 from prodfix.errors import ClientError, ErrorCategory, Forbidden, Severity
 from prodfix.records.records import Answered, ErrorRecord
-from prodfix.request.context import current_context, new_request_id
+from prodfix.request.context import current_context
+from prodfix.request.identities import new_request_id
 from prodfix.services import EXTENSION, Services
 from prodfix.web.answer_policy import AnswerPolicy, marked, unless_the_host
 from prodfix.web.answers import JSON, PROBLEM, REQUEST_ID, answer_to, last_resort

@@ -21,7 +21,6 @@ from prodfix.records.records import Answered
 from prodfix.records.span_outcome import finish, tell_error
 from prodfix.request import deadlines
 from prodfix.request.context import (
-    Ends,
     RequestContext,
     current_context,
     made_context,
@@ -30,6 +29,7 @@ from prodfix.request.context import (
     set_context,
 )
 from prodfix.request.devices import hint_of
+from prodfix.request.notes import Ends
 from prodfix.services import Services
 from prodfix.settings import Settings
 from prodfix.web.host_answers import RAISED, UNRECORDED

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from prodfix.records.records import Answered
-from prodfix.request.context import RequestContext, new_request_id
+from prodfix.request.context import RequestContext
+from prodfix.request.identities import new_request_id
 from prodfix.services import Services
 from prodfix.web.answers import REQUEST_ID
 

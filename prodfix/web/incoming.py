@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import sys
-import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, NoReturn
 
@@ -13,6 +12,7 @@ from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 from werkzeug.wsgi import get_content_length
 
 from prodfix.errors import BodyInterrupted
+from prodfix.process.breather import give_way
 from prodfix.process.native import under_gevent
 from prodfix.request.deadlines import Enforced
 
@@ -144,6 +144,6 @@ def discard(rest: Rest) -> None:
         with Enforced(LINGER, TimeoutError):
             while left > 0 and (piece := rest.stream.read(PIECE)):
                 left -= len(piece)
-                time.sleep(0)  # for the others: what has arrived is read without a wait
+                give_way()  # to the others, and to the time's end: what has arrived is read without a wait
     except Exception:  # noqa: BLE001 - it is answered, and the connection is closed in any case
         return

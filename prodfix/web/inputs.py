@@ -7,7 +7,6 @@ received the whole body (``Content-Length`` is its size, nothing is chunked any 
 from __future__ import annotations
 
 import io
-import time
 from collections.abc import Collection
 from tempfile import SpooledTemporaryFile
 from typing import Any
@@ -17,6 +16,7 @@ from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 from werkzeug.wsgi import get_content_length
 
 from prodfix.errors import BodyInterrupted
+from prodfix.process.breather import give_way
 from prodfix.web.incoming import UNREAD, Incoming, Rest
 
 IN_MEMORY = 2**20  # bytes of one body; a larger one is on the disk
@@ -123,7 +123,7 @@ def _kept(request: Request, most: int) -> int:
         kept = _Spool(IN_MEMORY)
         for piece in incoming.pieces():
             kept.write(piece)
-            time.sleep(0)  # what has arrived is read without a wait: others, and the time's end, have their turn here
+            give_way()  # what has arrived is read without a wait: others, and the time's end, have their turn here
         size = kept.tell()
         kept.seek(0)
     request.environ["wsgi.input"] = kept

@@ -21,7 +21,8 @@ from flask import Flask
 from prodfix.errors import DeadlineExceeded
 from prodfix.records.records import Answered, ErrorRecord
 from prodfix.request import deadlines
-from prodfix.request.context import RequestContext, new_request_id, reset_context, set_context
+from prodfix.request.context import RequestContext, reset_context, set_context
+from prodfix.request.identities import new_request_id
 from prodfix.services import Services
 from prodfix.statistics.counters import Counters
 from prodfix.web.answers import REQUEST_ID, Answer, answer_to

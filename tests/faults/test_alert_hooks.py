@@ -87,6 +87,32 @@ def test_a_new_kind_is_one_incident_of_two_instances_until_it_is_resolved(
     assert [one.body["event_action"] for one in pager.posted if one.path != "/alerts"] == ["trigger", "resolve"]
 
 
+def test_consequences_of_an_outage_are_no_new_kinds_and_what_else_fails_meanwhile_is(
+    server: DatabaseServer, tmp_path: Path, pager: Pager
+) -> None:
+    with MongoClient[dict[str, Any]](server.uri) as client:  # this service has been watched for long
+        begun = {"_id": KINDS_STATE, "begun": datetime.now(UTC) - timedelta(hours=2)}
+        client[NAME][ERROR_SAMPLING].insert_one(begun)
+    with serve(tmp_path, server, pager, "web-a") as served:
+        server.kill()
+        until(lambda: states(pager, "database_lost") == ["firing"], limit=60, what="that it is lost")
+        assert served.get("/api/v1/notes").status == 503
+        assert served.get("/broken/view").status == 500
+        server.start()
+        until(lambda: states(pager, "database_lost") == ["firing", "resolved"], limit=60, what="that it is back")
+        until(lambda: hooked(pager, "new_kind"), limit=60, what="the control: the other kind")
+        (told,) = hooked(pager, "new_kind")
+        assert told["facts"]["error"] == "INTERNAL_ERROR (Failure) in tests/hosts/broken.py:view"
+        assert told["facts"].get("kinds", 1) == 1
+        groups = {
+            line["group"]["code"]: line["group"] for line in served.stdout_lines() if line.get("event") == "new-kind"
+        }
+        assert {code: "incident" in group for code, group in groups.items()} == {
+            "DATABASE_UNAVAILABLE": True,
+            "INTERNAL_ERROR": False,
+        }
+
+
 REFUSED = ["insert", "update", "findAndModify", "delete"]
 FULL = {"mode": "alwaysOn", "data": {"failCommands": REFUSED, "errorCode": 14031}}
 

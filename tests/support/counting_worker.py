@@ -51,6 +51,8 @@ class Worker:
         self.orders = DecisionOrders(journal)
         self.new: list[Mapping[str, Any]] = []
         self.early: list[Mapping[str, Any]] = []
+        self.unignored: list[Mapping[str, Any]] = []
+        self.further: list[Mapping[str, int]] = []
         self.escalated: list[Mapping[str, Any]] = []
         self.groups = Groups(
             lambda: self.database,
@@ -59,7 +61,9 @@ class Worker:
             on_regression=self.told.append,
             on_new_kind=self.new.append,
             on_early_kind=self.early.append,
+            on_further_kinds=self.further.append,
             on_escalation=self.escalated.append,
+            on_unignored=self.unignored.append,
             clock=clock,
         )
         self.triage = Triage(lambda: self.database, self.groups, self.orders)

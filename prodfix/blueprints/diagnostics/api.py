@@ -47,7 +47,9 @@ def groups(query: parameters.GroupsFilter) -> envelopes.GroupsPage:
     `status` is `unknown`, and `status=open` finds those, too: they may be open.
     """
     statistics, offset = current_prodfix.requests.statistics.read(query.time_range), number_of(query.cursor)
-    found, total = current_prodfix.errors.groups.page(statistics.window, **query.asked(), offset=offset)
+    found, total = current_prodfix.errors.groups.page(
+        statistics.window, query.wanted(), sort=query.sort, limit=query.limit, offset=offset
+    )
     following = offset + len(found)
     return envelopes.GroupsPage(
         groups=found,

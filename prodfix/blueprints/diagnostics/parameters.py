@@ -6,6 +6,7 @@ Whatever is not here or in :mod:`prodfix.blueprints.diagnostics.change_bodies`, 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -27,6 +28,7 @@ from prodfix.models import (
     SERVICE,
     BacklogState,
     CountedErrors,
+    GroupFilter,
     GroupSort,
     GroupState,
     IncidentCause,
@@ -159,9 +161,9 @@ class GroupsFilter(InTimeRange, InPages):
         Field(description="Seen first the latest, most often, by most users, or rising most"),
     ] = "most"
 
-    def asked(self) -> dict[str, Any]:
-        """For :meth:`prodfix.statistics.groups.Groups.page`, whose names for what is asked are the same."""
-        return self.model_dump(exclude={"time_range", "cursor"})
+    def wanted(self) -> GroupFilter:
+        """Which kinds are asked for, whatever part of them in whatever order."""
+        return GroupFilter(self.status, self.category, self.endpoint, self.device, self.release, self.user, self.q)
 
 
 class EndpointsFilter(InTimeRange, InPages):
@@ -205,12 +207,12 @@ class KindsShown(GroupsFilter):
     sort: GroupSort = "newest"
     errors: CountedErrors = "service"
 
-    def asked(self) -> dict[str, Any]:
+    def wanted(self) -> GroupFilter:
         """What is back after it was resolved is open, too. Who names a category means that one, whoever is to blame."""
-        states = ("open", "regressed") if self.status == "open" else (self.status,)
-        asked = {**super().asked(), "status": states}
-        everything = asked.pop("errors") == "all"
-        return asked if everything or self.category is not None else {**asked, "category": SERVICE}
+        states: tuple[GroupState, ...] = ("open", "regressed") if self.status == "open" else (self.status,)
+        asked = replace(super().wanted(), status=states)
+        everything = self.errors == "all" or self.category is not None
+        return asked if everything else replace(asked, category=SERVICE)
 
 
 class Deferred(InPages):

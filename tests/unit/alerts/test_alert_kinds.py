@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from prodfix.alert_settings import quiet_hours
-from prodfix.alerts import alert, messages
+from prodfix.alerts import alert, leader_state
 from prodfix.alerts.instance_comparison import COMPARE_PERIOD
 from prodfix.alerts.kind_events import EARLY_PAUSE, GATHERED, PAUSE
 from prodfix.statistics.decisions import FADING
@@ -103,8 +103,7 @@ def test_a_storm_of_new_kinds_is_told_once_with_one_number(make: Make, database:
 def test_of_more_than_one_alert_counts_it_says_that_there_are_more_and_no_second_one_comes(
     make: Make, database: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (alert, messages):
-        monkeypatch.setattr(module, "MOST_MEMBERS", 20)
+    monkeypatch.setattr(alert, "MOST_MEMBERS", 20)
     one = make()
     for number in range(30):
         one.alerts.happened("new_kind", kind(number))
@@ -117,6 +116,49 @@ def test_of_more_than_one_alert_counts_it_says_that_there_are_more_and_no_second
     one.turn()
     wait(one, GATHERED)
     assert one.titles[1:] == [of(NEW, 30)], "the control: what is new after it"
+
+
+def test_kinds_that_are_not_told_apart_are_told_with_those_that_are(make: Make, database: Any) -> None:
+    one = make()
+    for number in range(30):
+        one.alerts.happened("new_kind", kind(number))
+    one.alerts.further_kinds(380)
+    one.turn()
+    one.alerts.further_kinds(400)
+    one.turn()
+    wait(one, GATHERED)
+    assert one.titles == ["[error] at least 30 new kinds of errors"]
+    assert "kinds of errors: 30\nfurther kinds: about 400, not told apart\n" in one.programs.arrived[-1]["body"]
+    wait(one, PAUSE)
+    one.kill()
+    one.start()
+    wait(one, 2.0)
+    one.alerts.happened("new_kind", kind(31))
+    one.turn()
+    wait(one, GATHERED)
+    assert one.titles[1:] == [of(NEW, 31)], "once; and the control: what is new after it has none"
+
+
+def test_kinds_that_are_not_told_apart_and_come_later_are_told_after_it_and_once(make: Make, database: Any) -> None:
+    one = make()
+    for number in range(30):
+        one.alerts.happened("new_kind", kind(number))
+    one.turn()
+    wait(one, GATHERED)
+    for number in (100, 250, 400):
+        one.alerts.further_kinds(number)
+        wait(one, 10.0)
+    assert one.titles == ["[error] 30 new kinds of errors", "[error] at least 30 new kinds of errors: more of them"]
+    assert "further kinds: about 100, not told apart\n" in one.programs.arrived[-1]["body"]
+    (alarm,) = [alarm for alarm in leader_state.read(one.folder).alerts.values() if alarm.kind == "new_kind"]
+    assert alarm.facts["further"] == 400, "shown, where somebody looks"
+
+
+def test_without_new_kinds_that_are_told_apart_there_is_nothing_to_add_to(make: Make, database: Any) -> None:
+    one = make()
+    one.alerts.further_kinds(400)
+    wait(one, GATHERED)
+    assert one.titles == []
 
 
 def test_what_is_new_just_after_an_alert_gathers_for_longer(make: Make, database: Any) -> None:
@@ -242,6 +284,28 @@ def test_what_is_back_or_escalates_is_wrong_now_until_it_is_over(
     ]
     ends = [of(CALM, 1), of("[over] The error that was back is resolved, ignored or opened again", 2)]
     assert sorted(title for title in one.titles if "[over]" in title) == (sorted(ends) if how == "told" else [])
+
+
+@pytest.mark.parametrize("how", ["resolved", "ignored", "opened"])
+def test_what_was_ignored_until_something_is_told_when_it_has_come_until_an_admin_decides_anew(
+    make: Make, database: Any, clock: Clock, how: str
+) -> None:
+    one = make()
+    stored(database, 1, decided={"state": moment(START - 60)})
+    one.alerts.happened("unignored", {**kind(1), "ignoredUntil": "9 more"})
+    wait(one, 2 * COMPARE_PERIOD)
+    begun = of("[error] An ignored kind of error is open again", 1)
+    assert (one.titles, now_wrong(one)) == ([begun], [("unignored", "by this instance")]), "nobody has decided since"
+    assert "error: KeyError: '1'\nignored until: 9 more\n" in one.programs.arrived[-1]["body"]
+    facts: dict[str, Any] = {
+        "resolved": {"resolvedAt": moment(clock.now)},
+        "ignored": {"ignored": {"by": "ann", "at": moment(clock.now)}},
+        "opened": {"decided": {"state": moment(clock.now)}},
+    }[how]
+    stored(database, 1, **facts)
+    wait(one, COMPARE_PERIOD)
+    assert one.titles[1:] == [of("[over] The kind of error that was ignored is decided of again", 1)]
+    assert now_wrong(one) == []
 
 
 def test_what_nobody_wanted_to_hear_of_is_not_wrong_now(make: Make, database: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,13 @@ import orjson
 import pytest
 
 from prodfix.alert_settings import ALL_RULES, quiet_hours
-from prodfix.alerts import mutes
+from prodfix.alerts import leader_state, mutes
 from prodfix.alerts.agreement import ALERT_CLAIMS
 from prodfix.alerts.conditions import JournalUse
+from prodfix.alerts.leader_state import MOST_HELD
 from prodfix.alerts.mutes import EVER, Mute, Mutes, muted_until
 from prodfix.alerts.policy import MUTED, RETRY
+from prodfix.statistics.groups import ERROR_GROUPS
 from tests.support.alert_instances import CHANNELS, Instance
 from tests.support.counting_worker import Clock
 
@@ -112,18 +115,76 @@ def test_the_end_of_what_was_told_before_is_told(make: Make) -> None:
     assert one.titles == [DEAD, NONE_DEAD], "a pager calls people for what it has open"
 
 
-def test_an_event_that_is_muted_is_told_never(make: Make) -> None:
-    one = make()
-    one.alerts.mute("regression", "ann")
+@pytest.mark.parametrize("end", ["over", "unmuted"])
+def test_of_events_that_are_muted_one_summary_tells_when_the_mute_ends(make: Make, end: str) -> None:
+    one = make(routes={"mailto #1": frozenset({"memory"})})
+    one.alerts.mute("all", "ann")
+    one.alerts.happened("regression", REGRESSION)
+    one.alerts.happened("new_kind", {**REGRESSION, "fingerprint": "cafe"})
+    one.turns(3)
+    assert one.titles == [], "the control: they are muted"
+    one.kill()
+    one.start()
+    one.turn(600.0)
+    assert one.titles == [], "and nothing else ends it"
+    if end == "unmuted":
+        one.alerts.unmute("all", "ann")
+    one.turn(1.0 if end == "unmuted" else 3000.0)
+    one.turns(3)
+    assert one.programs.titles("json #2") == ["[summary] 2 while muted"]
+    assert one.programs.titles("mailto #1") == [], "as of any alert"
+    body = one.programs.arrived[-1]["body"]
+    assert body.startswith("2 alerts were held back while muted; the mute has ended.\n")
+    assert "[error] A resolved error is back: INTERNAL_ERROR (ValueError)\n" in body
     one.alerts.happened("regression", REGRESSION)
     one.turns(3)
+    assert one.programs.titles("json #2")[1:] == ["[error] A resolved error is back: INTERNAL_ERROR (ValueError)"]
+
+
+def test_of_a_mute_that_goes_on_nothing_is_told_when_another_one_ends(make: Make) -> None:
+    one = make()
+    one.alerts.mute("regression", "ann", span="ever")
+    one.alerts.mute("new_kind", "ann")
+    one.alerts.happened("regression", REGRESSION)
+    one.alerts.happened("new_kind", {**REGRESSION, "fingerprint": "cafe"})
+    one.turns(3)
+    one.turn(3600.0)
+    one.turns(3)
+    assert one.titles == ["[summary] 1 while muted"]
+    one.turn(8 * 24 * 3600.0)
     one.alerts.unmute("regression", "ann")
     one.turns(3)
-    assert one.titles == []
-    one.turn(2.0)
-    one.alerts.happened("regression", REGRESSION)
+    assert one.titles == ["[summary] 1 while muted"], "what is older than a week is no news"
+
+
+def test_what_an_admin_has_decided_meanwhile_is_not_in_the_summary(make: Make, database: Any, clock: Clock) -> None:
+    one = make(database=database)
+    one.alerts.mute("all", "ann")
+    for name in ("f00d", "cafe"):
+        group = {"_id": name, "title": "t", "category": "unknown", "releases": [], "firstSeen": datetime.now(UTC)}
+        database[ERROR_GROUPS].insert_one(group)
+        one.alerts.happened("regression", {**REGRESSION, "fingerprint": name})
     one.turns(3)
-    assert one.titles == ["[error] A resolved error is back: INTERNAL_ERROR (ValueError)"], "the control"
+    decided = {"resolvedAt": datetime.fromtimestamp(clock.now + 1, UTC)}
+    database[ERROR_GROUPS].update_one({"_id": "f00d"}, {"$set": decided})
+    one.turn(60.0)
+    one.turns(2)
+    one.alerts.unmute("all", "ann")
+    one.turn(60.0)
+    one.turns(3)
+    assert one.titles == ["[summary] 1 while muted"]
+
+
+def test_a_storm_while_muted_is_bounded_and_counted(make: Make) -> None:
+    one = make()
+    one.alerts.mute("regression", "ann")
+    for number in range(MOST_HELD + 7):
+        one.alerts.happened("regression", {**REGRESSION, "fingerprint": f"{number:x}"})
+    one.turns(3)
+    assert len(leader_state.read(one.folder).muted) == MOST_HELD
+    one.alerts.unmute("regression", "ann")
+    one.turns(3)
+    assert one.titles == [f"[summary] {MOST_HELD + 7} while muted"]
 
 
 def test_another_rule_is_told_all_the_same(make: Make) -> None:

@@ -154,7 +154,7 @@ def test_rules_are_listed_with_who_hears_of_them(run: Callable[..., Result]) -> 
     assert rows["memory"] == ["on", "critical", "hooks", "#1"]
     assert rows["new_kind"] == ["on", "error", "nobody"]
     assert rows["log_sink"] == ["off", "error", "nobody"]
-    assert len(orjson.loads(run("rules", "--json").stdout)["rules"]) == 13
+    assert len(orjson.loads(run("rules", "--json").stdout)["rules"]) == 14
 
 
 def test_a_test_reaches_hooks_and_pagers_and_leaves_nothing_open(run: Callable[..., Result]) -> None:

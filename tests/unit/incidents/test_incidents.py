@@ -9,16 +9,19 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import bson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pymongo.errors import OperationFailure
 
 from prodfix.incidents import folding
 from prodfix.incidents.folding import INCIDENTS, OLD, PERIOD, REST, SETTLED, IncidentFolds
 from prodfix.incidents.incident_log import AHEAD, LASTING, IncidentLog, IncidentPage
 from prodfix.incidents.observed import FOLLOWED, GAP, NOTICED, Incidents, WorkerPart
+from prodfix.incidents.outages import Outages
 from prodfix.journal.journal import Journal
 from prodfix.serialization import iso, to_json
 from tests.support.recorded_commands import Commands
@@ -585,3 +588,35 @@ def test_a_stored_part_of_another_release_hides_no_incident(
     odd = {**part, **change} if isinstance(change, dict) else change
     database[INCIDENTS].update_one({"_id": identity}, {"$set": {"parts.strange": odd}})
     assert [found.cause for found in one.log.read().incidents] == ["error_rate"]
+
+
+def test_what_fails_shortly_before_and_after_a_loss_is_a_consequence_of_it(
+    worker: Callable[..., Worker], clock: Clock
+) -> None:
+    one = worker()
+    outages = Outages(lambda: one.log)
+
+    def known(seconds: float) -> bool:
+        at = START + seconds
+        return any(outage.begin <= at <= outage.end for outage in outages.between(at, at))
+
+    clock.now += 100
+    one.own.begin("error_rate")
+    one.store()
+    assert not known(100), "no outage"
+    one.own.begin("database_lost")
+    one.store()
+    assert (known(101), known(94)) == (True, False), "while it lasts"
+    clock.now += 60
+    one.own.end("database_lost")
+    one.store()
+    clock.now += 3600
+    assert [known(at) for at in (94, 96, 130, 169, 171, 3000)] == [False, True, True, True, False, False]
+    (found,) = outages.between(START, START + 3600)
+    assert found.incident == one.log.read(cause="database_lost").incidents[0].id
+
+
+def test_what_nobody_can_tell_was_no_outage() -> None:
+    for error in (TimeoutError(), OperationFailure("no right to read")):
+        log = Mock(read=Mock(side_effect=error))
+        assert Outages(lambda log=log: log).between(START, START) == []

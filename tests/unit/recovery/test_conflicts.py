@@ -23,7 +23,8 @@ from prodfix.recovery.budget import RetryBudget
 from prodfix.recovery.conflicts import FIRST, GROWTH, LONGEST, Conflicts, pause
 from prodfix.recovery.transactions import Transactions
 from prodfix.request import deadlines
-from prodfix.request.context import Notes, current_context, new_context, reset_context, set_context
+from prodfix.request.context import current_context, new_context, reset_context, set_context
+from prodfix.request.notes import Notes
 
 LABEL = {"errorLabels": ["TransientTransactionError"]}
 

@@ -13,7 +13,7 @@ import pytest
 from prodfix.statistics import escalations as module
 from prodfix.statistics.groups import ERROR_GROUPS, GroupSummary
 from prodfix.statistics.predictions import CHANCE, DAY, LEAST, Usual, chernoff, garwood, usual_of
-from tests.support.counting_worker import HOUR, Clock, Worker
+from tests.support.counting_worker import HOUR, Clock, Worker, kind
 
 WEEK = 7 * DAY
 NOON = 60 * 24 * 20_000 + 12 * 60  # a minute
@@ -153,6 +153,22 @@ def test_it_is_told_once_with_its_figures_and_ends_by_itself(
     old.error(times=90)
     look(old)
     assert len(old.escalated) == 2, "another one"
+
+
+@pytest.mark.parametrize(
+    ("category", "away", "escalates"),
+    [("database_connection", 60.0, False), ("database_connection", -600.0, True), ("unknown", 60.0, True)],
+)
+def test_what_fails_because_the_database_is_away_is_no_escalation(
+    old: Worker, clock: Clock, category: str, away: float, escalates: bool
+) -> None:
+    """``away``: seconds until the end of an outage that began a minute before that."""
+    old.database[ERROR_GROUPS].update_one({"_id": "f1"}, {"$set": {"category": category, "code": "C"}})
+    outage = (clock.now + away - 120, clock.now + away)
+    old.escalations._outages = lambda begin, end: [outage]
+    old.error(times=65)
+    look(old)
+    assert len(old.escalated) == int(escalates)
 
 
 def test_what_is_new_does_not_escalate(worker: Worker, database: Any) -> None:
@@ -305,6 +321,7 @@ def test_what_is_ignored_until_so_many_more_counts_each_once(
         group = shown(old)
         lefts.append(group.ignored.left if group.ignored is not None else None)
     assert lefts == [9, 9, 6, 6, 6, 6, 2, 2, 2]
+    assert old.unignored == [], "the control: two are left"
     clock.now += 5 * HOUR  # nobody looks for a while, and meanwhile it happens
     old.error(times=2)
     old.minutes.finish()
@@ -312,10 +329,58 @@ def test_what_is_ignored_until_so_many_more_counts_each_once(
     clock.now += 4 * 60
     look(old)
     assert (shown(old).status, shown(old).ignored) == ("open", None)
+    look(old)
+    (told,) = old.unignored
+    assert told == {
+        **dict.fromkeys(("headline", "place", "code"), ""),
+        "fingerprint": "f1",
+        "message": "title of f1",
+        "category": "unknown",
+        "releases": ["v1"],
+        "ignoredUntil": "9 more",
+    }
     ignore(old, clock, monkeypatch, more=9)
     old.triage.reopen("f1")
     look(old)
     assert "watched" not in old.database[ERROR_GROUPS].find_one({"_id": "f1"})
+
+
+def test_what_was_ignored_until_a_time_is_told_once_when_it_happens_after_it(
+    old: Worker, clock: Clock, monkeypatch: pytest.MonkeyPatch, make_instance: Callable[..., Worker]
+) -> None:
+    other = make_instance(old.database)
+    until = datetime.fromtimestamp(clock.now + 2 * HOUR, UTC)
+    ignore(old, clock, monkeypatch, until=until)
+    clock.now += 60
+    old.error()
+    look(old)
+    clock.now += 2 * HOUR
+    look(old)
+    assert (shown(old).status, old.unignored) == ("open", []), "it has not happened since"
+    clock.now += 60
+    old.error()
+    for worker in (old, other, old):
+        look(worker)
+    (told,) = old.unignored + other.unignored
+    assert (told["fingerprint"], told["ignoredUntil"]) == (
+        "f1",
+        until.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+    )
+    document = old.database[ERROR_GROUPS].find_one({"_id": "f1"})
+    assert "ignored" not in document
+    assert "watched" not in document
+
+
+def test_what_does_not_come_back_within_a_week_of_that_time_is_watched_no_more(
+    old: Worker, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ignore(old, clock, monkeypatch, until=datetime.fromtimestamp(clock.now + HOUR, UTC))
+    look(old)
+    assert old.database[ERROR_GROUPS].find_one({"_id": "f1"})["watched"], "the control"
+    clock.now += 8 * 24 * HOUR
+    look(old)
+    assert "watched" not in old.database[ERROR_GROUPS].find_one({"_id": "f1"})
+    assert old.unignored == []
 
 
 def test_its_own_minute_counts_and_goes_on_though_nothing_more_is_stored(
@@ -394,3 +459,49 @@ def test_a_new_kind_is_told_once_over_all_instances_and_not_in_the_first_hour(
         "category": "timeout",
         "releases": ["v1"],
     }
+
+
+def test_of_new_kinds_it_is_told_how_many_more_there_are_that_are_not_told_apart(
+    worker: Worker, clock: Clock, database: Any
+) -> None:
+    """700 in one minute of one worker: 300 are told apart."""
+    worker.database = database
+    worker.error()
+    worker.store()
+    clock.now = (clock.now + 2 * HOUR) // 60 * 60
+    for number in range(300):
+        worker.counters.error(kind(f"k{number}"))
+    worker.journal.settle(limit=5)
+    worker.store()
+    assert (len(worker.new), worker.further) == (300, []), "the control: nothing is hidden yet"
+    for number in range(300, 700):
+        worker.counters.error(kind(f"k{number}"))
+    worker.journal.settle(limit=5)
+    worker.store()
+    ((category, number),) = worker.further[-1].items()
+    assert (len(worker.new), category) == (300, "unknown")
+    assert 400 * 0.5 < number < 400 * 1.7, "an estimate, within 21 % mostly"
+    said = len(worker.further)
+    worker.counters.error(kind("k699"))
+    worker.journal.settle(limit=5)
+    worker.store()
+    assert len(worker.further) == said, "a kind that was there already is none more"
+
+
+def test_what_is_not_told_apart_beside_nothing_new_is_no_news(worker: Worker, clock: Clock, database: Any) -> None:
+    worker.database = database
+    clock.now = clock.now // 60 * 60
+    for minute in range(2):
+        for number in range(300):
+            worker.counters.error(kind(f"k{number}"))
+        if minute:
+            worker.counters.error(kind("another"))
+        worker.journal.settle(limit=5)
+        worker.store()
+        clock.now += 60
+    assert worker.further == [], "it may be one that is known"
+    for number in range(301):
+        worker.counters.error(kind(f"n{number}"))
+    worker.journal.settle(limit=5)
+    worker.store()
+    assert worker.further == [{"unknown": 1}], "the control: few are exact"

@@ -14,6 +14,7 @@ from pymongo.errors import PyMongoError, ServerSelectionTimeoutError
 from prodfix.statistics import groups as module
 from prodfix.statistics import known_groups
 from prodfix.statistics.counts import OTHER, RELEASES, Seen
+from prodfix.statistics.group_list import GroupFilter
 from prodfix.statistics.groups import ERROR_GROUPS, Group, Groups
 from prodfix.statistics.windows import Counted, Window
 from tests.support.counting_worker import Clock, Worker, kind
@@ -165,7 +166,9 @@ def test_a_resolved_group_that_comes_back_is_a_regression_told_once(stored: Work
         stored.error()
         stored.store()
         clock.now += 60
-    assert stored.told == [{"fingerprint": "f1", "message": "title of f1", "releases": ["v1"]}]
+    at = datetime.fromtimestamp(NOW + 3600, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    facts = {"code": "", "category": "unknown", "releases": ["v1"], "at": at}
+    assert stored.told == [{"fingerprint": "f1", "message": "title of f1", **facts}]
     assert group(stored).status == "regressed"
 
 
@@ -324,7 +327,7 @@ def test_pages_of_groups_have_each_group_once(stored: Worker) -> None:
     pages = [stored.groups.page(window, limit=2, offset=offset) for offset in (0, 2, 4, 6)]
     assert [one.fingerprint for found, _ in pages for one in found] == ["g4", "g3", "g2", "g1", "g0"]
     assert {total for _, total in pages} == {5}
-    found, total = stored.groups.page(window, category="timeout")
+    found, total = stored.groups.page(window, GroupFilter(category="timeout"))
     assert ([one.fingerprint for one in found], total) == (["g3", "g1"], 2)
 
 
@@ -336,13 +339,13 @@ def test_groups_are_found_by_their_state(stored: Worker) -> None:
     stored.triage.resolve("done", window, by="admin")
 
     def names(status: Any) -> list[str]:
-        return [one.fingerprint for one in stored.groups.page(window, status=status)[0]]
+        return [one.fingerprint for one in stored.groups.page(window, GroupFilter(status=status))[0]]
 
     assert (names("resolved"), names("open"), names("regressed")) == (["done"], ["new"], [])
     stored.database = None
     assert (names("resolved"), sorted(names("unknown"))) == ([], ["done", "new"])
     # Nothing is known to be done: an empty list of what is open would be an all-clear.
-    found, total = stored.groups.page(window, status="open")
+    found, total = stored.groups.page(window, GroupFilter(status="open"))
     assert (sorted(one.fingerprint for one in found), {one.status for one in found}, total) == (
         ["done", "new"],
         {"unknown"},

@@ -9,6 +9,7 @@ import pytest
 
 from prodfix.statistics import kinds as module
 from prodfix.statistics.closed_hours import ERROR_DAYS
+from prodfix.statistics.group_list import GroupFilter
 from prodfix.statistics.group_summary import KindWords, rising, trend_of, words_of_title
 from prodfix.statistics.groups import ERROR_GROUPS, GroupSummary
 from prodfix.statistics.kinds import words_of
@@ -19,7 +20,7 @@ SHOWN = KindWords("KeyError: 'price'", "shop/views.py:show", "INTERNAL_ERROR")
 
 
 def found(worker: Worker, fingerprint: str = "f1", time_range: Any = "24h", **asked: Any) -> GroupSummary | None:
-    groups, _ = worker.groups.page(worker.statistics.read(time_range).window, **asked)
+    groups, _ = worker.groups.page(worker.statistics.read(time_range).window, GroupFilter(**asked))
     return next((one for one in groups if one.fingerprint == fingerprint), None)
 
 

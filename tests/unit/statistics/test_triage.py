@@ -10,6 +10,7 @@ from pymongo.errors import ServerSelectionTimeoutError
 
 from prodfix.errors import ValidationFailed
 from prodfix.statistics.decisions import decision_of
+from prodfix.statistics.group_list import GroupFilter
 from prodfix.statistics.groups import ERROR_GROUPS, GroupSummary
 from prodfix.statistics.triage import LONGEST_NOTE
 from prodfix.statistics.windows import Window
@@ -33,7 +34,7 @@ def stored(worker: Worker, database: Any) -> Worker:
 
 
 def group(worker: Worker, **filters: Any) -> GroupSummary | None:
-    found, _ = worker.groups.page(worker.statistics.read("24h").window, **filters)
+    found, _ = worker.groups.page(worker.statistics.read("24h").window, GroupFilter(**filters))
     return next((one for one in found if one.fingerprint == "f1"), None)
 
 

@@ -10,7 +10,7 @@ import pytest
 from flask import Flask, Response, abort, jsonify
 
 import prodfix
-from prodfix.request.context import is_request_id
+from prodfix.request.identities import is_request_id
 from prodfix.web.answers import answer_to, last_resort
 
 OWN = "from-the-client-1"

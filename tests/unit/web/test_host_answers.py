@@ -13,7 +13,7 @@ from werkzeug.exceptions import InternalServerError
 
 from prodfix import current_context, current_prodfix, uncounted
 from prodfix.records.records import ErrorRecord
-from prodfix.request.context import Notes
+from prodfix.request.notes import Notes
 from prodfix.signals import error_recorded
 from prodfix.web.host_answers import RAISED, UNRECORDED
 

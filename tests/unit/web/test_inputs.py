@@ -535,3 +535,45 @@ def test_a_body_whose_end_nobody_can_tell_is_left_alone(adopt: Callable[..., Fla
     app = adopt(host(("/read", lambda: str(len(request.get_data())))), deadline=True)
     chunks = {"wsgi.input": Endless(), "HTTP_TRANSFER_ENCODING": "chunked", "HTTP_CONTENT_ENCODING": "gzip"}
     assert app.test_client().post("/read", environ_overrides=chunks).data == b"0"
+
+
+# -- others, while it is read -------------------------------------------------------------------------------------------------
+
+FAST = """
+from gevent import monkey; monkey.patch_all()
+import gevent, os, socket, time
+from flask import Request
+from werkzeug.test import create_environ
+from prodfix.process.native import hub_held
+from prodfix.web import incoming, inputs
+gevent.setswitchinterval(60.0)  # for which it calls those that are ready before it looks: not 5 ms, on a busy machine
+near, far = socket.socketpair()
+order = []
+def other():
+    while far.recv(1): order.append("other")
+gevent.spawn(other); gevent.sleep(0.01)
+class Stream:
+    left = 3 * 2**20
+    def read(self, size):
+        self.left -= (size := min(size, self.left))
+        if order.count("piece") < 3:
+            order.append("piece"); hub_held()
+            end = time.monotonic() + 0.001
+            while time.monotonic() < end: pass
+            os.write(near.fileno(), b"x")  # comes meanwhile
+        return bytes(size)
+given = create_environ(method="POST") | {"CONTENT_LENGTH": str(Stream.left), "wsgi.input": Stream()}
+"""
+
+
+@pytest.mark.parametrize(
+    "read", ["inputs.read_whole(Request(given))", "incoming.discard(incoming.Rest(given['wsgi.input'], True))"]
+)
+def test_while_a_body_is_read_that_never_keeps_one_waiting_others_are_served(
+    python: Callable[..., str], read: str
+) -> None:
+    """The control: with sleep(0) they are not, as the hub does not look what has come."""
+    shown = "; print(*order)"
+    assert python(f"{FAST}{read}{shown}").split() == ["piece", "other"] * 3
+    control = "incoming.give_way = inputs.give_way = lambda: time.sleep(0)\n"
+    assert python(f"{FAST}{control}{read}{shown}").split()[:3] == ["piece"] * 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from flask import request, url_for
@@ -44,8 +45,8 @@ def groups() -> str:
     """Every kind of error in a window: those in one state, and with what is searched for."""
     query = parameters.shown_of(request, parameters.KindsShown)
     read, offset = current_prodfix.requests.statistics.read(query.time_range), number_of(query.cursor)
-    in_any_state = {name: value for name, value in query.asked().items() if name not in ("status", "limit")}
-    fitting = current_prodfix.errors.groups.chosen(read.window, **in_any_state)
+    in_any_state = replace(query.wanted(), status=None)
+    fitting = current_prodfix.errors.groups.chosen(read.window, in_any_state, sort=query.sort)
     by_tab = {name: [group for group in fitting if group.status in states] for name, states in TABS.items()}
     total, found = len(by_tab[query.status]), by_tab[query.status][offset : offset + query.limit]
     coverage = read.coverage()

@@ -32,7 +32,15 @@ from prodfix.models import (
 
 GROUPS, ENDPOINTS, QUERIES, INCIDENTS, ALERTS = 8, 8, 6, 10, 10  # rows
 # By the state itself, which is known earlier, and by the kinds of errors with their badges.
-SHOWN_OTHERWISE = ("database_lost", "storage_failing", "log_sink", "journal_failing", "escalating", "regression")
+SHOWN_OTHERWISE = (
+    "database_lost",
+    "storage_failing",
+    "log_sink",
+    "journal_failing",
+    "escalating",
+    "regression",
+    "unignored",
+)
 
 BARS = {"1h": 1, "24h": 2, "7d": 3}  # points of the series in one bar, which a thumb must hit
 
