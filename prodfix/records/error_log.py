@@ -21,7 +21,7 @@ from prodfix.operations.operation import DatabaseOperation
 from prodfix.operations.shapes import document_shape
 from prodfix.records.outcomes import Ending
 from prodfix.records.record_indexes import ERROR_LOG
-from prodfix.records.records import Answered, ErrorRecord, facts_of, rules_of, summary
+from prodfix.records.records import Answered, ErrorRecord, facts_of, named_place, rules_of, summary
 from prodfix.records.span_outcome import tell_error, tell_warning
 from prodfix.records.storage import Storage
 from prodfix.request.context import RequestContext, current_context, new_request_id
@@ -318,7 +318,7 @@ class ErrorLog:
 
 
 def _words(record: ErrorRecord) -> KindWords:
-    return words_of(record.error_type, record.summary, record.meaning.code, record.places)
+    return words_of(record.error_type, record.summary, record.meaning.code, named_place(record.places))
 
 
 def _as_answered(meaning: Classification, answered: Answered) -> Classification:
