@@ -66,7 +66,7 @@ faults: ## run only the tests that break the database or a worker on purpose
 docs: ## build the pages of docs/ into var/site, strictly (ARGS=serve shows them on http://127.0.0.1:8001 and follows changes)
 	@sh config/environment.sh docs
 	@if [ "$(ARGS)" = serve ]; then exec env NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs serve --strict --dev-addr 127.0.0.1:8001; fi; \
-	exec env NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --strict --quiet $(ARGS)
+	NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --strict --quiet $(ARGS) && echo "built: var/site/index.html"
 
 trials: ## 1,200 faults under 100,000 writes, an hour or so (ARGS="--rounds 1 --faults 60 --writes 3000 --seed 7")
 	@sh config/environment.sh development

@@ -120,7 +120,7 @@ class ProdFix:
             attach_layer = measured_layer.attach
         attach_layer(app, services, answers=self._served and settings.enable_error_handler)
         if settings.enable_error_handler:
-            handlers.attach(app, services, AnswerPolicy.made(settings, served=self._served))
+            handlers.attach(app, services, AnswerPolicy.made(settings, services.links, served=self._served))
             if self._logging:
                 _log_each_error_once(app)
         else:

@@ -44,6 +44,7 @@ from prodfix.recovery.breaker import Breaker
 from prodfix.recovery.recovery import Recovery
 from prodfix.recovery.transactions import Transactions
 from prodfix.settings import Settings
+from prodfix.settings_names import named_for_host
 from prodfix.slotted import frozen
 from prodfix.statistics.counters import Counters
 from prodfix.statistics.groups import Groups
@@ -235,6 +236,10 @@ class Services:
         self.settings, self.links, self.classifier = parts.settings, parts.links, parts.classifier
         self.served = parts.served
         """Whether it is the application of :func:`prodfix.create_app`, and none that has taken prodfix in."""
+
+    def named(self, text: str) -> str:
+        """``text``, in a host with the prefix before the names of settings: the bare ones are the host's own."""
+        return text if self.served else named_for_host(text)
 
     @cached_property
     def recovery(self) -> Recovery:

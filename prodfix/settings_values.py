@@ -125,7 +125,10 @@ def alert_urls(text: str) -> tuple[str, ...]:
         raise ValueError(f"names more than {MOST_URLS} URLs")
     for number, url in enumerate(urls, 1):
         if _URL.fullmatch(url) is None or len(url) > LONGEST_URL:
-            raise ValueError(f"number {number} is not a URL of Apprise, such as mailtos://... or slack://...")
+            raise ValueError(
+                f"number {number} is not a URL of Apprise, such as mailtos://... or slack://...,"
+                " and none of hooks://..., pagerduty://... and opsgenie://..."
+            )
     return tuple(urls)
 
 

@@ -137,10 +137,14 @@ def tail(follow: bool, category: str | None, limit: int, interval: float, as_jso
 
     Each on a line with its request's ID.
     """
+    found = False
     with looking() as services, until_interrupted() as interrupted:
         for record in _tailed(services, category, limit, interval if follow else None, interrupted):
             line = orjson.dumps(record.to_json()).decode() if as_json else _line(record)
             click.echo(line)
+            found = True
+    if not found and not follow:
+        click.echo("no record is kept; what clients are to blame for (4xx) is counted only: errors top", err=True)
 
 
 def _tailed(
@@ -207,7 +211,8 @@ def _table_of(records: list[ErrorSummary]) -> FittedTable:
 def _scope(coverage: Coverage) -> str:
     whole = f"all since {short_time(coverage.complete_from)}" if coverage.complete_from else "no minute of it whole"
     part = f"; a part only, {whole}" if coverage.partial else ""
-    return f" ({coverage.scope}, since {short_time(coverage.window_from)} UTC{part})"
+    where = "all instances" if coverage.scope == "all" else "this instance"
+    return f" ({where}, since {short_time(coverage.window_from)} UTC{part})"
 
 
 @errors.command("table")

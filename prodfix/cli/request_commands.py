@@ -51,7 +51,7 @@ def request(request_id: str, as_json: bool) -> None:
 def _draw(found: RequestReport) -> None:
     outcome = f", the write: {found.outcome}" if found.outcome else ""
     recovery = found.recovery or RecoveryAttempts()
-    retries = f"{recovery.attempts} of ours, {recovery.driver_retries} of the driver"
+    retries = f"{recovery.attempts} by prodfix, {recovery.driver_retries} by the driver"
     asked, client = found.context, found.client
     facts = {
         "answered": f"{found.status} {found.code}{outcome}" if found.code else "without an error",
@@ -70,7 +70,8 @@ def _draw(found: RequestReport) -> None:
         reason = f" ({one.reason})" if isinstance(one, OperationAnswer) and one.reason else ""
         click.echo(f"deferred:  {words(one.operation_id).plain} {one.status}{reason}")
     for incident in found.incidents:
-        click.echo(f"incident:  {incident.cause}, {short_time(incident.from_)} to {short_time(incident.to)} UTC")
+        end = "not over yet" if incident.status == "open" else f"to {short_time(incident.to)} UTC"
+        click.echo(f"incident:  {incident.cause}, {short_time(incident.from_)} UTC {end}")
     if found.thinned:
         click.echo(
             "thinned:   there are enough errors of its kind: MongoDB keeps no record of it, and this host a while only"

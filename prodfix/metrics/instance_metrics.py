@@ -10,8 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 
 from prodfix.errors import JournalUnavailable
 from prodfix.journal.journal import Journal
@@ -26,6 +24,7 @@ from prodfix.metrics.totals import ALL, Sums, TotalsJournal, by_text
 from prodfix.process.per_process import in_each_process
 from prodfix.records.records import ErrorRecord
 from prodfix.slotted import frozen
+from prodfix.version import VERSION
 from prodfix.workers.worker_state import WorkerState
 from prodfix.workers.workers import Workers, or_none
 
@@ -178,14 +177,6 @@ class Metrics:
         labels = (
             ("python", platform.python_version()),
             ("release", self._sources.release),
-            ("version", _version()),
+            ("version", VERSION),
         )
         return families.BUILD.of([MetricSample(labels, 1.0)])
-
-
-@cache
-def _version() -> str:
-    try:
-        return version("prodfix")
-    except PackageNotFoundError:  # it runs from its sources
-        return "unreleased"

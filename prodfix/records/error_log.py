@@ -22,7 +22,7 @@ from prodfix.operations.shapes import document_shape
 from prodfix.operations.tracebacks import Way
 from prodfix.records.outcomes import Ending
 from prodfix.records.record_indexes import ERROR_LOG
-from prodfix.records.records import Answered, ErrorRecord, facts_of, rules_of, summary
+from prodfix.records.records import Answered, ErrorRecord, facts_of, named_place, rules_of, summary
 from prodfix.records.span_outcome import tell_error, tell_warning
 from prodfix.records.storage import Storage
 from prodfix.request.context import RequestContext, current_context
@@ -346,7 +346,7 @@ class ErrorLog:
 
 
 def _words(record: ErrorRecord) -> KindWords:
-    return words_of(record.error_type, record.summary, record.meaning.code, record.places)
+    return words_of(record.error_type, record.summary, record.meaning.code, named_place(record.places))
 
 
 def _as_answered(meaning: Classification, answered: Answered) -> Classification:

@@ -280,11 +280,18 @@ class ErrorRecord:
         return fields
 
 
+def named_place(places: Sequence[str]) -> str:
+    """The innermost of the application's functions that has a name, as people look for it; a lambda's or a comprehension's
+    place only where there is no other. Empty without any."""
+    named = (place for place in reversed(places) if not place.endswith(">"))
+    return next(named, places[-1] if places else "")
+
+
 @lru_cache(1024)
 def _kind_of(error_type: str, category: str, code: str, places: tuple[str, ...]) -> tuple[str, str]:
     """The fingerprint and the title."""
     told = "\n".join((error_type, category, code, *places)).encode("utf-8", "replace")
-    place = f" in {places[-1]}" if places else ""
+    place = f" in {named_place(places)}" if places else ""
     return hashlib.blake2b(told, digest_size=8).hexdigest(), f"{code} ({error_type}){place}"[:200]
 
 

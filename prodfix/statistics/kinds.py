@@ -76,16 +76,15 @@ class Kinds:
         return {name: found for name, (_, entry) in first.items() if name in names and (found := _decoded(entry))}
 
 
-def words_of(error_type: str, summary: str, code: str, places: tuple[str, ...]) -> KindWords:
-    """Of an error, whose summary is redacted."""
+def words_of(error_type: str, summary: str, code: str, place: str) -> KindWords:
+    """Of an error, whose summary is redacted, and which happened at ``place``."""
     text = " ".join(summary.partition(" <- ")[0].split())
     name, colon, said = text.partition(": ")
     if name == "KeyError" and colon:
         text = f"KeyError: '{said}'"  # as Python tells it
     elif not text.startswith(error_type) and error_type != "Response":
         text = f"{error_type}: {text}"
-    innermost = places[-1] if places else ""
-    return KindWords(text[:LONGEST], innermost[:LONGEST] if _PLACE.fullmatch(innermost) else "", code[:LONGEST])
+    return KindWords(text[:LONGEST], place[:LONGEST] if _PLACE.fullmatch(place) else "", code[:LONGEST])
 
 
 def _decoded(entry: bytes) -> KindWords | None:

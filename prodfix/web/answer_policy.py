@@ -12,6 +12,7 @@ from typing import Any
 from flask import Flask, has_request_context, request
 from flask.wrappers import Request
 
+from prodfix.links import Links
 from prodfix.settings import Answers, Settings
 from prodfix.slotted import frozen
 
@@ -25,22 +26,27 @@ _PAGES = frozenset({"text/html", "application/xhtml+xml"})
 
 @frozen
 class AnswerPolicy:
-    """``answers`` as :class:`prodfix.settings.Settings` describes them; ``paths`` are an API's, whatever a client accepts."""
+    """``answers`` as :class:`prodfix.settings.Settings` describes them; ``paths`` are an API's, whatever a client accepts.
+    ``diagnostics`` tells below which path they are, if there are any: their pages are ours, those of their errors, too."""
 
     answers: Answers
     paths: tuple[str, ...] = ()
+    diagnostics: Callable[[], str | None] = lambda: None
 
     @classmethod
-    def made(cls, settings: Settings, *, served: bool) -> AnswerPolicy:
+    def made(cls, settings: Settings, links: Links, *, served: bool) -> AnswerPolicy:
         """That of an application: what is ``served`` is an API, a host may have pages for people."""
-        return cls(
-            settings.answers or ("all" if served else "api"), tuple(settings.api_paths.replace(",", " ").split())
-        )
+        paths = tuple(settings.api_paths.replace(",", " ").split())
+        # Asked for each error: the diagnostics may be registered later than prodfix is.
+        return cls(settings.answers or ("all" if served else "api"), paths, lambda: links.diagnostics)
 
     def answers_for(self, current: Request, *, unhandled: bool) -> bool:
         """Whether the answer to ``current`` is ours. ``unhandled``: without us it would be Flask's 500."""
         if self.answers in ("all", "none"):
             return self.answers == "all"
+        prefix = self.diagnostics()
+        if prefix is not None and _below(current.path, prefix):
+            return True
         return (unhandled or self.answers == "api") and not self._page(current)
 
     def _page(self, current: Request) -> bool:

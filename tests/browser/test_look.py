@@ -164,6 +164,37 @@ def test_on_a_phone_an_error_is_two_taps_from_its_request(signed_in: Open, faile
     expect(page.get_by_role("heading", level=1)).to_contain_text("Request")
 
 
+def test_on_a_phone_what_an_error_has_besides_is_one_line(signed_in: Open, failed: str) -> None:
+    page = signed_in(**PHONE)
+    page.goto(f"{PAGE}/page/errors")
+    tops = "one => [...one.querySelectorAll('td:not(.first, .skip-on-phone)')].map((each) => each.offsetTop)"
+    row = page.locator("table.cards tbody tr", has_text="/broken/view").first
+    found = row.evaluate(tops)
+    assert len(found) == 3
+    assert max(found) - min(found) < 8, "time, endpoint and device stand beside each other"
+    page.locator("table.cards td:first-child").evaluate_all(
+        "all => all.forEach((one) => { one.style.flex = '1 0 100%' })"
+    )
+    later = row.evaluate(tops)
+    assert max(later) - min(later) >= 8, "the control"
+
+
+def test_what_a_request_did_stands_in_two_columns_on_a_phone(signed_in: Open, served: Served, failed: str) -> None:
+    fingerprint = served.get(f"{PAGE}/errors/groups", served.bearer()).body["groups"][0]["fingerprint"]
+    page = signed_in(**PHONE)
+    page.goto(f"{PAGE}/page/groups/{fingerprint}?timeRange=7d")
+    page.evaluate("document.querySelector('.breadcrumbs li').append(' ' + 'word '.repeat(40))")
+    lefts = """one => {
+        const words = document.createRange();
+        words.selectNodeContents(one);
+        const kind = one.querySelector('.what-kind').getBoundingClientRect();
+        return [...words.getClientRects()].filter((box) => box.top > kind.bottom).map((box) => box.left - kind.right);
+    }"""
+    found = page.locator(".breadcrumbs li").first.evaluate(lefts)
+    assert len(found) >= 2
+    assert min(found) > 0
+
+
 def test_the_whole_plot_is_in_sight_on_a_phone_and_its_words_can_be_read(signed_in: Open, failed: str) -> None:
     extent = """one => {
         const box = one.getBoundingClientRect();

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from flask import url_for
-from jinja2 import Environment, FileSystemLoader
+from jinja2 import Environment, FileSystemLoader, pass_context
+from jinja2.runtime import Context
 
-from prodfix import iso
+from prodfix import current_prodfix, iso
 from prodfix.blueprints.diagnostics.compiled_templates import CompiledTemplates
 from prodfix.blueprints.diagnostics.guard import guarded
 from prodfix.blueprints.diagnostics.sparklines import sparks
@@ -55,6 +56,7 @@ def _environment() -> Environment:
     kept = CompiledTemplates(_HERE / "__pycache__")
     made = Environment(loader=FileSystemLoader(_HERE / "templates"), autoescape=True, bytecode_cache=kept)
     made.globals |= {"url_for": url_for, "asset": asset}
+    made.filters |= {"named": named}
     made.filters |= {"iso": _written, "unit": "{:.1f}".format}
     made.filters |= {"brief": brief, "clock": clock, "ago": ago, "sparks": sparks, "category_name": category_name}
     return made
@@ -63,6 +65,12 @@ def _environment() -> Environment:
 @cache
 def _digest(name: str) -> str:
     return blake2b((ASSETS / name).read_bytes(), digest_size=6).hexdigest()
+
+
+@pass_context  # or Jinja would call it once, when it compiles the template, for whatever application that is
+def named(context: Context, text: str) -> str:
+    """With the names that settings have in the application that is asked."""
+    return current_prodfix.named(text)
 
 
 def _written(moment: datetime | str) -> str:

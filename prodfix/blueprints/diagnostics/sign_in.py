@@ -40,6 +40,7 @@ def form() -> Response:
         following=_following(request.args.get("next")),
         viewers=VIEWER in roles(),
         insecure=_secure() and not request.is_secure,
+        served=current_prodfix.served,
     )
     response = Response(page)
     response.headers["Cache-Control"] = "no-store"

@@ -38,7 +38,7 @@ def csrf(text: str) -> str:
 
 def test_without_a_channel_it_says_what_to_do(app: Callable[..., Flask]) -> None:
     text = app().test_client().get(PAGE).text
-    assert "<strong>Nobody is told when something is wrong.</strong> Set <code>ALERT_URLS</code>" in text
+    assert "<strong>Nobody is told when something is wrong.</strong> Set <code>PRODFIX_ALERT_URLS</code>" in text
     assert "<code>flask prodfix alerts test</code>" in text
     assert "nobody hears of it" not in text, "which it has said already, of all rules"
     assert "Nothing is wrong that a rule looks for." in text

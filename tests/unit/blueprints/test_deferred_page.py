@@ -190,7 +190,7 @@ def test_what_was_discarded_is_not_said_to_be_in_the_database(app: Flask, put: C
     send(app, "discard", operation="order")
     obey(app)
     text = app.test_client().get(f"{PREFIX}/page/deferred").text
-    assert "each write that was accepted is in MongoDB, unless somebody has discarded it." in text
+    assert "Each write that was accepted is in MongoDB, unless somebody has discarded it." in text
     for state, told in (("waiting", "No write waits."), ("failed", "There are no dead letters now.")):
         text = app.test_client().get(f"{PREFIX}/page/deferred?state={state}").text
         assert told in text

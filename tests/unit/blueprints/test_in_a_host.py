@@ -156,3 +156,59 @@ def test_who_takes_one_does_not_load_the_others(python: Callable[..., str]) -> N
     """
     assert python(code.format("health")) == "[]\n['prodfix.blueprints.health']\n"
     assert python(code.format("diagnostics")) == "[]\n['prodfix.blueprints.diagnostics']\n"
+
+
+# -- what goes wrong ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("answers", ["api", "unhandled"])
+@pytest.mark.parametrize(
+    ("path", "status"), [("/page/errors?from=yesterday", 422), ("/page/nothing", 404), ("/page/errors", 401)]
+)
+def test_an_error_of_a_page_is_a_page_of_ours_wherever_it_is(
+    adopt: Adopt, answers: str, path: str, status: int
+) -> None:
+    app = adopt(registered(Flask("host"), diagnostics="/internal"), answers=answers)
+    page = app.test_client().get(f"/internal{path}", headers=HTML if status == 401 else HTML | bearer(app))
+    assert (page.status_code, page.mimetype) == (status, "text/html")
+    assert "diagnostics.css" in page.text
+    assert page.headers["X-Request-ID"] in page.text
+    elsewhere = app.test_client().get("/internally/nothing", headers=HTML)
+    assert (elsewhere.status_code, "diagnostics.css" in elsewhere.text) == (404, False), "the host's own is left to it"
+
+
+def test_the_api_of_the_diagnostics_answers_a_browser_with_json_wherever_it_is(adopt: Adopt) -> None:
+    app = adopt(registered(Flask("host"), diagnostics="/internal"), answers="api")
+    answer = app.test_client().get("/internal/errors?timeRange=1y", headers=HTML | bearer(app))
+    assert (answer.status_code, answer.get_json()["code"]) == (422, "VALIDATION_FAILED")
+
+
+def test_an_error_of_a_page_is_the_hosts_where_all_answers_are(adopt: Adopt) -> None:
+    app = adopt(registered(Flask("host"), diagnostics="/internal"), answers="none")
+    page = app.test_client().get("/internal/page/nothing", headers=HTML | bearer(app))
+    assert (page.status_code, "diagnostics.css" in page.text) == (404, False)
+
+
+def test_an_error_of_a_page_that_the_host_handles_itself_is_its_own(adopt: Adopt) -> None:
+    host = Flask("host")
+    host.register_error_handler(404, lambda error: ("the host's", 404))
+    app = adopt(registered(host, diagnostics="/internal"))
+    assert app.test_client().get("/internal/page/nothing", headers=HTML | bearer(app)).text == "the host's"
+
+
+# -- names of settings --------------------------------------------------------------------------------------------------------
+
+
+def test_a_page_names_settings_as_the_application_that_is_asked_has_them(
+    adopt: Adopt, serve: Callable[..., Flask]
+) -> None:
+    """Templates are compiled once for all applications of a process, and kept on disk."""
+    host = adopt(registered(Flask("host")), app_env="production")
+    served = serve([ProdFix().blueprints.diagnostics], app_env="production")
+    for _ in range(2):
+        for app, prefix in ((host, "PRODFIX_"), (served, "")):
+            text = app.test_client().get(f"{PREFIX}/page/alerts", headers=HTML | bearer(app)).text
+            assert f"Set <code>{prefix}ALERT_URLS</code>" in text
+            form = app.test_client().get("/diagnostics/sign-in").text
+            assert f"<code>{prefix}APP_ENV=development</code>" in form
+            assert ("TRUSTED_PROXIES" in form, "ProxyFix" in form) == (app is served, app is host)

@@ -6,6 +6,7 @@ import shlex
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from prodfix.blueprints.diagnostics.guard import PREFIX
 from prodfix.blueprints.diagnostics.pages.request_copies import as_curl, as_markdown
 from prodfix.blueprints.diagnostics.pages.request_pages import SHORTEST, timeline
 from prodfix.checked_record import ValidationError
-from prodfix.diagnostics.requests import RequestReport
+from prodfix.diagnostics.requests import RequestReport, Requests
 from prodfix.logs.request_lines import RequestLine, RequestLog
 from prodfix.models import SentCommand
 from prodfix.request.context import ErrorContext
@@ -99,6 +100,13 @@ def test_the_markdown_has_what_a_ticket_needs_and_nothing_in_it_is_markup() -> N
     assert "None" not in text
 
 
+@pytest.mark.parametrize(("status", "words"), [("open", "on, not over yet"), ("closed", "to 2026-11-26T12:00:30.000Z")])
+def test_an_incident_that_lasts_has_no_end(status: str, words: str) -> None:
+    one = SimpleNamespace(cause="database_lost", status=status, from_=AT, to=AT + timedelta(seconds=30))
+    told = f"- Part of incident: `database_lost`, from 2026-11-26T12:00:00.000Z {words}\n"
+    assert told in as_markdown(report(incidents=[one]), BASE)
+
+
 def test_each_command_has_its_place_on_the_requests_time() -> None:
     commands = [
         SentCommand("find", "a", 10.0, False, 0.0),
@@ -166,6 +174,18 @@ def test_the_page_and_the_api_have_the_same_of_it(failed: tuple[Any, str, dict[s
     assert "It sent no command to the database before its error." in page
     assert "the driver publishes no command" not in page
     assert "canary" not in page + str(told), "neither the path nor a header"
+
+
+def test_an_incident_that_lasts_is_not_said_to_be_over(
+    failed: tuple[Any, str, dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, identity, admin = failed
+    for status, words in (("open", "2 min so far"), ("closed", "2 min.")):
+        one = SimpleNamespace(cause="database_lost", status=status, from_=AT, to=AT + timedelta(minutes=2), seconds=120)
+        monkeypatch.setattr(Requests, "find", lambda self, request_id, one=one: report(incidents=[one]))
+        page = client.get(f"{PREFIX}/page/requests/{identity}", headers={**admin, "Accept": "text/html"}).text
+        assert words in page
+        assert ("so far" in page) == (status == "open")
 
 
 @pytest.mark.parametrize(

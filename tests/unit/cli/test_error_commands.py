@@ -14,6 +14,7 @@ from prodfix.classification.error_types import LABELS, TYPES
 from prodfix.classification.server_codes import SERVER_CODES
 from prodfix.classification.table import entries
 from prodfix.classification.web_errors import STATUSES
+from prodfix.cli import read_only
 
 
 class Own(Exception):
@@ -101,3 +102,22 @@ def test_one_of_the_four_tables_alone(run: Callable[..., Any]) -> None:
     assert "NoWritesPerformed" in shown
     assert "WriteConflict" not in shown
     assert run("--kind", "colour").exit_code == 2
+
+
+@pytest.fixture
+def asked(adopt: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    app = adopt(Flask("host"))
+    monkeypatch.setattr(read_only, "Stderr", lambda descriptor: read_only._Nowhere("stderr"))
+    return lambda *arguments: app.test_cli_runner(env={"COLUMNS": "80"}).invoke(args=["prodfix", *arguments])
+
+
+def test_a_tail_of_nothing_says_why(asked: Callable[..., Any]) -> None:
+    told = asked("errors", "tail")
+    assert (told.exit_code, told.stdout) == (0, "")
+    assert "no record is kept" in told.stderr
+    assert "errors top" in told.stderr
+    assert "no record is kept" not in asked("errors", "top").stderr, "the control"
+
+
+def test_whose_errors_they_are_is_said_in_words(asked: Callable[..., Any]) -> None:
+    assert "(this instance, since " in asked("errors", "top").stdout

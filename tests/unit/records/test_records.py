@@ -27,7 +27,7 @@ from prodfix.operations.fingerprints import CommandKey
 from prodfix.operations.operation import DatabaseOperation
 from prodfix.operations.shapes import document_shape
 from prodfix.records.error_log import ErrorLog
-from prodfix.records.records import LARGEST_RECORD, ErrorRecord, encoded, summary
+from prodfix.records.records import LARGEST_RECORD, ErrorRecord, encoded, named_place, summary
 from prodfix.request.context import RequestContext, new_context
 from prodfix.web.answers import answer_to
 from tests.support import REPOSITORY
@@ -266,3 +266,17 @@ def test_a_suppressed_record_is_small_and_says_enough_to_find_its_group() -> Non
 def test_an_errors_severity_is_the_seeds(error: Exception, severity: str) -> None:
     made = recorded(error)
     assert (made.to_entry()["severity"], made.to_entry()["level"]) == (severity, severity)
+
+
+@pytest.mark.parametrize(
+    ("places", "place"),
+    [
+        (("a.py:show", "a.py:total"), "a.py:total"),
+        (("a.py:show", "a.py:total", "a.py:<genexpr>"), "a.py:total"),
+        (("a.py:index", "a.py:<lambda>", "a.py:<listcomp>"), "a.py:index"),
+        (("a.py:<module>",), "a.py:<module>"),
+        ((), ""),
+    ],
+)
+def test_a_kind_has_the_place_of_a_function_with_a_name(places: tuple[str, ...], place: str) -> None:
+    assert named_place(places) == place

@@ -31,18 +31,18 @@ def told(worker: Worker, fingerprint: str = "f1", **asked: Any) -> GroupSummary:
 
 
 @pytest.mark.parametrize(
-    ("error_type", "summary", "places", "words"),
+    ("error_type", "summary", "place", "words"),
     [
-        ("KeyError", "KeyError: price", ("shop/views.py:show",), SHOWN),
-        ("ValueError", "ValueError: no such\n  thing <- KeyError: x", (), ("ValueError: no such thing", "")),
-        ("OperationFailure", "OperationFailure (code 13)", ("a.py:f",), ("OperationFailure (code 13)", "a.py:f")),
-        ("ValidationError", "Note is not valid", ("Note",), ("ValidationError: Note is not valid", "")),
-        ("Response", "answered with 503", ("a middleware",), ("answered with 503", "")),
-        ("E", "E: " + "x" * 500, (), (("E: " + "x" * 500)[:200], "")),
+        ("KeyError", "KeyError: price", "shop/views.py:show", SHOWN),
+        ("ValueError", "ValueError: no such\n  thing <- KeyError: x", "", ("ValueError: no such thing", "")),
+        ("OperationFailure", "OperationFailure (code 13)", "a.py:f", ("OperationFailure (code 13)", "a.py:f")),
+        ("ValidationError", "Note is not valid", "Note", ("ValidationError: Note is not valid", "")),
+        ("Response", "answered with 503", "a middleware", ("answered with 503", "")),
+        ("E", "E: " + "x" * 500, "", (("E: " + "x" * 500)[:200], "")),
     ],
 )
-def test_the_words_of_an_error(error_type: str, summary: str, places: tuple[str, ...], words: tuple[str, ...]) -> None:
-    assert words_of(error_type, summary, "INTERNAL_ERROR", places)[:2] == words[:2]
+def test_the_words_of_an_error(error_type: str, summary: str, place: str, words: tuple[str, ...]) -> None:
+    assert words_of(error_type, summary, "INTERNAL_ERROR", place)[:2] == words[:2]
 
 
 @pytest.mark.parametrize(

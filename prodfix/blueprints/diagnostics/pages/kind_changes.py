@@ -16,7 +16,7 @@ from prodfix.models import TimeRange, TriageResult
 
 WINDOWS: dict[TimeRange, str] = {"1h": "1 hour", "24h": "24 hours", "7d": "7 days"}
 _WORDS = {
-    "resolve": "It is resolved. If it comes back, it is marked as a regression.",
+    "resolve": "It is resolved.",
     "reopen": "It is open again.",
     "ignore": "It is ignored: it is counted, and nobody hears of it.",
     "pending": "It is kept on this instance's disk, and holds for all instances when MongoDB is back.",

@@ -51,7 +51,9 @@ def as_markdown(report: RequestReport, address: str) -> str:
     }
     lines += [f"- {name}: {span(value)}" for name, value in told.items() if value]
     lines += [
-        f"- Part of incident: {span(one.cause)}, from {iso(one.from_)} to {iso(one.to)}" for one in report.incidents
+        f"- Part of incident: {span(one.cause)}, from {iso(one.from_)} "
+        + ("on, not over yet" if one.status == "open" else f"to {iso(one.to)}")
+        for one in report.incidents
     ]
     lines += [f"- Deferred write {span(one.operation_id)}: {span(one.status)}" for one in report.deferred]
     lines.append(f"- Page: <{re.sub(r'[<>`]|[^!-~]', '', address)}>")
