@@ -129,7 +129,6 @@ def _in_application(path: str) -> bool:
 
 @lru_cache(4096)
 def _short(path: str) -> str:
-    for root in _ROOTS:
-        if path.startswith(root + os.sep):
-            return path[len(root) + 1 :]
-    return os.path.basename(path)
+    root = next((root for root in _ROOTS if path.startswith(root + os.sep)), None)
+    short = os.path.basename(path) if root is None else path[len(root) + 1 :]
+    return short.encode("utf-8", "replace").decode()  # a name that is no UTF-8 has half characters, which JSON refuses
