@@ -30,7 +30,7 @@ OURS = {"counts": {"$exists": True}}
 Version = tuple[tuple[int, int], ...]
 """Hours and the weights of their documents."""
 
-UNBELIEVABLE = (LookupError, TypeError, ValueError, AttributeError)
+UNBELIEVABLE = (ArithmeticError, LookupError, TypeError, ValueError, AttributeError)
 """What is raised over a document that another release, a hand or a damage has left: it must not hide all others."""
 
 

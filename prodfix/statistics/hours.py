@@ -22,6 +22,7 @@ HOUR_KEYS = 2_000  # kinds of errors in one hour over all instances
 DAYS = 7  # before this one, that have a document
 FORM = 2  # of an hour's document: an earlier release has read no instance's document of this one
 CLOSED_AT_ONCE = 6  # hours in one tick
+HEAVIEST = 2**31  # of what one instance adds to the weight of an hour: as many changes nobody makes
 LONGEST_REST = 2.2 * 3600  # seconds from one look for closed hours to the next
 SPREAD = 60.0  # seconds within which the instances look
 
@@ -68,7 +69,7 @@ class Hours:
                 for content in (*contents_of(document), *sums_of(open_rows_of(document))):
                     _add(window, content)
                 window.workers.update([str(worker) for worker in document["workers"]])
-                weight += max(1, int(document["revision"]))
+                weight += min(max(1, int(document["revision"])), HEAVIEST)
             except UNBELIEVABLE:
                 weight += 1  # of what could be read it is the hour all the same
             self._windows.pause()

@@ -12,7 +12,20 @@ from prodfix.statistics.minutes import ERROR_MINUTES
 from prodfix.statistics.packing import packed
 from tests.support.counting_worker import BEGIN, HOUR, MINUTE, Clock, Worker
 
-ODD = (None, "x", -1, [], {}, b"", b"x\x9c", packed([]), packed({"errors": [["x"]]}), bson.ObjectId("0" * 24))
+ODD = (
+    None,
+    "x",
+    -1,
+    2**62,
+    float("inf"),
+    [],
+    {},
+    b"",
+    b"x\x9c",
+    packed([]),
+    packed({"errors": [["x"]]}),
+    bson.ObjectId("0" * 24),
+)
 
 
 def counted(worker: Worker, clock: Clock, hours: int) -> None:
