@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from pymongo import monitoring
 
+from prodfix.process.current import current
 from prodfix.process.per_process import in_each_process
 
 Counts = list[tuple[Any, dict[str, int]]]
@@ -32,6 +35,9 @@ class PoolCounter(monitoring.ConnectionPoolListener):
         """A fork inherits its parent's counts and no connection."""
         self._lock = threading.Lock()
         self._servers: dict[Any, dict[str, int]] = {}
+        # Who waits, and for which server's. Of a wait that a deadline cuts the driver tells no end: whoever was cut waits no more
+        # once it waits anew, or is gone.
+        self._waits: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
         # Of a server's pools that are open: one for each client that has us.
         self._capacities: dict[Any, list[int]] = {}
 
@@ -49,12 +55,13 @@ class PoolCounter(monitoring.ConnectionPoolListener):
     def servers(self) -> Counts:
         """The counts of each server, by its address."""
         with self._lock:
-            return [(address, dict(counts)) for address, counts in self._servers.items()]
+            waits = Counter(self._waits.values())
+            return [(address, counts | {"waiting": waits[address]}) for address, counts in self._servers.items()]
 
     def pool_created(self, event: monitoring.PoolCreatedEvent) -> None:
         capacity = int(event.options.get("maxPoolSize") or 100)
         with self._lock:
-            counts = self._servers.setdefault(event.address, {"total": 0, "out": 0, "waiting": 0, "capacity": 0})
+            counts = self._servers.setdefault(event.address, {"total": 0, "out": 0, "capacity": 0})
             counts["capacity"] += capacity
             self._capacities.setdefault(event.address, []).append(capacity)
 
@@ -81,13 +88,17 @@ class PoolCounter(monitoring.ConnectionPoolListener):
         self._add(event.address, total=-1)
 
     def connection_check_out_started(self, event: monitoring.ConnectionCheckOutStartedEvent) -> None:
-        self._add(event.address, waiting=1)
+        with self._lock:
+            self._waits[current()] = event.address
 
     def connection_check_out_failed(self, event: monitoring.ConnectionCheckOutFailedEvent) -> None:
-        self._add(event.address, waiting=-1)
+        with self._lock:
+            self._waits.pop(current(), None)
 
     def connection_checked_out(self, event: monitoring.ConnectionCheckedOutEvent) -> None:
-        self._add(event.address, waiting=-1, out=1)
+        with self._lock:
+            self._waits.pop(current(), None)
+        self._add(event.address, out=1)
 
     def connection_checked_in(self, event: monitoring.ConnectionCheckedInEvent) -> None:
         self._add(event.address, out=-1)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError, WaitQueueTimeoutError
+from pymongo.monitoring import ConnectionClosedReason
 
 from prodfix.driver.csot import deadline
 from prodfix.driver.private_names import PrivateName, found, sets, takes
@@ -31,12 +33,20 @@ ASKS_FOR_CLIENT = takes(Connection, "apply_timeout", "client", "cmd")
 _APPLIES = ASKS_FOR_CLIENT or takes(Connection, "apply_timeout", "cmd")
 _SHORTENS = _APPLIES and takes(Connection, "command", "dbname", "spec")
 
+_KNOWS_CONTEXT = sets(Connection, "cancel_context")
+_LETS_GO = _KNOWS_CONTEXT and sets(Pool, "lock", "active_contexts")
+
 _POOL_LOST = "waitQueueTimeoutMS within a deadline, and limits of its own that a caller gives an operation there"
 
 POOL_NAMES = (
     PrivateName("MongoClient(_pool_class)", _POOL_LOST, _TAKES_CLASS),
     PrivateName("Pool._get_conn", "waitQueueTimeoutMS within a deadline", _LENDS),
     PrivateName("Pool.connect", _POOL_LOST, _CONNECTS),
+    PrivateName(
+        "Connection.cancel_context",
+        "the end of a connection that a deadline cuts while it is made: it counts as one in use for ever",
+        _KNOWS_CONTEXT,
+    ),
     PrivateName("Connection.apply_timeout", "limits of its own that a caller gives an operation", _SHORTENS),
 )
 
@@ -62,6 +72,31 @@ class HookedPool(Pool):
                 return self.prodfix_lent(partial(super()._get_conn, checkout_started_time, handler))
             except WaitQueueTimeoutError as error:
                 raise self.prodfix_exhausted(error) from None
+            except BaseException as error:
+                if _LETS_GO:
+                    _let_go(self, error.__traceback__)
+                raise
+
+
+_MAKES = [getattr(getattr(Pool, name, None), "__code__", None) for name in ("_get_conn", "connect")]
+
+
+def _let_go(pool: Any, trace: TracebackType | None) -> None:
+    """Of a connection that is there when a deadline cuts who has asked for one, the driver never forgets that it is in use; cut
+    at the end of ``connect`` it does not even close it. Only the frames know which one it is."""
+    while trace is not None:
+        if trace.tb_frame.f_code in _MAKES:
+            known = trace.tb_frame.f_locals
+            made, contexts = (
+                known.get("conn"),
+                {known.get("tmp_context")},
+            )  # which stands for one that is being connected
+            if isinstance(made, Connection):
+                made.close_conn(ConnectionClosedReason.ERROR)  # if it is not closed yet
+                contexts.add(made.cancel_context)
+            with pool.lock:
+                pool.active_contexts.difference_update(contexts)
+        trace = trace.tb_next
 
 
 def of_monitor(pool: Any) -> bool:

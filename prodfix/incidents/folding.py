@@ -31,7 +31,16 @@ from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 from pymongo.synchronous.database import Database
 
-from prodfix.incidents.instance_part import WorkerRow, folded, moment, part_in, together, worker_rows
+from prodfix.incidents.instance_part import (
+    WorkerRow,
+    changeable,
+    folded,
+    moment,
+    part_in,
+    sound_incidents,
+    together,
+    worker_rows,
+)
 from prodfix.incidents.observed import COUNTED, FOLLOWED, GAP
 from prodfix.journal.instance_identity import InstanceIdentity
 from prodfix.journal.journal import Journal, Statement
@@ -144,10 +153,11 @@ class IncidentFolds:
         return stored
 
     def _candidates(self, database: Database[Any], rows: Sequence[WorkerRow]) -> list[dict[str, Any]]:
-        fields = {"cause": 1, "from": 1, "to": 1, "members": 1, **self.parts_of(rows)}
+        fields = {**dict.fromkeys(("cause", "from", "to", "members", "workers", "counts"), 1), **self.parts_of(rows)}
         # What has moved with the clock is no longer where it was stored.
         wanted = {"cause": rows[0].part.cause} if any(row.part.moved for row in rows) else _near(rows)
-        return list(database[INCIDENTS].find(wanted, fields).sort("to", -1).limit(NEAR))
+        found = database[INCIDENTS].find(wanted, fields).sort("to", -1).limit(NEAR)
+        return sound_incidents(document for document in found if changeable(document))
 
     def key(self) -> str:
         """Under which this worker's instance, or it alone, has its part."""
@@ -172,10 +182,11 @@ class IncidentFolds:
             told = {"$set": {"publishedAt": moment(now)}}
             shown = None if found.get("moved") else {"parts": 0}
             document = database[INCIDENTS].find_one_and_update({"_id": found["_id"], **over}, told, shown)
-            if document is not None:
-                self._summed_up(document)
+            for one in sound_incidents([document] if document is not None else []):
+                self._summed_up(one)
         # What another instance has prolonged meanwhile is over later than our part of it.
-        open_one = database[INCIDENTS].find_one({"publishedAt": None}, {"to": 1}, sort=[("to", 1)])
+        timed = {"publishedAt": None, "to": {"$gt": moment(0)}}
+        open_one = database[INCIDENTS].find_one(timed, {"to": 1}, sort=[("to", 1)])
         due = open_one["to"].timestamp() + SETTLED if open_one else math.inf
         self._look_at = min(max(due, now), now + random.uniform(*REST))
 

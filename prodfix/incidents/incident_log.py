@@ -17,7 +17,15 @@ from pymongo.synchronous.database import Database
 
 from prodfix.errors import UNANSWERED
 from prodfix.incidents.folding import HEADS, INCIDENTS, PERIOD, ROWS, IncidentFolds, by_key, incident_of
-from prodfix.incidents.instance_part import InstancePart, WorkerRow, folded, part_in, together, worker_rows
+from prodfix.incidents.instance_part import (
+    InstancePart,
+    WorkerRow,
+    folded,
+    part_in,
+    sound_incidents,
+    together,
+    worker_rows,
+)
 from prodfix.incidents.observed import COUNTED, GAP, IncidentCause
 from prodfix.journal.journal import Journal
 from prodfix.serialization import Serializable
@@ -141,7 +149,7 @@ class IncidentLog:
                 whole = {one["_id"]: one for one in database[INCIDENTS].find({"_id": {"$in": moved}})} if moved else {}
         except UNANSWERED:
             return None
-        return [whole.get(document["_id"], document) for document in found]
+        return sound_incidents(whole.get(document["_id"], document) for document in found)
 
 
 def _merge(documents: list[dict[str, Any]], rows: list[WorkerRow], key: str) -> None:

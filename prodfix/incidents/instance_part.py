@@ -12,13 +12,23 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from datetime import UTC, datetime
 from hashlib import blake2b
-from typing import Any
+from typing import Any, get_args
 
 import orjson
 
-from prodfix.incidents.observed import COUNTED, GAP, IncidentPart
+from prodfix.incidents.observed import COUNTED, GAP, IncidentCause, IncidentPart
 from prodfix.serialization import Serializable
 from prodfix.slotted import frozen
+from prodfix.sound_fields import FieldTypes, sound
+
+_CAUSES = get_args(IncidentCause)
+_NAMES = {"instances", "releases", "lasting"}
+_TYPES: FieldTypes = {
+    **dict.fromkeys(_NAMES, list),
+    **dict.fromkeys(("counts", "parts"), Mapping),
+    **dict.fromkeys(("workers", "members"), int),
+}
+_COUNTS: FieldTypes = dict.fromkeys(COUNTED, int)
 
 KNOWN = 128  # workers whose totals are remembered; of others, that began earlier, only that they were added
 GONE = 2048  # of those; the counts of further ones are not added
@@ -160,9 +170,40 @@ def _readable(entry: Any) -> IncidentPart | None:
 def part_in(document: Mapping[str, Any], key: str) -> InstancePart | None:
     """The part that ``document`` has under ``key``, if this release can read it."""
     try:
-        return InstancePart.from_json(document["parts"][key])
+        part = InstancePart.from_json(document["parts"][key])
     except (KeyError, TypeError, ValueError):
         return None
+    return part if not len(part.known) % _WORKER.size and not len(part.gone) % _HASH.size else None
+
+
+def sound_incidents(documents: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Those that have a cause, a begin and an end, with what else of them can be believed. What another release, a hand or a
+    damage has left of one must not hide all others, nor keep anybody from storing what happens now."""
+    return [_believed(document) for document in documents if _is_incident(document)]
+
+
+def changeable(document: Mapping[str, Any]) -> bool:
+    """Whether MongoDB could add to what is counted in it."""
+    counts = document.get("counts", {})
+    numbers = [document.get("workers", 0), document.get("members", 0)]
+    return isinstance(counts, Mapping) and all(
+        isinstance(one, int) and not isinstance(one, bool) for one in (*numbers, *counts.values())
+    )
+
+
+def _is_incident(document: Mapping[str, Any]) -> bool:
+    begin, end = document.get("from"), document.get("to")
+    timed = isinstance(begin, datetime) and isinstance(end, datetime) and begin <= end
+    return timed and document.get("cause") in _CAUSES
+
+
+def _believed(document: Mapping[str, Any]) -> dict[str, Any]:
+    found = {name: value for name, value in sound(document, _TYPES).items() if value is not None}
+    for name in _NAMES & found.keys():
+        found[name] = [one for one in found[name] if isinstance(one, str)]
+    if "counts" in found:
+        found["counts"] = sound(found["counts"], _COUNTS)
+    return found
 
 
 def together(rows: Iterable[WorkerRow]) -> Iterator[list[WorkerRow]]:

@@ -10,7 +10,7 @@ from pymongo.monitoring import CommandFailedEvent, CommandSucceededEvent
 
 from prodfix.metrics.tallies import Tallies
 from prodfix.operations.command_stats import CommandStats
-from prodfix.operations.fingerprints import CommandKey, collection_of
+from prodfix.operations.fingerprints import CommandKey, collection_of, shown_collection
 from prodfix.queries.interceptor import CommandOutcome, QueryInterceptor
 
 UNKNOWN = "_OTHER"  # as the conventions call an error that nobody can name
@@ -56,7 +56,7 @@ class MeasuredInterceptor(QueryInterceptor):
     ) -> None:
         if outcome in ("failed", "partly_failed") and (tallies := self.command_stats.found()) is not None:
             name = event.command_name
-            tallies.command(name, collection_of(name, command), event.duration_micros, _error(reply))
+            tallies.command(name, shown_collection(collection_of(name, command)), event.duration_micros, _error(reply))
         super()._record(event, command, outcome, reply)
 
 

@@ -24,6 +24,7 @@ import orjson
 from prodfix.journal.journal import Journal, Statement
 from prodfix.metrics.tallies import DIVIDER, WIDTHS, Key, Marks, Series, joined
 from prodfix.statistics.counts import OTHER
+from prodfix.statistics.packing import json_of
 
 LAYOUT = 1  # of a part; another one is another release's, and left alone
 TOGETHER = 32  # series of one part: of few that change few are written, and of many there are few rows
@@ -145,7 +146,7 @@ def parts(tables: Mapping[str, Mapping[str, Series]], marks: Mapping[str, Marks]
 def encoded(part: Part) -> bytes:
     """Its keys and marks as a line of JSON, and behind that the numbers of all its series."""
     head = {name: part[name] for name in ("keys", "marks") if part[name]}
-    return orjson.dumps(head, option=orjson.OPT_NON_STR_KEYS) + b"\n" + b"".join(map(_packed, part["series"]))
+    return json_of(head) + b"\n" + b"".join(map(_packed, part["series"]))
 
 
 class TotalsJournal:

@@ -18,6 +18,7 @@ from prodfix.operations.fingerprints import (
     collection_of,
     command_key,
     filter_of,
+    shown_collection,
 )
 from prodfix.process.native import allocate_lock
 from prodfix.process.per_process import in_each_process
@@ -101,7 +102,7 @@ class CommandStats:
         return sum(kind.count for kind in tuple(self._kinds.values()))
 
     def count(self, name: str, command: Mapping[str, Any], micros: int, failed: bool) -> CommandKey:
-        """Count a command; its key (:func:`prodfix.operations.fingerprints.command_key`)."""
+        """Count a command; its key (:func:`prodfix.operations.fingerprints.command_key`), whose collection may be told."""
         # Most have both where a find has them: only the others are looked at in full.
         collection: Any = command.get(name)
         if type(collection) is not str:
@@ -132,6 +133,7 @@ class CommandStats:
     def _meet(self, key: CommandKey) -> tuple[CommandKey, Kind]:
         with self._lock:
             shown = masked(key)
+            told = key if key.collection == shown.collection else key._replace(collection=shown.collection)
             kind = self._kinds.get(shown)
             if kind is None:
                 kind = self._kinds.setdefault(shown if len(self._kinds) < KINDS else OTHER, Kind())
@@ -140,8 +142,8 @@ class CommandStats:
                 met = self._met
                 for word in (key.operation, key.collection, *key.fields):
                     met = met.setdefault(word, {})
-                met[_END] = key, kind
-            return key, kind
+                met[_END] = told, kind
+            return told, kind
 
     def drain(self) -> list[tuple[CommandKey, Kind]]:
         """The kinds that were counted since the last drain, their fresh durations in their bins."""
@@ -157,7 +159,8 @@ class CommandStats:
 
 def masked(key: CommandKey) -> CommandKey:
     """The key as it may be shown: names that are data are hidden, and their order is not told apart."""
-    return CommandKey(key.operation, key.collection, tuple(sorted({mask_key(name) for name in key.fields})))
+    fields = tuple(sorted({mask_key(name) for name in key.fields}))
+    return CommandKey(key.operation, shown_collection(key.collection), fields)
 
 
 def micros_at(place: int) -> float:

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from prodfix.operations.shapes import shown_text
+
 MOST_FIELDS = 16  # names of a filter's fields in a key
 LONGEST = 4096  # bytes of a shape whose fingerprint is remembered
 
@@ -35,6 +37,11 @@ def collection_of(name: str, command: Mapping[str, Any]) -> str | None:
         spaces = {str(space.get("ns", "")).partition(".")[2] for space in command.get("nsInfo", ())[:5]}
         return ",".join(sorted(spaces)) or None
     return value if isinstance(value, str) else None
+
+
+def shown_collection(name: str | None) -> str | None:
+    """The name of a collection, as it may be told: an application may have made it of a user's address."""
+    return None if name is None else shown_text(name)
 
 
 def filter_of(name: str, command: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -23,6 +23,7 @@ from pymongo.synchronous.mongo_client import MongoClient
 
 from prodfix.driver.operation_internals import CLIENT_BULKS, collection_of, filter_of
 from prodfix.errors import chain
+from prodfix.operations.fingerprints import shown_collection
 from prodfix.operations.operation import DatabaseOperation, command_of, merges
 from prodfix.operations.shapes import redact_command
 from prodfix.operations.tracebacks import DRIVER, FILES, LONGEST, OURS, Way, shown_at, walked
@@ -133,7 +134,7 @@ def _operation(frames: Iterable[FrameType], known: DatabaseOperation | None = No
         return None
     if known is not None and known.operation == chosen.operation:
         return known
-    return DatabaseOperation(chosen.operation, chosen.collection, chosen.shape())
+    return DatabaseOperation(chosen.operation, shown_collection(chosen.collection), chosen.shape())
 
 
 def _client(frame: FrameType) -> MongoClient[Any] | None:

@@ -97,7 +97,7 @@ def redact_command(command: Mapping[str, Any], shown: frozenset[str] = frozenset
         if key in _DROPPED:
             continue
         if isinstance(value, str) and ((place == 0 and key not in _OF_USERS) or key in ("$db", "collection")):
-            shape[_name(key)] = _text(value)
+            shape[_name(key)] = shown_text(value)
         elif key in _OPTIONS and isinstance(value, (bool, int)):
             shape[key] = value
         else:
@@ -133,7 +133,7 @@ class _Walk:
         if parent in _DIRECTIONS and type(value) is int and value in (1, -1, 0):
             return value
         if path in self._shown and isinstance(value, (str, int, float)) and not secret_key(parent):
-            return _text(value) if isinstance(value, str) else value
+            return shown_text(value) if isinstance(value, str) else value
         return type_name(value)
 
     def _mapping(self, value: Mapping[str, Any], parent: str, level: int, path: str) -> Any:
@@ -168,7 +168,7 @@ class _Walk:
             if plain and name is not None:
                 shape[name] = self.shape(item, key, level + 1)
             elif key == named and isinstance(item, str):
-                shape[key] = _text(item)
+                shape[key] = shown_text(item)
             else:
                 inherited = parent if parent in _DIRECTIONS else str(key)
                 shape[_name(key)] = self.shape(item, inherited, level + 1, self._below(path, str(key), parent))
@@ -182,7 +182,7 @@ class _Walk:
         return f"{path}.{key}" if path else key
 
 
-def _text(text: str) -> str:
+def shown_text(text: str) -> str:
     """What of a text stays; redacted first, as what is cut is no longer known."""
     return _short_text(text if len(text) <= LONGEST_TEXT else text[: 2 * LONGEST_TEXT])
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from types import CodeType, FrameType, TracebackType
@@ -33,7 +34,7 @@ class Way:
     those that count what a bulk write has applied. ``called``: the names of the driver's functions; ``files``: some are GridFS's.
 
     ``shown``: the lines of its stack; ``inner``: its last three places as :func:`place_of`; ``application``: all of those that
-    are the application's own. Two are equal if they are one.
+    are the application's own, without loops. Two are equal if they are one.
     """
 
     codes: tuple[CodeType, ...]  # while they are held no other code has their ids
@@ -85,12 +86,24 @@ def _way(frames: list[FrameType], traceback: TracebackType | None) -> Way:
         tuple((str(frame.f_globals.get("__name__", "")), frame.f_code.co_name) for frame in frames),
         "\n".join(lines),
         tuple(map(place_of, frames[-3:])),
-        tuple(place_of(frame) for frame in frames if _is_own(frame)),
+        tuple(map(place_of, _without_loops(frame for frame in frames if _is_own(frame)))),
         driver := tuple(number for number, code in enumerate(codes) if code.co_filename.startswith(DRIVER)),
         tuple(number for number in driver if "full_result" in codes[number].co_varnames),
         frozenset(codes[number].co_name for number in driver),
         any(code.co_filename.startswith(FILES) for code in codes),
     )
+
+
+def _without_loops(frames: Iterable[FrameType]) -> Iterable[FrameType]:
+    """The way that is left once each loop is taken out of it. How deep, and by which turns, code that calls itself goes is up to
+    what it is given: a client that nests its data anew each time would make a kind of error each time."""
+    way: dict[CodeType, FrameType] = {}
+    for frame in frames:
+        if frame.f_code in way:
+            while next(reversed(way)) is not frame.f_code:
+                way.popitem()
+        way[frame.f_code] = frame
+    return way.values()
 
 
 def place_of(frame: FrameType) -> str:
@@ -129,7 +142,6 @@ def _in_application(path: str) -> bool:
 
 @lru_cache(4096)
 def _short(path: str) -> str:
-    for root in _ROOTS:
-        if path.startswith(root + os.sep):
-            return path[len(root) + 1 :]
-    return os.path.basename(path)
+    root = next((root for root in _ROOTS if path.startswith(root + os.sep)), None)
+    short = os.path.basename(path) if root is None else path[len(root) + 1 :]
+    return short.encode("utf-8", "replace").decode()  # a name that is no UTF-8 has half characters, which JSON refuses

@@ -20,7 +20,7 @@ from pymongo.synchronous.database import Database
 from prodfix.errors import UNANSWERED
 from prodfix.journal.journal import Journal
 from prodfix.operations.command_stats import masked
-from prodfix.operations.fingerprints import CommandKey, command_key, filter_of
+from prodfix.operations.fingerprints import CommandKey, collection_of, command_key, filter_of
 from prodfix.queries.interceptor import CommandRecord
 from prodfix.redaction.names import mask_key
 from prodfix.schemas import GUARD
@@ -129,8 +129,9 @@ def _explain(database: Database[Any], slow: _Slow) -> QueryAdvice:
     names = [str(stage["stage"]) for stage in stages]
     scanned = "COLLSCAN" in names
     documents = None
-    if scanned and slow.key.collection:
-        documents = database[slow.key.collection].estimated_document_count()
+    collection = collection_of(slow.key.operation, command)  # the key's is as it may be told
+    if scanned and collection:
+        documents = database[collection].estimated_document_count()
     return QueryAdvice(
         fingerprint=slow.fingerprint,
         operation=slow.key.operation,
@@ -140,16 +141,18 @@ def _explain(database: Database[Any], slow: _Slow) -> QueryAdvice:
         stages=tuple(names),
         indexes=tuple(sorted({str(stage["indexName"]) for stage in stages if "indexName" in stage})),
         documents=documents,
-        index=tuple(_missing(database, slow, command)) if scanned or "SORT" in names else (),
+        index=tuple(_missing(database, collection, slow, command)) if scanned or "SORT" in names else (),
     )
 
 
-def _missing(database: Database[Any], slow: _Slow, command: Mapping[str, Any]) -> list[list[Any]]:
+def _missing(
+    database: Database[Any], collection: str | None, slow: _Slow, command: Mapping[str, Any]
+) -> list[list[Any]]:
     """The index that would serve the command; empty if there is one that begins so already."""
     wanted = suggested_index(slow.key.operation, command)
-    if not slow.key.collection:
+    if not collection:
         return wanted
-    for index in database[slow.key.collection].index_information().values():
+    for index in database[collection].index_information().values():
         there = [list(part) for part in index["key"]]
         if there[: len(wanted)] == wanted:
             return []

@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
 from prodfix.operations.command_stats import CommandStats
-from prodfix.operations.fingerprints import CommandKey, collection_of, fingerprint
+from prodfix.operations.fingerprints import CommandKey, collection_of, fingerprint, shown_collection
 from prodfix.operations.operation import MAY_CHANGE, TRANSACTION_OVER, DatabaseOperation, changes
 from prodfix.operations.shapes import redact_command
 from prodfix.process.current import current
@@ -252,7 +252,7 @@ class QueryInterceptor(CommandListener):
     def _record_start(self, event: CommandStartedEvent) -> None:
         name = event.command_name
         if name not in _IGNORED:
-            collection = collection_of(name, event.command)
+            collection = shown_collection(collection_of(name, event.command))
             operation = DatabaseOperation(name, collection, redact_command(event.command, self._shown_values))
             self._on_record(
                 CommandRecord(
@@ -267,7 +267,7 @@ class QueryInterceptor(CommandListener):
         outcome: CommandOutcome,
         reply: Mapping[str, Any],
     ) -> None:
-        collection = collection_of(event.command_name, command)
+        collection = shown_collection(collection_of(event.command_name, command))
         context = current_context()
         shape = redact_command(command, self._shown_values)
         operation = DatabaseOperation(event.command_name, collection, shape, event.duration_micros / 1e3)

@@ -30,6 +30,9 @@ OURS = {"counts": {"$exists": True}}
 Version = tuple[tuple[int, int], ...]
 """Hours and the weights of their documents."""
 
+UNBELIEVABLE = (ArithmeticError, LookupError, TypeError, ValueError, AttributeError)
+"""What is raised over a document that another release, a hand or a damage has left: it must not hide all others."""
+
 
 class ClosedHours:
     """``now`` is the minute that it is; ``pause`` is called between two documents, as others wait for this thread."""
@@ -38,13 +41,16 @@ class ClosedHours:
         self._now, self._pause = now, pause
         self._sums: dict[Version, bytes] = {}
         self._old: dict[int, int | None] = {}
+        self.unread: set[int] = set()
+        """Hours of which no sum that is kept has all."""
 
     def weights(self, database: Database[Any], hours: range) -> Iterator[tuple[int, int]]:
         """Of those that have a document. One of which MongoDB takes no minute any more stays as it is, and is asked for once."""
         changing = (self._now() - KEPT) // HOUR
         wanted = [hour for hour in hours if hour >= changing or hour not in self._old]
         query = {"_id": {"$in": wanted}, **OURS}
-        found = {row["_id"]: row["weight"] for row in database[ERROR_HOURS].find(query, {"weight": 1})}
+        rows = [(row["_id"], row.get("weight")) for row in database[ERROR_HOURS].find(query, {"weight": 1})]
+        found = {hour: weight for hour, weight in rows if isinstance(weight, int)}
         known = {hour: weight for hour, weight in self._old.items() if hour >= self._now() // HOUR - KNOWN}
         self._old = known | {hour: found.get(hour) for hour in wanted if hour < changing}
         for hour in hours:
@@ -68,12 +74,21 @@ class ClosedHours:
         document = database[ERROR_DAYS].find_one({"_id": hours[0][0] // DAY})
         if document is None or _version(document) != hours:
             return None
+        try:
+            Window().add_hour(0, unpacked(document["counts"]))
+        except UNBELIEVABLE:
+            return None
+        self.unread.difference_update(hour for hour, _ in hours)
         return bytes(document["counts"])
 
     def _sum(self, database: Database[Any], hours: Version) -> bytes:
         whole, wanted = Window(), [hour for hour, _ in hours]
         for document in database[ERROR_HOURS].find({"_id": {"$in": wanted}}, {"counts": 1}):
-            whole.add_hour(document["_id"], unpacked(document["counts"]))
+            try:
+                whole.add_hour(document["_id"], unpacked(document["counts"]))
+                self.unread.discard(document["_id"])
+            except UNBELIEVABLE:
+                self.unread = {hour for hour in self.unread if hour >= self._now() // HOUR - KNOWN} | {document["_id"]}
             self._pause()
         return packed(whole.to_json())
 
@@ -93,12 +108,16 @@ class ClosedHours:
                     "form": FORM,
                 }
                 document = {"_id": day, **parts, "counts": Binary(self._sum(database, version))}
-                database[ERROR_DAYS].replace_one({"_id": day}, document, upsert=True)
+                if self.unread.isdisjoint(hour for hour, _ in version):
+                    database[ERROR_DAYS].replace_one({"_id": day}, document, upsert=True)
 
 
 def _version(document: dict[str, Any]) -> Version | None:
     """None of one that another release has made, with other contents."""
-    return None if document.get("form") != FORM else tuple((hour, weight) for hour, weight in document["hours"])
+    try:
+        return None if document.get("form") != FORM else tuple((hour, weight) for hour, weight in document["hours"])
+    except UNBELIEVABLE:
+        return None
 
 
 def days_of(hours: range, closed: Iterable[int]) -> Iterator[tuple[range, list[int], list[int]]]:

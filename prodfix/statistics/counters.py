@@ -8,8 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-import orjson
-
 from prodfix.journal.batch import Unwritten, write_together
 from prodfix.journal.journal import Journal, Statement
 from prodfix.process.native import allocate_lock
@@ -17,6 +15,7 @@ from prodfix.process.per_process import in_each_process
 from prodfix.statistics.affected import hash_of
 from prodfix.statistics.counts import Counts, ErrorKey
 from prodfix.statistics.kinds import Kinds
+from prodfix.statistics.packing import json_of
 
 KEYS = 300  # kinds of errors in one minute of one worker; further ones are counted together
 FINISHED = 10  # past minutes that wait for the next flush
@@ -142,5 +141,5 @@ class Counters:
 
     def _row(self) -> Statement:
         worker = self._journal.boot + "+" * self._returns
-        errors, traffic = orjson.dumps(self._counts.error_rows()), orjson.dumps(self._counts.traffic_rows())
+        errors, traffic = json_of(self._counts.error_rows()), json_of(self._counts.traffic_rows())
         return (_UPSERT, (worker, self._minute, self._revision, errors, traffic))

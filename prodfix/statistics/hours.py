@@ -10,7 +10,7 @@ from bson import Binary
 from pymongo.errors import DuplicateKeyError
 from pymongo.synchronous.database import Database
 
-from prodfix.statistics.closed_hours import DAY, ERROR_HOURS, OURS
+from prodfix.statistics.closed_hours import DAY, ERROR_HOURS, OURS, UNBELIEVABLE
 from prodfix.statistics.counts import frequent, seen_of
 from prodfix.statistics.instance_hours import ERROR_MINUTES, contents_of, open_rows_of, shared, sums_of, within
 from prodfix.statistics.packing import packed
@@ -22,6 +22,7 @@ HOUR_KEYS = 2_000  # kinds of errors in one hour over all instances
 DAYS = 7  # before this one, that have a document
 FORM = 2  # of an hour's document: an earlier release has read no instance's document of this one
 CLOSED_AT_ONCE = 6  # hours in one tick
+HEAVIEST = 2**31  # of what one instance adds to the weight of an hour: as many changes nobody makes
 LONGEST_REST = 2.2 * 3600  # seconds from one look for closed hours to the next
 SPREAD = 60.0  # seconds within which the instances look
 
@@ -64,10 +65,13 @@ class Hours:
         """Make the document of an hour of what its instances have stored."""
         window, weight = Window(HOUR_KEYS), 0
         for document in database[ERROR_MINUTES].find(within([hour]), shared()):
-            weight += document["revision"]
-            window.workers.update(document["workers"])
-            for content in (*contents_of(document), *sums_of(open_rows_of(document))):
-                _add(window, content)
+            try:
+                for content in (*contents_of(document), *sums_of(open_rows_of(document))):
+                    _add(window, content)
+                window.workers.update([str(worker) for worker in document["workers"]])
+                weight += min(max(1, int(document["revision"])), HEAVIEST)
+            except UNBELIEVABLE:
+                weight += 1  # of what could be read it is the hour all the same
             self._windows.pause()
         if not weight:
             return

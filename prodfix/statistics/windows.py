@@ -22,7 +22,7 @@ from prodfix.errors import UNANSWERED, answers_late
 from prodfix.journal.instance_identity import InstanceIdentity
 from prodfix.journal.journal import Journal
 from prodfix.process.breather import Breather
-from prodfix.statistics.closed_hours import DAY, ERROR_HOURS, KEPT, ClosedHours, days_of
+from prodfix.statistics.closed_hours import DAY, ERROR_HOURS, KEPT, UNBELIEVABLE, ClosedHours, days_of
 from prodfix.statistics.instance_hours import (
     ERROR_MINUTES,
     InstanceHour,
@@ -173,6 +173,8 @@ class _WindowReading:
                 whole = len(day) == DAY
                 self._window.add_hour(0, windows.closed.summed(self._database, version, whole=whole))
                 self._found = True
+                for hour in windows.closed.unread.intersection(over):
+                    self._incomplete(hour)
             self._read_from = max(first, day.start * HOUR)
         self._add_held()  # of hours of which no instance has a document any more
 
@@ -214,8 +216,11 @@ class _WindowReading:
         try:
             workers, contents = [str(worker) for worker in document["workers"]], list(contents_of(document))
             self._add(hour, workers, contents, open_rows_of(document))
-        except (LookupError, TypeError, ValueError, AttributeError):
-            self._window.complete_from = max(self._window.complete_from or 0, (hour + 1) * HOUR)
+        except UNBELIEVABLE:
+            self._incomplete(hour)
+
+    def _incomplete(self, hour: int) -> None:
+        self._window.complete_from = max(self._window.complete_from or 0, (hour + 1) * HOUR)
 
     def _add_own(self, hours: list[int]) -> set[str]:
         """Add those of this instance, of which its journals know more; which these are."""

@@ -54,6 +54,7 @@ CASES: dict[str, Renamed] = {
         frozenset({"limits of callers", "waits for the pool"}),
         "synchronous/pool.py",
     ),
+    "Connection.cancel_context": renamed("cancel_context"),
     "Connection.apply_timeout": renamed("apply_timeout", "limits of callers"),
     "Pool.active_contexts": renamed("active_contexts"),
     "_PoolClosedError": renamed("_PoolClosedError", "closed pool"),

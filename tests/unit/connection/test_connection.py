@@ -387,6 +387,50 @@ def test_connections_that_break_are_no_longer_counted(
     assert (counter.totals()["total"], len(pool_of(client).conns)) == (1, 1)
 
 
+CUT = """
+from gevent import monkey; monkey.patch_all()
+import sys, gevent, pymongo
+from prodfix.connection.pool import PoolCounter
+from prodfix.request.deadlines import Enforced
+class Late(Exception): pass
+
+counter = PoolCounter()
+client = pymongo.MongoClient(sys.argv[1], maxPoolSize=1, event_listeners=[counter])
+client.admin.command("ping")
+
+def cut():
+    try:
+        with Enforced(0.05, Late): client.admin.command("ping")
+    except Late: return "late"
+
+def kept_alive():
+    cut()
+    client.admin.command("ping")
+    return counter.totals()["waiting"]
+
+with client._topology.select_server(lambda found: found, "test").pool.checkout():
+    begun = [gevent.spawn(cut) for _ in range(7)]
+    again = gevent.spawn(kept_alive)
+    gevent.sleep(0.02)
+    print(counter.totals())
+    print([one.get() for one in begun])
+    del begun[:]
+print(again.get())
+del again
+print(counter.totals())
+client.close()
+"""
+
+
+def test_who_is_cut_while_waiting_for_a_connection_waits_no_more(python: Callable[..., str], database_uri: str) -> None:
+    assert python(CUT, database_uri).splitlines() == [
+        "{'total': 1, 'out': 1, 'waiting': 8, 'capacity': 1}",
+        "['late', 'late', 'late', 'late', 'late', 'late', 'late']",
+        "0",
+        "{'total': 1, 'out': 0, 'waiting': 0, 'capacity': 1}",
+    ], "the control: all eight were seen to wait"
+
+
 def test_after_the_client_is_closed_nothing_is_left(connect: Callable[..., Any], counter: PoolCounter) -> None:
     client = connect(event_listeners=[counter])
     client.test.notes.find_one()

@@ -14,6 +14,7 @@ from pymongo.errors import AutoReconnect, WaitQueueTimeoutError
 
 from prodfix.connection.clients import GatedClient
 from prodfix.connection.pool import PoolCounter, summed
+from prodfix.driver import hooked_pool
 from prodfix.driver.pool_numbers import COUNTS_POOLS, pool_counts
 
 pytestmark = pytest.mark.skipif(not COUNTS_POOLS, reason="of this driver's pools the events are counted")
@@ -88,6 +89,87 @@ def test_cursors_and_transactions_that_hold_a_connection(case: Callable[..., Cas
         ours.notes.insert_one({}, session=session)
         assert ours.read == ours.counter.totals()
     assert ours.read == ours.counter.totals()
+
+
+class Cut(BaseException):
+    """As a deadline's, where a greenlet waits."""
+
+
+class CutLock:
+    """A lock whose next taking is cut after so many others."""
+
+    def __init__(self, pool: Any, after: int) -> None:
+        self._pool, self._usual, self._after = pool, pool.lock, after
+
+    def __enter__(self) -> None:
+        if self._after == 0:
+            self._pool.lock = self._usual
+            raise Cut
+        self._after -= 1
+        self._usual.__enter__()
+
+    def __exit__(self, *given: Any) -> None:
+        self._usual.__exit__(*given)
+
+
+@pytest.fixture(params=["before it is known", "as it is made", "once it is made"])
+def cutting(request: pytest.FixtureRequest) -> Callable[[Case], None]:
+    """Cuts the next one that makes a connection, once, at a lock that the driver takes then."""
+
+    def arm(ours: Case) -> None:
+        (pool,) = ours.client.prodfix_pools.values()
+        if request.param == "before it is known":
+            pool.lock = CutLock(pool, 3)  # the pool's numbers twice, and the number of the connection
+            return
+        if request.param == "as it is made":
+            owner, name = ours.client._topology, "receive_cluster_time"
+        else:
+            owner, name = pool._max_connecting_cond, "notify"
+        usual = getattr(owner, name)
+
+        def once(*given: Any) -> None:
+            setattr(owner, name, usual)
+            raise Cut
+
+        setattr(owner, name, once)
+
+    return arm
+
+
+def empty(ours: Case) -> None:
+    """Without connections, with a pool that is there."""
+    ours.notes.find_one()
+    for pool in ours.client.prodfix_pools.values():
+        pool.reset_without_pause()
+
+
+NOTHING = {"total": 0, "out": 0, "waiting": 0, "capacity": 100}
+
+
+def test_a_connection_that_nobody_gets_as_a_deadline_cuts_is_none(
+    case: Callable[..., Case], cutting: Callable[[Case], None]
+) -> None:
+    ours = case()
+    empty(ours)
+    cutting(ours)
+    with pytest.raises(Cut):
+        ours.notes.find_one()
+    assert ours.both() == (NOTHING, NOTHING)
+    ours.notes.find_one()
+    assert ours.both() == ({**NOTHING, "total": 1}, {**NOTHING, "total": 1})
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of its socket, which nobody closes
+def test_the_driver_itself_would_take_it_for_one_in_use_for_ever(
+    case: Callable[..., Case], cutting: Callable[[Case], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hooked_pool, "_let_go", lambda pool, trace: None)
+    ours = case()
+    empty(ours)
+    cutting(ours)
+    with pytest.raises(Cut):
+        ours.notes.find_one()
+    assert ours.read == {**NOTHING, "total": 1, "out": 1}
 
 
 def test_a_connection_that_breaks_is_gone(case: Callable[..., Case], fail: Any) -> None:

@@ -620,3 +620,48 @@ def test_what_nobody_can_tell_was_no_outage() -> None:
     for error in (TimeoutError(), OperationFailure("no right to read")):
         log = Mock(read=Mock(side_effect=error))
         assert Outages(lambda log=log: log).between(START, START) == []
+
+
+ODD_INCIDENTS: list[dict[str, Any]] = [
+    {"from": None},
+    {"from": b"x"},
+    {"to": "x"},
+    {"to": datetime(1970, 1, 1, tzinfo=UTC)},
+    {"cause": None},
+    {"cause": "flood"},
+    {"counts": "x"},
+    {"counts": {"failed": "many", "dead": None}},
+    {"workers": "x"},
+    {"members": []},
+    {"instances": "x"},
+    {"instances": [5, None]},
+    {"releases": None},
+    {"lasting": [{}]},
+    {"parts": "x"},
+    {"parts": {"x": {"known": b"short"}}},
+    {"moved": {}},
+]
+
+
+@pytest.mark.parametrize("change", ODD_INCIDENTS, ids=str)
+def test_an_incident_that_cannot_be_believed_hides_no_other_and_stops_no_storing(
+    worker: Callable[..., Worker], database: Any, clock: Clock, closed: list[Any], change: dict[str, Any]
+) -> None:
+    one = worker()
+    one.own.begin("error_rate")
+    one.own.failed(database=True)
+    one.store()
+    document = database[INCIDENTS].find_one()
+    database[INCIDENTS].insert_one({**document, "_id": "odd", **change})
+    clock.now += 2
+    one.own.failed(database=True)
+    one.store()
+    identity = str(document["_id"])
+    assert {found.id: found.failed for found in one.log.read().incidents}[identity] == 2
+    assert database[INCIDENTS].find_one({"_id": document["_id"]})["counts"]["failed"] == 2
+    one.own.end("error_rate")
+    one.store()
+    clock.now += SETTLED + 1
+    one.store()
+    assert identity in {told["id"] for told in closed}
+    assert database[INCIDENTS].count_documents({}) == 2, "the control: it is still there"

@@ -112,8 +112,16 @@ def test_only_a_trace_that_was_brought_along_and_is_sampled_is_an_exemplar(paren
 ADDRESS = ("127.0.0.1", 27017)
 
 
-def ended(seen: MeasuredInterceptor, name: str, *, reply: Any = None, failure: Any = None, micros: int = 700) -> None:
-    command = {name: "notes", "filter": {"email": "ada@example.org"}, "$db": "app"}
+def ended(
+    seen: MeasuredInterceptor,
+    name: str,
+    *,
+    reply: Any = None,
+    failure: Any = None,
+    micros: int = 700,
+    collection: str = "notes",
+) -> None:
+    command = {name: collection, "filter": {"email": "ada@example.org"}, "$db": "app"}
     took = timedelta(microseconds=micros)
     seen.started(CommandStartedEvent(command, "app", 1, ADDRESS, 1))
     if failure is not None:
@@ -143,6 +151,17 @@ def test_commands_are_counted_by_operation_collection_and_error() -> None:
     }
     assert seen.errors == 0
     assert seen.command_stats.commands == 7, "it counts for the statistics of queries as well"
+
+
+def test_a_collection_that_is_named_by_a_users_address_is_no_label() -> None:
+    tallies = Tallies()
+    seen = MeasuredInterceptor(lambda: tallies)
+    ended(seen, "find", collection="inbox ada@example.org")
+    ended(seen, "find", collection="inbox eve@example.org", failure={"code": 112})
+    assert {key: sum(series[:-1]) for key, series in tallies.commands.items()} == {
+        ("find", "inbox ***", ""): 1,
+        ("find", "inbox ***", "112"): 1,
+    }
 
 
 def test_a_command_of_an_application_that_is_gone_is_passed_over() -> None:

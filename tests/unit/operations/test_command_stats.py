@@ -128,3 +128,13 @@ def test_kinds_beyond_the_limit_are_counted_together() -> None:
 
 def test_names_that_are_data_are_hidden_and_their_order_is_not_told_apart() -> None:
     assert masked(CommandKey("find", "n", ("b", "ann@example.com", "a"))).fields == ("?key", "a", "b")
+
+
+def test_a_collection_that_is_named_by_a_users_address_is_told_without_it() -> None:
+    profile, name = CommandStats(), "inbox_ada@example.org"
+    keys = [profile.count("find", {"find": name, "filter": {"a": 1}}, 1, False) for _ in range(3)]
+    profile.repeat(keys[0])
+    ((shown, kind),) = profile.drain()
+    assert (kind.count, kind.repeated) == (3, 1), "found again by its own name, and by the one that is told"
+    assert [key for key in (*keys, shown) if "ada" in str(key) or key.collection is None] == []
+    assert masked(CommandKey("find", "inbox_ada", ())).collection == "inbox_ada", "the control: other names stay"

@@ -23,7 +23,7 @@ from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.monitoring import CommandListener
 from pymongo.operations import SearchIndexModel
 
-from prodfix.operations.frames import database_operation, stack
+from prodfix.operations.frames import database_operation, places, stack
 from prodfix.operations.operation import DatabaseOperation
 
 CANARY = "canary7f3a"
@@ -294,3 +294,14 @@ def test_a_stack_is_cut_in_the_middle() -> None:
     assert len(text.splitlines()) == 61
     assert " more" in text
     assert len(text) <= 16_000
+
+
+def test_a_file_whose_name_is_no_text_to_others_is_told_with_question_marks() -> None:
+    source = compile("def fail():\n    raise ValueError('x')\n", os.fsdecode(b"/srv/caf\xe9/fa\xff.py"), "exec")
+    found: dict[str, Any] = {}
+    exec(source, found)
+    with pytest.raises(ValueError, match="x") as caught:
+        found["fail"]()
+    told = *places(caught.value), stack(caught.value)
+    assert told[-2].endswith("fa?.py:fail"), "the control: it is told all the same"
+    assert all(part.encode() for part in told)

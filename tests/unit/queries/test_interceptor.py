@@ -15,7 +15,8 @@ from pymongo import InsertOne
 from pymongo.errors import DuplicateKeyError, PyMongoError
 from pymongo.monitoring import CommandStartedEvent, CommandSucceededEvent
 
-from prodfix.queries.interceptor import CommandRecord, QueryInterceptor
+from prodfix.operations.frames import database_operation
+from prodfix.queries.interceptor import CommandRecord, QueryInterceptor, observed
 from prodfix.request.context import current_context, new_context, reset_context, set_context
 from tests.support.drivers import needs
 
@@ -345,3 +346,21 @@ def test_what_the_driver_sends_again_by_itself_is_counted_with_the_request(
     with pytest.raises(PyMongoError):
         database.notes.find_one()
     assert context.notes.driver_retries == 2
+
+
+@SLOW
+def test_a_collection_that_is_named_by_a_users_address_is_told_without_it(
+    database: Any, interceptor: QueryInterceptor, records: list[CommandRecord], context: Any
+) -> None:
+    collection = database[f"inbox {CANARY}"]
+    with observed() as seen:
+        collection.find_one({"a": 1})
+        with pytest.raises(PyMongoError) as caught:
+            collection.aggregate([{"$nosuch": 1}])
+    told: list[Any] = [record.operation.to_json() for record in records]
+    told += [context.notes.failed.to_json(), database_operation(caught.value).to_json()]  # type: ignore[union-attr]
+    told += [context.notes.trail_json(context.begun), [one.to_json() for one in seen]]
+    told += [key for key, _ in interceptor.command_stats.drain()]
+    assert len(records) == 2
+    assert all("inbox ***" in str(one) for one in told), "the control: each of them names the collection"
+    assert [one for one in told if CANARY in str(one)] == []

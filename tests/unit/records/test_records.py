@@ -23,6 +23,7 @@ from pymongo.errors import (
 from prodfix.classification.classifier import Classifier, classify
 from prodfix.errors import AuthenticationRequired, ErrorCategory, FieldError, Outcome, ValidationFailed
 from prodfix.logs.sinks import render
+from prodfix.operations import tracebacks
 from prodfix.operations.fingerprints import CommandKey
 from prodfix.operations.operation import DatabaseOperation
 from prodfix.operations.shapes import document_shape
@@ -149,6 +150,43 @@ def test_another_type_place_or_category_has_another() -> None:
     code = replace(made[0], meaning=replace(made[0].meaning, code="OTHER"))
     category = replace(made[0], meaning=replace(made[0].meaning, category=ErrorCategory.TIMEOUT))
     assert len({made[0].fingerprint, code.fingerprint, category.fingerprint}) == 3
+
+
+def evaluated(tree: Any) -> Any:
+    """As an interpreter of what a client sends: which way it goes is up to the tree."""
+    return {"sum": summed, "part": part, "leaf": leaf}[tree[0]](tree[1])
+
+
+def summed(trees: list[Any]) -> Any:
+    return sum(evaluated(tree) for tree in trees)
+
+
+def part(tree: Any) -> Any:
+    return evaluated(tree)
+
+
+def leaf(value: Any) -> int:
+    return int(value)
+
+
+def test_how_data_is_nested_makes_no_kind_of_error_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    trees = [("leaf", "x")]
+    for levels in range(1, 40):
+        tree: Any = ("leaf", "x")
+        for level in range(levels):
+            tree = ("sum", [tree]) if (levels >> (level % 5)) % 2 else ("part", tree)
+        trees.append(tree)
+    kinds = {recorded(caught(lambda tree=tree: evaluated(tree))).fingerprint for tree in trees}
+    assert len(kinds) == 1
+    assert recorded(caught(lambda: evaluated(("sum", 1)))).fingerprint not in kinds, "another end is another kind"
+    deep = recorded(caught(lambda: recursive(5_000, ValueError("x"))))
+    assert deep.title == f"INTERNAL_ERROR (RecursionError) in {Path(__file__).relative_to(REPOSITORY)}:recursive"
+
+    monkeypatch.setattr(tracebacks, "_without_loops", list)
+    tracebacks._ways.clear()
+    told = {recorded(caught(lambda tree=tree: evaluated(tree))).fingerprint for tree in trees}
+    tracebacks._ways.clear()
+    assert len(told) > 30, "the control: nearly each of them goes a way of its own"
 
 
 def test_a_fingerprint_is_the_same_in_another_process(python: Callable[..., str]) -> None:

@@ -346,3 +346,29 @@ def test_a_million_errors_take_no_more_than_16_megabytes(tmp_path: Path, python:
 
 def test_without_the_bound_they_would(tmp_path: Path, python: Callable[..., str]) -> None:
     assert int(python(GROWTH, tmp_path / "journal", 0, 10**9, 100_000)) > 32
+
+
+@pytest.mark.parametrize("where", ["title", "endpoint"])
+def test_a_word_that_json_cannot_hold_keeps_no_other_count_from_being_written(
+    worker: Worker, clock: Clock, where: str
+) -> None:
+    worker.error("f2", **{where: "Bad\udcff"})
+    worker.error("f1")
+    worker.counters.request("/", "mobile", 1000, failed=True)
+    worker.counters.flush()
+    clock.now += 60
+    worker.counters.request("/", "mobile", 1000, failed=False)  # in the next minute: it was raised here for ever
+    worker.counters.flush()
+    answer = worker.answer()
+    assert (answer["totalErrors"], answer["requests"], answer["failedRequests"]) == (2, 2, 1)
+    told = worker.journal.read("SELECT errors FROM minutes WHERE minute = ?", (MINUTE,))
+    assert "Bad?" in str(orjson.loads(told[0][0]))
+
+
+def test_without_that_one_such_word_would_keep_all_counts_from_being_written(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "json_of", orjson.dumps)
+    worker.error("f2", title="Bad\udcff")
+    with pytest.raises(TypeError, match="surrogates"):
+        worker.counters.flush()
