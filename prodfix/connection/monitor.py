@@ -42,6 +42,7 @@ from prodfix.slotted import mutable
 
 LOSSES = 100  # that are remembered
 RECENT = 1.0  # seconds in which it counts that a sibling waits for its answer
+FIRST_PING = 2.0  # seconds for a ping over a connection that is to be made first, with TLS and a password
 HYSTERESIS = 2  # answers of one kind in a row before a change becomes an event; the health answer has none
 
 
@@ -98,6 +99,7 @@ class ConnectionMonitor:
     ) -> None:
         self._client = client
         self.interval, self.max_age = interval, max_age
+        self._first_limit = max(self.limit, FIRST_PING)
         self._on_event, self._on_attempt, self._on_answer = on_event, on_attempt, on_answer
         self._last_command = last_command
         self._clock, self._ask = clock, ask
@@ -128,7 +130,7 @@ class ConnectionMonitor:
         """Known to be down: pings fail or hang, and no command of the application has succeeded since the last one began.
 
         A ping may be slow where the application's commands are not, and must not be what ends them. A pinger that is late
-        itself says nothing.
+        itself says nothing, and neither does a first ping that is not over: it makes its connection first.
         """
         seen = self._seen
         # What is mostly so comes first: every command asks.
@@ -142,16 +144,21 @@ class ConnectionMonitor:
 
     def _hanging(self) -> float | None:
         """When the ping began whose answer is waited for in vain: one of ours, or of a sibling's."""
-        seen, now = self._seen, self._clock()
-        if seen.asking and seen.begun is not None and now - seen.begun >= self.limit / 2:
+        seen, now, patience = self._seen, self._clock(), self._patience
+        if seen.asking and seen.begun is not None and now - seen.begun >= patience:
             return seen.begun
-        if seen.awaited is not None and now - seen.awaited_at < RECENT and now - seen.awaited >= self.limit / 2:
+        if seen.awaited is not None and now - seen.awaited_at < RECENT and now - seen.awaited >= patience:
             return seen.awaited
         return None
 
     @property
+    def _patience(self) -> float:
+        """Seconds after which a ping hangs. The first one may be beyond its limit then: that is none for a look-up of names."""
+        return self.limit / 2 if self.looked else self._first_limit
+
+    @property
     def limit(self) -> float:
-        """Seconds for one ping."""
+        """Seconds for one ping, but for the first one."""
         return max(self.max_age - self.interval, self.interval)
 
     def gate(self) -> None:
@@ -162,7 +169,7 @@ class ConnectionMonitor:
 
     def _why(self) -> str:
         """The type of what the last ping met, or that one is waited for: the limit and not how long, as it becomes a title."""
-        return self._seen.cause or f"no answer to a ping within {self.limit / 2 * 1000:.0f} ms"
+        return self._seen.cause or f"no answer to a ping within {self._patience * 1000:.0f} ms"
 
     def health(self) -> HealthCheckResult:
         self._ask()
@@ -223,6 +230,7 @@ class ConnectionMonitor:
     def allow(self, seconds: float) -> None:
         """From now on let a ping take so long: for who asks once, over a connection that is to be made first."""
         self.max_age = self.interval + seconds
+        self._first_limit = self.limit
 
     @property
     def own(self) -> PingReport:
@@ -245,7 +253,7 @@ class ConnectionMonitor:
         begun = seen.begun = self._clock()
         seen.asking = seen.waits = True
         try:
-            with pymongo.timeout(self.limit):
+            with pymongo.timeout(self.limit if self.looked else self._first_limit):
                 self._client().admin.command("ping")
         except Exception as error:  # noqa: BLE001 - whatever goes wrong is the answer
             if not interpreter_ends():  # else it says nothing of the database: the driver can begin no thread any more

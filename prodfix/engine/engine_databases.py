@@ -13,7 +13,7 @@ from pymongo.synchronous.database import Database
 from prodfix.alerts.agreement import ALERT_CLAIMS
 from prodfix.connection.clients import Call, Clients
 from prodfix.connection.elsewhere import Elsewhere
-from prodfix.connection.monitor import ConnectionMonitor
+from prodfix.connection.monitor import FIRST_PING, ConnectionMonitor
 from prodfix.connection.readable import Readable
 from prodfix.deferral.operation_status import OPERATIONS
 from prodfix.driver.listening import EventListener
@@ -36,7 +36,6 @@ OURS = (
 )  # fmt: skip
 """The collections with what is known of the application; those that its own requests need are with its data."""
 WITH_THE_DATA = (OPERATIONS, KEYS)
-FIRST_PING = 2.0  # seconds for a ping over a connection that is to be made first
 
 
 class EngineDatabases(Lazy):

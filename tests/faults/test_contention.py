@@ -36,6 +36,10 @@ def note(number: int, notebook: str) -> dict[str, Any]:
     return {"slug": f"{notebook}-{number}", "title": "T", "body": "x" * 200, "notebook": notebook}
 
 
+def waiting(served: Served) -> int:
+    return int(served.get("/api/v1/diagnostics/deferred", served.bearer()).body["waiting"])
+
+
 class Crowd:
     """Requests of one kind, eight at once: their answers, their seconds, and the commands that reached the database."""
 
@@ -126,6 +130,8 @@ def test_the_answers_to_transactions_are_lost_and_nobody_waits_for_their_locks(
     ):
         assert served.post("/api/v1/notes", note(0, "book")).status == 201
         for number, command in enumerate(("insert", "update", "commitTransaction") * 3, 1):
+            # Else it is the drainer that does not get the answer: what was lost before waits on disk.
+            until(lambda: waiting(served) == 0, what="what waited applied")
             proxy.lose_reply_of(command)
             served.post("/api/v1/notes", note(number, "book"))
             begun = time.monotonic()
@@ -135,5 +141,5 @@ def test_the_answers_to_transactions_are_lost_and_nobody_waits_for_their_locks(
         until(lambda: beside["cut"].notes.count_documents({}) == 10, what="all of them", limit=30)
         until(lambda: beside["cut"].notebooks.find({"_id": "book"})[0]["notes"] == 10, what="all of them", limit=30)
         (worker,) = served.get("/api/v1/diagnostics/database", served.bearer()).body["workers"]
-        assert worker["aborts"]["handed"] >= 3
+        assert worker["aborts"]["handed"] == 6  # the driver itself asks again what became of a commit
         assert (worker["aborts"]["waiting"], worker["aborts"]["dropped"]) == (0, 0)

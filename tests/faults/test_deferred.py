@@ -56,6 +56,7 @@ def states(served: Served, answer: Answer) -> set[str]:
 
 def test_notes_written_in_an_outage_are_there_once_after_it(server: DatabaseServer, served: Served) -> None:
     taken = note()
+    until(lambda: served.all_say(200), what="/health/db -> 200 from both")
     assert served.post(NOTES, taken).status == 201
     lose(server, served)
     begun = time.monotonic()

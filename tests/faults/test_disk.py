@@ -66,6 +66,7 @@ def asked(served: Served, path: str, token: dict[str, str]) -> list[Any]:
     return [served.get(f"{DIAGNOSTICS}/{path}", token) for _ in range(12)]
 
 
+@pytest.mark.timeout(300)  # a minute must be over before it is stored
 def test_on_a_read_only_disk_errors_are_counted_found_and_stored_and_the_reason_is_told(
     tmp_path: Path, read_only: Path
 ) -> None:
@@ -79,7 +80,7 @@ def test_on_a_read_only_disk_errors_are_counted_found_and_stored_and_the_reason_
             reports = asked(served, "database", token)
             return {report.body["connection"]["state"] for report in reports} == {"connected"}
 
-        until(connected, what="both workers' state: connected")
+        until(connected, limit=90, what="both workers' state: connected")
         for answer in asked(served, "database", token):
             assert answer.body["journal"]["failing"] == "OSError 30"
             assert len(answer.body["workers"]) == 1  # the one that answers: they have no place to meet

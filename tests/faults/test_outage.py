@@ -92,7 +92,7 @@ def test_an_outage_from_its_first_to_its_last_second(server: DatabaseServer, ser
         assert {answer.status for answer in found} == {200}
         return all(answer.body == found[0].body for answer in found)
 
-    until(agreed, limit=5, what="the same answer from both workers")
+    until(agreed, what="the same answer from both workers")
     database = found[0].body["errors"][0]["database"]
     assert (database["operation"], database["collection"]) == ("insert", "notes")
     assert database["query"]["document"]["slug"] == "?str"

@@ -26,6 +26,7 @@ from prodfix.classification.classifier import classify
 from prodfix.connection.monitor import LOSSES, ConnectionMonitor
 from prodfix.connection.pool import PoolCounter
 from prodfix.connection.status import ConnectionEvent
+from prodfix.driver.csot import remaining
 from prodfix.errors import DatabaseRefused, DatabaseUnavailable
 from prodfix.records.records import summary
 from prodfix.signals import connection_changed
@@ -173,6 +174,60 @@ def test_a_ping_that_hangs_closes_the_gate_before_it_has_failed(lab: Lab) -> Non
     with pytest.raises(DatabaseUnavailable) as caught:
         lab.monitor.gate()
     assert summary(caught.value) == "DatabaseUnavailable (ServerSelectionTimeoutError)", "the control: it has failed"
+
+
+def down_while_a_ping_hangs(lab: Lab) -> list[float]:
+    """The seconds of a ping that takes 2.9 of them at which the gate is closed."""
+    begun, closed = lab.now, list[float]()
+
+    def hang(name: str) -> None:
+        while lab.now < begun + 2.9:
+            if lab.monitor.down:
+                closed.append(round(lab.now - begun, 1))
+            lab.now += 0.3
+
+    lab.command = hang  # type: ignore[method-assign]
+    lab.monitor.ping()
+    return closed
+
+
+def test_a_first_ping_that_makes_its_connection_closes_no_gate(lab: Lab) -> None:
+    assert down_while_a_ping_hangs(lab) == [2.1, 2.4, 2.7], "beyond any limit: a look-up of names has none"
+    assert not lab.monitor.down, "and it was answered"
+    # The control: over a connection that is there the same seconds are a server that hangs.
+    lab.now += 2.0
+    assert down_while_a_ping_hangs(lab) == [0.6, 0.9, 1.2, 1.5, 1.8, 2.1, 2.4, 2.7]
+
+
+def test_a_sibling_that_makes_its_connection_closes_no_gate_of_one_that_has_not_looked(lab: Lab) -> None:
+    lab.monitor.overhear(lab.now - 1.9)
+    assert not lab.monitor.down
+    lab.monitor.overhear(lab.now - 2.0)
+    assert lab.monitor.down
+    # The control.
+    lab.ping(None)
+    lab.now += 2.0
+    lab.monitor.overhear(lab.now - 0.6)
+    assert lab.monitor.down
+
+
+def test_only_the_first_ping_has_the_seconds_of_a_connection(lab: Lab) -> None:
+    given: list[float | None] = []
+
+    def command(name: str) -> None:
+        left = remaining()
+        given.append(left and round(left, 1))
+
+    lab.command = command  # type: ignore[method-assign]
+    lab.monitor.ping()
+    lab.monitor.ping()
+    assert given == [2.0, 1.0]
+    # Whoever says how long a ping may take, says it of the first one too.
+    asked_once = Lab()
+    asked_once.command = command  # type: ignore[method-assign]
+    asked_once.monitor.allow(0.8)
+    asked_once.monitor.ping()
+    assert given[2:] == [0.8]
 
 
 def test_slow_pings_alone_do_not_stop_an_application_whose_commands_succeed(lab: Lab) -> None:
