@@ -53,6 +53,7 @@ class _Seen:
     pings: int = 0
     begun: float | None = None
     asking: bool = False
+    late: float = 0.0
     awaited: float | None = None
     awaited_at: float = 0.0
     waits: bool = False
@@ -153,8 +154,13 @@ class ConnectionMonitor:
 
     @property
     def _patience(self) -> float:
-        """Seconds after which a ping hangs. The first one may be beyond its limit then: that is none for a look-up of names."""
-        return self.limit / 2 if self.looked else self._first_limit
+        """Seconds after which a ping hangs. The first one may be beyond its limit then: that is none for a look-up of names.
+        In a process that waits for its CPU an answer waits too, about as long as the ping has."""
+        return min(self.limit, self._usual + self._seen.late) if self.looked else self._first_limit
+
+    @property
+    def _usual(self) -> float:
+        return self.limit / 2
 
     @property
     def limit(self) -> float:
@@ -169,7 +175,8 @@ class ConnectionMonitor:
 
     def _why(self) -> str:
         """The type of what the last ping met, or that one is waited for: the limit and not how long, as it becomes a title."""
-        return self._seen.cause or f"no answer to a ping within {self._patience * 1000:.0f} ms"
+        limit = self._usual if self.looked else self._first_limit
+        return self._seen.cause or f"no answer to a ping within {limit * 1000:.0f} ms"
 
     def health(self) -> HealthCheckResult:
         self._ask()
@@ -247,9 +254,11 @@ class ConnectionMonitor:
         failed, own = self._heartbeats.failed_at, self._seen.own
         return failed is not None and own.good and failed > own.begun
 
-    def ping(self, *, known: bool = False) -> None:
-        """Ask once, within a limit, and remember the answer. Never raises. ``known``: a sibling has found that it answers."""
+    def ping(self, *, known: bool = False, late: float = 0.0) -> None:
+        """Ask once, within a limit, and remember the answer. Never raises. ``known``: a sibling has found that it answers.
+        ``late``: seconds since it was to be asked."""
         seen = self._seen
+        seen.late = late
         begun = seen.begun = self._clock()
         seen.asking = seen.waits = True
         try:

@@ -54,10 +54,12 @@ class PingTurns:
     def tick(self) -> float:
         """Look, and ask if it is this worker's turn; the seconds until it is to be called again."""
         others = self._look()
-        if self._due(others) <= self._clock():
+        due = self._due(others)
+        late = self._clock() - due
+        if late >= 0:
             doubted = self._alone
             self._share(replace(self._monitor.own, begun=self._clock()))
-            self._monitor.ping(known=doubted)
+            self._monitor.ping(known=doubted, late=late)
             # What was seen again, and is still so, is a trouble of its own, and no news.
             self._checked = doubted and not self._monitor.own.good
             others = self._look()

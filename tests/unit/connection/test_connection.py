@@ -176,7 +176,7 @@ def test_a_ping_that_hangs_closes_the_gate_before_it_has_failed(lab: Lab) -> Non
     assert summary(caught.value) == "DatabaseUnavailable (ServerSelectionTimeoutError)", "the control: it has failed"
 
 
-def down_while_a_ping_hangs(lab: Lab) -> list[float]:
+def down_while_a_ping_hangs(lab: Lab, late: float = 0.0) -> list[float]:
     """The seconds of a ping that takes 2.9 of them at which the gate is closed."""
     begun, closed = lab.now, list[float]()
 
@@ -187,7 +187,7 @@ def down_while_a_ping_hangs(lab: Lab) -> list[float]:
             lab.now += 0.3
 
     lab.command = hang  # type: ignore[method-assign]
-    lab.monitor.ping()
+    lab.monitor.ping(late=late)
     return closed
 
 
@@ -197,6 +197,16 @@ def test_a_first_ping_that_makes_its_connection_closes_no_gate(lab: Lab) -> None
     # The control: over a connection that is there the same seconds are a server that hangs.
     lab.now += 2.0
     assert down_while_a_ping_hangs(lab) == [0.6, 0.9, 1.2, 1.5, 1.8, 2.1, 2.4, 2.7]
+
+
+def test_a_ping_of_a_process_that_waits_for_its_cpu_may_wait_as_long_for_its_answer(lab: Lab) -> None:
+    lab.ping(None)
+    lab.now += 2.0
+    assert down_while_a_ping_hangs(lab, late=0.35)[:2] == [0.9, 1.2]
+    lab.now += 2.0
+    assert down_while_a_ping_hangs(lab, late=60.0)[0] == 1.2, "its limit is one second: then it has failed"
+    lab.now += 2.0
+    assert down_while_a_ping_hangs(lab)[0] == 0.6, "the control: one that was asked in time"
 
 
 def test_a_sibling_that_makes_its_connection_closes_no_gate_of_one_that_has_not_looked(lab: Lab) -> None:

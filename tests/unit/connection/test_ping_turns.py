@@ -129,6 +129,22 @@ def test_the_control_what_the_driver_does_not_notice_is_seen_when_its_turn_comes
     assert max(until_told(8, seed, noticed=False) for seed in range(20)) > 2.0
 
 
+@pytest.mark.parametrize("lateness", [0.0, 0.4])
+def test_a_ping_is_asked_with_the_seconds_that_it_is_late(lateness: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[float] = []
+    ping = ConnectionMonitor.ping
+
+    def noted(monitor: ConnectionMonitor, *, known: bool = False, late: float = 0.0) -> None:
+        given.append(late)
+        ping(monitor, known=known, late=late)
+
+    monkeypatch.setattr(ConnectionMonitor, "ping", noted)
+    World(1, lateness=lateness).run(60)
+    assert len(given) > 40
+    assert (max(given) > 0.3) is (lateness > 0)
+    assert min(given) >= 0.0
+
+
 @pytest.mark.parametrize("workers", [1, 2, 8, 40])
 def test_an_instance_pings_as_often_as_one_worker_and_each_has_its_turn(workers: int) -> None:
     world = World(workers)
