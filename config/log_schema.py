@@ -306,7 +306,13 @@ def _of_operators(definitions: dict[str, Schema]) -> dict[str, Schema]:
     words = {"headline": TEXT, "place": TEXT, "code": TEXT, "category": TEXT}
     kind = {
         "type": "object",
-        "properties": {**names, **words, "escalation": {"type": "object"}},
+        "properties": {
+            **names,
+            **words,
+            "escalation": {"type": "object"},
+            "ignoredUntil": {**TEXT, "description": "What it was ignored until, which has come"},
+            "incident": {**TEXT, "description": "The outage that it is a consequence of: it alerts nobody by itself"},
+        },
         "required": ["fingerprint", "message", *words, "releases"],
     }
     storm = {"fingerprint": TEXT, "error": TEXT, "suppressed": WHOLE}
@@ -315,6 +321,7 @@ def _of_operators(definitions: dict[str, Schema]) -> dict[str, Schema]:
         "regression": _filed("regression", {"group": group}, required=("group",)),
         "new-kind": _filed("new-kind", {"group": kind}, required=("group",)),
         "escalation": _filed("escalation", {"group": kind}, required=("group",)),
+        "unignored": _filed("unignored", {"group": kind}, required=("group",)),
         "storm": _filed("storm", storm, required=tuple(storm)),
         "audit": _filed("audit", audit),
         "background": _line("background", {"error": TEXT, "code": TEXT, "failing": MAYBE}),

@@ -191,6 +191,7 @@ def _background(app: Any) -> None:
     kind |= {"headline": "KeyError: 'price'", "place": "shop.py:show", "code": "INTERNAL_ERROR", "category": "unknown"}
     engine.reports.new_kind(kind)
     engine.reports.escalation({**kind, "escalation": {"seen": 90, "expected": 1.5, "bound": 20}})
+    engine.reports.unignored({**kind, "ignoredUntil": "100 more errors"})
     engine.reports.alarm(Severity.ERROR, "the pool is empty", {"alarm": "pool", "state": "firing", "waiting": 3})
     engine.reports.damage(DamageReport("a.db", {"writes": 1}, {"writes": 1}, True, 1, ["id"]))
     engine.reports.incident(

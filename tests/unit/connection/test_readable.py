@@ -181,7 +181,9 @@ def test_every_look_up_answers_within_a_second_while_pings_answer_and_commands_d
     page = app.test_client()
     page.set_cookie("prodfix_admin", token_of(app), path=PREFIX)
     assert "MongoDB cannot be asked now. Look again" in page.get(f"{PREFIX}/page/requests/{REQUEST}").text
-    assert "there may be more of its errors and incidents." in page.get(f"{PREFIX}/page/requests/{record.request_id}").text
+    assert (
+        "there may be more of its errors and incidents." in page.get(f"{PREFIX}/page/requests/{record.request_id}").text
+    )
     fail.off()
 
     def known() -> bool:
