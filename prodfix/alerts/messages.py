@@ -216,18 +216,25 @@ _THE_REST: Mapping[HeldBy, str] = {"quiet": "what is still there is told by itse
 
 
 def summary(entries: Sequence[Mapping[str, Any]], dropped: int, why: HeldBy, origin: Origin) -> tuple[str, str]:
-    """The title and the text of what was held back, and is over or only happened. ``dropped``: those that are not listed."""
+    """The title and the text of what was held back, and is over or only happened. ``dropped``: those that are not listed, to
+    which come those for which the text has no room."""
     number = len(entries) + dropped
     told = "alert was" if number == 1 else "alerts were"
     lines = [f"{number} {told} held back {_MEANWHILE[why]}; {_THE_REST[why]}.", ""]
-    for one in entries:
+    tail = ["", *_lines(_whence(origin, link_to("summary", {}, origin)))]
+    room = LONGEST - len("\n".join([*lines, f"and {number} more", *tail])) - 1
+    for listed, one in enumerate(entries):
         words = title(one["kind"], "begin", one["severity"], kinds=one.get("kinds", 1), more=one.get("more", False))
         ended = f" until {moment(one['until'])}" if one.get("until") is not None else ""
         what = f": {_shown(one['error'])}" if one.get("error") else ""
-        lines.append(f"{moment(one['since'])}{ended} {words}{what}")
+        line = f"{moment(one['since'])}{ended} {words}{what}"
+        room -= len(line) + 1
+        if room < 0:
+            dropped = number - listed
+            break
+        lines.append(line)
     lines += [f"and {dropped} more"] * bool(dropped)
-    lines += ["", *_lines(_whence(origin, link_to("summary", {}, origin)))]
-    return clean(f"[summary] {number} {_MEANWHILE[why]} ({_shown(origin.instance)})"), clean("\n".join(lines))
+    return clean(f"[summary] {number} {_MEANWHILE[why]} ({_shown(origin.instance)})"), clean("\n".join([*lines, *tail]))
 
 
 def trial(origin: Origin, now: float) -> tuple[str, str]:

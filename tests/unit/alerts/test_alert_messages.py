@@ -171,3 +171,17 @@ def test_the_detector_of_canaries_does_fire(tmp_path: Path, monkeypatch: pytest.
     one.turns(3)
     assert CANARY in one.programs.arrived[0][where]
     one.kill()
+
+
+@pytest.mark.parametrize("number", [1, 12, 50])
+def test_a_summary_of_many_says_how_many_it_has_no_room_for_and_where_they_are(number: int) -> None:
+    one = {"kind": "new_kind", "severity": "error", "since": SINCE, "error": "KeyError in " + "x" * 100}
+    origin = Origin("srv-1", "v7", lambda: "https://shop.example.org/diagnostics")
+    title, text = messages.summary([one] * number, 3, "quiet", origin)
+    lines = text.splitlines()
+    listed = sum("KeyError in " in line for line in lines)
+    assert f"and {number + 3 - listed} more" in lines
+    assert title.startswith(f"[summary] {number + 3} ")
+    assert lines[-1] == "details: https://shop.example.org/diagnostics/page/alerts"
+    assert len(text) <= LONGEST
+    assert (listed < number) is (number == 50), "the control: a few have room"
