@@ -16,6 +16,7 @@ from pymongo import MongoClient
 from prodfix.incidents.incident_log import INCIDENTS
 from prodfix.journal.journal import Journal
 from prodfix.records.record_indexes import CONNECTION_EVENTS, ERROR_LOG
+from prodfix.statistics.affected import hash_of
 from prodfix.statistics.counts import Counts, ErrorKey, Seen
 from prodfix.statistics.groups import ERROR_GROUPS
 from prodfix.statistics.hours import HOUR_KEYS, Hours
@@ -42,6 +43,8 @@ KINDS = (
     ("client", "NOT_FOUND", "NotFound", "", 404, 3.0),
     ("authentication", "AUTHENTICATION_REQUIRED", "AuthenticationRequired", "blueprints/orders.py:pay", 401, 0.7),
 )
+USERS = tuple(hash_of(f"u-{number}", b"a made-up week") for number in range(3_000))
+RELEASED = 52  # hours ago
 LOST = ("database_connection", "DATABASE_UNAVAILABLE", "DatabaseUnavailable", "blueprints/notes.py:create", 503, 40.0)
 
 
@@ -78,7 +81,7 @@ def _fingerprint(kind: tuple[Any, ...]) -> str:
 
 
 def _minute(worker: str, minute: int, lost: bool, chance: random.Random) -> Counted:
-    counts = Counts(HOUR_KEYS)
+    counts, release = Counts(HOUR_KEYS), _release(minute * 60)
     busy = 1.2 + math.sin((minute % 1440) / 1440 * 2 * math.pi - 2)  # people sleep at night
     for kind in (*KINDS, *([LOST] if lost else [])):
         count = min(400, int(chance.expovariate(1 / max(0.05, kind[5] * busy))))
@@ -86,14 +89,24 @@ def _minute(worker: str, minute: int, lost: bool, chance: random.Random) -> Coun
             device = chance.choices([*DEVICES], [*DEVICES.values()])[0]
             title = f"{kind[1]} ({kind[2]})" + (f" in {kind[3]}" if kind[3] else "")
             key = ErrorKey(kind[0], device, chance.choice(ENDPOINTS), _fingerprint(kind), title)
-            counts.count_error(key, Seen(count, minute * 60.0, minute * 60.0 + 59, frozenset(["3f2a9c1"])))
+            users = "".join(USERS[_user(chance)] for _ in range(min(count, 8)))
+            seen = Seen(count, minute * 60.0, minute * 60.0 + 59, frozenset([release]), users=users)
+            counts.count_error(key, seen)
     for _ in range(int(40 * busy) + 3):
         device = chance.choices([*DEVICES], [*DEVICES.values()])[0]
         micros = int(chance.lognormvariate(9.2, 0.8))
-        counts.count_request(
-            chance.choice(ENDPOINTS), device, micros, failed=chance.random() < (0.9 if lost else 0.004)
-        )
+        failed = chance.random() < (0.9 if lost else 0.004)
+        counts.count_request(chance.choice(ENDPOINTS), device, micros, failed, commands=2, command_micros=micros // 3)
     return Counted(worker, minute, 1, 1, counts.error_rows(), counts.traffic_rows())
+
+
+def _user(chance: random.Random) -> int:
+    """Some come often, most seldom."""
+    return min(int(chance.expovariate(1 / 400)), len(USERS) - 1)
+
+
+def _release(at: float) -> str:
+    return "3f2a9c1" if at > time.time() - RELEASED * 3600 else "1c07be4"
 
 
 def _groups(chance: random.Random) -> list[dict[str, Any]]:
@@ -176,7 +189,7 @@ def _insert_records(collection: Any, number: int, chance: random.Random) -> None
                     "endpoint": chance.choice(ENDPOINTS),
                     "method": "POST",
                     "deviceType": device,
-                    "userId": "u-81",
+                    "userId": f"u-{_user(chance)}",
                 },
                 "database": {"operation": "find", "collection": "orders", "query": {"filter": {"status": "?str"}}},
                 "trail": [{"operation": "find", "collection": "orders", "durationMs": 4.2, "failed": False}],
@@ -184,7 +197,7 @@ def _insert_records(collection: Any, number: int, chance: random.Random) -> None
                 "facts": {},
                 "outcome": None,
                 "retryable": False,
-                "release": "3f2a9c1",
+                "release": _release(at),
             }
         )
     for first in range(0, len(documents), 1000):
