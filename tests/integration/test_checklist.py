@@ -35,7 +35,7 @@ def test_every_command_answers_what_the_page_says(tmp_path: Path, database_uri: 
     given = {"LOG_FILE_MAX_SIZE": "2k", "LOG_FILE_MAX_FILES": "3", "DB_POOL_SIZE": "1", "ALERT_URLS": hook.url}
     with Served(tmp_path, database_uri, **given) as served:
         (tmp_path / ".venv").symlink_to(REPOSITORY / ".venv")
-        until(lambda: len(served.worker_pids()) == 2, what="both workers")
+        until(lambda: len(served.worker_pids()) == 2 and served.all_say(200), what="both workers, which are well")
         inherited = {"PATH": os.environ["PATH"], "FOLDER": str(tmp_path), "NO_COLOR": "1", "COLUMNS": "200"}
         shell = Shell({**inherited, **served.variables, "SERVICE": served.url, "TOKEN": served.token()})
         wrong = []

@@ -33,6 +33,7 @@ from tests.support.counting_worker import Clock, Worker
 from tests.support.deferred_notes import steps
 from tests.support.receivers import MailServer, WebHook
 from tests.support.recorded_commands import Commands
+from tests.support.servers import DatabaseServer
 
 ROOT = REPOSITORY
 KEY = "0123456789abcdef0123456789abcdef"
@@ -106,6 +107,16 @@ def connect(database_uri: str, fail: FailPoint) -> Iterator[Callable[..., MongoC
 @pytest.fixture
 def database(connect: Callable[..., MongoClient[Any]]) -> Any:
     return connect().get_default_database()
+
+
+@pytest.fixture
+def sweeping(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """A database whose server looks often for what is too old, as it costs all others that use it; a real one does by itself."""
+    if "TEST_MONGODB_URI" in os.environ:
+        yield request.getfixturevalue("database")
+        return
+    with DatabaseServer(ttl_sweep=0.2) as server, server.client(tz_aware=True) as client:
+        yield client.sweeping
 
 
 @pytest.fixture

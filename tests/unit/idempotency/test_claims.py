@@ -106,14 +106,14 @@ def test_what_has_expired_counts_no_more_also_before_the_server_has_removed_it(d
     assert "answer" not in database[KEYS].find_one()
 
 
-def test_the_times_are_the_servers_and_it_removes_what_has_expired(database: Any, until: Callable[..., Any]) -> None:
-    claims.take(database, a_claim(seconds=20), ttl=100)
-    seen = database[KEYS].find_one()
+def test_the_times_are_the_servers_and_it_removes_what_has_expired(sweeping: Any, until: Callable[..., Any]) -> None:
+    claims.take(sweeping, a_claim(seconds=20), ttl=100)
+    seen = sweeping[KEYS].find_one()
     assert seen["expires"] - seen["until"] == timedelta(seconds=80)
-    claims.make_index(database)
-    claims.make_index(database)
-    database[KEYS].update_one({}, {"$set": {"expires": datetime.now(UTC) - timedelta(seconds=5)}})
-    until(lambda: database[KEYS].count_documents({}) == 0, 70.0)
+    claims.make_index(sweeping)
+    claims.make_index(sweeping)
+    sweeping[KEYS].update_one({}, {"$set": {"expires": datetime.now(UTC) - timedelta(seconds=5)}})
+    until(lambda: sweeping[KEYS].count_documents({}) == 0, 70.0)
 
 
 def test_an_index_of_the_operators_own_stays(database: Any, fail: Any) -> None:

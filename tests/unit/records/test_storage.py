@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ from prodfix.statistics.groups import ERROR_GROUPS, Groups
 from prodfix.statistics.minutes import Minutes
 from prodfix.statistics.windows import ERROR_HOURS, ERROR_MINUTES, Windows
 from tests.support.recorded_commands import Commands
-from tests.support.servers import DatabaseServer
 from tests.support.stored_counts import revisions, states, window_of
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -156,16 +154,6 @@ def test_while_requests_use_the_database_records_are_stored_a_few_at_a_time(
         storage.tick()
     sizes = [len(command["documents"]) for command in commands.sent if command.get("insert") == ERROR_LOG]
     assert (sum(sizes), sizes[0]) == (30, storages.TOGETHER if live else 30)
-
-
-@pytest.fixture
-def sweeping(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """A database whose server looks often for what is too old, as it costs all others that use it; a real one does by itself."""
-    if "TEST_MONGODB_URI" in os.environ:
-        yield request.getfixturevalue("database")
-        return
-    with DatabaseServer(ttl_sweep=0.2) as server, server.client(tz_aware=True) as client:
-        yield client.sweeping
 
 
 def test_mongodb_itself_deletes_what_is_too_old(journal: Journal, sweeping: Any, until: Callable[..., Any]) -> None:

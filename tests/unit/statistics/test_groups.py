@@ -371,13 +371,13 @@ def test_one_group_is_found_in_the_window_or_in_mongodb(stored: Worker, clock: C
 
 
 def test_a_group_that_is_not_seen_any_more_goes_after_90_days(
-    stored: Worker, database: Any, until: Callable[..., Any]
+    stored: Worker, sweeping: Any, until: Callable[..., Any]
 ) -> None:
     for days, fingerprint in ((91, "old"), (89, "young")):
         at = NOW - timedelta(days=days).total_seconds()
-        stored.groups.store(database, [seen_at(at, fingerprint=fingerprint)])
-    database[ERROR_GROUPS].create_indexes(stored.groups.indexes())
-    until(lambda: database[ERROR_GROUPS].distinct("_id") == ["young"])
+        stored.groups.store(sweeping, [seen_at(at, fingerprint=fingerprint)])
+    sweeping[ERROR_GROUPS].create_indexes(stored.groups.indexes())
+    until(lambda: sweeping[ERROR_GROUPS].distinct("_id") == ["young"])
 
 
 def test_a_group_of_a_window_without_a_document_has_the_windows_moments() -> None:
