@@ -55,7 +55,7 @@ class Took(NamedTuple):
 
 
 class NoSuchPage(Exception):
-    """An earlier build has none."""
+    """An earlier build has none that answers."""
 
 
 class Figure(NamedTuple):
@@ -129,9 +129,10 @@ def _of_start(folder: Path, uri: str, tree: Path, build: str, page: str, *, warm
                 connection = _connection_to(served, worker)
                 try:
                     took = [_ask(served, connection, path, asked) for _ in range(LATER + 2)]
-                except NoSuchPage:
+                except NoSuchPage as error:
                     if build == name_of(WORKING_TREE):
                         raise
+                    print(f"{build}: {error}", file=sys.stderr)
                     return []
                 later = Took(worker, *(statistics.median(one[place] for one in took[2:]) for place in (1, 2)))
                 found.append(Figure(build, page, warm, took[0], took[1], later))
@@ -152,12 +153,8 @@ def _connection_to(served: Served, worker: int) -> http.client.HTTPConnection:
 
 def _ask(served: Served, connection: http.client.HTTPConnection, path: str, headers: dict[str, str]) -> Took:
     answer = served.request("GET", path, headers=headers, connection=connection)
-    if answer.status == http.HTTPStatus.NOT_FOUND or (
-        answer.status == http.HTTPStatus.UNAUTHORIZED and "/page" in path
-    ):
-        raise NoSuchPage  # where an earlier build has no page, it asks for a token as below its API
     if answer.status != http.HTTPStatus.OK:
-        raise RuntimeError(f"{path} answered {answer.status}")
+        raise NoSuchPage(f"{path} answered {answer.status}")
     worker, wall, cpu = answer.headers["X-Took"].split()
     return Took(int(worker), float(wall), float(cpu))
 
