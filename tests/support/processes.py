@@ -44,6 +44,15 @@ def cpu_seconds(pid: int) -> float:
     return (int(used[11]) + int(used[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def waited_for_cpu(pid: int) -> float:
+    """Seconds that the thread of it that has waited the longest was ready to run, and had no CPU (proc(5): schedstat)."""
+    longest = 0
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError):  # it has ended
+            longest = max(longest, int((thread / "schedstat").read_text().split()[1]))
+    return longest / 1e9
+
+
 def in_child(work: Callable[[], Any]) -> Any:
     """What ``work`` gives in a process that is forked for it, as JSON."""
     reading, writing = os.pipe()
