@@ -67,6 +67,15 @@ def both(block, then):
     return one
 """
 
+REENTRANT = """
+condition = threading.Condition()  # with an RLock
+one = gevent.spawn(within, 0.1, lambda: waits(0.05))
+waiting.wait()
+with condition:
+    gevent.sleep(0.3)  # its wait is over meanwhile, and then its limit
+print(one.get(), done)
+"""
+
 NOTIFIED = """
 def notify():  # as Condition.notify does it, but for its look at the lock, which yields
     with condition:
@@ -148,6 +157,11 @@ def printed(python: Callable[..., str], code: str, *arguments: str) -> list[str]
 def test_a_lock_that_a_condition_takes_again_is_taken(python: Callable[..., str]) -> None:
     assert printed(python, TAKES_AGAIN) == ["cut ['has it'] False"]
     assert printed(python, TAKES_AGAIN, "control") == ["cut ['Semaphore released too many times'] False"]
+
+
+def test_a_lock_that_one_may_take_twice_is_taken_again_too(python: Callable[..., str]) -> None:
+    assert printed(python, REENTRANT) == ["cut ['has it']"]
+    assert printed(python, REENTRANT, "control") == ["cannot release un-acquired lock []"]
 
 
 def test_who_has_been_notified_runs(python: Callable[..., str]) -> None:
